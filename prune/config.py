@@ -1,0 +1,363 @@
+"""The typed configuration: one dataclass per axis, the checks of single values, and their registration with Hydra.
+
+Nothing heavy is imported here, so that a wrong value is reported at once. Options live in conf/<axis>/<option>.yaml; each
+names its schema below in its defaults list. Enums are written by member name in YAML and on the command line.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from prune.errors import UserError
+
+
+class DType(str, Enum):
+    """The type that weights are loaded in; `auto` keeps the type they are stored in."""
+
+    auto = "auto"
+    float64 = "float64"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class PromptStyle(str, Enum):
+    """How questions become calibration text."""
+
+    icl = "icl"
+    cot = "cot"
+    single = "single"
+    zero_shot = "zero_shot"
+
+
+class PromptBos(str, Enum):
+    """Where calibration sequences carry the beginning-of-sequence token: first in each, or nowhere."""
+
+    sequence = "sequence"
+    none = "none"
+
+
+class PaddingSide(str, Enum):
+    """Which side of a short sequence is filled up."""
+
+    left = "left"
+    right = "right"
+
+
+class Compat(str, Enum):
+    """Whose habits to reproduce; `study` has a BOS in every pair, no separator, and padding in the statistics."""
+
+    none = "none"
+    study = "study"
+
+
+class EvalBos(str, Enum):
+    """Where the text of a perplexity carries BOS: at the head of each chunk, once at the head of the text, or nowhere."""
+
+    chunk = "chunk"
+    text = "text"
+    none = "none"
+
+
+class DataSource(str, Enum):
+    """Where rows come from."""
+
+    sample = "sample"
+    hub = "hub"
+    local = "local"
+
+
+class TrackerMode(str, Enum):
+    """How a W&B run is kept."""
+
+    offline = "offline"
+    online = "online"
+    disabled = "disabled"
+
+
+class Device(str, Enum):
+    """Where to compute; `auto` takes a GPU when there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _reject(path: str, value: object, allowed: str) -> None:
+    raise UserError(f"{path}={value} is not possible: {allowed}.")
+
+
+def _require_at_least(path: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        _reject(path, value, f"it must be a whole number of at least {least}")
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """A causal language model from transformers."""
+
+    name: str = MISSING
+    """Its name in tables; the `model` axis."""
+    path: str | None = None
+    """Hub id or local folder; None is the embedded model."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    gguf_file: str | None = None
+    """File inside `path` when the weights are stored as GGUF; they are de-quantised on loading."""
+    dtype: DType = DType.auto
+    seq_len: int = 2048
+    """Tokens in a calibration sequence and in a perplexity chunk, unless calib.seq_len or eval.seq_len say otherwise."""
+    bos: EvalBos = EvalBos.text
+    """Where this model needs BOS in a perplexity, unless eval.bos says otherwise."""
+
+    def __post_init__(self) -> None:
+        _require_at_least("model.seq_len", self.seq_len, 2)
+        if self.name == "hf" and not self.path:
+            raise UserError("model=hf needs model.path: a hub id (owner/name) or the folder of a model.")
+
+
+@dataclass(kw_only=True, slots=True)
+class CalibConfig:
+    """The calibration set: which data, how much, which draw."""
+
+    name: str = MISSING
+    """A dataset of prune/data; the `calib` axis."""
+    num_samples: int = 128
+    seq_len: int = 2048
+    """Tokens in each sequence."""
+    seed: int = 0
+    """Draws rows and windows; an axis of its own."""
+    compat: Compat = Compat.none
+
+    def __post_init__(self) -> None:
+        _require_at_least("calib.num_samples", self.num_samples, 1)
+        _require_at_least("calib.seq_len", self.seq_len, 2)
+        _require_at_least("calib.seed", self.seed, 0)
+
+
+@dataclass(kw_only=True, slots=True)
+class PromptConfig:
+    """How rows of a question set become a calibration sequence; raw text has no prompt."""
+
+    name: PromptStyle = MISSING
+    num_shots: int | None = None
+    """Pairs in a sequence, the rest is padding; None: as many as fill it. icl and cot only."""
+    num_cot_steps: int | None = None
+    """Keep only rationales of exactly so many sentences; None keeps all. cot only."""
+    separator: str = "\n\n"
+    """Between two pairs."""
+    bos: PromptBos = PromptBos.sequence
+    padding_side: PaddingSide = PaddingSide.left
+
+    def __post_init__(self) -> None:
+        _require_at_least("prompt.num_shots", self.num_shots, 1)
+        _require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class MethodConfig:
+    """A pruning method; each has a subclass with its own knobs."""
+
+    name: str = MISSING
+
+
+@dataclass(kw_only=True, slots=True)
+class DenseConfig(MethodConfig):
+    """Removes nothing: the model to compare with."""
+
+    name: str = "dense"
+
+
+@dataclass(kw_only=True, slots=True)
+class MagnitudeConfig(MethodConfig):
+    """Removes the smallest weights of each matrix. No calibration."""
+
+    name: str = "magnitude"
+
+
+@dataclass(kw_only=True, slots=True)
+class RandomConfig(MethodConfig):
+    """Removes weights at random (control). No calibration; calib.seed draws."""
+
+    name: str = "random"
+
+
+@dataclass(kw_only=True, slots=True)
+class WandaConfig(MethodConfig):
+    """Removes the smallest |weight| x input norm in each row."""
+
+    name: str = "wanda"
+    variant: bool = False
+    """Cut each row at a share of its score sum instead of a count, so that rows differ in sparsity (unstructured only)."""
+
+
+@dataclass(kw_only=True, slots=True)
+class SparseGPTConfig(MethodConfig):
+    """Removes weights by the optimal brain surgeon's error and corrects the others."""
+
+    name: str = "sparsegpt"
+    damping: float = 0.01
+    """Added to the Hessian's diagonal, as a share of its mean."""
+    block_size: int = 128
+    """Columns that share one threshold."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.damping:
+            _reject("method.damping", self.damping, "it must be 0 or more")
+        _require_at_least("method.block_size", self.block_size, 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class SparsityConfig:
+    """Which weights may go together; each pattern has a subclass."""
+
+    name: str = MISSING
+
+
+@dataclass(kw_only=True, slots=True)
+class UnstructuredConfig(SparsityConfig):
+    """Any weights, up to a ratio."""
+
+    name: str = "unstructured"
+    ratio: float = 0.5
+    """Share of the weights that is removed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            _reject("sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)")
+
+
+@dataclass(kw_only=True, slots=True)
+class NMConfig(SparsityConfig):
+    """N weights removed of each M consecutive inputs."""
+
+    name: str = "nm"
+    n: int = MISSING
+    m: int = MISSING
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n < self.m:
+            _reject("sparsity.n:m", f"{self.n}:{self.m}", "n weights go of each m, so 0 < n < m")
+
+
+@dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """Which scores are measured, and how."""
+
+    name: str = MISSING
+    perplexity: list[str] = field(default_factory=list)
+    """Text sets."""
+    tasks: list[str] = field(default_factory=list)
+    """Question sets."""
+    limit: int | None = None
+    """Items per task; None takes all."""
+    num_chunks: int | None = None
+    """Chunks per perplexity; None takes all."""
+    seq_len: int = 2048
+    """Tokens in a perplexity chunk."""
+    bos: EvalBos = EvalBos.text
+    num_fewshot: int | None = None
+    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI)."""
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _require_at_least("eval.limit", self.limit, 1)
+        _require_at_least("eval.num_chunks", self.num_chunks, 1)
+        _require_at_least("eval.seq_len", self.seq_len, 2)
+        _require_at_least("eval.num_fewshot", self.num_fewshot, 0)
+        _require_at_least("eval.batch_size", self.batch_size, 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """Where the rows of all sets come from."""
+
+    name: DataSource = MISSING
+    root: str | None = None
+    """Folder with <set>/<split>.jsonl[.gz] or .parquet; for data=local."""
+
+    def __post_init__(self) -> None:
+        if self.name is DataSource.local and not self.root:
+            raise UserError("data=local needs data.root: a folder with <set>/<split>.jsonl[.gz] or .parquet.")
+
+
+@dataclass(kw_only=True, slots=True)
+class TrackerConfig:
+    """Where results are mirrored."""
+
+    name: str = MISSING
+    mode: TrackerMode = TrackerMode.offline
+    project: str | None = None
+    """W&B project; None takes WANDB_PROJECT, else `prune`."""
+    entity: str | None = None
+    """W&B entity; None takes WANDB_ENTITY."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LauncherConfig:
+    """Where cells run."""
+
+    name: str = MISSING
+
+
+@dataclass(kw_only=True, slots=True)
+class SweepConfig:
+    """The cells of one command line."""
+
+    name: str | None = None
+    """The W&B group and the folder under outputs/sweeps; None makes one from the overrides."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Config:
+    """Everything that one cell needs."""
+
+    model: ModelConfig = MISSING
+    calib: CalibConfig = MISSING
+    prompt: PromptConfig = MISSING
+    method: MethodConfig = MISSING
+    sparsity: SparsityConfig = MISSING
+    eval: EvalConfig = MISSING
+    data: DataConfig = MISSING
+    tracker: TrackerConfig = MISSING
+    launcher: LauncherConfig = MISSING
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    output_dir: str = "outputs"
+    """Where cells, calibration sets and sweeps are kept, relative to the working folder."""
+    device: Device = Device.auto
+    batch_size: int = 8
+    """Sequences in one forward pass of the pruning."""
+
+    def __post_init__(self) -> None:
+        _require_at_least("batch_size", self.batch_size, 1)
+
+
+SCHEMAS: dict[str, type[Any]] = {
+    "model/base": ModelConfig,
+    "calib/base": CalibConfig,
+    "prompt/base": PromptConfig,
+    "method/dense": DenseConfig,
+    "method/magnitude": MagnitudeConfig,
+    "method/random": RandomConfig,
+    "method/wanda": WandaConfig,
+    "method/sparsegpt": SparseGPTConfig,
+    "sparsity/unstructured": UnstructuredConfig,
+    "sparsity/nm": NMConfig,
+    "eval/base": EvalConfig,
+    "data/base": DataConfig,
+    "tracker/base": TrackerConfig,
+    "launcher/base": LauncherConfig,
+}
+"""Schema name under `schema/` -> dataclass; the options in conf/ refer to these names."""
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra; may be called again."""
+    store = ConfigStore.instance()
+    store.store(name="schema/config", node=Config)
+    for path, schema in SCHEMAS.items():
+        group, name = path.split("/")
+        store.store(group=f"schema/{group}", name=name, node=schema)

@@ -1,0 +1,125 @@
+"""What a dataset is: where its rows live, and how a row becomes text or a question with an answer.
+
+A dataset is defined once (one file each in this package) and used for calibration and for evaluation. It knows nothing of
+prompts, models or methods. Rows have the column names of the hub's copy, whichever source they come from.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+class Category(str, Enum):
+    """The kinds of data that the study compares."""
+
+    PRETRAINING = "pre-training"
+    ARITHMETIC = "arithmetic"
+    NLI = "NLI"
+    COMMONSENSE = "commonsense"
+    TRANSLATION = "translation"
+    CONTROL = "control"
+
+
+class AnswerKind(str, Enum):
+    """How a generated answer is scored."""
+
+    NUMBER = "number"  # arithmetic, evaluated and compared by value
+    LABEL = "label"  # one of the choices, exact match
+    TEXT = "text"  # free text (translation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hub:
+    """Where a dataset lives on the Hugging Face hub."""
+
+    path: str
+    """Repository id, with its owner."""
+    revision: str
+    """Commit, tag or branch that is loaded."""
+    config: str | None = None
+    """Configuration name, as in `load_dataset(path, config)`."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Split -> one file of the repository, for sets too large to fetch whole."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Our split name -> the hub's, where they differ (`train` -> `train_r1`)."""
+    streaming: bool = False
+    """Read row by row over the network and stop when enough were read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One row of a question set in the form that every set shares."""
+
+    question: str
+    """All text up to where the answer begins, e.g. ``Question: ...\\nAnswer:``; no blank at its end."""
+    answer: str
+    """What follows the question, after one blank, in a prompt without rationale."""
+    target: str
+    """What a prediction is compared with: the number (its value) or the label. Often the answer itself."""
+    choices: tuple[str, ...] = ()
+    """Every allowed answer, in order; empty when the answer is open."""
+    rationale: str | None = None
+    """The reasoning, without a final period; None when this row has none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSet:
+    """A set of raw documents, one a row."""
+
+    name: str
+    category: Category
+    hub: Hub | None
+    """None when the hub has no copy that still loads; `hub_note` then says what to do."""
+    text: Callable[[Row], str]
+    columns: tuple[str, ...]
+    eval_split: str | None
+    """Held-out split for perplexity; None when the set has none."""
+    joiner: str = "\n\n"
+    """What joins rows into one stream for perplexity."""
+    train_split: str = "train"
+    hub_note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Companion:
+    """A second set that carries the rationales of a question set, joined on a key."""
+
+    name: str
+    hub: Hub
+    key: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuestionSet:
+    """A set of questions with answers."""
+
+    name: str
+    category: Category
+    hub: Hub | None
+    example: Callable[[Row], Example]
+    columns: tuple[str, ...]
+    eval_split: str
+    answer_kind: AnswerKind
+    has_rationales: bool
+    num_fewshot: int = 3
+    """Exemplars in the study's evaluation."""
+    companion: Companion | None = None
+    train_split: str = "train"
+    hub_note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlSet:
+    """Text that carries no meaning, made from a seed: no rows, no source."""
+
+    name: str
+    text: Callable[[int, int], str]
+    """(seed, number of characters) -> text."""
+    category: Category = Category.CONTROL
+
+
+Dataset = TextSet | QuestionSet | ControlSet
