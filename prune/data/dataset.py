@@ -11,6 +11,9 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+RATIONALE_END = ". So the answer is"
+"""What stands between a rationale and its answer; a prediction with rationale is read after it."""
+
 
 class Category(str, Enum):
     """The kinds of data that the study compares."""
@@ -63,6 +66,16 @@ class Example:
     """Every allowed answer, in order; empty when the answer is open."""
     rationale: str | None = None
     """The reasoning, without a final period; None when this row has none."""
+
+    def pair(self, *, rationale: bool) -> str:
+        """The question with its answer; with the rationale: ``{question} {rationale}. So the answer is {answer}.``
+
+        Calibration prompts and exemplars of the evaluation are both made of pairs.
+        """
+        if not rationale:
+            return f"{self.question} {self.answer}"
+        assert self.rationale is not None, "only examples with a rationale are asked for it"
+        return f"{self.question} {self.rationale}{RATIONALE_END} {self.answer}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
