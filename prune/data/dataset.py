@@ -94,6 +94,8 @@ class TextSet:
     """What joins rows into one stream for perplexity."""
     train_split: str = "train"
     hub_note: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other copies' name for a column -> ours; the source renames them, so that `columns` holds for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,8 @@ class QuestionSet:
     companion: Companion | None = None
     train_split: str = "train"
     hub_note: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other copies' name for a column -> ours; the source renames them, so that `columns` holds for every row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,29 @@
+"""ANLI, adversarial natural language inference in three rounds (Nie et al. 2020). Some rows have no reason."""
+
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.nli import NLI_FEWSHOT, NLI_LABELS, nli_example
+
+
+def _example(row: Row) -> Example:
+    return nli_example(row["premise"], row["hypothesis"], row["label"], NLI_LABELS, row["reason"])
+
+
+def _round(number: int) -> QuestionSet:
+    return QuestionSet(
+        name=f"anli_r{number}",
+        category=Category.NLI,
+        hub=Hub(
+            path="facebook/anli",
+            revision="main",
+            splits={"train": f"train_r{number}", "validation": f"dev_r{number}", "test": f"test_r{number}"},
+        ),
+        example=_example,
+        columns=("premise", "hypothesis", "label", "reason"),
+        eval_split="test",
+        answer_kind=AnswerKind.LABEL,
+        has_rationales=True,
+        num_fewshot=NLI_FEWSHOT,
+    )
+
+
+DATASETS = tuple(_round(number) for number in (1, 2, 3))

@@ -1,0 +1,37 @@
+"""CommonsenseQA, five options (Talmor et al. 2019), with the rationales of CoS-E v1.11 (Rajani et al. 2019)."""
+
+from prune.data.dataset import AnswerKind, Category, Companion, Example, Hub, QuestionSet, Row
+from prune.data.labels import choice, option_lines
+from prune.data.rationale import join_steps
+
+
+def _example(row: Row) -> Example:
+    """The letter of the right option; the letters are the choices. Test rows have no answer."""
+    letters = tuple(row["choices"]["label"])
+    answer = choice(str(row["answerKey"]), letters)
+    options = option_lines(letters, row["choices"]["text"])
+    return Example(
+        question=f"Question: {str(row['question']).strip()}\nChoices:\n{options}\nAnswer:",
+        answer=answer,
+        target=answer,
+        choices=letters,
+        rationale=join_steps([str(row["abstractive_explanation"] or "")]),
+    )
+
+
+DATASET = QuestionSet(
+    name="commonsense_qa",
+    category=Category.COMMONSENSE,
+    hub=Hub(path="tau/commonsense_qa", revision="94630fe30dad47192a8546eb75f094926d47e155"),
+    example=_example,
+    columns=("id", "question", "choices", "answerKey"),
+    eval_split="validation",
+    answer_kind=AnswerKind.LABEL,
+    has_rationales=True,
+    companion=Companion(
+        name="cos_e",
+        hub=Hub(path="Salesforce/cos_e", config="v1.11", revision="main"),
+        key="id",
+        columns=("abstractive_explanation",),
+    ),
+)

@@ -1,0 +1,21 @@
+"""e-SNLI, natural language inference with explanations (Camburu et al. 2018). The first explanation is the rationale."""
+
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.nli import NLI_FEWSHOT, NLI_LABELS, nli_example
+
+
+def _example(row: Row) -> Example:
+    return nli_example(row["premise"], row["hypothesis"], row["label"], NLI_LABELS, row["explanation_1"])
+
+
+DATASET = QuestionSet(
+    name="esnli",
+    category=Category.NLI,
+    hub=Hub(path="esnli/esnli", revision="refs/convert/parquet"),
+    example=_example,
+    columns=("premise", "hypothesis", "label", "explanation_1"),
+    eval_split="test",
+    answer_kind=AnswerKind.LABEL,
+    has_rationales=True,
+    num_fewshot=NLI_FEWSHOT,
+)

@@ -1,0 +1,38 @@
+"""What several question sets share: class labels, and options under their letters."""
+
+from collections.abc import Sequence
+
+from prune.errors import UserError
+
+
+def label_name(value: object, names: tuple[str, ...]) -> str:
+    """The label's name; `value` is its index in `names` (as the hub stores it) or the name itself.
+
+    Raises:
+        UserError: the row has no label (-1 on the hub, or empty), or an unknown one.
+    """
+    if isinstance(value, str) and value in names:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return names[value]
+    if value in (-1, "", "-", None):
+        raise UserError("this row has no label; rows without label cannot be used")
+    raise UserError(f"label {value!r} is unknown; it must be one of {', '.join(names)} or their index 0 to {len(names) - 1}")
+
+
+def choice(value: str, choices: tuple[str, ...]) -> str:
+    """`value`, which must be one of the choices.
+
+    Raises:
+        UserError: the row has no answer (as in test splits whose answers are kept secret), or an unknown one.
+    """
+    if not value:
+        raise UserError("this row has no answer; this split's answers are not published, so it cannot be used")
+    if value not in choices:
+        raise UserError(f"answer {value!r} is not one of the choices {', '.join(choices)}")
+    return value
+
+
+def option_lines(labels: Sequence[str], options: Sequence[str]) -> str:
+    """One line for each option: "A. first"."""
+    return "\n".join(f"{label}. {option}" for label, option in zip(labels, options, strict=True))

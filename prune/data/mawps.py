@@ -1,0 +1,38 @@
+"""MAWPS, collected word problems (Koncel-Kedziorski et al. 2016), in the Calc-X copy. The answer is the expression."""
+
+import re
+
+from prune.data.arithmetic import steps
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.rationale import join_steps
+
+_CALCULATION = re.compile(r"<gadget[^>]*>(.*?)</gadget>\s*<output>(.*?)</output>", re.DOTALL)
+
+
+def _rationale(row: Row) -> str | None:
+    """The calls and results of the chain column where there is one, else the expression worked out step by step."""
+    chain = row.get("chain")
+    if chain:
+        return join_steps(f"{call.strip()} = {result.strip()}" for call, result in _CALCULATION.findall(str(chain)))
+    return join_steps(steps(str(row["expression"])))
+
+
+def _example(row: Row) -> Example:
+    return Example(
+        question=f"Question: {str(row['question']).strip()}\nAnswer:",
+        answer=str(row["expression"]).strip(),
+        target=str(row["result"]).strip().replace(",", "").replace("_", ""),
+        rationale=_rationale(row),
+    )
+
+
+DATASET = QuestionSet(
+    name="mawps",
+    category=Category.ARITHMETIC,
+    hub=Hub(path="MU-NLPC/Calc-mawps", revision="38c10053efeafd20ab6ff4e08c3ec17de26c19b7"),
+    example=_example,
+    columns=("question", "expression", "result"),
+    eval_split="test",
+    answer_kind=AnswerKind.NUMBER,
+    has_rationales=True,
+)

@@ -1,0 +1,23 @@
+"""What the sets of natural language inference share: their labels and the form of their questions."""
+
+from prune.data.dataset import Example
+from prune.data.labels import label_name
+from prune.data.rationale import join_steps
+
+NLI_LABELS = ("entailment", "neutral", "contradiction")
+NLI_FEWSHOT = 9
+"""Exemplars in the study's evaluation of NLI sets."""
+
+
+def nli_example(
+    premise: object, hypothesis: object, label: object, labels: tuple[str, ...], reason: object = None
+) -> Example:
+    """A premise, a hypothesis and the label that relates them, with the annotator's reason where there is one."""
+    name = label_name(label, labels)
+    return Example(
+        question=f"Premise: {str(premise).strip()}\nHypothesis: {str(hypothesis).strip()}\nLabel:",
+        answer=name,
+        target=name,
+        choices=labels,
+        rationale=join_steps(str(reason or "").splitlines()),
+    )

@@ -1,0 +1,32 @@
+"""RACE, reading comprehension from school examinations, middle and high school (Lai et al. 2017)."""
+
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.labels import choice, option_lines
+
+LETTERS = ("A", "B", "C", "D")
+
+
+def _example(row: Row) -> Example:
+    answer = choice(str(row["answer"]), LETTERS)
+    options = option_lines(LETTERS, row["options"])
+    return Example(
+        question=(
+            f"Article: {str(row['article']).strip()}\nQuestion: {str(row['question']).strip()}\n"
+            f"Options:\n{options}\n\nAnswer:"
+        ),
+        answer=answer,
+        target=answer,
+        choices=LETTERS,
+    )
+
+
+DATASET = QuestionSet(
+    name="race",
+    category=Category.COMMONSENSE,
+    hub=Hub(path="ehovy/race", config="all", revision="main"),
+    example=_example,
+    columns=("article", "question", "options", "answer"),
+    eval_split="test",
+    answer_kind=AnswerKind.LABEL,
+    has_rationales=False,
+)

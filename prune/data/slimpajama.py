@@ -1,0 +1,17 @@
+"""SlimPajama (Cerebras 2023), RedPajama cleaned and de-duplicated; here its 6-billion-token sample. Streamed."""
+
+from prune.data.dataset import Category, Hub, Row, TextSet
+
+
+def _text(row: Row) -> str:
+    return str(row["text"])
+
+
+DATASET = TextSet(
+    name="slimpajama",
+    category=Category.PRETRAINING,
+    hub=Hub(path="DKYoon/SlimPajama-6B", revision="main", streaming=True),
+    text=_text,
+    columns=("text",),
+    eval_split="validation",
+)

@@ -1,0 +1,31 @@
+"""SVAMP, varied one-step to two-step word problems (Patel et al. 2021). The answer in a prompt is the equation."""
+
+from prune.data.arithmetic import steps
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.rationale import join_steps
+
+
+def _example(row: Row) -> Example:
+    """The rationale is the equation worked out step by step; a lone number has none."""
+    body, question = str(row["Body"]).strip(), str(row["Question"]).strip()
+    if not body.endswith((".", "!", "?")):
+        body += "."
+    equation = str(row["Equation"]).strip()
+    return Example(
+        question=f"Question: {body} {question}\nAnswer:",
+        answer=equation,
+        target=str(row["Answer"]).strip().replace(",", ""),
+        rationale=join_steps(steps(equation)),
+    )
+
+
+DATASET = QuestionSet(
+    name="svamp",
+    category=Category.ARITHMETIC,
+    hub=Hub(path="ChilleD/SVAMP", revision="main"),
+    example=_example,
+    columns=("Body", "Question", "Equation", "Answer"),
+    eval_split="test",
+    answer_kind=AnswerKind.NUMBER,
+    has_rationales=True,
+)

@@ -1,0 +1,23 @@
+"""WMT14, English to French (Bojar et al. 2014).
+
+The study writes "English:{en}"; here a blank follows the colon, as in every other set.
+"""
+
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+
+
+def _example(row: Row) -> Example:
+    english, french = str(row["translation"]["en"]).strip(), str(row["translation"]["fr"]).strip()
+    return Example(question=f"English: {english}\nFrench:", answer=french, target=french)
+
+
+DATASET = QuestionSet(
+    name="wmt14",
+    category=Category.TRANSLATION,
+    hub=Hub(path="wmt/wmt14", config="fr-en", revision="main", streaming=True),
+    example=_example,
+    columns=("translation",),
+    eval_split="test",
+    answer_kind=AnswerKind.TEXT,
+    has_rationales=False,
+)
