@@ -130,6 +130,8 @@ class CalibConfig:
     """Tokens in each sequence."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
+    repeat: bool = False
+    """Go through a question set again, in a new order, once all its rows are used; otherwise a set too small is refused."""
     compat: Compat = Compat.none
 
     def __post_init__(self) -> None:
@@ -357,7 +359,7 @@ SCHEMAS: dict[str, type[Any]] = {
 def register_schemas() -> None:
     """Make the schemas known to Hydra; may be called again."""
     store = ConfigStore.instance()
-    store.store(name="schema/config", node=Config)
+    store.store(group="schema", name="config", node=Config, package="_global_")
     for path, schema in SCHEMAS.items():
         group, name = path.split("/")
         store.store(group=f"schema/{group}", name=name, node=schema)

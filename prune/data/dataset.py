@@ -92,6 +92,8 @@ class TextSet:
     """Held-out split for perplexity; None when the set has none."""
     joiner: str = "\n\n"
     """What joins rows into one stream for perplexity."""
+    rows_are_lines: bool = False
+    """Rows are lines of one running text, too short alone: a calibration window is cut from neighbours, joined."""
     train_split: str = "train"
     hub_note: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)

@@ -18,4 +18,5 @@ DATASET = TextSet(
     text=_text,
     columns=("text",),
     eval_split="test",
+    rows_are_lines=True,
 )

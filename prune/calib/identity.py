@@ -1,0 +1,74 @@
+"""What identifies a calibration set. No torch, so that finished work is recognised at once."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prune.calib.prompts import prompt_matters
+from prune.config import CalibConfig, DataConfig, ModelConfig, PromptConfig
+from prune.data import find_dataset
+from prune.data.dataset import ControlSet
+
+FORMAT = 1
+"""Part of every id; raised when the same configuration comes to mean other tokens."""
+
+
+def canonical_calibration(calib: CalibConfig, prompt: PromptConfig | None) -> dict[str, Any]:
+    """Plain values of everything in `calib` and `prompt` that can change the tokens.
+
+    Raw text and the controls have no prompt, and none of their rows is ever repeated: there `prompt` is None and `repeat` False.
+    """
+    has_prompt = prompt_matters(calib)
+    assert prompt is not None or not has_prompt, "a question set has a prompt"
+    return {
+        "name": calib.name,
+        "num_samples": calib.num_samples,
+        "seq_len": calib.seq_len,
+        "seed": calib.seed,
+        "repeat": calib.repeat and has_prompt,
+        "compat": calib.compat.value,
+        "prompt": _plain_prompt(prompt) if prompt is not None and has_prompt else None,
+    }
+
+
+def calibration_id(calib: CalibConfig, prompt: PromptConfig | None, data: DataConfig, model: ModelConfig) -> str:
+    """16 hexadecimal digits: equal for configurations that give equal tokens from equal files.
+
+    It covers the canonical set and prompt, where the rows come from, whose tokenizer it is, and the format version; batch
+    sizes, devices and the weights' type do not count.
+    """
+    form = {
+        "format": FORMAT,
+        "calib": canonical_calibration(calib, prompt),
+        "data": None if isinstance(find_dataset(calib.name), ControlSet) else canonical_data(data),
+        "model": canonical_tokenizer(model),
+    }
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def canonical_data(data: DataConfig) -> dict[str, Any]:
+    """The source of rows and, where it has one, its root as an absolute path."""
+    root = None if data.root is None else str(Path(data.root).expanduser().resolve())
+    return {"source": data.name.value, "root": root}
+
+
+def canonical_tokenizer(model: ModelConfig) -> dict[str, Any]:
+    """What settles the tokenizer and its BOS; a local folder as an absolute path."""
+    path = model.path
+    if path is not None and Path(path).expanduser().exists():
+        path = str(Path(path).expanduser().resolve())
+    return {
+        "name": model.name,
+        "path": path,
+        "revision": model.revision,
+        "gguf_file": model.gguf_file,
+        "bos": model.bos.value,
+    }
+
+
+def _plain_prompt(prompt: PromptConfig) -> dict[str, Any]:
+    fields = asdict(prompt)
+    return fields | {key: fields[key].value for key in ("name", "bos", "padding_side")}
