@@ -1,0 +1,1 @@
+"""Registers prune's launcher and sweeper with Hydra; the work is in prune/sweep/."""

@@ -1,0 +1,74 @@
+"""The Hydra plugins `prune`: a launcher that receives the whole grid at once, and a sweeper that composes it once.
+
+Hydra's BasicSweeper composes every grid point to validate it and leaves the launcher to compose it again; ours leaves both
+to the launcher, which checks all points before the first one runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class PruneLauncherConf:
+    """Selected by `hydra/launcher: prune` in conf/config.yaml."""
+
+    _target_: str = "hydra_plugins.prune_launcher.plugins.PruneLauncher"
+
+
+@dataclass
+class PruneSweeperConf:
+    """Selected by `hydra/sweeper: prune` in conf/config.yaml."""
+
+    _target_: str = "hydra_plugins.prune_launcher.plugins.PruneSweeper"
+    params: dict[str, str] = field(default_factory=dict)
+
+
+_store = ConfigStore.instance()
+_store.store(group="hydra/launcher", name="prune", node=PruneLauncherConf, provider="prune")
+_store.store(group="hydra/sweeper", name="prune", node=PruneSweeperConf, provider="prune")
+
+
+class PruneSweeper(BasicSweeper):
+    """Expands the overrides to the whole grid and hands it to the launcher in one piece."""
+
+    def __init__(self, params: dict[str, str]) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Return what the launcher returns for the grid of `arguments`."""
+        assert self.hydra_context is not None and self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (grid,) = self.split_arguments(overrides, None)
+        return [self.launcher.launch(grid, initial_job_idx=0)]
+
+
+class PruneLauncher(Launcher):
+    """Composes all grid points, then runs their cells as the `launcher` group says."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what `launch` needs; called by Hydra."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the sweep; return one job a grid point."""
+        from prune.sweep.grid import GridPoint
+        from prune.sweep.local import run_sweep
+
+        loader = self.hydra_context.config_loader
+        points = [
+            GridPoint.from_composed(loader.load_sweep_config(self.config, list(overrides)), overrides)
+            for overrides in job_overrides
+        ]
+        run_sweep(points, list(self.config.hydra.overrides.task))
+        return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

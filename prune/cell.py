@@ -1,0 +1,214 @@
+"""A cell: its canonical form and id, its folder, and who holds it.
+
+Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it is
+scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
+"""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from prune.calib.identity import canonical_calibration
+from prune.config import (
+    Config,
+    DenseConfig,
+    MagnitudeConfig,
+    MethodConfig,
+    NMConfig,
+    RandomConfig,
+    SparsityConfig,
+    UnstructuredConfig,
+)
+from prune.files import read_json, write_json
+
+FORMAT = 1
+"""Part of every id; raised when the same configuration comes to mean another result."""
+
+
+class State(str, Enum):
+    """Where a cell stands."""
+
+    todo = "todo"
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """A cell's place on the axes; None where an axis does not matter to it."""
+
+    model: str
+    calib: str | None
+    prompt: str | None
+    method: str
+    sparsity: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pruned model (or the dense one), identified by its canonical form."""
+
+    id: str
+    axes: Axes
+    canonical: dict[str, Any]
+    config: Config
+    dense_id: str
+
+    @property
+    def is_dense(self) -> bool:
+        return self.id == self.dense_id
+
+    @property
+    def name(self) -> str:
+        """`tiny/gsm8k-icl/wanda/50%/s0`, without the parts that do not matter."""
+        calib = "-".join(part for part in (self.axes.calib, self.axes.prompt) if part)
+        seed = None if self.axes.seed is None else f"s{self.axes.seed}"
+        return "/".join(part for part in (self.axes.model, calib, self.axes.method, self.axes.sparsity, seed) if part)
+
+    def folder(self) -> Path:
+        """outputs/cells/<id>."""
+        return Path(self.config.output_dir) / "cells" / self.id
+
+
+def describe_sparsity(config: SparsityConfig) -> str:
+    """`50%` or `2:4`."""
+    if isinstance(config, UnstructuredConfig):
+        return f"{100 * config.ratio:g}%"
+    assert isinstance(config, NMConfig)
+    return f"{config.n}:{config.m}"
+
+
+def uses_calibration(method: MethodConfig) -> bool:
+    """Whether the method looks at inputs."""
+    return not isinstance(method, DenseConfig | MagnitudeConfig | RandomConfig)
+
+
+def canonical_form(config: Config) -> dict[str, Any]:
+    """What identifies the cell: plain values, class names included, nothing that cannot matter."""
+    form: dict[str, Any] = {
+        "format": FORMAT,
+        "model": _canonical_model(config),
+        "data": {"source": config.data.name.value, "root": config.data.root and str(Path(config.data.root).resolve())},
+        "method": _with_class(config.method),
+    }
+    if isinstance(config.method, DenseConfig):
+        return form
+    form["sparsity"] = _with_class(config.sparsity)
+    if isinstance(config.method, RandomConfig):
+        form["seed"] = config.calib.seed
+    if uses_calibration(config.method):
+        form["calib"] = canonical_calibration(config.calib, config.prompt)
+    return form
+
+
+def make_cell(config: Config) -> Cell:
+    """The cell of a configuration."""
+    form = canonical_form(config)
+    dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
+    return Cell(id=_hash(form), axes=_axes(config, form), canonical=form, config=config, dense_id=_hash(dense))
+
+
+def dense_cell(cell: Cell) -> Cell:
+    """The unpruned model that `cell` is compared with."""
+    return make_cell(replace(cell.config, method=DenseConfig()))
+
+
+def _axes(config: Config, form: dict[str, Any]) -> Axes:
+    calib = form.get("calib")
+    return Axes(
+        model=config.model.name,
+        calib=calib and config.calib.name,
+        prompt=calib and calib.get("prompt") and config.prompt.name.value,
+        method=config.method.name,
+        sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
+        seed=config.calib.seed if calib or "seed" in form else None,
+    )
+
+
+def _canonical_model(config: Config) -> dict[str, Any]:
+    model = asdict(config.model)
+    path = config.model.path
+    if path and Path(path).exists():
+        model["path"] = str(Path(path).resolve())
+    return {key: _plain(model[key]) for key in ("name", "path", "revision", "gguf_file", "dtype")}
+
+
+def _with_class(config: MethodConfig | SparsityConfig) -> dict[str, Any]:
+    return {"class": type(config).__name__} | {key: _plain(value) for key, value in asdict(config).items() if key != "name"}
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _hash(form: dict[str, Any]) -> str:
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def job_id() -> str | None:
+    """The Slurm job that this process is, `12_3` in an array; None outside Slurm."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
+
+
+def write_status(folder: Path, state: State, error: str | None = None) -> None:
+    """Write status.json of the cell in `folder`."""
+    status = {
+        "state": state.value,
+        "since": now(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job_id": job_id(),
+        "error": error,
+    }
+    write_json(folder / "status.json", status)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """status.json of the cell in `folder`; None when it has none."""
+    return read_json(folder / "status.json")
+
+
+class CellHeldError(Exception):
+    """Another living process works on the cell."""
+
+    def __init__(self, status: dict[str, Any] | None) -> None:
+        self.status = status or {}
+        super().__init__(f"held by process {self.status.get('pid', '?')} on {self.status.get('host', '?')}")
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold the cell in `folder`; the operating system lets go of it when the process ends, however it ends.
+
+    Raises:
+        CellHeldError: a living process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".claim", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise CellHeldError(read_status(folder)) from None
+    try:
+        yield
+    finally:
+        lock.release()

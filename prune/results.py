@@ -1,0 +1,72 @@
+"""What a cell has measured: one file a score, written as soon as it is known, and result.json made of them.
+
+A score is kept under its metric's name and a hash of everything that was asked for, so that another protocol (another limit, another
+length) is measured anew and the earlier number stays.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prune.eval.plan import PlannedMetric
+from prune.files import read_json, write_json
+
+SCHEMA = 1
+"""Version of result.json."""
+
+
+def score_path(folder: Path, planned: PlannedMetric) -> Path:
+    """The file of one score in a cell's folder."""
+    text = json.dumps(planned.asked, sort_keys=True)
+    return folder / "scores" / f"{file_name(planned.name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+
+
+def file_name(metric: str) -> str:
+    """A metric's name as a file name: `acc/gsm8k` -> `acc-gsm8k`."""
+    return metric.replace("/", "-")
+
+
+def missing_scores(folder: Path, planned: Sequence[PlannedMetric]) -> list[PlannedMetric]:
+    """The planned scores that are still to be measured."""
+    return [metric for metric in planned if not score_path(folder, metric).exists()]
+
+
+def write_score(folder: Path, planned: PlannedMetric, metric: dict[str, Any], seconds: float) -> None:
+    """Keep one measured score."""
+    score = {"name": planned.name, "asked": planned.asked, "metric": metric, "seconds": round(seconds, 3)}
+    write_json(score_path(folder, planned), score)
+
+
+def read_scores(folder: Path, planned: Sequence[PlannedMetric]) -> tuple[dict[str, Any], float]:
+    """The planned scores by name, as result.json holds them, and the seconds that they took."""
+    scores = [read_json(score_path(folder, metric)) for metric in planned]
+    found = [score for score in scores if score is not None]
+    return {score["name"]: score["metric"] for score in found}, sum(score["seconds"] for score in found)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """result.json of the cell in `folder`; None when there is none."""
+    return read_json(folder / "result.json")
+
+
+def finished_result(folder: Path, planned: Sequence[PlannedMetric]) -> dict[str, Any] | None:
+    """The result of a cell that has every planned score, or None.
+
+    When result.json holds another protocol's number under a planned name, it is written again from the scores.
+    """
+    result = read_result(folder)
+    if result is None or missing_scores(folder, planned):
+        return None
+    asked, _ = read_scores(folder, planned)
+    if any(result["metrics"].get(name) != metric for name, metric in asked.items()):
+        result["metrics"] |= asked
+        write_json(folder / "result.json", result)
+    return result
+
+
+def read_linears(folder: Path) -> list[dict[str, Any]]:
+    """blocks.jsonl of the cell in `folder`: one dict a pruned linear; empty for a dense cell."""
+    path = folder / "blocks.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

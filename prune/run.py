@@ -1,0 +1,271 @@
+"""The story of one cell: claim it, build its calibration set, prune block by block, score, keep the result."""
+
+import gc
+import gzip
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from omegaconf import OmegaConf
+
+from prune.cell import Cell, State, claim, now, uses_calibration, write_status
+from prune.config import DataSource, DenseConfig, ModelConfig
+from prune.errors import UserError
+from prune.eval.plan import PlannedMetric, plan_metrics
+from prune.files import write_json, write_text, write_whole
+from prune.provenance import peak_host_memory_mb, provenance
+from prune.results import SCHEMA, file_name, finished_result, missing_scores, read_result, read_scores, write_score
+
+if TYPE_CHECKING:
+    from prune.calib import CalibrationSet
+    from prune.layerwise import LinearReport
+
+log = logging.getLogger("prune")
+
+SAMPLE_NOTE = "Sample data: generated rows and Python's documentation, not research data."
+
+
+class Watcher(Protocol):
+    """Is told how far a cell is."""
+
+    def stage(self, name: str) -> None:
+        """A stage (load, calib, prune, or a metric's name) begins."""
+
+    def advance(self, done: int, total: int) -> None:
+        """So much of the stage is done."""
+
+
+class Workshop:
+    """What the cells of one process share: the data source and one loaded model, given back as it was loaded."""
+
+    def __init__(self) -> None:
+        self._config: ModelConfig | None = None
+        self._bench: Any = None
+
+    def take(self, config: ModelConfig, device: str) -> Any:
+        """The model of `config` with its dense weights, on `device`; loaded only when it is not the one held."""
+        from prune.models import DenseCopy, load_model
+
+        if self._config != config:
+            self._config = self._bench = None
+            gc.collect()
+            loaded = load_model(config, device)
+            self._bench, self._config = DenseCopy(loaded), config
+        self._bench.restore()
+        return self._bench.loaded
+
+
+def plan(cell: Cell) -> list[PlannedMetric]:
+    """The scores that a cell's configuration asks for."""
+    return plan_metrics(cell.config.eval, cell.config.data)
+
+
+def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]:
+    """Bring one cell to its result and return result.json; do only what is missing.
+
+    Raises:
+        CellHeldError: another living process works on it.
+        Exception: whatever went wrong; status.json then says "failed" and run.log holds the traceback.
+    """
+    folder = cell.folder()
+    with claim(folder), _log_to(folder / "run.log"):
+        result = finished_result(folder, plan(cell))
+        if result is not None:
+            return result
+        write_status(folder, State.running)
+        try:
+            result = _prune_and_score(cell, workshop, watcher)
+            write_json(folder / "result.json", result)
+        except BaseException as error:
+            log.error("failed\n%s", traceback.format_exc())
+            _write_failure(folder, error)
+            raise
+        write_status(folder, State.done)
+        return result
+
+
+def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]:
+    from prune.data.source import open_source
+    from prune.models import resolve_device, weights_sha256
+
+    started, clock = now(), Stopwatch()
+    config, folder = cell.config, cell.folder()
+    device = resolve_device(config.device.value)
+    log.info("cell %s %s on %s", cell.id, cell.name, device)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml({"canonical": cell.canonical, "asked": asked_config(cell)}))
+    source = open_source(config.data)
+    with clock("calib"):
+        calibration = _calibration_set(cell, source, watcher)
+    watcher.stage("load")
+    with clock("load"):
+        loaded = workshop.take(config.model, device)
+    with clock("prune"):
+        reports = _prune(cell, loaded.model, calibration, watcher)
+    sha256 = weights_sha256(loaded.model)
+    for planned in missing_scores(folder, plan(cell)):
+        _score(cell, planned, loaded, source, watcher)
+    metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
+    return {
+        "schema": SCHEMA,
+        "cell": cell.id,
+        "name": cell.name,
+        "axes": asdict(cell.axes),
+        "dense_cell": cell.dense_id,
+        "metrics": _earlier_metrics(folder) | metrics,
+        "sparsity": _sparsity(cell, loaded.model, reports),
+        "calib": _describe_calibration(calibration),
+        "data": {"source": config.data.name.value, "root": config.data.root, "research": config.data.name is not DataSource.sample},
+        "warnings": [SAMPLE_NOTE] if config.data.name is DataSource.sample else [],
+        "weights_sha256": sha256,
+        "seconds": clock.rounded(),
+        "peak_memory_mb": {"host": peak_host_memory_mb(), "device": _peak_device_memory_mb(device)},
+        "provenance": provenance(device, started),
+    }
+
+
+def _calibration_set(cell: Cell, source: Any, watcher: Watcher) -> "CalibrationSet | None":
+    if not uses_calibration(cell.config.method):
+        return None
+    from prune.calib import load_or_build
+    from prune.models import load_tokenizer
+
+    watcher.stage("calib")
+    config = cell.config
+    tokenizer = load_tokenizer(config.model)
+    return load_or_build(
+        config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
+    )
+
+
+def _prune(cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher: Watcher) -> "list[LinearReport]":
+    """Prune `model` in place as the cell says and keep blocks.jsonl; the reached sparsity is the asked one."""
+    from prune.layerwise import check_reached, prune_model
+    from prune.methods import build_method
+    from prune.sparsity import build_pattern
+
+    if isinstance(cell.config.method, DenseConfig):
+        return []
+    watcher.stage("prune")
+    method, pattern = build_method(cell.config.method), build_pattern(cell.config.sparsity)
+    reports = prune_model(
+        model,
+        calibration.tokens_NL if calibration else None,
+        calibration.mask_NL if calibration else None,
+        method,
+        pattern,
+        batch_size=cell.config.batch_size,
+        seed=cell.config.calib.seed,
+        padding_in_statistics=calibration.padding_in_statistics if calibration else False,
+        on_block=watcher.advance,
+    )
+    check_reached(pattern, method, reports)
+    write_text(cell.folder() / "blocks.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in reports))
+    return reports
+
+
+def _score(cell: Cell, planned: PlannedMetric, loaded: Any, source: Any, watcher: Watcher) -> None:
+    from prune.eval.measure import measure
+
+    watcher.stage(planned.name)
+    begin = time.monotonic()
+    measured = measure(
+        planned, loaded.model, loaded.tokenizer, source, batch_size=cell.config.eval.batch_size, on_progress=watcher.advance
+    )
+    folder = cell.folder()
+    if measured.items is not None:
+        _write_items(folder / "items" / f"{file_name(planned.name)}.jsonl.gz", measured.items)
+    write_score(folder, planned, measured.metric.to_dict(), time.monotonic() - begin)
+    log.info("%s = %.4f", planned.name, measured.metric.value)
+
+
+def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    write_whole(path, lambda stream: _write_bytes(stream, gzip.compress(text.encode(), mtime=0)))
+
+
+def _write_bytes(stream: Any, data: bytes) -> None:
+    stream.write(data)
+
+
+def _earlier_metrics(folder: Path) -> dict[str, Any]:
+    earlier = read_result(folder)
+    return earlier["metrics"] if earlier else {}
+
+
+def _sparsity(cell: Cell, model: Any, reports: "list[LinearReport]") -> dict[str, Any]:
+    from prune.layerwise import count_sparsity
+    from prune.sparsity import build_pattern
+
+    num_zero, num_weights = count_sparsity(model)
+    asked = build_pattern(cell.config.sparsity).ratio if reports else 0.0
+    return {"asked": asked, "reached": num_zero / num_weights, "num_zero": num_zero, "num_weights": num_weights}
+
+
+def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "sha256")
+    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+
+
+def asked_config(cell: Cell) -> dict[str, Any]:
+    """The configuration as it was asked for, as plain nested values."""
+    asked = OmegaConf.to_container(OmegaConf.structured(cell.config), enum_to_str=True)
+    assert isinstance(asked, dict)
+    return {str(key): value for key, value in asked.items()}
+
+
+def _write_failure(folder: Path, error: BaseException) -> None:
+    interrupted = isinstance(error, KeyboardInterrupt)
+    try:
+        write_status(folder, State.failed, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
+    except (OSError, UserError):
+        log.error("status.json could not be written either")
+
+
+def _peak_device_memory_mb(device: str) -> float:
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 2**20, 1) if device.startswith("cuda") else 0.0
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"load": 0.0, "calib": 0.0, "prune": 0.0, "eval": 0.0}
+        self._begin = time.monotonic()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - begin
+
+    def rounded(self) -> dict[str, float]:
+        """All stages and the total since the start, to the millisecond."""
+        return {stage: round(value, 3) for stage, value in (self.seconds | {"total": time.monotonic() - self._begin}).items()}
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Append what the program logs to `path`."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+

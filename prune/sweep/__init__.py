@@ -1,0 +1,1 @@
+"""From a grid to its cells: composing, launching, showing."""

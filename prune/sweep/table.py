@@ -1,0 +1,143 @@
+"""The table at the end of a sweep: a row per grid point, its scores, their difference to dense and to the C4 row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from prune.cell import Cell
+from prune.run import SAMPLE_NOTE
+from prune.sweep.grid import GridPoint
+
+BASELINE = "c4"
+"""The calibration set that everyone uses."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a sweep's cells, by cell id."""
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, BaseException] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    """Cells that another process works on, and which."""
+
+
+def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
+    """Print the table, and what is to be said of sample data, of points without meaning and of cells without result."""
+    metrics = _metric_names(outcome)
+    varied = varied_keys(points)
+    table = Table(title=_title(points, varied), title_justify="left", show_lines=True, pad_edge=False)
+    for heading in ("calib", "prompt", *varied):
+        table.add_column(heading, no_wrap=True)
+    for name in metrics:
+        table.add_column(_heading(name), justify="right", no_wrap=True)
+    for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
+        if dense_id in outcome.results:
+            values = [_dense_text(outcome.results[dense_id], name) for name in metrics]
+            table.add_row("dense", "", *("" for _ in varied), *values)
+    baselines = _baselines(points, outcome.results)
+    for point in points:
+        table.add_row(*_labels(point, varied), *_row(point, metrics, outcome, baselines))
+    width = max(console.width, table.__rich_measure__(console, console.options.update(max_width=1000)).maximum)
+    console.print(table, width=width, crop=False, no_wrap=True, soft_wrap=True)
+    for line in closing_lines(points, outcome, metrics):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str]) -> list[str]:
+    """The lines under the table."""
+    lines = ["Under each score: its difference to dense (d), and to the c4 row (c4). ppl: lower is better; acc: higher."] if metrics else []
+    distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
+    lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
+    for reason in dict.fromkeys(point.reason for point in points if point.reason is not None):
+        names = ", ".join(" ".join(point.overrides) for point in points if point.reason == reason)
+        lines.append(f"not applicable: {names}: {reason}")
+    if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
+        lines.append(SAMPLE_NOTE)
+    return lines
+
+
+def varied_keys(points: Sequence[GridPoint]) -> list[str]:
+    """The overridden keys, but calib and prompt, that take more than one value in the grid."""
+    seen: dict[str, set[str]] = {}
+    for point in points:
+        for key, value in _overrides(point).items():
+            seen.setdefault(key, set()).add(value)
+    return [key for key, values in seen.items() if len(values) > 1 and key not in ("calib", "prompt")]
+
+
+def baseline_key(cell: Cell) -> str:
+    """What two cells share that differ only in calibration data and prompt."""
+    form = dict(cell.canonical)
+    calib = dict(form.pop("calib", {}) or {})
+    return repr((sorted(form.items(), key=str), [calib.get(key) for key in ("num_samples", "seq_len", "seed", "compat")]))
+
+
+def _baselines(points: Sequence[GridPoint], results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    cells = [point.cell for point in points if point.reason is None]
+    return {baseline_key(cell): results[cell.id] for cell in cells if cell.axes.calib == BASELINE and cell.id in results}
+
+
+def _row(
+    point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    cell = point.cell
+    if point.reason is not None:
+        return ["n/a" for _ in metrics]
+    if cell.id not in outcome.results:
+        state = "running" if cell.id in outcome.held else "failed" if cell.id in outcome.failures else "-"
+        return [state for _ in metrics]
+    result, dense = outcome.results[cell.id], outcome.results.get(cell.dense_id)
+    return [_score_text(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
+
+
+def _score_text(
+    name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None
+) -> str:
+    if name not in result["metrics"]:
+        return "-"
+    lines = [_number(name, result["metrics"][name]["value"])]
+    for mark, other in (("d", dense), ("c4", baseline)):
+        if other is not None and name in other["metrics"]:
+            difference = result["metrics"][name]["value"] - other["metrics"][name]["value"]
+            lines.append(f"{mark} {_number(name, difference, sign='+')}")
+    return "\n".join(lines)
+
+
+def _dense_text(result: dict[str, Any], name: str) -> str:
+    return _number(name, result["metrics"][name]["value"]) if name in result["metrics"] else "-"
+
+
+def _number(name: str, value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.2f" if name.startswith("ppl/") else f"{sign}.3f")
+
+
+def _heading(name: str) -> str:
+    return name.replace("/", "\n")
+
+
+def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
+    axes, overrides = point.cell.axes, _overrides(point)
+    config = point.cell.config
+    prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
+    calib = config.calib.name if axes.calib or point.reason else f"({config.calib.name})"
+    return [calib, prompt, *(overrides.get(key, "") for key in varied)]
+
+
+def _overrides(point: GridPoint) -> dict[str, str]:
+    return dict(override.partition("=")[::2] for override in point.overrides)
+
+
+def _metric_names(outcome: Outcome) -> list[str]:
+    names = dict.fromkeys(name for result in outcome.results.values() for name in result["metrics"])
+    return sorted(names, key=lambda name: not name.startswith("ppl/"))
+
+
+def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
+    config = points[0].cell.config
+    fixed = {"model": config.model.name, "method": config.method.name, "sparsity": points[0].cell.axes.sparsity or ""}
+    shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
+    return "  ".join([*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"])
