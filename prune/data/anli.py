@@ -14,7 +14,7 @@ def _round(number: int) -> QuestionSet:
         category=Category.NLI,
         hub=Hub(
             path="facebook/anli",
-            revision="main",
+            revision="8e4813d81f46d313dac7892e1c28076917cfcdf9",
             splits={"train": f"train_r{number}", "validation": f"dev_r{number}", "test": f"test_r{number}"},
         ),
         example=_example,

@@ -30,7 +30,7 @@ DATASET = QuestionSet(
     has_rationales=True,
     companion=Companion(
         name="cos_e",
-        hub=Hub(path="Salesforce/cos_e", config="v1.11", revision="main"),
+        hub=Hub(path="Salesforce/cos_e", config="v1.11", revision="main"),  # no commit was found in public code
         key="id",
         columns=("abstractive_explanation",),
     ),

@@ -11,7 +11,7 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="esnli",
     category=Category.NLI,
-    hub=Hub(path="esnli/esnli", revision="refs/convert/parquet"),
+    hub=Hub(path="esnli/esnli", revision="refs/convert/parquet"),  # the hub's conversion of a script
     example=_example,
     columns=("premise", "hypothesis", "label", "explanation_1"),
     eval_split="test",

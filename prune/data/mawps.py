@@ -13,15 +13,20 @@ def _rationale(row: Row) -> str | None:
     """The calls and results of the chain column where there is one, else the expression worked out step by step."""
     chain = row.get("chain")
     if chain:
-        return join_steps(f"{call.strip()} = {result.strip()}" for call, result in _CALCULATION.findall(str(chain)))
+        return join_steps(f"{_plain(call)} = {_plain(result)}" for call, result in _CALCULATION.findall(str(chain)))
     return join_steps(steps(str(row["expression"])))
+
+
+def _plain(text: str) -> str:
+    """A number or expression without Calc-X's marks: 6_000 is 6000, and "3/5 = around 0.6" is 0.6."""
+    return re.sub(r"(?<=[0-9])[_,](?=[0-9])", "", text.rpartition("around")[2]).strip()
 
 
 def _example(row: Row) -> Example:
     return Example(
         question=f"Question: {str(row['question']).strip()}\nAnswer:",
-        answer=str(row["expression"]).strip(),
-        target=str(row["result"]).strip().replace(",", "").replace("_", ""),
+        answer=_plain(str(row["expression"])),
+        target=_plain(str(row["result"])),
         rationale=_rationale(row),
     )
 

@@ -10,7 +10,12 @@ def _text(row: Row) -> str:
 DATASET = TextSet(
     name="pile",
     category=Category.PRETRAINING,
-    hub=Hub(path="monology/pile-uncopyrighted", revision="main", streaming=True),
+    hub=Hub(
+        path="monology/pile-uncopyrighted",
+        revision="3be90335b66f24456a5d6659d9c8d208c0357119",
+        files={"train": "train/00.jsonl.zst", "validation": "val.jsonl.zst", "test": "test.jsonl.zst"},
+        streaming=True,
+    ),
     text=_text,
     columns=("text",),
     eval_split="validation",

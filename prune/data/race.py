@@ -23,7 +23,7 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="race",
     category=Category.COMMONSENSE,
-    hub=Hub(path="ehovy/race", config="all", revision="main"),
+    hub=Hub(path="ehovy/race", config="all", revision="2fec9fd81f1dc971569a9b729c43f2f0e6436637"),
     example=_example,
     columns=("article", "question", "options", "answer"),
     eval_split="test",

@@ -10,7 +10,7 @@ def _text(row: Row) -> str:
 DATASET = TextSet(
     name="slimpajama",
     category=Category.PRETRAINING,
-    hub=Hub(path="DKYoon/SlimPajama-6B", revision="main", streaming=True),
+    hub=Hub(path="DKYoon/SlimPajama-6B", revision="1224c66add28b96ab045cd1058e795e8d3595485", streaming=True),
     text=_text,
     columns=("text",),
     eval_split="validation",

@@ -22,7 +22,7 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="svamp",
     category=Category.ARITHMETIC,
-    hub=Hub(path="ChilleD/SVAMP", revision="main"),
+    hub=Hub(path="ChilleD/SVAMP", revision="5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"),
     example=_example,
     columns=("Body", "Question", "Equation", "Answer"),
     eval_split="test",

@@ -14,7 +14,7 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="wmt14",
     category=Category.TRANSLATION,
-    hub=Hub(path="wmt/wmt14", config="fr-en", revision="main", streaming=True),
+    hub=Hub(path="wmt/wmt14", config="fr-en", revision="b199e406369ec1b7634206d3ded5ba45de2fe696", streaming=True),
     example=_example,
     columns=("translation",),
     eval_split="test",
