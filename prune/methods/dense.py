@@ -21,9 +21,7 @@ class Dense:
         """Nothing is kept."""
         return NoStatistic()
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights as they are, and a mask that removes none."""
         weight_OI = weight_OI.detach()
         return Pruned(weight_OI=weight_OI, mask_OI=torch.zeros_like(weight_OI, dtype=torch.bool), error=None)

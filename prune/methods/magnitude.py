@@ -25,9 +25,7 @@ class Magnitude:
         """Nothing is kept."""
         return NoStatistic()
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the smallest ones, the others untouched."""
         score_OI = finite_weight(weight_OI).abs()
         if isinstance(pattern, NM):

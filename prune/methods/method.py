@@ -53,9 +53,7 @@ class Method(Protocol):
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """An empty statistic for a linear with so many inputs."""
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The pruned weights; neither the weight nor the statistic is modified.
 
         Raises:
@@ -91,7 +89,9 @@ def check_statistic(total: Tensor, num_tokens: int) -> None:
         UserError: no token was seen, or a sum is infinite or not a number.
     """
     if num_tokens == 0:
-        raise UserError("no real token of the calibration set reached this linear; give it more samples (calib.num_samples).")
+        raise UserError(
+            "no real token of the calibration set reached this linear; give it more samples (calib.num_samples)."
+        )
     if not bool(total.isfinite().all()):
         raise UserError(
             "the calibration inputs of this linear are infinite or not a number: "

@@ -24,10 +24,8 @@ class Random:
         """Nothing is kept."""
         return NoStatistic()
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
-        """The weights without randomly chosen ones, the others untouched; one and the same mask on every device."""
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
+        """The weights without randomly chosen ones, the others untouched; a CPU generator gives one mask on all devices."""
         score_OI = torch.rand(weight_OI.shape, dtype=torch.float64, generator=generator, device=generator.device)
         if isinstance(pattern, NM):
             mask_OI = lowest_in_groups(score_OI, pattern)

@@ -111,9 +111,7 @@ class SparseGPT:
         """No tokens yet."""
         return Hessian(num_inputs, device)
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the removed ones, the others corrected.
 
         Solved in float32 (float64 where weights or inputs are) and rounded to the weights' type at the end. The error is

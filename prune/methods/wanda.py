@@ -55,9 +55,7 @@ class Wanda:
         """No tokens yet."""
         return InputNorms(num_inputs, device)
 
-    def prune(
-        self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator
-    ) -> Pruned:
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the lowest scores, the others untouched.
 
         The error is the share of the squared scores that goes: exact for uncorrelated inputs.
