@@ -1,0 +1,67 @@
+"""Generated text -> a parsed answer, and whether it is right. Pure text; model output is never executed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from prune.data.arithmetic import evaluate
+from prune.data.dataset import AnswerKind, Example
+from prune.eval.protocol import BLOCK_SEPARATOR
+
+ANSWER_MARK = "####"
+"""What GSM8K writes before a final answer."""
+
+TOLERANCE = Fraction(1, 10**6)
+"""Two numbers this close, relative to the larger (absolute below 1), are equal: written decimals are rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a prediction says, None where it cannot be read, and whether that is the target."""
+
+    parsed: str | float | None
+    correct: bool
+
+
+def score(prediction: str, example: Example, kind: AnswerKind) -> Scored:
+    """The prediction read as an answer of this kind and compared with the example's target.
+
+    Raises:
+        ValueError: the kind has no accuracy (free text), or the target is no number where one is expected. Both are faults
+            of a dataset's definition.
+    """
+    if kind is AnswerKind.LABEL:
+        label = parse_label(prediction, example.choices)
+        return Scored(label, label is not None and label == example.target)
+    if kind is AnswerKind.NUMBER:
+        number, target = parse_number(prediction), parse_number(example.target)
+        if target is None:
+            raise ValueError(f"the target {example.target!r} is not a number")
+        return Scored(None if number is None else float(number), number is not None and same_number(number, target))
+    raise ValueError(f"answers of kind {kind.value} have no accuracy")
+
+
+def parse_label(prediction: str, choices: Sequence[str]) -> str | None:
+    """The choice that the answer is, letter for letter, blanks around it aside; None when it is none of them.
+
+    As in the study: "Entailment" or "A." is not "entailment" or "A".
+    """
+    answer = _first_block(prediction).strip()
+    return answer if answer in choices else None
+
+
+def parse_number(prediction: str) -> Fraction | None:
+    """The value of the arithmetic that the answer is, None when it is no arithmetic or exceeds the parser's bounds.
+
+    The answer is the text up to the first blank line, and there what follows the last "####" if there is one.
+    """
+    return evaluate(_first_block(prediction).rpartition(ANSWER_MARK)[2])
+
+
+def same_number(left: Fraction, right: Fraction) -> bool:
+    """Whether two values are equal up to rounding."""
+    return abs(left - right) <= TOLERANCE * max(Fraction(1), abs(left), abs(right))
+
+
+def _first_block(prediction: str) -> str:
+    return prediction.partition(BLOCK_SEPARATOR)[0]

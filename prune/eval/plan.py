@@ -1,0 +1,135 @@
+"""Which metrics a configuration asks for, each with what identifies it. Nothing heavy is imported, no row is read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.data import DATASETS, find_dataset
+from prune.data.dataset import Dataset, QuestionSet, TextSet
+from prune.errors import UserError
+from prune.eval.protocol import (
+    MAX_NEW_TOKENS,
+    WEB_NUM_CHUNKS,
+    WEB_NUM_TEXTS,
+    WHOLE_SPLIT,
+    AccuracySettings,
+    PerplexitySettings,
+)
+
+Settings = PerplexitySettings | AccuracySettings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMetric:
+    """A metric that is to be measured."""
+
+    name: str
+    """`ppl/<set>` or `acc/<set>`."""
+    settings: Settings
+    data: dict[str, str | None]
+    """Where the rows come from."""
+
+    @property
+    def dataset(self) -> str:
+        """The name of the set it is measured on."""
+        return self.settings.dataset
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Every setting that changes the number, as plain values; batch size is none of them."""
+        plain = {key: value.value if isinstance(value, Enum) else value for key, value in asdict(self.settings).items()}
+        return {"kind": type(self.settings).__name__, **plain, "data": dict(self.data)}
+
+
+def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
+    """The metrics that `config` asks for, perplexities first, each in the order asked.
+
+    Raises:
+        UserError: unknown sets, sets of the wrong kind or without held-out text, and sets named twice, all in one message.
+    """
+    problems: list[str] = []
+    planned = _plan_all("eval.perplexity", config.perplexity, lambda name: _plan_perplexity(name, config, data), problems)
+    planned += _plan_all("eval.tasks", config.tasks, lambda name: _plan_accuracy(name, config, data), problems)
+    if problems:
+        raise UserError("\n".join(problems))
+    return planned
+
+
+def _plan_all(
+    path: str, names: Sequence[str], plan: Callable[[str], PlannedMetric], problems: list[str]
+) -> list[PlannedMetric]:
+    """The plans of `names`; what is wrong with the others is added to `problems`."""
+    planned = []
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            problems.append(f"{path}: {name} is named {names.count(name)} times; name it once.")
+        try:
+            planned.append(plan(name))
+        except UserError as error:
+            problems.append(f"{path}: {error}")
+    return planned
+
+
+def _plan_perplexity(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    dataset = find_dataset(name)
+    if not isinstance(dataset, TextSet):
+        raise UserError(f"{name} is not a set of texts. {_with_perplexity()}")
+    if dataset.eval_split is None:
+        raise UserError(f"{name} has no held-out text. {_with_perplexity()}")
+    whole = name in WHOLE_SPLIT
+    settings = PerplexitySettings(
+        dataset=name,
+        split=dataset.eval_split,
+        joiner=dataset.joiner,
+        num_texts=None if whole else WEB_NUM_TEXTS,
+        seq_len=config.seq_len,
+        bos=config.bos,
+        num_chunks=config.num_chunks,
+        max_chunks=None if whole else WEB_NUM_CHUNKS,
+    )
+    return PlannedMetric(f"ppl/{name}", settings, _data_identity(dataset, data))
+
+
+def _plan_accuracy(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    dataset = find_dataset(name)
+    if not isinstance(dataset, QuestionSet):
+        raise UserError(f"{name} is not a set of questions. {_with_accuracy()}")
+    if dataset.answer_kind not in MAX_NEW_TOKENS:
+        raise UserError(f"the answers of {name} are free text and have no accuracy. {_with_accuracy()}")
+    settings = AccuracySettings(
+        dataset=name,
+        split=dataset.eval_split,
+        exemplar_split=dataset.train_split,
+        num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
+        limit=config.limit,
+        max_new_tokens=MAX_NEW_TOKENS[dataset.answer_kind],
+        always_bos=config.bos is EvalBos.chunk,
+    )
+    return PlannedMetric(f"acc/{name}", settings, _data_identity(dataset, data))
+
+
+def _data_identity(dataset: TextSet | QuestionSet, data: DataConfig) -> dict[str, str | None]:
+    """The source, and what tells its rows from other rows of the same set: the folder, or the hub's revision."""
+    identity: dict[str, str | None] = {"source": data.name.value}
+    if data.root is not None:
+        identity["root"] = str(Path(data.root).expanduser().resolve())
+    if data.name is DataSource.hub and dataset.hub is not None:
+        identity |= {"hub": dataset.hub.path, "revision": dataset.hub.revision}
+    return identity
+
+
+def _with_perplexity() -> str:
+    return _list_sets("with held-out text", lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None)
+
+
+def _with_accuracy() -> str:
+    return _list_sets(
+        "with an accuracy", lambda dataset: isinstance(dataset, QuestionSet) and dataset.answer_kind in MAX_NEW_TOKENS
+    )
+
+
+def _list_sets(what: str, belongs: Callable[[Dataset], bool]) -> str:
+    return f"Sets {what}: {', '.join(name for name, dataset in DATASETS.items() if belongs(dataset))}."
