@@ -1,0 +1,324 @@
+"""The walk over the blocks: statistics of a block's linears, new weights, and on to the next block with the pruned outputs.
+
+Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774), both of which walk like this; see prune/replay.py for how a
+block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+
+Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, O out, I in, H hidden.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prune.errors import UserError
+from prune.models import find_blocks, find_linears, read_weight, write_weight
+from prune.replay import Call, record_calls, rehearse
+from prune.sparsity import NM, Pattern
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.methods import Method, Pruned, Statistic
+    from prune.models import Linear
+
+CALL_CACHE_BYTES = 256 * 2**20
+"""Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""
+
+SPARSITY_TOLERANCE = 1e-3
+"""How far from the asked share a method may end that does not aim at a count (Wanda's variant)."""
+
+
+@dataclass(frozen=True)
+class LinearReport:
+    """What became of one linear."""
+
+    block: int
+    name: str
+    """Inside its block."""
+    shape: tuple[int, int]
+    """O x I."""
+    num_zero: int
+    """Weights that are 0 now, also those that were 0 before."""
+    num_weights: int
+    sparsity: float
+    """num_zero / num_weights."""
+    error: float | None
+    """The method's estimate of the relative squared output error."""
+    seconds: float
+    """For choosing and writing the weights, without the statistics."""
+    num_removed: int
+    """Weights that the mask removes, also where the dense weight was 0 already."""
+
+
+def prune_model(
+    model: "PreTrainedModel",
+    tokens_NL: Tensor,
+    mask_NL: Tensor,
+    method: "Method",
+    pattern: Pattern,
+    *,
+    batch_size: int,
+    seed: int,
+    padding_in_statistics: bool = False,
+    on_linear: Callable[[LinearReport], None] = lambda report: None,
+    on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
+) -> list[LinearReport]:
+    """Prune all linears of all blocks in place and return a report for each, in the order of the walk.
+
+    Args:
+        model: in evaluation mode; float16, bfloat16, float32 or float64.
+        tokens_NL: the calibration set; not looked at when the method needs no inputs.
+        mask_NL: True = real token. Padding is neither attended nor part of a statistic.
+        method: chooses the weights.
+        pattern: which weights may go together.
+        batch_size: sequences in one forward pass.
+        seed: draws what a method draws, for each linear on its own.
+        padding_in_statistics: the study's habit: padding counts as real, so it is attended and enters the statistics.
+        on_linear: called with each report.
+        on_block: called after each block with the number of blocks done, and of all blocks.
+
+    Raises:
+        UserError: before anything is changed, when the model, the pattern or the calibration set does not fit; later when a
+            method cannot go on or hidden states overflow, with the block named.
+    """
+    blocks = find_blocks(model)
+    linears = [find_linears(block) for block in blocks]
+    _check_pattern(pattern, method, linears)
+    reports: list[LinearReport] = []
+    with torch.no_grad():
+        walk = None
+        if method.needs_inputs:
+            real_NL = torch.ones_like(mask_NL) if padding_in_statistics else mask_NL
+            walk = Walk(model, tokens_NL, real_NL, batch_size=batch_size)
+        for index in range(len(blocks)):
+            statistics = walk.collect(index, method) if walk else {}
+            for name, linear in linears[index].items():
+                report = _prune_linear(linear, statistics.get(name), method, pattern, block=index, name=name, seed=seed)
+                reports.append(report)
+                on_linear(report)
+            if walk and index + 1 < len(blocks):
+                walk.advance(index)
+            on_block(index + 1, len(blocks))
+    return reports
+
+
+def check_reached(pattern: Pattern, method: "Method", reports: Sequence[LinearReport]) -> None:
+    """Raise UserError unless every linear lost what was asked, by the counts of the masks.
+
+    N:M is exact. Unstructured is exact up to rounding down in each group of weights that a method compares (a row, a set of
+    columns, the matrix): less than one weight for each row or column. Wanda's variant may be off by 0.001 either way.
+    """
+    for report in reports:
+        asked = 0.0 if method.name == "dense" else pattern.ratio * report.num_weights
+        missing = asked - report.num_removed
+        if method.name == "dense" or isinstance(pattern, NM):
+            reached = abs(missing) < 0.5
+        elif getattr(method, "variant", False):
+            reached = abs(missing) <= SPARSITY_TOLERANCE * report.num_weights + 1e-6
+        else:
+            reached = -1e-6 <= missing < max(report.shape)
+        if not reached:
+            raise UserError(
+                f"block {report.block}, {report.name}: sparsity {pattern} was asked of method {method.name}, but "
+                f"{report.num_removed} of {report.num_weights} weights were removed ({report.num_removed / report.num_weights:.4%})."
+            )
+
+
+class Walk:
+    """The hidden states of the whole calibration set on their way through the blocks."""
+
+    hidden_NLH: Tensor
+    """At the input of the block that comes next."""
+    groups: list[dict[str, list[str]]]
+    """For each block: first linear of a group -> all linears with the same input, which share one statistic."""
+
+    def __init__(self, model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor, *, batch_size: int) -> None:
+        """Rehearse on a few tokens and fill the buffer with what enters the first block.
+
+        Raises UserError when the set does not fit the model, or the model cannot be walked.
+        """
+        _check_calibration(model, tokens_NL, mask_NL)
+        assert not model.training, "dropout must be off"
+        self._model = model
+        self._blocks = list(find_blocks(model))
+        self._linears = [find_linears(block) for block in self._blocks]
+        self._tokens_NL = tokens_NL
+        self._mask_NL = mask_NL.to(model.device)
+        self._batches = [slice(start, start + batch_size) for start in range(0, len(tokens_NL), batch_size)]
+        self._kept: dict[int, list[Call]] = {}
+        self._kept_bytes = 0
+        rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
+        self.groups = rehearsal.groups
+        self._output_lengths = rehearsal.output_lengths
+        self._enter()
+
+    def collect(self, index: int, method: "Method") -> dict[str, "Statistic"]:
+        """Return name -> statistic for the linears of a block, linears of one group with the same object.
+
+        The hidden states stay as they are. A batch stops at the input of the last group, whose output nobody needs.
+        """
+        groups, linears = self.groups[index], self._linears[index]
+        statistics = {
+            first: method.start_statistic(read_weight(linears[first]).shape[1], self._model.device) for first in groups
+        }
+        last = list(groups)[-1]
+        for batch in self._batches:
+            mask_BL = self._mask_NL[batch]
+            with _Feeding(linears, statistics, mask_BL, last):
+                try:
+                    self._replay(index, batch)
+                except _LastInputSeen:
+                    continue
+        return {name: statistics[first] for first, names in groups.items() for name in names}
+
+    def advance(self, index: int) -> None:
+        """Replace the hidden states by what the block makes of them.
+
+        Raises UserError when a real token's become infinite or NaN.
+        """
+        for batch in self._batches:
+            self.hidden_NLH[batch] = self._replay(index, batch)
+        self._check_finite(f"leave block {index}")
+
+    def _enter(self) -> None:
+        num_samples, num_tokens = self._tokens_NL.shape
+        for number, batch in enumerate(self._batches):
+            hidden_BLH, calls = self._record(batch)
+            if number == 0:
+                self.hidden_NLH = hidden_BLH.new_empty(num_samples, num_tokens, hidden_BLH.shape[-1])
+            self.hidden_NLH[batch] = hidden_BLH
+            self._keep(batch, calls)
+        self._check_finite("enter the first block")
+
+    def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
+        tokens_BL = self._tokens_NL[batch].to(self._model.device)
+        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
+
+    def _keep(self, batch: slice, calls: list[Call]) -> None:
+        """Keep the arguments of a batch, as long as they are small."""
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _all_tensors(calls)}
+        num_bytes = sum(storages.values())
+        if self._kept_bytes + num_bytes <= CALL_CACHE_BYTES:
+            self._kept[batch.start] = calls
+            self._kept_bytes += num_bytes
+
+    def _replay(self, index: int, batch: slice) -> Tensor:
+        calls = self._kept.get(batch.start) or self._record(batch)[1]
+        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch])
+
+    def _check_finite(self, what: str) -> None:
+        for batch in self._batches:
+            finite_BL = self.hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
+            if not bool(finite_BL.all()):
+                raise UserError(
+                    f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
+                    f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
+                )
+
+
+class _LastInputSeen(Exception):
+    """Ends the forward pass of a block early."""
+
+
+class _Feeding:
+    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`."""
+
+    def __init__(
+        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str
+    ) -> None:
+        self._linears, self._statistics, self._last = linears, statistics, last
+        self._mask_T = None if bool(mask_BL.all()) else mask_BL.reshape(-1)
+        self._num_tokens = mask_BL.numel()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> None:
+        for name in self._statistics:
+            self._handles.append(self._linears[name].register_forward_pre_hook(self._hook(name)))
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
+            x_TI = args[0].reshape(-1, args[0].shape[-1])
+            assert len(x_TI) == self._num_tokens, f"{name} saw {len(x_TI)} of {self._num_tokens} tokens"
+            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T])
+            if name == self._last:
+                raise _LastInputSeen
+
+        return feed
+
+
+def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
+    for call in calls:
+        yield from call.tensors()
+
+
+def _prune_linear(
+    linear: "Linear", statistic: "Statistic | None", method: "Method", pattern: Pattern, *, block: int, name: str, seed: int
+) -> LinearReport:
+    started = time.perf_counter()
+    try:
+        pruned = method.prune(read_weight(linear), statistic, pattern, _generator(seed, block, name))
+    except UserError as error:
+        raise type(error)(f"block {block}, {name}: {error}") from error
+    _check_pruned(linear, pruned, block, name)
+    write_weight(linear, pruned.weight_OI)
+    weight_OI = read_weight(linear)
+    num_zero = weight_OI.numel() - int(weight_OI.count_nonzero())
+    return LinearReport(
+        block=block,
+        name=name,
+        shape=(weight_OI.shape[0], weight_OI.shape[1]),
+        num_zero=num_zero,
+        num_weights=weight_OI.numel(),
+        sparsity=num_zero / weight_OI.numel(),
+        error=pruned.error,
+        seconds=time.perf_counter() - started,
+        num_removed=int(pruned.mask_OI.sum()),
+    )
+
+
+def _generator(seed: int, block: int, name: str) -> torch.Generator:
+    """Return a generator on the CPU that depends on nothing but these three."""
+    digest = hashlib.sha256(f"{seed}/{block}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _check_pruned(linear: "Linear", pruned: "Pruned", block: int, name: str) -> None:
+    shape = read_weight(linear).shape
+    assert pruned.weight_OI.shape == shape == pruned.mask_OI.shape, (pruned.weight_OI.shape, pruned.mask_OI.shape, shape)
+    assert not pruned.weight_OI.masked_fill(~pruned.mask_OI, 0).any(), "a removed weight is not 0"
+    if not bool(pruned.weight_OI.isfinite().all()):
+        raise UserError(f"block {block}, {name}: the new weights are infinite or not a number.")
+
+
+def _check_pattern(pattern: Pattern, method: "Method", linears: Sequence[Mapping[str, "Linear"]]) -> None:
+    """Make sure that the pattern fits every linear, before the first is changed."""
+    if method.name == "dense":
+        return
+    for index, named in enumerate(linears):
+        for name, linear in named.items():
+            pattern.check(read_weight(linear).shape[1], f"block {index}, {name}")
+
+
+def _check_calibration(model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor) -> None:
+    assert tokens_NL.dim() == 2 and tokens_NL.shape == mask_NL.shape, (tokens_NL.shape, mask_NL.shape)
+    empty = (~mask_NL.any(dim=1)).nonzero().flatten().tolist()
+    if empty or not len(tokens_NL):
+        raise UserError(f"Samples {empty} of {len(tokens_NL)} in the calibration set have no real token; build it again.")
+    embedding = model.get_input_embeddings().weight
+    assert isinstance(embedding, Tensor), type(embedding)
+    num_embeddings = embedding.shape[0]
+    low, high = int(tokens_NL.min()), int(tokens_NL.max())
+    if low < 0 or high >= num_embeddings:
+        raise UserError(
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: "
+            "its tokenizer is not this model's."
+        )

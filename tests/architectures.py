@@ -1,0 +1,105 @@
+"""Tiny random models of the architectures that the walk must be right for."""
+
+from collections.abc import Callable
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    MixtralConfig,
+    OPTConfig,
+    Phi3Config,
+    PhiConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+VOCAB = 64
+NUM_BLOCKS = 3
+WINDOW = 64
+
+_IDS = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_LLAMA = _IDS | {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": NUM_BLOCKS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": WINDOW,
+}
+_GROUPED = _LLAMA | {"num_key_value_heads": 2}
+
+
+def _gemma3() -> PretrainedConfig:
+    layer_types = ["sliding_attention", "full_attention", "sliding_attention"]
+    return Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=4, layer_types=layer_types)
+
+
+def _opt() -> PretrainedConfig:
+    return OPTConfig(
+        **_IDS,
+        hidden_size=16,
+        ffn_dim=32,
+        num_hidden_layers=NUM_BLOCKS,
+        num_attention_heads=4,
+        max_position_embeddings=WINDOW,
+        word_embed_proj_dim=16,
+    )
+
+
+CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**_GROUPED),
+    "mistral": lambda: MistralConfig(**_GROUPED, sliding_window=6),
+    "qwen3": lambda: Qwen3Config(**_GROUPED, head_dim=8),
+    "gemma3": _gemma3,
+    "opt": _opt,
+    "gpt2": lambda: GPT2Config(**_IDS, n_embd=16, n_layer=NUM_BLOCKS, n_head=4, n_positions=WINDOW),
+    "gpt_neox": lambda: GPTNeoXConfig(**_LLAMA),
+    "phi": lambda: PhiConfig(**_LLAMA),
+    "phi3": lambda: Phi3Config(**_GROUPED),
+}
+
+FINAL_NORMS = {
+    "llama": "model.norm",
+    "mistral": "model.norm",
+    "qwen3": "model.norm",
+    "gemma3": "model.norm",
+    "opt": "model.decoder.final_layer_norm",
+    "gpt2": "transformer.ln_f",
+    "gpt_neox": "gpt_neox.final_layer_norm",
+    "phi": "model.final_layernorm",
+    "phi3": "model.norm",
+}
+"""Where the hidden states of the last block go in."""
+
+
+def mixture_config() -> PretrainedConfig:
+    """A model whose experts are fused 3-D parameters."""
+    return MixtralConfig(**_GROUPED, num_local_experts=4)
+
+
+def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
+    """A random model in float32, with weights and biases large enough that every part of a block matters."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def calibration(num_samples: int = 5, seq_len: int = 12, padded: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random tokens (never the pad id) and their mask; padded: on the left, by another length in each sample, 0 in the first."""
+    generator = torch.Generator().manual_seed(7)
+    tokens_NL = torch.randint(3, VOCAB, (num_samples, seq_len), generator=generator)
+    mask_NL = torch.ones(num_samples, seq_len, dtype=torch.bool)
+    if padded:
+        for sample in range(num_samples):
+            mask_NL[sample, : 2 * sample] = False
+        tokens_NL[~mask_NL] = 0
+    return tokens_NL, mask_NL
