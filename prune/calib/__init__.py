@@ -44,7 +44,7 @@ class CalibrationSet:
     """compat=study: padding counts in the statistics as if it were text."""
 
 
-def load_or_build(
+def load_or_build(  # noqa: PLR0917  (one argument for each thing that a set is made from)
     calib: CalibConfig,
     prompt: PromptConfig | None,
     data: DataConfig,
@@ -62,6 +62,12 @@ def load_or_build(
         UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
             folder that cannot be written.
     """
-    from prune.calib.store import load_or_build as load_or_build_stored  # torch only when tokens are needed
+    # torch, only when tokens are needed
+    from prune.calib.build import Recipe
+    from prune.calib.store import load_or_build as load_or_build_stored
 
-    return load_or_build_stored(calib, prompt, data, model, source, tokenizer, output_dir)
+    if not prompt_matters(calib):
+        prompt = None
+    if prompt is not None:
+        check_applicable(calib, prompt)
+    return load_or_build_stored(Recipe(calib, prompt, data, model, source, tokenizer), output_dir)

@@ -18,7 +18,7 @@ FORMAT = 1
 def canonical_calibration(calib: CalibConfig, prompt: PromptConfig | None) -> dict[str, Any]:
     """Plain values of everything in `calib` and `prompt` that can change the tokens.
 
-    Raw text and the controls have no prompt, and none of their rows is ever repeated: there `prompt` is None and `repeat` False.
+    Raw text and the controls have no prompt and no row of theirs is repeated: there `prompt` is None, `repeat` False.
     """
     has_prompt = prompt_matters(calib)
     assert prompt is not None or not has_prompt, "a question set has a prompt"

@@ -32,8 +32,10 @@ def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
         return
     _check_knobs(prompt)
     if prompt.name is PromptStyle.cot and not dataset.has_rationales:
-        able = ", ".join(other.name for other in DATASETS.values() if isinstance(other, QuestionSet) and other.has_rationales)
-        raise NotApplicableError(f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {able}.")
+        able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]
+        raise NotApplicableError(
+            f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
+        )
 
 
 def _check_knobs(prompt: PromptConfig) -> None:
@@ -71,6 +73,8 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig) -> list[int
     Raises:
         UserError: there is none; the message counts the rationales by their number of steps.
     """
+    if not examples:
+        raise UserError("The set has no rows.")
     if prompt.name is not PromptStyle.cot:
         return list(range(len(examples)))
     steps = [0 if row.rationale is None else len(split_steps(row.rationale)) for row in examples]
@@ -97,8 +101,8 @@ def draw_pieces(
 ) -> Iterator[tuple[int, str]]:
     """(row id, text) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
 
-    All rows are permuted and the ones that the prompt cannot use left out, so that with one seed icl and cot meet the rows that
-    they share in the same order.
+    All rows are permuted and the ones that the prompt cannot use left out, so that with one seed icl and cot meet the rows
+    that they share in the same order.
     """
     allowed = frozenset(rows)
     while True:

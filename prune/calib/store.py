@@ -1,0 +1,98 @@
+"""Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all."""
+
+import errno
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from prune.calib import CalibrationSet
+from prune.calib.build import SCHEMA, Recipe, build, tokenizer_sha256, tokens_sha256
+from prune.calib.identity import calibration_id
+from prune.errors import UserError
+from prune.files import disk_errors, read_json
+
+TOKENS_FILE = "tokens.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+def load_or_build(recipe: Recipe, output_dir: Path) -> CalibrationSet:
+    """See `prune.calib.load_or_build`."""
+    set_id = calibration_id(recipe.calib, recipe.prompt, recipe.data, recipe.model)
+    folder = output_dir / "calib" / set_id
+    if not folder.exists():
+        tokens_NL, mask_NL, manifest = build(recipe)
+        save(folder, tokens_NL, mask_NL, {"id": set_id, **manifest})
+    stored = load(folder)
+    if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(recipe.tokenizer):
+        raise UserError(
+            f"{folder} was made with another tokenizer than that of model={recipe.model.name}, which has changed since. "
+            "Remove the folder and run the same line again, or use another output_dir."
+        )
+    return stored
+
+
+def save(folder: Path, tokens_NL: Tensor, mask_NL: Tensor, manifest: dict[str, Any]) -> None:
+    """Put a set into `folder`: written beside it, then renamed. If another process was faster, its set stays.
+
+    Raises:
+        UserError: the disk is full or cannot be written; nothing is left behind.
+    """
+    draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    with disk_errors(folder):
+        try:
+            draft.mkdir(parents=True)
+            (draft / TOKENS_FILE).write_bytes(safetensors.torch.save({"tokens_NL": tokens_NL, "mask_NL": mask_NL}))
+            (draft / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            _rename(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _rename(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def load(folder: Path) -> CalibrationSet:
+    """The set in `folder`, checked against its manifest.
+
+    Raises:
+        UserError: a file is missing, damaged, or not what the manifest says.
+    """
+    manifest = read_json(folder / MANIFEST_FILE)
+    if manifest is None:
+        raise _damaged(folder, f"{MANIFEST_FILE} is missing")
+    if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
+        raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
+    tokens_NL, mask_NL = _read_tokens(folder)
+    if tokens_sha256(tokens_NL, mask_NL) != manifest["sha256"]:
+        raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")
+    return CalibrationSet(folder.name, tokens_NL, mask_NL, manifest, manifest["padding_in_statistics"])
+
+
+def _read_tokens(folder: Path) -> tuple[Tensor, Tensor]:
+    try:
+        tensors = safetensors.torch.load((folder / TOKENS_FILE).read_bytes())
+        tokens_NL, mask_NL = tensors["tokens_NL"], tensors["mask_NL"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _damaged(folder, f"{TOKENS_FILE} cannot be read ({error})") from None
+    if tokens_NL.dtype != torch.int64 or mask_NL.dtype != torch.bool or tokens_NL.shape != mask_NL.shape:
+        raise _damaged(folder, f"{TOKENS_FILE} does not hold int64 tokens with a mask")
+    return tokens_NL, mask_NL
+
+
+def _damaged(folder: Path, what: str) -> UserError:
+    return UserError(
+        f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
+        "Remove the folder and run the same line again."
+    )
