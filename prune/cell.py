@@ -1,7 +1,7 @@
 """A cell: its canonical form and id, its folder, and who holds it.
 
-Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it is
-scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
+Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it
+is scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class Cell:
 
     @property
     def is_dense(self) -> bool:
+        """Whether this is the unpruned model."""
         return self.id == self.dense_id
 
     @property
@@ -160,7 +161,7 @@ def _hash(form: dict[str, Any]) -> str:
 
 def now() -> str:
     """The time as ISO 8601, UTC, whole seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def job_id() -> str | None:

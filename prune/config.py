@@ -207,7 +207,7 @@ class SparseGPTConfig(MethodConfig):
     """Columns that share one threshold."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.damping:
+        if self.damping < 0:
             _reject("method.damping", self.damping, "it must be 0 or more")
         _require_at_least("method.block_size", self.block_size, 1)
 
@@ -229,7 +229,9 @@ class UnstructuredConfig(SparsityConfig):
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
-            _reject("sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)")
+            _reject(
+                "sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)"
+            )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -37,8 +37,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

@@ -10,7 +10,17 @@ from typing import Any
 
 from prune.cell import job_id, now
 
-PACKAGES = ("prune", "torch", "transformers", "tokenizers", "datasets", "lm_eval", "hydra-core", "omegaconf", "wandb", "numpy")
+PACKAGES = (
+    "prune",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "lm_eval",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+)
 
 
 def provenance(device: str, started: str) -> dict[str, Any]:
@@ -51,7 +61,9 @@ def git_state() -> tuple[str | None, bool | None]:
 def _git(root: Path, *arguments: str) -> str | None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, env=environment)
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, env=environment, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,7 +1,7 @@
 """What a cell has measured: one file a score, written as soon as it is known, and result.json made of them.
 
-A score is kept under its metric's name and a hash of everything that was asked for, so that another protocol (another limit, another
-length) is measured anew and the earlier number stays.
+A score is kept under its metric's name and a hash of everything that was asked for, so that another protocol (another limit,
+another length) is measured anew and the earlier number stays.
 """
 
 import hashlib

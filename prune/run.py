@@ -1,12 +1,11 @@
 """The story of one cell: claim it, build its calibration set, prune block by block, score, keep the result."""
 
-import gc
 import gzip
 import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from omegaconf import OmegaConf
 
 from prune.cell import Cell, State, claim, now, uses_calibration, write_status
-from prune.config import DataSource, DenseConfig, ModelConfig
+from prune.config import DataSource, DenseConfig
 from prune.errors import UserError
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.files import write_json, write_text, write_whole
 from prune.provenance import peak_host_memory_mb, provenance
 from prune.results import SCHEMA, file_name, finished_result, missing_scores, read_result, read_scores, write_score
+from prune.workshop import Workshop, resolve_device
 
 if TYPE_CHECKING:
     from prune.calib import CalibrationSet
     from prune.layerwise import LinearReport
+    from prune.models import LoadedModel
 
 log = logging.getLogger("prune")
 
@@ -39,26 +40,6 @@ class Watcher(Protocol):
 
     def advance(self, done: int, total: int) -> None:
         """So much of the stage is done."""
-
-
-class Workshop:
-    """What the cells of one process share: the data source and one loaded model, given back as it was loaded."""
-
-    def __init__(self) -> None:
-        self._config: ModelConfig | None = None
-        self._bench: Any = None
-
-    def take(self, config: ModelConfig, device: str) -> Any:
-        """The model of `config` with its dense weights, on `device`; loaded only when it is not the one held."""
-        from prune.models import DenseCopy, load_model
-
-        if self._config != config:
-            self._config = self._bench = None
-            gc.collect()
-            loaded = load_model(config, device)
-            self._bench, self._config = DenseCopy(loaded), config
-        self._bench.restore()
-        return self._bench.loaded
 
 
 def plan(cell: Cell) -> list[PlannedMetric]:
@@ -91,25 +72,23 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]
 
 
 def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]:
-    from prune.data.source import open_source
-    from prune.models import resolve_device, weights_sha256
+    from prune.models import weights_sha256
 
     started, clock = now(), Stopwatch()
     config, folder = cell.config, cell.folder()
-    device = resolve_device(config.device.value)
+    device = resolve_device(config.device)
     log.info("cell %s %s on %s", cell.id, cell.name, device)
     write_text(folder / "config.yaml", OmegaConf.to_yaml({"canonical": cell.canonical, "asked": asked_config(cell)}))
-    source = open_source(config.data)
     with clock("calib"):
-        calibration = _calibration_set(cell, source, watcher)
+        calibration = _calibration_set(cell, workshop, watcher)
     watcher.stage("load")
     with clock("load"):
-        loaded = workshop.take(config.model, device)
+        loaded = workshop.dense_model(config.model, device)
     with clock("prune"):
         reports = _prune(cell, loaded.model, calibration, watcher)
     sha256 = weights_sha256(loaded.model)
     for planned in missing_scores(folder, plan(cell)):
-        _score(cell, planned, loaded, source, watcher)
+        _score(cell, planned, loaded, workshop, watcher)
     metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
     return {
         "schema": SCHEMA,
@@ -120,7 +99,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[s
         "metrics": _earlier_metrics(folder) | metrics,
         "sparsity": _sparsity(cell, loaded.model, reports),
         "calib": _describe_calibration(calibration),
-        "data": {"source": config.data.name.value, "root": config.data.root, "research": config.data.name is not DataSource.sample},
+        "data": {"source": config.data.name.value, "root": config.data.root},
         "warnings": [SAMPLE_NOTE] if config.data.name is DataSource.sample else [],
         "weights_sha256": sha256,
         "seconds": clock.rounded(),
@@ -129,18 +108,15 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[s
     }
 
 
-def _calibration_set(cell: Cell, source: Any, watcher: Watcher) -> "CalibrationSet | None":
+def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "CalibrationSet | None":
     if not uses_calibration(cell.config.method):
         return None
     from prune.calib import load_or_build
-    from prune.models import load_tokenizer
 
     watcher.stage("calib")
     config = cell.config
-    tokenizer = load_tokenizer(config.model)
-    return load_or_build(
-        config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
-    )
+    source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
+    return load_or_build(config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir))
 
 
 def _prune(cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher: Watcher) -> "list[LinearReport]":
@@ -169,11 +145,11 @@ def _prune(cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher
     return reports
 
 
-def _score(cell: Cell, planned: PlannedMetric, loaded: Any, source: Any, watcher: Watcher) -> None:
+def _score(cell: Cell, planned: PlannedMetric, loaded: "LoadedModel", workshop: Workshop, watcher: Watcher) -> None:
     from prune.eval.measure import measure
 
     watcher.stage(planned.name)
-    begin = time.monotonic()
+    begin, source = time.monotonic(), workshop.source(cell.config.data)
     measured = measure(
         planned, loaded.model, loaded.tokenizer, source, batch_size=cell.config.eval.batch_size, on_progress=watcher.advance
     )
@@ -199,7 +175,7 @@ def _earlier_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _sparsity(cell: Cell, model: Any, reports: "list[LinearReport]") -> dict[str, Any]:
-    from prune.layerwise import count_sparsity
+    from prune.models import count_sparsity
     from prune.sparsity import build_pattern
 
     num_zero, num_weights = count_sparsity(model)
@@ -244,6 +220,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Count what runs inside towards `stage`."""
         begin = time.monotonic()
         try:
             yield
@@ -252,7 +229,8 @@ class Stopwatch:
 
     def rounded(self) -> dict[str, float]:
         """All stages and the total since the start, to the millisecond."""
-        return {stage: round(value, 3) for stage, value in (self.seconds | {"total": time.monotonic() - self._begin}).items()}
+        seconds = self.seconds | {"total": time.monotonic() - self._begin}
+        return {stage: round(value, 3) for stage, value in seconds.items()}
 
 
 @contextmanager
@@ -267,5 +245,3 @@ def _log_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-

@@ -88,7 +88,9 @@ def sweep_name(config: Config, overrides: Sequence[str]) -> str:
 def check_name(name: str) -> str:
     """Return `name` if it can be a folder's name, else raise UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9=,._-]{0,119}", name):
-        raise UserError(f"sweep.name={name!r} is not possible: letters, digits and =,._- only, at most 120, the first a letter or digit.")
+        raise UserError(
+            f"sweep.name={name!r} is not possible: letters, digits and =,._- only, at most 120, the first a letter or digit."
+        )
     return name
 
 

@@ -2,23 +2,27 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from prune.cell import Cell, CellHeldError, read_status
-from prune.config import Config, DataSource
+from prune.cell import Cell, CellHeldError, read_status, uses_calibration
+from prune.config import DataSource
+from prune.data import find_dataset
+from prune.data.dataset import ControlSet, QuestionSet, TextSet
 from prune.errors import UserError
 from prune.files import disk_errors
 from prune.messages import report
-from prune.model_files import check_model
-from prune.results import finished_result
-from prune.run import SAMPLE_NOTE, Workshop, asked_config, plan, run_cell
+from prune.model_files import check_model, check_seq_len
+from prune.results import finished_result, read_linears
+from prune.run import SAMPLE_NOTE, asked_config, plan, run_cell
 from prune.sweep.grid import GridPoint, check_pairs, distinct_cells, sweep_name, to_config, write_grid
 from prune.sweep.progress import SweepWatcher, watch
 from prune.sweep.table import Outcome, print_table
 from prune.track import Record, Tracker, build_tracker
+from prune.workshop import Workshop
 
 
 def run_single_point(composed: DictConfig) -> None:
@@ -44,15 +48,19 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
     if all(point.reason is not None for point in points):
         raise UserError("\n".join(dict.fromkeys(point.reason or "" for point in points)))
     cells = distinct_cells(points)
-    check_before_running(cells)
-    name, console = sweep_name(config, overrides), Console()
+    outcome, missing = collect_finished(cells)
+    name, console, workshop = sweep_name(config, overrides), Console(), Workshop()
     output_dir = Path(config.output_dir)
+    check_before_running(missing, workshop)
+    check_writable(output_dir)
+    tracker = build_tracker(config.tracker, output_dir)
     write_grid(points, output_dir / "sweeps" / name)
     if config.data.name is DataSource.sample:
         console.print(SAMPLE_NOTE, highlight=False)
-    outcome, tracker = Outcome(), build_tracker(config.tracker, output_dir)
+    if outcome.results:
+        console.print(f"{len(outcome.results)} of {len(cells)} cells are finished already.", highlight=False)
     try:
-        run_missing(cells, name, outcome, tracker, console)
+        run_cells(missing, Session(name, outcome, tracker, workshop), console)
     finally:
         if outcome.results:
             print_table(console, points, outcome)
@@ -62,21 +70,36 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
     leave_with_failures(cells, outcome)
 
 
-def check_before_running(cells: Sequence[Cell]) -> None:
-    """Check everything that can be known without loading anything: scores, model files, data, where results go.
+def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
+    """Check what can be known before anything is loaded or written: model files, windows, and that all rows are there.
 
     Raises:
         UserError: the first mistake found.
     """
-    for config in {repr(_checked(cell.config)): cell.config for cell in cells}.values():
-        check_model(config.model, max(config.calib.seq_len, config.eval.seq_len))
     for cell in cells:
-        plan(cell)
-    check_writable(Path(cells[0].config.output_dir))
+        config = cell.config
+        check_model(config.model)
+        check_seq_len(config.model, config.eval.seq_len, "eval.seq_len")
+        if uses_calibration(config.method):
+            check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
+        for dataset, split in needed_splits(cell):
+            workshop.source(config.data).rows(dataset, split)
 
 
-def _checked(config: Config) -> tuple[object, ...]:
-    return (config.model, config.calib.seq_len, config.eval.seq_len)
+def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
+    """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
+    needed: list[tuple[TextSet | QuestionSet, str]] = []
+    if uses_calibration(cell.config.method):
+        calib = find_dataset(cell.config.calib.name)
+        if not isinstance(calib, ControlSet):
+            needed.append((calib, calib.train_split))
+    for planned in plan(cell):
+        dataset = find_dataset(planned.dataset)
+        assert not isinstance(dataset, ControlSet) and dataset.eval_split is not None, "the plan checks this"
+        needed.append((dataset, dataset.eval_split))
+        if isinstance(dataset, QuestionSet):
+            needed.append((dataset, dataset.train_split))
+    return needed
 
 
 def check_writable(output_dir: Path) -> None:
@@ -88,60 +111,64 @@ def check_writable(output_dir: Path) -> None:
         probe.unlink()
 
 
-def run_missing(cells: Sequence[Cell], sweep: str, outcome: Outcome, tracker: Tracker, console: Console) -> None:
-    """Run each cell that has no result yet, and fill `outcome`; a failed cell does not stop the others."""
-    missing = []
+def collect_finished(cells: Sequence[Cell]) -> tuple[Outcome, list[Cell]]:
+    """The results that are there already, and the cells that are still to run."""
+    outcome, missing = Outcome(), []
     for cell in cells:
         result = finished_result(cell.folder(), plan(cell))
         if result is None:
             missing.append(cell)
         else:
             outcome.results[cell.id] = result
-    if len(missing) < len(cells):
-        console.print(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already.", highlight=False)
-    if not missing:
+    return outcome, missing
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one launch holds while its cells run."""
+
+    sweep: str
+    outcome: Outcome
+    tracker: Tracker
+    workshop: Workshop
+
+
+def run_cells(cells: Sequence[Cell], session: Session, console: Console) -> None:
+    """Run each of `cells` and fill the outcome; a failed cell does not stop the others."""
+    if not cells:
         return
-    workshop = Workshop()
-    with watch(console, len(missing)) as watcher:
-        for cell in missing:
+    with watch(console, len(cells)) as watcher:
+        for cell in cells:
             watcher.begin_cell(cell.name)
-            note = _run_one(cell, sweep, outcome, tracker, workshop, watcher)
-            watcher.end_cell(note)
+            watcher.end_cell(_run_one(cell, session, watcher))
 
 
-def _run_one(
-    cell: Cell, sweep: str, outcome: Outcome, tracker: Tracker, workshop: Workshop, watcher: SweepWatcher
-) -> str:
-    """Run one cell into `outcome`; return what to say of it."""
+def _run_one(cell: Cell, session: Session, watcher: SweepWatcher) -> str:
+    """Run one cell into the outcome; return what to say of it."""
     try:
-        result = run_cell(cell, workshop, watcher)
+        result = run_cell(cell, session.workshop, watcher)
     except CellHeldError as error:
-        outcome.held[cell.id] = str(error)
+        session.outcome.held[cell.id] = str(error)
         return str(error)
     except Exception as error:
         if cell.is_dense and isinstance(error, UserError):
             raise  # every other cell would meet the same mistake, after minutes of pruning
-        outcome.failures[cell.id] = error
+        session.outcome.failures[cell.id] = error
         return f"failed: {error}"
-    outcome.results[cell.id] = result
-    _mirror(cell, sweep, result, tracker)
-    return "  ".join(f"{name} {metric['value']:.4g}" for name, metric in result["metrics"].items())
-
-
-def _mirror(cell: Cell, sweep: str, result: dict[str, object], tracker: Tracker) -> None:
-    from prune.results import read_linears
-
-    tracker.record(
+    session.outcome.results[cell.id] = result
+    watcher.stage("tracker")
+    session.tracker.record(
         Record(
             cell_id=cell.id,
             name=cell.name,
-            group=sweep,
+            group=session.sweep,
             config=asked_config(cell),
             result=result,
             linears=read_linears(cell.folder()),
             folder=cell.folder(),
         )
     )
+    return "  ".join(f"{name} {metric['value']:.4g}" for name, metric in result["metrics"].items())
 
 
 def leave_with_failures(cells: Sequence[Cell], outcome: Outcome) -> None:

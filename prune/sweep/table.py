@@ -14,6 +14,8 @@ from prune.sweep.grid import GridPoint
 BASELINE = "c4"
 """The calibration set that everyone uses."""
 
+LEGEND = "Under each score: its difference to dense (d) and to the c4 row (c4). ppl: lower is better; acc: higher."
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -49,7 +51,7 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome)
 
 def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str]) -> list[str]:
     """The lines under the table."""
-    lines = ["Under each score: its difference to dense (d), and to the c4 row (c4). ppl: lower is better; acc: higher."] if metrics else []
+    lines = [LEGEND] if metrics else []
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
     for reason in dict.fromkeys(point.reason for point in points if point.reason is not None):
@@ -81,9 +83,7 @@ def _baselines(points: Sequence[GridPoint], results: Mapping[str, dict[str, Any]
     return {baseline_key(cell): results[cell.id] for cell in cells if cell.axes.calib == BASELINE and cell.id in results}
 
 
-def _row(
-    point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]
-) -> list[str]:
+def _row(point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]) -> list[str]:
     cell = point.cell
     if point.reason is not None:
         return ["n/a" for _ in metrics]
@@ -94,9 +94,7 @@ def _row(
     return [_score_text(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
 
 
-def _score_text(
-    name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None
-) -> str:
+def _score_text(name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None) -> str:
     if name not in result["metrics"]:
         return "-"
     lines = [_number(name, result["metrics"][name]["value"])]
@@ -140,4 +138,6 @@ def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
     config = points[0].cell.config
     fixed = {"model": config.model.name, "method": config.method.name, "sparsity": points[0].cell.axes.sparsity or ""}
     shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
-    return "  ".join([*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"])
+    return "  ".join(
+        [*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"]
+    )

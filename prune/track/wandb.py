@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.config import TrackerConfig, TrackerMode
-from prune.files import disk_errors, read_json, write_json
+from prune.files import read_json, write_json
 from prune.track import Record
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,35 @@ class WandbTracker:
         self._config = config
         self._folder = output_dir.resolve()
         self._mode = config.mode
-        self._kept_offline: list[Path] = []
+        self._num_offline = 0
+        self._refused: list[str] = []
 
     def record(self, record: Record) -> None:
         """Write one run: nested configuration, a history line a block, the final numbers in the summary."""
         import wandb
 
-        with disk_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
         attempt = int((read_json(record.folder / "wandb.json") or {}).get("attempt", 0)) + 1
-        run = self._start(wandb, record, f"{record.cell_id}-{attempt}")
+        try:
+            folder = self._write(wandb, record, f"{record.cell_id}-{attempt}")
+        except (wandb.errors.Error, OSError) as error:
+            log.warning("W&B did not take %s: %s", record.name, error)
+            self._refused.append(f"{record.name} ({_first_line(error)})")
+            return
+        write_json(record.folder / "wandb.json", {"attempt": attempt, "mode": self._mode.value, "folder": str(folder)})
+
+    def closing_note(self) -> str | None:
+        """How to send the runs that were kept offline, and which cells W&B did not take."""
+        notes = []
+        if self._num_offline:
+            sync = f"wandb sync {self._folder}/wandb/offline-run-*"
+            notes.append(f"W&B runs kept offline: {self._num_offline}. Send them with: {sync}")
+        if self._refused:
+            notes.append(f"W&B did not take {', '.join(self._refused)}; their results are kept here all the same.")
+        return "\n".join(notes) or None
+
+    def _write(self, wandb: Any, record: Record, run_id: str) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        run = self._start(wandb, record, run_id)
         try:
             for line in block_history(record.linears):
                 run.log(line)
@@ -40,15 +59,8 @@ class WandbTracker:
             folder = Path(run.dir).parent
         finally:
             run.finish()
-        write_json(record.folder / "wandb.json", {"run_id": run.id, "attempt": attempt, "mode": self._mode.value})
-        if self._mode is TrackerMode.offline:
-            self._kept_offline.append(folder)
-
-    def closing_note(self) -> str | None:
-        """How to send the runs that were kept offline."""
-        if not self._kept_offline:
-            return None
-        return f"W&B runs kept offline: {len(self._kept_offline)}. Send them with: wandb sync {self._folder}/wandb/offline-run-*"
+        self._num_offline += self._mode is TrackerMode.offline
+        return folder
 
     def _start(self, wandb: Any, record: Record, run_id: str) -> Any:
         try:
@@ -56,7 +68,7 @@ class WandbTracker:
         except (wandb.errors.CommError, wandb.errors.UsageError) as error:
             if self._mode is not TrackerMode.online:
                 raise
-            log.warning("W&B cannot be reached (%s); runs are kept offline from here on.", str(error).splitlines()[0])
+            log.warning("W&B cannot be reached (%s); runs are kept offline from here on.", _first_line(error))
             self._mode = TrackerMode.offline
             return self._init(wandb, record, run_id)
 
@@ -102,3 +114,7 @@ def summary(result: dict[str, Any]) -> dict[str, Any]:
     for group in ("sparsity", "seconds", "peak_memory_mb"):
         numbers |= {f"{group}/{key}": value for key, value in (result[group] or {}).items()}
     return numbers | {"warnings": len(result["warnings"])}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
