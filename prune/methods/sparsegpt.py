@@ -34,7 +34,7 @@ class Hessian:
         self.num_tokens += x_TI.shape[0]
         self._factor = None
 
-    def hessian_II(self) -> Tensor:
+    def hessian(self) -> Tensor:
         """H, undamped.
 
         Raises:
@@ -43,20 +43,20 @@ class Hessian:
         check_statistic(self.total_II, self.num_tokens)
         return self.total_II * (2 / self.num_tokens)
 
-    def dead_I(self) -> Tensor:
+    def dead_inputs(self) -> Tensor:
         """Bool, True for inputs that were 0 in every token."""
         return self.total_II.diagonal() == 0
 
-    def factor_II(self, damping: float) -> Tensor:
+    def factor(self, damping: float) -> Tensor:
         """The factor U of `inverse_factor`, of H with 1 on the diagonal of dead inputs and then the damping on all of it.
 
         Raises:
-            UserError: see `hessian_II` and `inverse_factor`.
+            UserError: see `hessian` and `inverse_factor`.
         """
         if self._factor is None or self._factor[0] != damping:
-            hessian_II = self.hessian_II()
+            hessian_II = self.hessian()
             diagonal_I = hessian_II.diagonal()
-            diagonal_I.masked_fill_(self.dead_I(), 1)
+            diagonal_I.masked_fill_(self.dead_inputs(), 1)
             diagonal_I.add_(damping * diagonal_I.mean())
             self._factor = damping, inverse_factor(hessian_II, damping)
         return self._factor[1]
@@ -79,7 +79,7 @@ def inverse_factor(hessian_II: Tensor, damping: float) -> Tensor:
     if bool(failed_column > 0) or bool(lost_I.any()):
         raise UserError(
             f"the Hessian of this linear's inputs is singular with method.damping={damping:g}: its Cholesky decomposition "
-            f"fails. Damp it more (method.damping={max(10 * damping, 0.01):g}), or give it more tokens (calib.num_samples)."
+            f"fails. Damp it more (method.damping={_more(damping):g}), or give it more tokens (calib.num_samples)."
         )
     identity_II = torch.eye(len(root_II), dtype=root_II.dtype, device=root_II.device)
     inverse_II: Tensor = torch.linalg.solve_triangular(root_II, identity_II, upper=True)
@@ -94,10 +94,10 @@ class SparseGPT:
     the sweep reaches the group. Dead inputs are handled as in the reference (IST-DASLab/sparsegpt, sparsegpt.py): their
     weights are 0 before scoring, so that they go first, and stay 0 where more are dead than may go.
 
-    Differences from the reference. It removes every score <= sort(scores)[int(O * B * ratio)] of a block, at least one weight
-    more; here the count is exact, and the lower index (row by row) goes first. Where O * B * ratio is not whole, counts are
-    rounded on the running total, so that the matrix loses exactly int(O * I * ratio). Groups of N:M never straddle two
-    blocks: a block is shortened to whole groups, which changes no result, because blocks only postpone updates.
+    Differences from the reference. It removes every score <= sort(scores)[int(O * B * ratio)] of a block, so at least one
+    weight more; here the count is exact, and the lower index (row by row) goes first. Where O * B * ratio is not whole,
+    counts are rounded on the running total, so that the matrix loses exactly int(O * I * ratio). Groups of N:M never
+    straddle two blocks: a block is shortened to whole groups, which changes no result, as blocks only postpone updates.
     """
 
     damping: float = 0.01
@@ -124,24 +124,24 @@ class SparseGPT:
         if isinstance(pattern, NM):
             pattern.check(weight_OI.shape[1], "the linear")
         old_OI = finite_weight(weight_OI)
-        factor_II = statistic.factor_II(self.damping)
+        factor_II = statistic.factor(self.damping)
         old_OI, factor_II = _same_type(old_OI, factor_II)
-        start_OI = old_OI.masked_fill(statistic.dead_I(), 0)
+        start_OI = old_OI.masked_fill(statistic.dead_inputs(), 0)
         solved_OI, mask_OI = sweep(start_OI, factor_II, pattern, self.block_size)
         new_OI = solved_OI.to(weight_OI.dtype)
         if not bool(new_OI.isfinite().all()):
             raise UserError(
-                f"corrected weights overflow {weight_OI.dtype} with method.damping={self.damping:g}: "
-                f"damp more (method.damping={max(10 * self.damping, 0.01):g}) or load the model in float32 (model.dtype=float32)."
+                f"corrected weights overflow {weight_OI.dtype} with method.damping={self.damping:g}: damp more "
+                f"(method.damping={_more(self.damping):g}) or load the model in a wider type (model.dtype=float32)."
             )
-        return Pruned(new_OI, mask_OI, error=_relative_error(old_OI, new_OI, statistic.hessian_II()))
+        return Pruned(new_OI, mask_OI, error=_relative_error(old_OI, new_OI, statistic.hessian()))
 
 
 def sweep(weight_OI: Tensor, factor_II: Tensor, pattern: Pattern, block_size: int) -> tuple[Tensor, Tensor]:
     """Pruned and corrected weights O x I and their mask O x I; `weight_OI` is left as it is.
 
-    Column j, in order: e = the removed weights / U_jj; every later column k loses e * U_jk. Inside a tile that happens at once;
-    the rest of the block follows after the tile, and the rest of the matrix after the block.
+    Column j, in order: e = the removed weights / U_jj; every later column k loses e * U_jk. Inside a tile that happens at
+    once; the rest of the block follows after the tile, and the rest of the matrix after the block.
     """
     weight_IO = weight_OI.T.clone(memory_format=torch.contiguous_format)
     mask_IO = torch.zeros_like(weight_IO, dtype=torch.bool)
@@ -152,7 +152,7 @@ def sweep(weight_OI: Tensor, factor_II: Tensor, pattern: Pattern, block_size: in
         block = slice(start, stop)
         if not isinstance(pattern, NM):
             num = pattern.num_removed(stop * num_outputs) - pattern.num_removed(start * num_outputs)
-            mask_IO[block] = lowest_in_matrix(_score_OB(weight_IO[block], factor_II[block, block]), num).T
+            mask_IO[block] = lowest_in_matrix(_scores(weight_IO[block], factor_II[block, block]), num).T
         error_BO = _sweep_block(weight_IO[block], mask_IO[block], factor_II[block, block], pattern)
         weight_IO[stop:].addmm_(factor_II[block, stop:].T, error_BO, alpha=-1)
     return weight_IO.masked_fill_(mask_IO, 0).T.contiguous(), mask_IO.T.contiguous()
@@ -176,19 +176,23 @@ def _sweep_tile(weight_CO: Tensor, mask_CO: Tensor, factor_CC: Tensor, error_CO:
     for column in range(len(weight_CO)):
         if isinstance(pattern, NM) and column % pattern.m == 0:
             group = slice(column, column + pattern.m)
-            mask_CO[group] = lowest_in_groups(_score_OB(weight_CO[group], factor_CC[group, group]), pattern).T
+            mask_CO[group] = lowest_in_groups(_scores(weight_CO[group], factor_CC[group, group]), pattern).T
         torch.mul(weight_CO[column], mask_CO[column], out=error_CO[column])
         error_CO[column] /= factor_CC[column, column]
         weight_CO[column + 1 :].addr_(factor_CC[column, column + 1 :], error_CO[column], alpha=-1)
 
 
-def _score_OB(weight_BO: Tensor, factor_BB: Tensor) -> Tensor:
+def _scores(weight_BO: Tensor, factor_BB: Tensor) -> Tensor:
     return (weight_BO / factor_BB.diagonal()[:, None]).square().T
 
 
 def _whole_groups(size: int, group_size: int) -> int:
     """The largest multiple of `group_size` that is at most `size`, and at least one group."""
     return max(size // group_size, 1) * group_size
+
+
+def _more(damping: float) -> float:
+    return max(10 * damping, 0.01)
 
 
 def _same_type(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

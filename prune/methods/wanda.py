@@ -29,7 +29,7 @@ class InputNorms:
         self.squared_I = self.squared_I.to(dtype) + x_TI.detach().to(dtype).square().sum(dim=0)
         self.num_tokens += x_TI.shape[0]
 
-    def norm_I(self) -> Tensor:
+    def norms(self) -> Tensor:
         """Euclidean norms.
 
         Raises:
@@ -61,7 +61,7 @@ class Wanda:
         The error is the share of the squared scores that goes: exact for uncorrelated inputs.
         """
         assert isinstance(statistic, InputNorms), type(statistic)
-        score_OI = finite_weight(weight_OI).abs() * statistic.norm_I()
+        score_OI = finite_weight(weight_OI).abs() * statistic.norms()
         mask_OI = self._mask(score_OI, pattern)
         squared_OI = score_OI.square_()
         total = float(squared_OI.sum())
@@ -72,8 +72,8 @@ class Wanda:
         if isinstance(pattern, NM):
             if self.variant:
                 raise UserError(
-                    f"method.variant=true and sparsity {pattern} do not go together: the variant lets rows differ in sparsity, "
-                    "N:M makes them equal. Use sparsity=unstructured, or method.variant=false."
+                    f"method.variant=true and sparsity {pattern} do not go together: the variant lets rows differ in "
+                    "sparsity, N:M makes them equal. Use sparsity=unstructured, or method.variant=false."
                 )
             return lowest_in_groups(score_OI, pattern)
         if self.variant:
@@ -85,9 +85,11 @@ def share_mask(score_OI: Tensor, pattern: Unstructured) -> Tensor:
     """The variant's mask: in each row the lowest scores go as long as their running sum is at most a share of the row's sum.
 
     One share serves all rows. It is bisected, from 0.4 in [0, 0.8], until the sparsity of the matrix is within 0.001 of the
-    asked one. Of equal scores the lower column goes first. Differences from the reference (locuslab/wanda, lib/prune.py,
-    return_given_alpha): it removes all scores that are equal to a row's last one; where no score fits under the share it
-    takes the row's largest as threshold and so removes the whole row; and it stops silently when the interval is below 0.001.
+    asked one. Of equal scores the lower column goes first.
+
+    Differences from the reference (locuslab/wanda, lib/prune.py, return_given_alpha): it removes all scores that are equal
+    to a row's last one; where no score fits under the share it takes the row's largest as threshold and so removes the
+    whole row; and it stops silently when the interval is below 0.001.
 
     Raises:
         UserError: no share up to 0.8 comes within 0.001 of the asked sparsity.
@@ -113,6 +115,7 @@ def _bisect_counts(running_OI: Tensor, pattern: Unstructured) -> Tensor:
         share = (low + high) / 2
     num_O1, nearest = counts(high)
     raise UserError(
-        f"method.variant=true cannot reach sparsity {pattern} here within {TOLERANCE:g}: the nearest share of a row's score sum "
-        f"({high:.4g}, at most {MAX_SHARE}) removes {100 * nearest:.4g}%. Choose another sparsity.ratio, or method.variant=false."
+        f"method.variant=true cannot reach sparsity {pattern} here within {TOLERANCE:g}: the nearest share of a row's score "
+        f"sum ({high:.4g}, at most {MAX_SHARE}) removes {100 * nearest:.4g}%. "
+        "Choose another sparsity.ratio, or method.variant=false."
     )

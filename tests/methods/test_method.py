@@ -59,7 +59,7 @@ def test_masked_weights_are_zero_and_the_input_is_left_alone(method: Method, pat
 def test_groups_that_do_not_fit_are_refused(method: Method) -> None:
     statistic = method.start_statistic(10, torch.device("cpu"))
     statistic.add(torch.randn(30, 10, generator=generator()))
-    with pytest.raises(UserError, match="2:4 does not fit .* 10 inputs .* 2, 5, 10"):
+    with pytest.raises(UserError, match=r"2:4 does not fit .* 10 inputs .* 2, 5, 10"):
         method.prune(torch.ones(3, 10), statistic, NM(2, 4), generator())
 
 
