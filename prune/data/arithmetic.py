@@ -21,7 +21,7 @@ _LONE_PERCENT = re.compile(rf"[-+]?\s*(?:{_NUMBER})\s*%")
 _SIGNS = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "*", "\N{DIVISION SIGN}": "/"})
 
 
-class _NotArithmetic(Exception):
+class _NotArithmeticError(Exception):
     """The text has no value."""
 
 
@@ -33,7 +33,7 @@ def evaluate(text: str) -> Fraction | None:
     """
     try:
         return _Parser(text).parse()
-    except _NotArithmetic:
+    except _NotArithmeticError:
         return None
 
 
@@ -45,7 +45,7 @@ def steps(text: str) -> list[str]:
     parser = _Parser(text)
     try:
         parser.parse()
-    except _NotArithmetic:
+    except _NotArithmeticError:
         return []
     return parser.steps
 
@@ -68,7 +68,7 @@ class _Parser:
     def parse(self) -> Fraction:
         value = self._sum(0)
         if self._peek():
-            raise _NotArithmetic
+            raise _NotArithmeticError
         return value
 
     def _peek(self) -> str:
@@ -93,7 +93,7 @@ class _Parser:
 
     def _signed(self, depth: int) -> Fraction:
         if depth > MAX_DEPTH:
-            raise _NotArithmetic
+            raise _NotArithmeticError
         if self._peek() in ("+", "-"):
             sign = -1 if self._take() == "-" else 1
             return sign * self._signed(depth + 1)
@@ -108,17 +108,17 @@ class _Parser:
         if token == "(":
             value = self._sum(depth + 1)
             if self._take() != ")":
-                raise _NotArithmetic
+                raise _NotArithmeticError
             return value
         if not token or not (token[0].isdigit() or token[0] == "."):
-            raise _NotArithmetic
+            raise _NotArithmeticError
         if sum(character.isdigit() for character in token) > MAX_DIGITS:
-            raise _NotArithmetic
+            raise _NotArithmeticError
         return Fraction(token)
 
     def _apply(self, left: Fraction, sign: str, right: Fraction) -> Fraction:
         if sign == "/" and right == 0:
-            raise _NotArithmetic
+            raise _NotArithmeticError
         value = {
             "+": lambda: left + right,
             "-": lambda: left - right,
@@ -126,7 +126,7 @@ class _Parser:
             "/": lambda: left / right,
         }[sign]()
         if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
-            raise _NotArithmetic
+            raise _NotArithmeticError
         self.steps.append(f"{format_number(left)} {sign} {format_number(right)} = {format_number(value)}")
         return value
 

@@ -5,6 +5,7 @@ streamed and then kept on disk by `datasets`. All are found again without a netw
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -32,7 +33,8 @@ def _read(wanted: Wanted) -> Table:
     if wanted.hub is None:
         raise UserError(f"data=hub, {wanted.name}: {wanted.hub_note}.")
     try:
-        data = _load(wanted, wanted.hub)
+        with _quiet():
+            data = _load(wanted, wanted.hub)
     except UserError:
         raise
     except _load_errors() as error:
@@ -46,6 +48,19 @@ def _read(wanted: Wanted) -> Table:
     if wanted.aliases:
         rows = Mapped[Row, Row](rows, lambda _, row: rename(row, wanted.aliases))
     return Table(rows=rows, columns=our_columns(data.column_names, wanted.aliases))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's line for each of its retries; what went wrong is said once, by the error."""
+    from huggingface_hub.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _load(wanted: Wanted, hub: Hub) -> Any:
@@ -119,24 +134,30 @@ def _explain(error: BaseException, wanted: Wanted, hub: Hub) -> str:
     from huggingface_hub import errors
 
     chain = _chain(error)
-    reason = " ".join(str(chain[-1]).split()) or type(chain[-1]).__name__
     other = f"or take data=local with {wanted.name}/{wanted.split}.jsonl under data.root, or data=sample"
+    access = f"log in (hf auth login) after accepting its terms at https://huggingface.co/datasets/{hub.path}, {other}"
+    if _first(chain, errors.GatedRepoError) or any("gated" in str(link) for link in chain):
+        return f"this repository is gated; {access}."
+    unreached = _first(chain, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    if unreached:
+        reason = f"the hub cannot be reached and no copy was fetched before ({_one_line(unreached)})"
+        return f"{reason}. Fetch it where there is a network, {other}."
+    absent = _first(
+        chain, DatasetNotFoundError, errors.RevisionNotFoundError, errors.RepositoryNotFoundError, errors.EntryNotFoundError
+    )
+    if absent:
+        return f"there is no such repository, revision or file, or it is private ({_one_line(absent)}); {access}."
+    reason = f"it cannot be loaded ({type(chain[-1]).__name__}: {_one_line(chain[-1])})"
+    return f"{reason}. Check the split and the network, {other}."
 
-    def is_any(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(link, kinds) for link in chain)
 
-    if is_any(errors.GatedRepoError) or "gated" in reason:
-        return (
-            f"this repository is gated: accept its terms at https://huggingface.co/datasets/{hub.path} and log in "
-            f"(hf auth login), {other}."
-        )
-    if is_any(errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError):
-        return f"the hub cannot be reached and no copy was fetched before ({reason}). Fetch it where there is a network, {other}."
-    if is_any(errors.RevisionNotFoundError, errors.RepositoryNotFoundError, errors.EntryNotFoundError, DatasetNotFoundError):
-        return (
-            f"there is no such repository, revision or file, or it is private ({reason}). Log in (hf auth login), {other}."
-        )
-    return f"it cannot be loaded ({type(chain[-1]).__name__}: {reason}). Check the split and the network, {other}."
+def _first(chain: list[BaseException], *kinds: type[BaseException]) -> BaseException | None:
+    """The outermost of these kinds."""
+    return next((link for link in chain if isinstance(link, kinds)), None)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -1,4 +1,4 @@
-"""RedPajama (Together 2023), the open copy of LLaMA's training mixture. No copy on the hub loads without running its script."""
+"""RedPajama (Together 2023), the open copy of LLaMA's mixture. The hub's copies are scripts that no longer load."""
 
 from prune.data.dataset import Category, Row, TextSet
 

@@ -1,0 +1,278 @@
+"""Every dataset's rendering of rows in the hub's form, written out, with and without rationale."""
+
+from typing import Any
+
+import pytest
+
+from prune.data import DATASETS, find_dataset
+from prune.data.dataset import AnswerKind, Category, ControlSet, Example, QuestionSet, TextSet
+from prune.errors import UserError
+
+TEXT_SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet)]
+QUESTION_SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet)]
+
+
+def _example(name: str, row: dict[str, Any]) -> Example:
+    dataset = DATASETS[name]
+    assert isinstance(dataset, QuestionSet)
+    assert set(dataset.columns) - {"reason"} <= set(row)
+    return dataset.example(row)
+
+
+GSM8K = {
+    "question": "A shop sells 48 pens in May and half as many in June. How many in both? ",
+    "answer": "In June it sells 48/2 = <<48/2=24>>24 pens.\nThat makes 48+24 = <<48+24=72>>72 pens,\n#### 1,072",
+}
+SVAMP = {
+    "ID": "chal-1",
+    "Body": "There are 7 cats and 12 dogs",
+    "Question": "How many are left when 15 go?",
+    "Equation": "( ( 7.0 + 12.0 ) - 15.0 )",
+    "Answer": "4",
+    "Type": "Subtraction",
+}
+MAWPS = {
+    "id": "mawps__1",
+    "question": "Tim had 41 cards. He lost 6 and put the rest on 7 piles. How many on each?",
+    "chain": (
+        '<gadget id="calculator">41 - 6</gadget>\n<output>35</output>\n\n'
+        '<gadget id="calculator">35 / 7</gadget>\n<output>5</output>\n\n<result>5</result>'
+    ),
+    "result": "5",
+    "result_float": 5.0,
+    "equation": "x = (41 - 6) / 7",
+    "expression": "(41 - 6) / 7",
+}
+ESNLI = {
+    "premise": "A man sleeps.",
+    "hypothesis": "A man runs.",
+    "label": 2,
+    "explanation_1": "One cannot run asleep.",
+    "explanation_2": "",
+    "explanation_3": "",
+}
+ANLI = {"uid": "u", "premise": "A man sleeps.", "hypothesis": "He is tired.", "label": 1, "reason": "Not said"}
+RTE = {"sentence1": "No arms were found.", "sentence2": "Arms were found.", "label": 1, "idx": 0}
+CSQA = {
+    "id": "1",
+    "question": "Where does a cat sleep?",
+    "question_concept": "cat",
+    "choices": {"label": ["A", "B", "C"], "text": ["bed", "sea", "moon"]},
+    "answerKey": "A",
+    "abstractive_explanation": "beds are soft.",
+}
+RACE = {
+    "example_id": "high1.txt",
+    "article": "Tom has a dog.",
+    "question": "Tom has  _  .",
+    "options": ["a cat", "a dog", "a cow", "nothing"],
+    "answer": "B",
+}
+WINOGRANDE = {"sentence": "Ann thanked Eva because _ had helped.", "option1": "Ann", "option2": "Eva", "answer": "2"}
+BOOLQ = {"question": "is water wet", "answer": True, "passage": "Water is wet."}
+WMT14 = {"translation": {"en": "The cat sleeps.", "fr": "Le chat dort."}}
+
+PAIRS = [
+    (
+        "gsm8k",
+        GSM8K,
+        "Question: A shop sells 48 pens in May and half as many in June. How many in both?\nAnswer: 1,072",
+        "Question: A shop sells 48 pens in May and half as many in June. How many in both?\nAnswer: "
+        "In June it sells 48/2 = 24 pens. That makes 48+24 = 72 pens. So the answer is 1,072.",
+    ),
+    (
+        "svamp",
+        SVAMP,
+        "Question: There are 7 cats and 12 dogs. How many are left when 15 go?\nAnswer: ( ( 7.0 + 12.0 ) - 15.0 )",
+        "Question: There are 7 cats and 12 dogs. How many are left when 15 go?\nAnswer: "
+        "7 + 12 = 19. 19 - 15 = 4. So the answer is ( ( 7.0 + 12.0 ) - 15.0 ).",
+    ),
+    (
+        "mawps",
+        MAWPS,
+        "Question: Tim had 41 cards. He lost 6 and put the rest on 7 piles. How many on each?\nAnswer: (41 - 6) / 7",
+        "Question: Tim had 41 cards. He lost 6 and put the rest on 7 piles. How many on each?\nAnswer: "
+        "41 - 6 = 35. 35 / 7 = 5. So the answer is (41 - 6) / 7.",
+    ),
+    (
+        "esnli",
+        ESNLI,
+        "Premise: A man sleeps.\nHypothesis: A man runs.\nLabel: contradiction",
+        "Premise: A man sleeps.\nHypothesis: A man runs.\nLabel: One cannot run asleep. So the answer is contradiction.",
+    ),
+    *(
+        (
+            f"anli_r{number}",
+            ANLI,
+            "Premise: A man sleeps.\nHypothesis: He is tired.\nLabel: neutral",
+            "Premise: A man sleeps.\nHypothesis: He is tired.\nLabel: Not said. So the answer is neutral.",
+        )
+        for number in (1, 2, 3)
+    ),
+    ("rte", RTE, "Premise: No arms were found.\nHypothesis: Arms were found.\nLabel: not_entailment", None),
+    (
+        "commonsense_qa",
+        CSQA,
+        "Question: Where does a cat sleep?\nChoices:\nA. bed\nB. sea\nC. moon\nAnswer: A",
+        "Question: Where does a cat sleep?\nChoices:\nA. bed\nB. sea\nC. moon\nAnswer: beds are soft. So the answer is A.",
+    ),
+    (
+        "race",
+        RACE,
+        "Article: Tom has a dog.\nQuestion: Tom has  _  .\nOptions:\nA. a cat\nB. a dog\nC. a cow\nD. nothing\n\nAnswer: B",
+        None,
+    ),
+    (
+        "winogrande",
+        WINOGRANDE,
+        "Sentence: Ann thanked Eva because _ had helped.\nOptions:\n1. Ann\n2. Eva\nAnswer: 2",
+        None,
+    ),
+    ("boolq", BOOLQ, "Passage: Water is wet.\nQuestion: is water wet\nAnswer: True", None),
+    ("wmt14", WMT14, "English: The cat sleeps.\nFrench: Le chat dort.", None),
+]
+"""(set, row in the hub's form, pair, pair with rationale)."""
+
+
+def test_every_question_set_is_rendered_here() -> None:
+    assert [pair[0] for pair in PAIRS] == QUESTION_SETS
+
+
+@pytest.mark.parametrize(("name", "row", "plain", "reasoned"), PAIRS, ids=QUESTION_SETS)
+def test_pair(name: str, row: dict[str, Any], plain: str, reasoned: str | None) -> None:
+    example = _example(name, row)
+    assert example.pair(rationale=False) == plain
+    assert (example.rationale is not None) == (reasoned is not None)
+    if reasoned is not None:
+        assert example.pair(rationale=True) == reasoned
+    assert not example.choices or example.target in example.choices
+
+
+def test_targets_and_choices() -> None:
+    assert _example("gsm8k", GSM8K).target == "1072"
+    assert _example("svamp", SVAMP).target == "4"
+    assert _example("mawps", MAWPS).target == "5"
+    assert _example("esnli", ESNLI).choices == ("entailment", "neutral", "contradiction")
+    assert _example("rte", RTE).choices == ("entailment", "not_entailment")
+    assert _example("commonsense_qa", CSQA).choices == ("A", "B", "C")
+    assert _example("race", RACE).choices == ("A", "B", "C", "D")
+    assert _example("winogrande", WINOGRANDE).choices == ("1", "2")
+    assert _example("boolq", {**BOOLQ, "answer": False}).target == "False"
+    assert _example("wmt14", WMT14).choices == ()
+
+
+def test_mawps_without_chain_and_with_calc_x_marks() -> None:
+    no_chain = {name: value for name, value in MAWPS.items() if name != "chain"}
+    assert _example("mawps", no_chain).rationale == "41 - 6 = 35. 35 / 7 = 5"
+    marked = {
+        **MAWPS,
+        "chain": '<gadget id="calculator">6_000 / 7</gadget>\n<output>6_000/7 = around 857.142857</output>',
+        "result": "6_000/7 = around 857.142857",
+        "expression": "6_000 / 7",
+    }
+    example = _example("mawps", marked)
+    assert (example.answer, example.target) == ("6000 / 7", "857.142857")
+    assert example.rationale == "6000 / 7 = 857.142857"
+
+
+def test_svamp_keeps_the_end_of_its_body_and_a_lone_number_has_no_rationale() -> None:
+    example = _example("svamp", {**SVAMP, "Body": "There are 8 cats.", "Equation": "8.0"})
+    assert example.question == "Question: There are 8 cats. How many are left when 15 go?\nAnswer:"
+    assert example.rationale is None
+
+
+def test_anli_without_reason_has_no_rationale() -> None:
+    assert _example("anli_r1", {**ANLI, "reason": ""}).rationale is None
+    assert _example("anli_r1", {**ANLI, "reason": None}).rationale is None
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "told"),
+    [
+        ("gsm8k", {**GSM8K, "answer": "It is 72"}, "no number after ####"),
+        ("gsm8k", {**GSM8K, "answer": "It is 72\n#### "}, "no number after ####"),
+        ("esnli", {**ESNLI, "label": -1}, "no label"),
+        ("esnli", {**ESNLI, "label": 3}, "label 3 is unknown"),
+        ("anli_r2", {**ANLI, "label": None}, "no label"),
+        ("rte", {**RTE, "label": -1}, "no label"),
+        ("rte", {**RTE, "label": "neutral"}, "not_entailment"),
+        ("commonsense_qa", {**CSQA, "answerKey": ""}, "no answer"),
+        ("commonsense_qa", {**CSQA, "answerKey": "D"}, "not one of the choices A, B, C"),
+        ("winogrande", {**WINOGRANDE, "answer": ""}, "no answer"),
+        ("race", {**RACE, "answer": "E"}, "not one of"),
+        ("boolq", {**BOOLQ, "answer": "maybe"}, "must be true or false"),
+    ],
+)
+def test_unusable_rows_are_told(name: str, row: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        _example(name, row)
+
+
+def test_label_names_are_accepted() -> None:
+    assert _example("esnli", {**ESNLI, "label": "neutral"}).target == "neutral"
+
+
+@pytest.mark.parametrize("name", TEXT_SETS)
+def test_text(name: str) -> None:
+    dataset = DATASETS[name]
+    assert isinstance(dataset, TextSet)
+    assert dataset.columns == ("text",)
+    assert dataset.text({"text": " = Heading = \n", "meta": {}}) == " = Heading = \n"
+
+
+def test_registry() -> None:
+    assert (
+        list(DATASETS)
+        == (
+            "c4 pile oscar redpajama slimpajama wikitext2 gsm8k svamp mawps esnli anli_r1 anli_r2 anli_r3 rte commonsense_qa race "
+            "winogrande boolq wmt14 random ellipses"
+        ).split()
+    )
+    assert all(name == dataset.name for name, dataset in DATASETS.items())
+    assert find_dataset("gsm8k") is DATASETS["gsm8k"]
+
+
+def test_definitions_follow_the_study() -> None:
+    for name in QUESTION_SETS:
+        dataset = DATASETS[name]
+        assert isinstance(dataset, QuestionSet)
+        assert dataset.num_fewshot == (9 if dataset.category is Category.NLI else 3)
+        assert dataset.has_rationales == (
+            dataset.category is Category.ARITHMETIC or name == "esnli" or name.startswith("anli") or name == "commonsense_qa"
+        )
+        assert (dataset.answer_kind is AnswerKind.NUMBER) == (dataset.category is Category.ARITHMETIC)
+    assert {
+        name: DATASETS[name].eval_split for name in ("wikitext2", "c4", "commonsense_qa", "winogrande", "boolq", "rte")
+    } == {
+        "wikitext2": "test",
+        "c4": "validation",
+        "commonsense_qa": "validation",
+        "winogrande": "validation",
+        "boolq": "validation",
+        "rte": "validation",
+    }
+    assert (DATASETS["c4"].joiner, DATASETS["wikitext2"].joiner) == (" ", "\n\n")
+
+
+def test_unknown_name_is_told_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'gsm8'.*Did you mean.*gsm8k.*exist: c4, pile") as error:
+        find_dataset("gsm8")
+    assert "ellipses" in str(error.value)
+    with pytest.raises(UserError, match="Those that exist"):
+        find_dataset("")
+
+
+@pytest.mark.parametrize("name", ["random", "ellipses"])
+def test_controls(name: str) -> None:
+    dataset = DATASETS[name]
+    assert isinstance(dataset, ControlSet)
+    text = dataset.text(7, 5000)
+    assert len(text) == 5000
+    assert text == dataset.text(7, 5000)
+    assert dataset.text(7, 0) == ""
+    if name == "ellipses":
+        assert set(text) == {"."}
+    else:
+        assert text != dataset.text(8, 5000)
+        assert len(set(text)) > 80
+        assert text.isprintable()
