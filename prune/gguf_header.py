@@ -38,7 +38,8 @@ class _Cursor:
         return value
 
     def skip_string(self) -> None:
-        self.position += self.scalar("<Q")
+        length = self.scalar("<Q")
+        self.position += length
 
     def string(self) -> str:
         length = self.scalar("<Q")
@@ -87,7 +88,7 @@ def read_gguf_header(path: Path) -> GGUFHeader:
 
 
 def _parse(cursor: _Cursor) -> GGUFHeader:
-    """Read version, counts, key-value pairs and tensor descriptions, in the order of the GGUF specification (versions 2, 3)."""
+    """Read version, counts, key-value pairs and tensor descriptions, in the order of the GGUF specification."""
     cursor.scalar("<I")
     num_tensors, num_values = cursor.scalar("<Q"), cursor.scalar("<Q")
     values: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The walk over the blocks: statistics of a block's linears, new weights, and on to the next block with the pruned outputs.
 
-Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774), both of which walk like this; see prune/replay.py for how a
-block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) walk like this; prune/replay.py says how a block
+is called. Only one buffer of hidden states is held, and it is overwritten block by block.
 
 Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, O out, I in, H hidden.
 """
@@ -125,17 +125,16 @@ def check_reached(pattern: Pattern, method: "Method", reports: Sequence[LinearRe
         if not reached:
             raise UserError(
                 f"block {report.block}, {report.name}: sparsity {pattern} was asked of method {method.name}, but "
-                f"{report.num_removed} of {report.num_weights} weights were removed ({report.num_removed / report.num_weights:.4%})."
+                f"{report.num_removed} of {report.num_weights} weights were removed."
             )
 
 
 class Walk:
-    """The hidden states of the whole calibration set on their way through the blocks."""
+    """The hidden states of the whole calibration set on their way through the blocks.
 
-    hidden_NLH: Tensor
-    """At the input of the block that comes next."""
-    groups: list[dict[str, list[str]]]
-    """For each block: first linear of a group -> all linears with the same input, which share one statistic."""
+    `hidden_NLH` is what enters the block that comes next. `groups` says for each block which linears have the same input and
+    so share one statistic: first linear of a group -> all of the group.
+    """
 
     def __init__(self, model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor, *, batch_size: int) -> None:
         """Rehearse on a few tokens and fill the buffer with what enters the first block.
@@ -155,7 +154,7 @@ class Walk:
         rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
         self.groups = rehearsal.groups
         self._output_lengths = rehearsal.output_lengths
-        self._enter()
+        self.hidden_NLH = self._enter()
 
     def collect(self, index: int, method: "Method") -> dict[str, "Statistic"]:
         """Return name -> statistic for the linears of a block, linears of one group with the same object.
@@ -183,17 +182,19 @@ class Walk:
         """
         for batch in self._batches:
             self.hidden_NLH[batch] = self._replay(index, batch)
-        self._check_finite(f"leave block {index}")
+        self._check_finite(self.hidden_NLH, f"leave block {index}")
 
-    def _enter(self) -> None:
-        num_samples, num_tokens = self._tokens_NL.shape
-        for number, batch in enumerate(self._batches):
+    def _enter(self) -> Tensor:
+        """Return what enters the first block, and keep the arguments of the batches that fit."""
+        hidden_NLH = torch.empty(0)
+        for batch in self._batches:
             hidden_BLH, calls = self._record(batch)
-            if number == 0:
-                self.hidden_NLH = hidden_BLH.new_empty(num_samples, num_tokens, hidden_BLH.shape[-1])
-            self.hidden_NLH[batch] = hidden_BLH
+            if batch.start == 0:
+                hidden_NLH = hidden_BLH.new_empty(*self._tokens_NL.shape, hidden_BLH.shape[-1])
+            hidden_NLH[batch] = hidden_BLH
             self._keep(batch, calls)
-        self._check_finite("enter the first block")
+        self._check_finite(hidden_NLH, "enter the first block")
+        return hidden_NLH
 
     def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
         tokens_BL = self._tokens_NL[batch].to(self._model.device)
@@ -211,17 +212,17 @@ class Walk:
         calls = self._kept.get(batch.start) or self._record(batch)[1]
         return calls[index].replay(self._blocks[index], self.hidden_NLH[batch])
 
-    def _check_finite(self, what: str) -> None:
+    def _check_finite(self, hidden_NLH: Tensor, what: str) -> None:
         for batch in self._batches:
-            finite_BL = self.hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
+            finite_BL = hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
             if not bool(finite_BL.all()):
                 raise UserError(
                     f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
-                    f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
+                    f"{hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
                 )
 
 
-class _LastInputSeen(Exception):
+class _LastInputSeen(Exception):  # noqa: N818 - not an error
     """Ends the forward pass of a block early."""
 
 

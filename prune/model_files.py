@@ -31,7 +31,7 @@ def local_folder(config: ModelConfig) -> Path | None:
         return folder
     if folder.exists():
         raise UserError(
-            f"model.path={config.path} is a file. Give its folder as model.path; for GGUF also model.gguf_file={folder.name}."
+            f"model.path={config.path} is a file. Give its folder as model.path, and for GGUF model.gguf_file={folder.name}."
         )
     if not _HUB_ID.fullmatch(config.path):
         raise UserError(
@@ -85,36 +85,48 @@ def hub_file(config: ModelConfig, filename: str) -> Path:
 
     Raises UserError when the repository, its revision or the file does not exist, is closed, or cannot be reached.
     """
-    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     assert config.path is not None, "the embedded model is not on the hub"
     cached = try_to_load_from_cache(config.path, filename, revision=config.revision)
     if isinstance(cached, str):
         return Path(cached)
-    where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
     try:
+        # hf_hub_download tries six times, half a minute in all, before it reports a missing network; this asks once.
+        get_hf_file_metadata(hf_hub_url(config.path, filename, revision=config.revision))
         return Path(hf_hub_download(config.path, filename, revision=config.revision))
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{where}: this repository is gated. Accept its terms on https://huggingface.co/{config.path}, then log in with "
-            "`hf auth login` or set HF_TOKEN."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{where}: the repository has no such revision. Give a branch, tag or commit of it.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"{where}: no folder here and no repository on the hub has this name (or it is private: set HF_TOKEN)."
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise UserError(
-            f"{where}: no folder here has this name, it is not in the hub's local cache, and the hub cannot be reached (no "
-            f"network, or HF_HUB_OFFLINE is set). Fetch it where there is a network (`hf download {config.path}`), or give "
-            "the folder of a model."
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise UserError(f"{where}: the repository has no file {filename}.") from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        raise UserError(f"{where}: {filename} could not be fetched from the hub: {error}") from error
+    except Exception as error:  # the HTTP library below huggingface_hub, and so its errors, depend on the version
+        where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
+        raise UserError(f"{where}: {_hub_problem(error, config.path, filename)}") from error
+
+
+def _hub_problem(error: Exception, repository: str, filename: str) -> str:
+    """Return what went wrong on the hub, and what to do."""
+    from huggingface_hub import errors
+
+    messages: list[tuple[type[Exception], str]] = [
+        (
+            errors.GatedRepoError,
+            f"this repository is gated. Accept its terms on https://huggingface.co/{repository}, then log in with "
+            "`hf auth login` or set HF_TOKEN.",
+        ),
+        (errors.RevisionNotFoundError, "the repository has no such revision. Give a branch, tag or commit of it."),
+        (
+            errors.RepositoryNotFoundError,
+            "there is no such folder here, and no such repository on the hub (or it is private: set HF_TOKEN).",
+        ),
+        (errors.RemoteEntryNotFoundError, f"the repository has no file {filename}."),
+        (errors.HfHubHTTPError, f"the hub refused {filename}: {error}"),
+        (errors.HFValidationError, f"this is not a hub id: {error}"),
+    ]
+    for kind, message in messages:
+        if isinstance(error, kind):
+            return message
+    return (
+        "there is no such folder here, it is not in the hub's local cache, and the hub cannot be reached (no network, or "
+        f"HF_HUB_OFFLINE is set). Fetch it where there is a network (`hf download {repository}`), or give the folder of a "
+        f"model. [{type(error).__name__}: {error}]"
+    )
 
 
 def _check_folder(config: ModelConfig, folder: Path) -> None:

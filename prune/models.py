@@ -5,7 +5,7 @@ torch and transformers are imported inside the functions, so that importing this
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prune.config import DType, ModelConfig
 from prune.errors import UserError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.pytorch_utils import Conv1D
 
-    Linear = nn.Linear | Conv1D
+    Linear: TypeAlias = nn.Linear | Conv1D
     """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
 
 __all__ = [

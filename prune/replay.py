@@ -166,8 +166,8 @@ def _groups(model_name: str, index: int, inputs: list[tuple[str, Tensor]], expec
     for name in expected:
         if called.count(name) != 1:
             raise UserError(
-                f"block {index} of {model_name} calls {name} {called.count(name)} times for one text; a linear must be called "
-                "exactly once (mixture-of-experts models are not supported)."
+                f"block {index} of {model_name} calls {name} {called.count(name)} times for one text; a linear must be "
+                "called exactly once (mixture-of-experts models are not supported)."
             )
     groups: dict[int, list[str]] = {}
     for name, x in inputs:

@@ -94,7 +94,7 @@ def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
 
 
 def calibration(num_samples: int = 5, seq_len: int = 12, padded: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random tokens (never the pad id) and their mask; padded: on the left, by another length in each sample, 0 in the first."""
+    """Random tokens (never the pad id) and their mask; padded: on the left, each sample more than the one before."""
     generator = torch.Generator().manual_seed(7)
     tokens_NL = torch.randint(3, VOCAB, (num_samples, seq_len), generator=generator)
     mask_NL = torch.ones(num_samples, seq_len, dtype=torch.bool)

@@ -28,7 +28,7 @@ class Norms:
     def add(self, x_TI: Tensor) -> None:
         self.inputs.append(x_TI.double())
 
-    def x_TI(self) -> Tensor:
+    def seen(self) -> Tensor:
         return torch.cat(self.inputs)
 
 
@@ -47,7 +47,7 @@ class Scored:
         if self.keep:
             return Pruned(weight_OI, torch.zeros_like(weight_OI, dtype=torch.bool), None)
         assert isinstance(statistic, Norms)
-        mask_OI = lower_half(weight_OI, statistic.x_TI())
+        mask_OI = lower_half(weight_OI, statistic.seen())
         return Pruned(weight_OI.masked_fill(mask_OI, 0), mask_OI, 0.5)
 
 
@@ -204,7 +204,7 @@ def test_padding_never_enters_a_statistic(architecture: str) -> None:
         tokens_NL[~mask_NL] = pad
         with torch.no_grad():
             statistics = Walk(model, tokens_NL, mask_NL, batch_size=2).collect(0, Scored())
-        assert {len(statistic.x_TI()) for statistic in statistics.values()} == {int(mask_NL.sum())}  # type: ignore[attr-defined]
+        assert {len(statistic.seen()) for statistic in statistics.values()} == {int(mask_NL.sum())}  # type: ignore[attr-defined]
         prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=2, seed=0)
         hashes.add(weights_sha256(model))
     assert len(hashes) == 1
@@ -315,7 +315,7 @@ def test_hidden_states_that_overflow_name_the_block() -> None:
     with torch.no_grad():
         find_linears(find_blocks(model)[1])["mlp.up_proj"].weight.mul_(1e6)
         find_linears(find_blocks(model)[1])["mlp.down_proj"].weight.fill_(1e38)
-    with pytest.raises(UserError, match="leave block 1 are infinite.*float32"):
+    with pytest.raises(UserError, match=r"leave block 1 are infinite.*float32"):
         prune_model(model, *calibration(), Scored(), HALF, batch_size=5, seed=0)
 
 
