@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import LlamaConfig, PreTrainedModel
 
 from prune.errors import UserError
 from prune.layerwise import LinearReport, Walk, check_reached, prune_model
-from prune.methods import Pruned, Statistic
+from prune.methods import Method, Pruned, Statistic
+from prune.methods.dense import Dense
+from prune.methods.magnitude import Magnitude
+from prune.methods.random import Random
+from prune.methods.sparsegpt import SparseGPT
+from prune.methods.wanda import Wanda
 from prune.models import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256
 from prune.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, FINAL_NORMS, NUM_BLOCKS, VOCAB, calibration, tiny_model
@@ -97,12 +102,14 @@ def walked(model: PreTrainedModel, tokens_NL: Tensor, mask_NL: Tensor, batch_siz
 
 @ALL
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_dense_walk_reproduces_the_hidden_states(architecture: str, attention: str, padded: bool, batch_size: int) -> None:
+def test_a_dense_walk_reproduces_the_hidden_states(architecture: str, attention: str, padding: str, batch_size: int) -> None:
     model = tiny_model(CONFIGS[architecture]())
     model.set_attn_implementation(attention)
-    tokens_NL, mask_NL = calibration(padded=padded)
+    tokens_NL, mask_NL = calibration(padded=padding != "none")
+    if padding == "right":
+        tokens_NL, mask_NL = tokens_NL.flip(1), mask_NL.flip(1)
     expected_NLH = final_hidden(model, architecture, tokens_NL, mask_NL)
     hidden_NLH = walked(model, tokens_NL, mask_NL, batch_size)
     assert expected_NLH[mask_NL].std() > 0.1
@@ -162,6 +169,39 @@ def test_pruning_equals_a_naive_walk(architecture: str, padded: bool) -> None:
     check_reached(HALF, Scored(), reports)
     num_zero, num_weights = count_sparsity(model)
     assert num_zero * 2 == num_weights == sum(report.num_weights for report in reports)
+
+
+@pytest.mark.parametrize("pattern", [HALF, Unstructured(0.3), NM(2, 4), NM(1, 8)], ids=str)
+@pytest.mark.parametrize("method", [Magnitude(), Random(), Wanda(), SparseGPT()], ids=lambda method: method.name)
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
+def test_every_method_reaches_the_asked_sparsity(architecture: str, method: Method, pattern: Pattern) -> None:
+    model = tiny_model(CONFIGS[architecture]())
+    reports = prune_model(model, *calibration(8, 16), method, pattern, batch_size=4, seed=0)
+    check_reached(pattern, method, reports)
+    num_zero, num_weights = count_sparsity(model)
+    assert num_zero == sum(report.num_zero for report in reports) == sum(report.num_removed for report in reports)
+    assert num_zero / num_weights == pytest.approx(pattern.ratio, abs=0.05)
+    if isinstance(pattern, NM):
+        for block in find_blocks(model):
+            for linear in find_linears(block).values():
+                removed_GM = (read_weight(linear) == 0).reshape(-1, pattern.m)
+                assert (removed_GM.sum(dim=1) == pattern.n).all()
+
+
+def test_the_variant_reaches_the_asked_sparsity() -> None:
+    config = LlamaConfig(**CONFIGS["llama"]().to_dict() | {"hidden_size": 128, "intermediate_size": 128})
+    method = Wanda(variant=True)
+    reports = prune_model(tiny_model(config), *calibration(), method, HALF, batch_size=4, seed=0)
+    check_reached(HALF, method, reports)
+    assert any(report.sparsity != 0.5 for report in reports)
+
+
+def test_dense_changes_nothing() -> None:
+    model = tiny_model(CONFIGS["llama"]())
+    before = weights_sha256(model)
+    reports = prune_model(model, *calibration(), Dense(), NM(2, 5), batch_size=4, seed=0)
+    check_reached(NM(2, 5), Dense(), reports)
+    assert weights_sha256(model) == before and {report.num_removed for report in reports} == {0}
 
 
 def test_only_linears_in_blocks_change() -> None:
