@@ -12,7 +12,7 @@ ANSWER_MARK = "####"
 """What GSM8K writes before a final answer."""
 
 TOLERANCE = Fraction(1, 10**6)
-"""Two numbers this close, relative to the larger (absolute below 1), are equal: written decimals are rounded."""
+"""Two numbers this close are equal: long decimals are written with six places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def parse_number(prediction: str) -> Fraction | None:
 
 def same_number(left: Fraction, right: Fraction) -> bool:
     """Whether two values are equal up to rounding."""
-    return abs(left - right) <= TOLERANCE * max(Fraction(1), abs(left), abs(right))
+    return abs(left - right) <= TOLERANCE
 
 
 def _first_block(prediction: str) -> str:

@@ -160,26 +160,36 @@ def _logit_slices(model: Any, batch_BL: Tensor, slice_len: int) -> Iterator[Tens
 
     For a large vocabulary the head runs on slices: the whole model is called again with its decoder standing still at a
     slice of the hidden states, so that whatever the architecture does after its head (soft-capping, scaling) is done too.
+    A model that does not go through its decoder gives all its logits at once.
     """
-    if batch_BL.shape[1] <= slice_len:
+    decoder = model.get_decoder() if batch_BL.shape[1] > slice_len else None
+    if decoder is None or decoder is model:
         yield model(input_ids=batch_BL, use_cache=False).logits
         return
-    decoder = model.base_model
     out = decoder(input_ids=batch_BL, use_cache=False, return_dict=True)
     for start in range(0, batch_BL.shape[1], slice_len):
-        ids_BL = batch_BL[:, start : start + slice_len]
         frozen = replace(out, last_hidden_state=out.last_hidden_state[:, start : start + slice_len])
-        with _standing_still(decoder, frozen):
-            yield model(input_ids=ids_BL, use_cache=False).logits
+        with _standing_still(decoder, frozen) as calls:
+            logits_BLV = model(input_ids=batch_BL[:, start : start + slice_len], use_cache=False).logits
+        if not calls:
+            yield model(input_ids=batch_BL, use_cache=False).logits
+            return
+        yield logits_BLV
 
 
 @contextmanager
-def _standing_still(decoder: Any, out: Any) -> Iterator[None]:
-    """Inside, calling `decoder` returns `out`."""
+def _standing_still(decoder: Any, out: Any) -> Iterator[list[None]]:
+    """Inside, calling `decoder` returns `out`; the list that comes back grows with each call."""
+    calls: list[None] = []
     own = vars(decoder).get("forward")
-    decoder.forward = lambda *args, **kwargs: out
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        calls.append(None)
+        return out
+
+    decoder.forward = forward
     try:
-        yield
+        yield calls
     finally:
         if own is None:
             del decoder.forward

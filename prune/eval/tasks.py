@@ -152,8 +152,7 @@ def check_window(
     raise UserError(
         f"acc/{settings.dataset}: {len(too_long)} of {len(prompts)} prompts do not fit the model's window of {window} "
         f"tokens: the longest has {longest} and its answer may take {settings.max_new_tokens} more (items {shown}). "
-        f"Lower eval.num_fewshot (now {settings.num_fewshot}), leave the set out of eval.tasks, or take a model with a longer "
-        "window."
+        f"Lower eval.num_fewshot (now {settings.num_fewshot}), leave the set out, or take a model with a longer window."
     )
 
 

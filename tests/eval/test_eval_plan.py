@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.data import DATASETS
+from prune.data.dataset import AnswerKind, QuestionSet, TextSet
+from prune.errors import UserError
+from prune.eval.plan import plan_metrics
+
+SAMPLE = DataConfig(name=DataSource.sample)
+
+
+def quick(**changes: object) -> EvalConfig:
+    settings: dict[str, object] = {"name": "q", "perplexity": ["wikitext2", "c4"], "tasks": ["gsm8k", "esnli"]}
+    return EvalConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def test_metrics_come_in_the_order_asked_perplexity_first() -> None:
+    planned = plan_metrics(quick(), SAMPLE)
+    assert [metric.name for metric in planned] == ["ppl/wikitext2", "ppl/c4", "acc/gsm8k", "acc/esnli"]
+    assert [metric.dataset for metric in planned] == ["wikitext2", "c4", "gsm8k", "esnli"]
+
+
+def test_what_is_asked_of_a_perplexity() -> None:
+    (metric,) = plan_metrics(quick(perplexity=["c4"], tasks=[], seq_len=512, num_chunks=8, bos=EvalBos.chunk), SAMPLE)
+    assert metric.asked == {
+        "kind": "PerplexitySettings",
+        "dataset": "c4",
+        "split": "validation",
+        "joiner": " ",
+        "num_texts": 1100,
+        "seq_len": 512,
+        "bos": "chunk",
+        "num_chunks": 8,
+        "max_chunks": 256,
+        "data": {"source": "sample"},
+    }
+
+
+def test_wikitext_is_read_whole() -> None:
+    (metric,) = plan_metrics(quick(perplexity=["wikitext2"], tasks=[]), SAMPLE)
+    assert metric.asked["num_texts"] is None
+    assert metric.asked["max_chunks"] is None
+    assert metric.asked["joiner"] == "\n\n"
+
+
+def test_what_is_asked_of_an_accuracy() -> None:
+    (metric,) = plan_metrics(quick(perplexity=[], tasks=["esnli"], limit=100), SAMPLE)
+    assert metric.asked == {
+        "kind": "AccuracySettings",
+        "dataset": "esnli",
+        "split": "test",
+        "exemplar_split": "train",
+        "num_fewshot": 9,
+        "limit": 100,
+        "max_new_tokens": 20,
+        "always_bos": False,
+        "scoring": 1,
+        "data": {"source": "sample"},
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limit": 3},
+        {"num_chunks": 3},
+        {"seq_len": 64},
+        {"bos": EvalBos.chunk},
+        {"num_fewshot": 0},
+    ],
+)
+def test_what_changes_a_number_changes_what_is_asked(change: dict[str, object]) -> None:
+    before = [metric.asked for metric in plan_metrics(quick(), SAMPLE)]
+    assert [metric.asked for metric in plan_metrics(quick(**change), SAMPLE)] != before
+
+
+def test_batch_size_and_name_change_nothing() -> None:
+    before = [metric.asked for metric in plan_metrics(quick(), SAMPLE)]
+    assert [metric.asked for metric in plan_metrics(quick(batch_size=1, name="other"), SAMPLE)] == before
+
+
+def test_the_source_of_rows_is_part_of_what_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = plan_metrics(quick(), DataConfig(name=DataSource.local, root=str(tmp_path)))[0].asked["data"]
+    assert local == {"source": "local", "root": str(tmp_path.resolve())}
+    monkeypatch.chdir(tmp_path.parent)
+    assert plan_metrics(quick(), DataConfig(name=DataSource.local, root=tmp_path.name))[0].asked["data"] == local
+    hub = plan_metrics(quick(), DataConfig(name=DataSource.hub))[0].asked["data"]
+    assert hub["source"] == "hub"
+    assert hub["hub"] == "Salesforce/wikitext"
+    assert hub["revision"]
+
+
+def test_every_set_is_planned_or_refused_by_kind() -> None:
+    for name, dataset in DATASETS.items():
+        if isinstance(dataset, TextSet) and dataset.eval_split is not None:
+            json.dumps(plan_metrics(quick(perplexity=[name], tasks=[]), SAMPLE)[0].asked)
+        else:
+            with pytest.raises(UserError, match=rf"eval.perplexity: .*{name}.*Sets with held-out text: .*wikitext2"):
+                plan_metrics(quick(perplexity=[name], tasks=[]), SAMPLE)
+        if isinstance(dataset, QuestionSet) and dataset.answer_kind is not AnswerKind.TEXT:
+            json.dumps(plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)[0].asked)
+        else:
+            with pytest.raises(UserError, match=rf"eval.tasks: .*{name}.*Sets with an accuracy: .*gsm8k"):
+                plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)
+
+
+def test_translation_has_no_accuracy() -> None:
+    with pytest.raises(UserError, match=r"eval.tasks: the answers of wmt14 are free text"):
+        plan_metrics(quick(tasks=["wmt14"]), SAMPLE)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        plan_metrics(quick(perplexity=["wikitext", "gsm8k"], tasks=["gsm8k", "gsm8k", "gsmk8"]), SAMPLE)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("eval.perplexity: There is no dataset named 'wikitext'. Did you mean wikitext2")
+    assert lines[1].startswith("eval.perplexity: gsm8k is not a set of texts.")
+    assert lines[2] == "eval.tasks: gsm8k is named 2 times; name it once."
+    assert lines[3].startswith("eval.tasks: There is no dataset named 'gsmk8'. Did you mean gsm8k")
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, prune.eval.plan, prune.eval.metric, prune.eval.answers\n"
+        "print([name for name in ('torch', 'transformers', 'lm_eval', 'datasets', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,122 @@
+import gzip
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from small_models import make_llama, make_tokenizer
+
+from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.data import DATASETS, find_dataset
+from prune.data.dataset import AnswerKind, QuestionSet, Row, TextSet
+from prune.data.source import examples, open_source
+from prune.errors import UserError
+from prune.eval.answers import score as score_answer
+from prune.eval.measure import measure
+from prune.eval.plan import PlannedMetric, plan_metrics
+from prune.eval.protocol import few_shot_prefix, text_hash
+
+
+class Rows:
+    """A source of the given rows, which remembers what it was asked for."""
+
+    name = "local"
+
+    def __init__(self, rows: dict[tuple[str, str], Sequence[Row]]) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self._rows = rows
+
+    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+        self.asked.append((dataset.name, split))
+        return self._rows[dataset.name, split]
+
+
+GSM8K_ROWS = [{"question": f"How much is {n} + {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(6)]
+
+
+def planned(**changes: Any) -> list[PlannedMetric]:
+    return plan_metrics(EvalConfig(name="q", seq_len=32, **changes), DataConfig(name=DataSource.sample))
+
+
+def score(metric: PlannedMetric, source: Any, *, window: int = 4096) -> Any:
+    tokenizer = make_tokenizer()
+    return measure(metric, make_llama(len(tokenizer), window=window), tokenizer, source, batch_size=4)
+
+
+@pytest.mark.parametrize("name", ["wikitext2", "c4"])
+def test_perplexity_reads_the_held_out_split_of_its_own_set(name: str) -> None:
+    split = {"wikitext2": "test", "c4": "validation"}[name]
+    source = Rows({(name, split): [{"text": f"Document {index} of {name}. " * 3} for index in range(20)]})
+    measured = score(planned(perplexity=[name])[0], source)
+    assert source.asked == [(name, split)]
+    assert measured.metric.protocol["dataset"] == name
+    assert measured.metric.protocol["split"] == split
+    assert measured.metric.protocol["data"] == {"source": "sample"}
+
+
+@pytest.mark.parametrize(("name", "joiner", "num_texts"), [("wikitext2", "\n\n", 1500), ("c4", " ", 1100)])
+def test_perplexity_reads_as_many_documents_as_the_protocol_says(name: str, joiner: str, num_texts: int) -> None:
+    split = {"wikitext2": "test", "c4": "validation"}[name]
+    documents = [f"{index}" for index in range(1500)]
+    source = Rows({(name, split): [{"text": text} for text in documents]})
+    measured = score(planned(perplexity=[name], bos=EvalBos.none)[0], source)
+    num_bytes = len(joiner.join(documents[:num_texts]))
+    assert measured.metric.num_items == min(num_bytes // 32, 256 if name == "c4" else num_bytes)
+
+
+def test_accuracy_asks_the_first_rows_after_the_first_rows_of_train() -> None:
+    train = [{"question": f"Train {n}?", "answer": f"So.\n#### {n}"} for n in range(5)]
+    source = Rows({("gsm8k", "train"): train, ("gsm8k", "test"): GSM8K_ROWS})
+    measured = score(planned(tasks=["gsm8k"], limit=4)[0], source)
+    assert measured.metric.num_items == 4
+    assert [item["gold"] for item in measured.items] == ["0", "2", "4", "6"]
+    assert measured.metric.protocol["prefix_sha256"] == text_hash(
+        "Question: Train 0?\nAnswer: 0\n\nQuestion: Train 1?\nAnswer: 1\n\nQuestion: Train 2?\nAnswer: 2\n\n"
+    )
+
+
+def test_a_limit_beyond_the_split_takes_all_and_says_so() -> None:
+    source = Rows({("gsm8k", "test"): GSM8K_ROWS})
+    measured = score(planned(tasks=["gsm8k"], limit=100, num_fewshot=0)[0], source)
+    assert measured.metric.num_items == 6
+    assert source.asked == [("gsm8k", "test")]
+
+
+def test_too_few_exemplars_are_an_error() -> None:
+    source = Rows({("gsm8k", "train"): GSM8K_ROWS[:2], ("gsm8k", "test"): GSM8K_ROWS})
+    with pytest.raises(UserError, match=r"acc/gsm8k: eval.num_fewshot=3, but the train split .* has 2 rows"):
+        score(planned(tasks=["gsm8k"])[0], source)
+
+
+def test_prompts_that_do_not_fit_name_the_set_and_the_way_out() -> None:
+    source = Rows({("gsm8k", "train"): GSM8K_ROWS, ("gsm8k", "test"): GSM8K_ROWS})
+    with pytest.raises(UserError, match=r"acc/gsm8k: 6 of 6 prompts .* window of 128 tokens.*eval.num_fewshot"):
+        score(planned(tasks=["gsm8k"])[0], source, window=128)
+
+
+@pytest.mark.parametrize(
+    "name", ["gsm8k", "svamp", "mawps", "commonsense_qa", "esnli", "winogrande", "boolq", "race", "anli_r2"]
+)
+def test_the_sample_sets_can_be_measured(name: str) -> None:
+    data = DataConfig(name=DataSource.sample)
+    metric = plan_metrics(EvalConfig(name="q", tasks=[name], limit=2, num_fewshot=1), data)[0]
+    measured = score(metric, open_source(data))
+    json.dumps(measured.metric.to_dict(), allow_nan=False)
+    gzip.compress("\n".join(json.dumps(item, allow_nan=False) for item in measured.items).encode())
+    assert measured.metric.num_items == 2
+
+
+def test_the_gold_answer_of_every_sample_question_is_scored_as_right() -> None:
+    source = open_source(DataConfig(name=DataSource.sample))
+    for dataset in DATASETS.values():
+        if isinstance(dataset, QuestionSet) and dataset.answer_kind is not AnswerKind.TEXT:
+            for example in examples(source, dataset, dataset.eval_split)[:200]:
+                assert score_answer(f" {example.answer}", example, dataset.answer_kind).correct, (dataset.name, example)
+
+
+def test_a_question_is_rendered_as_in_calibration() -> None:
+    source = open_source(DataConfig(name=DataSource.sample))
+    dataset = find_dataset("esnli")
+    assert isinstance(dataset, QuestionSet)
+    first, second = examples(source, dataset, "train")[:2]
+    assert few_shot_prefix([first, second]) == f"{first.pair(rationale=False)}\n\n{second.pair(rationale=False)}\n\n"
