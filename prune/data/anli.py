@@ -1,11 +1,13 @@
 """ANLI, adversarial natural language inference in three rounds (Nie et al. 2020). Some rows have no reason."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.nli import NLI_FEWSHOT, NLI_LABELS, nli_example
 
 
 def _example(row: Row) -> Example:
-    return nli_example(row["premise"], row["hypothesis"], row["label"], NLI_LABELS, row["reason"])
+    premise, hypothesis = column_text(row, "premise"), column_text(row, "hypothesis")
+    return nli_example(premise, hypothesis, row["label"], NLI_LABELS, row["reason"])
 
 
 def _round(number: int) -> QuestionSet:

@@ -5,7 +5,9 @@ separated by ``,`` or ``_``, ``$`` before a number (ignored) and ``%`` after one
 bounds, has no value. Values are exact fractions.
 """
 
+import operator
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 MAX_CHARS = 200
@@ -19,6 +21,14 @@ _NUMBER = r"(?:[0-9]{1,3}(?:[,_][0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]
 _TOKEN = re.compile(rf"\s*(?:(?P<number>\$?\s?(?:{_NUMBER}))|(?P<sign>[-+*/()%]))")
 _LONE_PERCENT = re.compile(rf"[-+]?\s*(?:{_NUMBER})\s*%")
 _SIGNS = str.maketrans({"\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "*", "\N{DIVISION SIGN}": "/"})
+
+
+_OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
 
 
 class _NotArithmeticError(Exception):
@@ -119,12 +129,7 @@ class _Parser:
     def _apply(self, left: Fraction, sign: str, right: Fraction) -> Fraction:
         if sign == "/" and right == 0:
             raise _NotArithmeticError
-        value = {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-        }[sign]()
+        value = _OPERATIONS[sign](left, right)
         if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
             raise _NotArithmeticError
         self.steps.append(f"{format_number(left)} {sign} {format_number(right)} = {format_number(value)}")

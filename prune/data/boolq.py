@@ -1,5 +1,6 @@
 """BoolQ, yes/no questions about a passage (Clark et al. 2019)."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.errors import UserError
 
@@ -9,9 +10,10 @@ ANSWERS = ("True", "False")
 def _example(row: Row) -> Example:
     if not isinstance(row["answer"], bool):
         raise UserError(f"answer {row['answer']!r} must be true or false")
+    passage, question = column_text(row, "passage").strip(), column_text(row, "question").strip()
     answer = str(row["answer"])
     return Example(
-        question=f"Passage: {str(row['passage']).strip()}\nQuestion: {str(row['question']).strip()}\nAnswer:",
+        question=f"Passage: {passage}\nQuestion: {question}\nAnswer:",
         answer=answer,
         target=answer,
         choices=ANSWERS,

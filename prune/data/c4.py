@@ -1,10 +1,11 @@
 """C4, the cleaned Common Crawl (Raffel et al. 2020): the usual calibration set. One shard of train, one of validation."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Hub, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

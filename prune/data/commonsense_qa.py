@@ -1,5 +1,6 @@
 """CommonsenseQA, five options (Talmor et al. 2019), with the rationales of CoS-E v1.11 (Rajani et al. 2019)."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Companion, Example, Hub, QuestionSet, Row
 from prune.data.labels import choice, option_lines
 from prune.data.rationale import join_steps
@@ -8,10 +9,10 @@ from prune.data.rationale import join_steps
 def _example(row: Row) -> Example:
     """The letter of the right option; the letters are the choices. Test rows have no answer."""
     letters = tuple(row["choices"]["label"])
-    answer = choice(str(row["answerKey"]), letters)
+    answer = choice(column_text(row, "answerKey"), letters)
     options = option_lines(letters, row["choices"]["text"])
     return Example(
-        question=f"Question: {str(row['question']).strip()}\nChoices:\n{options}\nAnswer:",
+        question=f"Question: {column_text(row, 'question').strip()}\nChoices:\n{options}\nAnswer:",
         answer=answer,
         target=answer,
         choices=letters,

@@ -2,6 +2,7 @@
 
 import re
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.rationale import join_steps
 from prune.errors import UserError
@@ -11,12 +12,12 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
 
 def _example(row: Row) -> Example:
     """Each line of the solution is one step of the rationale, without the calculator marks ``<<48/2=24>>``."""
-    solution, mark, number = str(row["answer"]).partition("####")
+    solution, mark, number = column_text(row, "answer").partition("####")
     if not mark or not number.strip():
         raise UserError("the answer has no number after ####")
     number = number.strip()
     return Example(
-        question=f"Question: {str(row['question']).strip()}\nAnswer:",
+        question=f"Question: {column_text(row, 'question').strip()}\nAnswer:",
         answer=number,
         target=number.replace(",", ""),
         rationale=join_steps(_CALCULATOR_MARK.sub("", solution).splitlines()),

@@ -4,6 +4,7 @@ Three ways, as a set's `Hub` says: the whole split; one file of a huge set, down
 streamed and then kept on disk by `datasets`. All are found again without a network once they were fetched.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -53,14 +54,14 @@ def _read(wanted: Wanted) -> Table:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's line for each of its retries; what went wrong is said once, by the error."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    level = get_verbosity()
+    set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        set_verbosity(level)
 
 
 def _load(wanted: Wanted, hub: Hub) -> Any:

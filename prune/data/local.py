@@ -89,7 +89,7 @@ def _one_of(endings: Sequence[str]) -> str:
 
 def _read_jsonl(path: Path, wanted: Wanted) -> Table:
     rows: list[Row] = []
-    columns: list[str] = []
+    columns: list[str] | None = None
     for number, text in _lines(path):
         row = _parse(text, path, number)
         if list(row) != columns:

@@ -3,6 +3,7 @@
 import re
 
 from prune.data.arithmetic import steps
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.rationale import join_steps
 
@@ -14,7 +15,7 @@ def _rationale(row: Row) -> str | None:
     chain = row.get("chain")
     if chain:
         return join_steps(f"{_plain(call)} = {_plain(result)}" for call, result in _CALCULATION.findall(str(chain)))
-    return join_steps(steps(str(row["expression"])))
+    return join_steps(steps(column_text(row, "expression")))
 
 
 def _plain(text: str) -> str:
@@ -24,9 +25,9 @@ def _plain(text: str) -> str:
 
 def _example(row: Row) -> Example:
     return Example(
-        question=f"Question: {str(row['question']).strip()}\nAnswer:",
-        answer=_plain(str(row["expression"])),
-        target=_plain(str(row["result"])),
+        question=f"Question: {column_text(row, 'question').strip()}\nAnswer:",
+        answer=_plain(column_text(row, "expression")),
+        target=_plain(column_text(row, "result")),
         rationale=_rationale(row),
     )
 

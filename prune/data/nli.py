@@ -9,15 +9,13 @@ NLI_FEWSHOT = 9
 """Exemplars in the study's evaluation of NLI sets."""
 
 
-def nli_example(
-    premise: object, hypothesis: object, label: object, labels: tuple[str, ...], reason: object = None
-) -> Example:
+def nli_example(premise: str, hypothesis: str, label: object, labels: tuple[str, ...], reason: str | None = None) -> Example:
     """A premise, a hypothesis and the label that relates them, with the annotator's reason where there is one."""
     name = label_name(label, labels)
     return Example(
-        question=f"Premise: {str(premise).strip()}\nHypothesis: {str(hypothesis).strip()}\nLabel:",
+        question=f"Premise: {premise.strip()}\nHypothesis: {hypothesis.strip()}\nLabel:",
         answer=name,
         target=name,
         choices=labels,
-        rationale=join_steps(str(reason or "").splitlines()),
+        rationale=join_steps((reason or "").splitlines()),
     )

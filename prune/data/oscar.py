@@ -3,11 +3,12 @@
 Streamed: the first documents of one file. The repository is gated and has no held-out split.
 """
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Hub, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

@@ -1,10 +1,11 @@
 """The Pile (Gao et al. 2020) without its copyrighted parts. Streamed: the first documents of each split."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Hub, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

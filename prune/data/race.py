@@ -1,5 +1,6 @@
 """RACE, reading comprehension from school examinations, middle and high school (Lai et al. 2017)."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.labels import choice, option_lines
 
@@ -7,11 +8,11 @@ LETTERS = ("A", "B", "C", "D")
 
 
 def _example(row: Row) -> Example:
-    answer = choice(str(row["answer"]), LETTERS)
+    answer = choice(column_text(row, "answer"), LETTERS)
     options = option_lines(LETTERS, row["options"])
     return Example(
         question=(
-            f"Article: {str(row['article']).strip()}\nQuestion: {str(row['question']).strip()}\n"
+            f"Article: {column_text(row, 'article').strip()}\nQuestion: {column_text(row, 'question').strip()}\n"
             f"Options:\n{options}\n\nAnswer:"
         ),
         answer=answer,

@@ -1,10 +1,11 @@
 """RedPajama (Together 2023), the open copy of LLaMA's mixture. The hub's copies are scripts that no longer load."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

@@ -117,12 +117,13 @@ def rename(row: Row, aliases: Mapping[str, str]) -> Row:
     """The row under our column names; a column that already has our name stays."""
     if not any(name in row for name in aliases):
         return row
-    return {**{aliases[name]: value for name, value in row.items() if name in aliases}, **row}
+    ours = {name: value for name, value in row.items() if name not in aliases}
+    return {**{aliases[name]: value for name, value in row.items() if name in aliases}, **ours}
 
 
 def our_columns(columns: Sequence[str], aliases: Mapping[str, str]) -> frozenset[str]:
     """The column names of a table after renaming."""
-    return frozenset(columns) | {aliases[name] for name in columns if name in aliases}
+    return frozenset(aliases.get(name, name) for name in columns)
 
 
 def missing_columns(wanted: Wanted, found: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """RTE, recognising textual entailment, as in GLUE (Wang et al. 2018). Two labels; the test split's are not published."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.nli import NLI_FEWSHOT, nli_example
 
@@ -7,7 +8,7 @@ LABELS = ("entailment", "not_entailment")
 
 
 def _example(row: Row) -> Example:
-    return nli_example(row["sentence1"], row["sentence2"], row["label"], LABELS)
+    return nli_example(column_text(row, "sentence1"), column_text(row, "sentence2"), row["label"], LABELS)
 
 
 DATASET = QuestionSet(

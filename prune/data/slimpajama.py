@@ -1,10 +1,11 @@
 """SlimPajama (Cerebras 2023), RedPajama cleaned and de-duplicated; here its 6-billion-token sample. Streamed."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Hub, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

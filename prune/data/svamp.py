@@ -1,20 +1,21 @@
 """SVAMP, varied one-step to two-step word problems (Patel et al. 2021). The answer in a prompt is the equation."""
 
 from prune.data.arithmetic import steps
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.rationale import join_steps
 
 
 def _example(row: Row) -> Example:
     """The rationale is the equation worked out step by step; a lone number has none."""
-    body, question = str(row["Body"]).strip(), str(row["Question"]).strip()
+    body, question = column_text(row, "Body").strip(), column_text(row, "Question").strip()
     if not body.endswith((".", "!", "?")):
         body += "."
-    equation = str(row["Equation"]).strip()
+    equation = column_text(row, "Equation").strip()
     return Example(
         question=f"Question: {body} {question}\nAnswer:",
         answer=equation,
-        target=str(row["Answer"]).strip().replace(",", ""),
+        target=column_text(row, "Answer").strip().replace(",", ""),
         rationale=join_steps(steps(equation)),
     )
 

@@ -1,10 +1,11 @@
 """WikiText-2, raw (Merity et al. 2016). A row is a paragraph, a heading or nothing; perplexity joins the test rows."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import Category, Hub, Row, TextSet
 
 
 def _text(row: Row) -> str:
-    return str(row["text"])
+    return column_text(row, "text")
 
 
 DATASET = TextSet(

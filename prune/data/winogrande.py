@@ -1,5 +1,6 @@
 """WinoGrande, who or what the blank stands for (Sakaguchi et al. 2020), in the study's size m."""
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.labels import choice, option_lines
 
@@ -7,10 +8,10 @@ NUMBERS = ("1", "2")
 
 
 def _example(row: Row) -> Example:
-    answer = choice(str(row["answer"]), NUMBERS)
-    options = option_lines(NUMBERS, (row["option1"], row["option2"]))
+    answer = choice(column_text(row, "answer"), NUMBERS)
+    options = option_lines(NUMBERS, (column_text(row, "option1"), column_text(row, "option2")))
     return Example(
-        question=f"Sentence: {str(row['sentence']).strip()}\nOptions:\n{options}\nAnswer:",
+        question=f"Sentence: {column_text(row, 'sentence').strip()}\nOptions:\n{options}\nAnswer:",
         answer=answer,
         target=answer,
         choices=NUMBERS,

@@ -3,11 +3,12 @@
 The study writes "English:{en}"; here a blank follows the colon, as in every other set.
 """
 
+from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 
 
 def _example(row: Row) -> Example:
-    english, french = str(row["translation"]["en"]).strip(), str(row["translation"]["fr"]).strip()
+    english, french = (column_text(row["translation"], language).strip() for language in ("en", "fr"))
     return Example(question=f"English: {english}\nFrench:", answer=french, target=french)
 
 

@@ -80,10 +80,10 @@ def test_value(text: str, value: Fraction) -> None:
     ],
 )
 def test_no_value_and_no_steps(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert evaluate(text) is None
     assert steps(text) == []
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_bounds_are_reached() -> None:

@@ -175,6 +175,11 @@ def test_mawps_without_chain_and_with_calc_x_marks() -> None:
     assert example.rationale == "6000 / 7 = 857.142857"
 
 
+def test_numbers_may_come_as_numbers() -> None:
+    assert _example("svamp", {**SVAMP, "Answer": 4.0}).target == "4.0"
+    assert _example("winogrande", {**WINOGRANDE, "answer": 2}).target == "2"
+
+
 def test_svamp_keeps_the_end_of_its_body_and_a_lone_number_has_no_rationale() -> None:
     example = _example("svamp", {**SVAMP, "Body": "There are 8 cats.", "Equation": "8.0"})
     assert example.question == "Question: There are 8 cats. How many are left when 15 go?\nAnswer:"
@@ -201,6 +206,9 @@ def test_anli_without_reason_has_no_rationale() -> None:
         ("winogrande", {**WINOGRANDE, "answer": ""}, "no answer"),
         ("race", {**RACE, "answer": "E"}, "not one of"),
         ("boolq", {**BOOLQ, "answer": "maybe"}, "must be true or false"),
+        ("boolq", {**BOOLQ, "passage": None}, "column passage holds None"),
+        ("gsm8k", {**GSM8K, "question": ["Q"]}, "column question holds"),
+        ("wmt14", {"translation": {"en": "A", "fr": None}}, "column fr holds None"),
     ],
 )
 def test_unusable_rows_are_told(name: str, row: dict[str, Any], told: str) -> None:
@@ -218,16 +226,16 @@ def test_text(name: str) -> None:
     assert isinstance(dataset, TextSet)
     assert dataset.columns == ("text",)
     assert dataset.text({"text": " = Heading = \n", "meta": {}}) == " = Heading = \n"
+    with pytest.raises(UserError, match="column text holds None"):
+        dataset.text({"text": None})
 
 
 def test_registry() -> None:
-    assert (
-        list(DATASETS)
-        == (
-            "c4 pile oscar redpajama slimpajama wikitext2 gsm8k svamp mawps esnli anli_r1 anli_r2 anli_r3 rte commonsense_qa race "
-            "winogrande boolq wmt14 random ellipses"
-        ).split()
-    )
+    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2"]
+    arithmetic = ["gsm8k", "svamp", "mawps"]
+    nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
+    others = ["commonsense_qa", "race", "winogrande", "boolq", "wmt14", "random", "ellipses"]
+    assert list(DATASETS) == text_sets + arithmetic + nli + others
     assert all(name == dataset.name for name, dataset in DATASETS.items())
     assert find_dataset("gsm8k") is DATASETS["gsm8k"]
 

@@ -227,6 +227,6 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_opening_ten_thousand_rows_is_quick(tmp_path: Path) -> None:
     row = {"question": "Q" * 200, "answer": "A" * 300 + "\n#### 5"}
     _write(tmp_path, "gsm8k/train.jsonl", _jsonl(row) * 10_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(_open(tmp_path).rows(GSM8K, "train")) == 10_000
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0

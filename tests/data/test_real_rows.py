@@ -81,7 +81,7 @@ def test_split(source: Source, name: str, split: str) -> None:
 def test_splits_without_answers_are_told(source: Source) -> None:
     winogrande, csqa = DATASETS["winogrande"], DATASETS["commonsense_qa"]
     assert isinstance(winogrande, QuestionSet) and isinstance(csqa, QuestionSet)
-    with pytest.raises(UserError, match="winogrande/test, row 0 .*answers are not published"):
+    with pytest.raises(UserError, match=r"winogrande/test, row 0 .*answers are not published"):
         examples(source, winogrande, "test")[0]
     with pytest.raises(UserError, match="cos_e has no test"):
         examples(source, csqa, "test")
