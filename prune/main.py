@@ -1,7 +1,10 @@
 """The entry: one cell, or with -m a grid. `python -m prune.main --help` shows every option."""
 
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -14,31 +17,54 @@ _PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 """conf/ as a wheel carries it, or beside the package in a checkout."""
 
+WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
 def run_single(config: DictConfig) -> None:
     """Run the one cell of `config`."""
     from prune.sweep.local import run_single_point
 
-    run_single_point(config)
+    with leave_on_error():  # here too: Hydra prints a line of its own about whatever leaves this function
+        run_single_point(config)
 
 
-def main() -> None:
-    """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra pass exceptions on instead of printing them and leaving
-    register_schemas()
+@contextmanager
+def leave_on_error() -> Iterator[None]:
+    """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass."""
     try:
-        run_single()
+        yield
     except KeyboardInterrupt:
         report("Stopped. Finished cells are kept; the same line again goes on from here.")
         sys.exit(130)
     except Exception as error:
         message = explain(error)
-        if wants_traceback or message is None:
+        if message is None or WANTS_TRACEBACK:
             raise
         report(message)
         sys.exit(2)
+
+
+@contextmanager
+def hide_schemas() -> Iterator[None]:
+    """Leave the schemas out of Hydra's list of groups in --help: they are types, not options."""
+    if not {"--help", "-h"} & set(sys.argv):
+        yield
+        return
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:
+        sys.stdout.writelines(line for line in text.getvalue().splitlines(True) if not line.startswith("schema"))
+
+
+def main() -> None:
+    """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra pass exceptions on to us
+    register_schemas()
+    with leave_on_error(), hide_schemas():
+        run_single()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune.errors import UserError
@@ -33,7 +33,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(cause, ConfigKeyError | AttributeError) and isinstance(cause, OmegaConfBaseException):
         return _explain_key(cause)
     if isinstance(cause, OmegaConfBaseException):
-        return f"{_path(cause)}: {_first_line(cause)}. {_override(error)}"
+        return f"{_path(cause)}: {_first_line(cause)}."
     if isinstance(error, HydraException):
         return _explain_hydra(error)
     return None
@@ -49,14 +49,14 @@ def _explain_key(cause: OmegaConfBaseException) -> str:
 
 
 def _explain_hydra(error: HydraException) -> str:
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is not an override like key=value (see https://hydra.cc on its grammar): {_first_line(error)}."
     text = str(error).split("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and "Could not find '" in lines[0]:
         group, _, option = lines[0].split("Could not find '")[1].rstrip("'").rpartition("/")
         options = [line for line in lines[1:] if not line.endswith(":")]
         return f"{group}={option} does not exist. {nearest(option, options)}Allowed: {', '.join(options)}."
-    if lines and lines[0].startswith("Could not override") and len(lines) > 1 and "No match in the defaults" in text:
-        return f"{lines[0]} {lines[1]}"
     return " ".join(lines)
 
 
@@ -70,7 +70,3 @@ def _keys(kind: Any) -> list[str]:
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0].rstrip(".")
-
-
-def _override(error: BaseException) -> str:
-    return f"{_first_line(error)}." if isinstance(error, HydraException) else ""

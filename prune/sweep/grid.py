@@ -79,8 +79,8 @@ def sweep_name(config: Config, overrides: Sequence[str]) -> str:
     """The sweep's name: the one given, or one made of the overrides, so that the same line is the same sweep."""
     if config.sweep.name is not None:
         return check_name(config.sweep.name)
-    kept = [override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID]
-    digest = hashlib.sha256(json.dumps(sorted(kept)).encode()).hexdigest()[:8]
+    kept = sorted(override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID)
+    digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:8]
     slug = re.sub(r"[^A-Za-z0-9=,.-]+", "-", "_".join(kept)).strip("-")[:60] or "default"
     return f"{slug}-{digest}"
 

@@ -1,0 +1,80 @@
+"""What the tests share: composing configurations, running the command line, finding the real rows."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from prune.config import Config, register_schemas
+from prune.main import CONFIG_DIR, main
+from prune.sweep.grid import to_config
+
+Compose = Callable[..., Config]
+RunLine = Callable[..., subprocess.CompletedProcess[str]]
+
+SHARED = Path(os.environ.get("PRUNE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture
+def compose_config() -> Compose:
+    """Composes conf/ with the given overrides into the typed configuration, as the entry does."""
+
+    def run(*overrides: str) -> Config:
+        register_schemas()
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return to_config(compose("config", overrides=list(overrides)))
+
+    return run
+
+
+@pytest.fixture
+def run_line(tmp_path: Path) -> RunLine:
+    """Runs `python -m prune.main` with the given arguments in an empty folder, in a process of its own."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"}
+        line = [sys.executable, "-m", "prune.main", *arguments]
+        return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command line ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Runs a command line in this process, in an empty folder; quicker than `run_line` for lines that end at once."""
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["prune", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 1
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real rows beside the checkout; the test is skipped, visibly, where there is none."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real rows: {folder} is missing (set PRUNE_SHARED to the folder above data/)")
+    return folder

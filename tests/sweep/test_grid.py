@@ -1,0 +1,81 @@
+"""From grid points to cells: equal cells once, dense always there, pairs without meaning listed."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from prune.cell import make_cell
+from prune.errors import NotApplicableError, UserError
+from prune.sweep.grid import GridPoint, check_name, check_pairs, distinct_cells, sweep_name, write_grid
+
+from ..conftest import Compose
+
+
+def points_of(compose_config: Compose, *axes: tuple[str, ...]) -> list[GridPoint]:
+    points = []
+    for overrides in itertools.product(*axes):
+        config = compose_config(*overrides)
+        try:
+            check_pairs(config)
+        except NotApplicableError as error:
+            points.append(GridPoint(overrides, make_cell(config), str(error)))
+        else:
+            points.append(GridPoint(overrides, make_cell(config)))
+    return points
+
+
+def test_the_readme_line_has_six_points_and_four_pruned_cells(compose_config: Compose) -> None:
+    points = points_of(compose_config, ("calib=gsm8k", "calib=c4", "calib=pile"), ("prompt=icl", "prompt=cot"))
+    cells = distinct_cells(points)
+    assert len(points) == 6
+    assert cells[0].is_dense
+    assert [cell.name for cell in cells] == [
+        "tiny/dense",
+        "tiny/gsm8k-icl/wanda/50%/s0",
+        "tiny/gsm8k-cot/wanda/50%/s0",
+        "tiny/c4/wanda/50%/s0",
+        "tiny/pile/wanda/50%/s0",
+    ]
+
+
+def test_points_without_meaning_are_listed_and_the_rest_runs(compose_config: Compose, tmp_path: Path) -> None:
+    points = points_of(compose_config, ("calib=boolq", "calib=gsm8k"), ("prompt=cot",))
+    assert [point.reason is None for point in points] == [False, True]
+    assert len(distinct_cells(points)) == 2
+    write_grid(points, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "grid.jsonl").read_text().splitlines()]
+    assert rows[0]["cell"] is None and "boolq" in rows[0]["not_applicable"]
+    assert rows[1]["cell"] == points[1].cell.id and rows[1]["not_applicable"] is None
+    assert rows[1]["overrides"] == ["calib=gsm8k", "prompt=cot"]
+
+
+def test_a_dense_point_is_the_dense_cell(compose_config: Compose) -> None:
+    points = points_of(compose_config, ("method=dense", "method=wanda"))
+    assert [cell.axes.method for cell in distinct_cells(points)] == ["dense", "wanda"]
+
+
+def test_a_prompt_does_not_matter_to_magnitude(compose_config: Compose) -> None:
+    (point,) = points_of(compose_config, ("method=magnitude",), ("calib=boolq",), ("prompt=cot",))
+    assert point.reason is None
+
+
+def test_the_variant_of_wanda_needs_an_unstructured_pattern(compose_config: Compose) -> None:
+    with pytest.raises(NotApplicableError, match="unstructured"):
+        check_pairs(compose_config("method.variant=true", "sparsity=2to4"))
+
+
+def test_the_same_line_is_the_same_sweep(compose_config: Compose) -> None:
+    config = compose_config()
+    one = sweep_name(config, ["calib=gsm8k,c4", "prompt=icl", "launcher=local"])
+    assert one == sweep_name(config, ["prompt=icl", "calib=gsm8k,c4", "tracker.mode=online", "output_dir=x"])
+    assert one != sweep_name(config, ["calib=gsm8k", "prompt=icl"])
+    assert check_name(one) == one
+    assert sweep_name(compose_config("sweep.name=mine"), ["calib=c4"]) == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden", "x" * 121, "a b"])
+def test_a_sweep_name_must_be_a_folder_name(name: str) -> None:
+    with pytest.raises(UserError, match=r"sweep\.name"):
+        check_name(name)

@@ -1,0 +1,105 @@
+"""Every option in conf/ composes into its schema; the shipped options are all there."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from prune.config import (
+    MagnitudeConfig,
+    ModelConfig,
+    NMConfig,
+    PromptStyle,
+    SparseGPTConfig,
+    UnstructuredConfig,
+    WandaConfig,
+)
+from prune.data import DATASETS
+from prune.errors import UserError
+from prune.main import CONFIG_DIR
+
+from .conftest import Compose
+
+MODELS = {
+    *("tiny", "hf", "gemma3_270m", "llama2_7b_chat", "llama_7b", "llama2_7b", "llama3_1_8b"),
+    *("mistral_7b", "qwen3_0_6b", "opt_125m"),
+}
+NEEDED = {"hf": ["model.path=somewhere"], "local": ["data.root=somewhere"], "nm": ["sparsity.n=1", "sparsity.m=4"]}
+OPTIONS = sorted(path.relative_to(CONFIG_DIR).with_suffix("").as_posix() for path in Path(CONFIG_DIR).rglob("*/*.yaml"))
+
+
+def options(group: str) -> set[str]:
+    return {name.partition("/")[2] for name in OPTIONS if name.startswith(f"{group}/")}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(compose_config: Compose, option: str) -> None:
+    group, name = option.split("/")
+    config = compose_config(f"{group}={name}", *NEEDED.get(name, []))
+    if group not in ("experiment", "sparsity"):
+        assert getattr(config, group).name == name
+
+
+def test_the_shipped_options_are_all_there() -> None:
+    assert options("model") == MODELS
+    assert options("calib") == set(DATASETS)
+    assert options("prompt") == {style.value for style in PromptStyle}
+    assert options("method") == {"dense", "magnitude", "wanda", "sparsegpt", "random"}
+    assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm"}
+    assert options("data") == {"sample", "hub", "local"}
+    assert len(OPTIONS) == sum(1 for _ in Path(CONFIG_DIR).rglob("*.yaml")) - 1  # config.yaml itself
+
+
+def test_defaults_are_the_ones_of_the_readme(compose_config: Compose) -> None:
+    config = compose_config()
+    assert (config.model.name, config.calib.name, config.data.name.value) == ("tiny", "c4", "sample")
+    assert config.prompt.name is PromptStyle.icl and config.prompt.bos.value == "sequence"
+    assert config.method == WandaConfig(variant=False)
+    assert config.sparsity == UnstructuredConfig(ratio=0.5)
+    assert config.calib.num_samples == 128
+    assert config.calib.seq_len == config.eval.seq_len == config.model.seq_len == 256
+
+
+def test_seq_len_follows_the_model(compose_config: Compose) -> None:
+    assert compose_config("model=llama2_7b").calib.seq_len == 2048
+    assert compose_config("model=llama2_7b", "model.seq_len=4096").eval.seq_len == 4096
+    assert compose_config("calib.seq_len=64").eval.seq_len == 256
+
+
+def test_knobs_reach_their_schema(compose_config: Compose) -> None:
+    config = compose_config("method=sparsegpt", "method.damping=0.1", "method.block_size=64", "sparsity=4to8")
+    assert config.method == SparseGPTConfig(damping=0.1, block_size=64)
+    assert config.sparsity == NMConfig(n=4, m=8)
+    assert compose_config("method=magnitude").method == MagnitudeConfig()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("sparsity.ratio=1.5", "sparsity.ratio=0", "sparsity.ratio=1", "sparsity.ratio=-1"),
+        *("calib.num_samples=0", "calib.seq_len=1", "calib.seed=-1"),
+        *("prompt.num_shots=0", "prompt.num_cot_steps=0"),
+        *("eval.limit=0", "eval.batch_size=0", "eval.num_chunks=0", "eval.num_fewshot=-1", "batch_size=0", "model.seq_len=0"),
+    ],
+)
+def test_impossible_values_name_their_path(compose_config: Compose, override: str) -> None:
+    with pytest.raises(UserError, match=override.replace(".", r"\.")):
+        compose_config(override)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 2), (0, 4), (-1, 4)])
+def test_impossible_patterns(compose_config: Compose, n: int, m: int) -> None:
+    with pytest.raises(UserError, match="0 < n < m"):
+        compose_config("sparsity=nm", f"sparsity.n={n}", f"sparsity.m={m}")
+
+
+@pytest.mark.parametrize("override", ["sparsity.ratio=half", "calib.num_samples=x", "model.dtype=f32", "prompt.bos=twice"])
+def test_wrong_types_fail_at_composition(compose_config: Compose, override: str) -> None:
+    with pytest.raises(Exception) as caught:
+        compose_config(override)
+    assert isinstance(caught.value.__cause__ or caught.value, OmegaConfBaseException)
+
+
+def test_values_that_need_a_companion() -> None:
+    with pytest.raises(UserError, match=r"model\.path"):
+        ModelConfig(name="hf")

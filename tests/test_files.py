@@ -1,0 +1,84 @@
+"""Files are whole or absent, whatever the disk does."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from prune.errors import UserError
+from prune.files import read_json, write_json, write_text, write_whole
+
+
+def test_json_comes_back_as_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "value.json"
+    write_json(path, {"a": [1, None, "é"]})
+    assert read_json(path) == {"a": [1, None, "é"]}
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert read_json(tmp_path / "absent.json") is None
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "value.txt"
+    write_text(path, "old")
+
+    def fail(stream: BinaryIO) -> None:
+        stream.write(b"half")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_is_refused_rather_than_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "value.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ['{"half": ', "[1, 2]", ""])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"result\.json is damaged"):
+        read_json(path)
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("")
+    with pytest.raises(UserError, match="output_dir"):
+        write_text(tmp_path / "outputs" / "cells" / "x", "text")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB; skipped, visibly, where it cannot be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(small_disk: Path) -> None:
+    path = small_disk / "result.json"
+    write_text(path, "old")
+    with pytest.raises(UserError, match="disk is full"):
+        write_text(path, "x" * 200_000)
+    assert path.read_text() == "old"
+    assert list(small_disk.iterdir()) == [path]
+
+
+def test_a_full_disk_without_a_mount(tmp_path: Path) -> None:
+    def fill(stream: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="disk is full"):
+        write_whole(tmp_path / "result.json", fill)
+    assert list(tmp_path.iterdir()) == []
