@@ -44,7 +44,7 @@ class CalibrationSet:
     """compat=study: padding counts in the statistics as if it were text."""
 
 
-def load_or_build(  # noqa: PLR0917  (one argument for each thing that a set is made from)
+def load_or_build(
     calib: CalibConfig,
     prompt: PromptConfig | None,
     data: DataConfig,

@@ -196,8 +196,16 @@ def _describe_sequence(sequence: Packed) -> dict[str, Any]:
 def tokenizer_sha256(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Hash of all that settles how text becomes tokens: the tokenizer.json without its padding and truncation."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    form = json.loads(backend.to_str()) | {"padding": None, "truncation": None} if backend else tokenizer.get_vocab()
-    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+    if backend is None:
+        text = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    elif backend.padding or backend.truncation:
+        copy = type(backend).from_str(backend.to_str())
+        copy.no_padding()
+        copy.no_truncation()
+        text = copy.to_str()
+    else:
+        text = backend.to_str()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tokens_sha256(tokens_NL: Tensor, mask_NL: Tensor) -> str:

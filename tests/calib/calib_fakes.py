@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from prune.config import CalibConfig, DataConfig, DataSource, ModelConfig, PromptConfig, PromptStyle
 
-WORDS = "apple pear plum box shelf seven nine ran sold gave kept found many more less each all blue red green".split()
+TEXT = "apple pear plum box shelf seven nine ran sold gave kept found many more less each all blue red green"
+WORDS = TEXT.split()
 
 LOCAL = DataConfig(name=DataSource.sample)
 MODEL = ModelConfig(name="tiny")
@@ -26,7 +27,9 @@ def make_tokenizer(*, bos: bool, vocab_size: int = 400) -> PreTrainedTokenizerFa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator([" ".join(WORDS), "Question: how many?\nAnswer: seven. So the answer is 7.\n\n"] * 3, trainer)
+    backend.train_from_iterator(
+        [" ".join(WORDS), "Question: how many?\nAnswer: seven. So the answer is 7.\n\n"] * 3, trainer
+    )
     if bos:
         backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(
@@ -50,7 +53,9 @@ def gsm8k_rows(num_rows: int, max_words: int = 20) -> list[dict[str, Any]]:
 
 def text_rows(num_rows: int, max_words: int = 120) -> list[dict[str, Any]]:
     generator = random.Random(num_rows)
-    return [{"text": sentence(generator, generator.randint(1, max_words)), "url": "", "timestamp": ""} for _ in range(num_rows)]
+    return [
+        {"text": sentence(generator, generator.randint(1, max_words)), "url": "", "timestamp": ""} for _ in range(num_rows)
+    ]
 
 
 class FakeSource:

@@ -85,7 +85,11 @@ def test_tokenises_a_sequence_only_a_few_times() -> None:
 def test_a_full_sequence_cuts_its_last_pair_and_begins_with_the_only_bos() -> None:
     encoder = Encoder(WITH_BOS, 0)
     packed = pack_pieces(
-        iter(some_pieces(1, 80, 9)), lambda texts: encoder.sequence(texts, "\n\n"), num_samples=5, seq_len=50, max_pieces=None
+        iter(some_pieces(1, 80, 9)),
+        lambda texts: encoder.sequence(texts, "\n\n"),
+        num_samples=5,
+        seq_len=50,
+        max_pieces=None,
     )
     for one in packed:
         assert len(one.token_ids) == 50
