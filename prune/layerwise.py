@@ -57,8 +57,8 @@ class LinearReport:
 
 def prune_model(
     model: "PreTrainedModel",
-    tokens_NL: Tensor,
-    mask_NL: Tensor,
+    tokens_NL: Tensor | None,
+    mask_NL: Tensor | None,
     method: "Method",
     pattern: Pattern,
     *,
@@ -72,7 +72,7 @@ def prune_model(
 
     Args:
         model: in evaluation mode; float16, bfloat16, float32 or float64.
-        tokens_NL: the calibration set; not looked at when the method needs no inputs.
+        tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs.
         mask_NL: True = real token. Padding is neither attended nor part of a statistic.
         method: chooses the weights.
         pattern: which weights may go together.
@@ -93,6 +93,7 @@ def prune_model(
     with torch.no_grad():
         walk = None
         if method.needs_inputs:
+            assert tokens_NL is not None and mask_NL is not None, f"{method.name} needs a calibration set"
             real_NL = torch.ones_like(mask_NL) if padding_in_statistics else mask_NL
             walk = Walk(model, tokens_NL, real_NL, batch_size=batch_size)
         for index in range(len(blocks)):

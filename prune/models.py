@@ -74,7 +74,9 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
-    tokenizer = tokenizer or load_tokenizer(config)
+    check_model(config)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(config)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _source(config), dtype=_dtype(config), trust_remote_code=False, output_loading_info=True, **_location(config)

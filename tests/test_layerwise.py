@@ -316,7 +316,7 @@ def test_a_method_without_inputs_runs_no_forward_pass() -> None:
     model = tiny_model(CONFIGS["llama"]())
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
     find_blocks(model)[0].register_forward_pre_hook(lambda *_: pytest.fail("a block ran"))
-    reports = prune_model(model, *calibration(), Drawn(), HALF, batch_size=5, seed=0)
+    reports = prune_model(model, None, None, Drawn(), HALF, batch_size=5, seed=0)
     assert {report.sparsity for report in reports} == {0.5} and {report.error for report in reports} == {None}
 
 
