@@ -130,8 +130,9 @@ class CalibConfig:
     """Tokens in each sequence."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
-    repeat: bool = False
-    """Go through a question set again, in a new order, once all its rows are used; otherwise a set too small is refused."""
+    repeat: bool = True
+    """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
+    distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""
     compat: Compat = Compat.none
 
     def __post_init__(self) -> None:

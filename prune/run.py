@@ -175,12 +175,14 @@ def _earlier_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _sparsity(cell: Cell, model: Any, reports: "list[LinearReport]") -> dict[str, Any]:
+    """Asked, reached by the masks, and the zeros there are: a weight that was 0 before may stand outside the mask."""
     from prune.models import count_sparsity
     from prune.sparsity import build_pattern
 
     num_zero, num_weights = count_sparsity(model)
     asked = build_pattern(cell.config.sparsity).ratio if reports else 0.0
-    return {"asked": asked, "reached": num_zero / num_weights, "num_zero": num_zero, "num_weights": num_weights}
+    reached = sum(report.num_removed for report in reports) / num_weights
+    return {"asked": asked, "reached": reached, "num_zero": num_zero, "num_weights": num_weights}
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:

@@ -14,9 +14,9 @@ from torch import Tensor
 import prune
 from prune.calib.identity import canonical_calibration, canonical_data, canonical_tokenizer
 from prune.calib.packing import Encoder, Packed, find_pad, make_encoder, pack_pieces, stack
-from prune.calib.prompts import draw_pieces, eligible_rows, max_pieces, render, shuffled, start_generator
+from prune.calib.prompts import draw_pieces, eligible_rows, max_pieces, render, repeats, shuffled, start_generator
 from prune.calib.windows import WindowCutter, cut_control
-from prune.config import CalibConfig, Compat, DataConfig, DataSource, ModelConfig, PaddingSide, PromptConfig
+from prune.config import CalibConfig, Compat, DataConfig, DataSource, ModelConfig, PaddingSide, PromptConfig, PromptStyle
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet, Dataset, Example, QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
@@ -123,21 +123,28 @@ def _draw_pieces(
     assert prompt is not None, "a question set has a prompt"
     eligible = eligible_rows(rows, prompt)
     packed = pack_pieces(
-        draw_pieces(rows, eligible, prompt.name, generator, repeat=calib.repeat),
+        draw_pieces(rows, eligible, prompt.name, generator, repeat=repeats(calib, prompt)),
         lambda pieces: encoder.sequence(pieces, prompt.separator),
         num_samples=calib.num_samples,
         seq_len=calib.seq_len,
         max_pieces=max_pieces(prompt),
     )
-    if len(packed) < calib.num_samples:
+    if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
+        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
         num_needed = _estimate_rows([render(rows[row], prompt.name) for row in eligible], calib, prompt, encoder)
         raise UserError(
             f"calib={calib.name} prompt={prompt.name.value} (data={recipe.source.name}): the {len(eligible)} usable rows of "
-            f"its {dataset.train_split} split fill {len(packed)} of calib.num_samples={calib.num_samples} sequences of "
-            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. Lower calib.num_samples or "
-            "calib.seq_len, or draw rows more than once with calib.repeat=true."
+            f"its {dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
+            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {_advice(calib, prompt)}"
         )
     return packed
+
+
+def _advice(calib: CalibConfig, prompt: PromptConfig) -> str:
+    if repeats(calib, prompt):
+        return "One sequence would need a row twice: lower calib.seq_len, or take a source with more rows."
+    again = ", or let rows come again with calib.repeat=true" if prompt.name in (PromptStyle.icl, PromptStyle.cot) else ""
+    return f"Lower calib.num_samples or calib.seq_len, or take a source with more rows{again}."
 
 
 def _estimate_rows(pieces: list[str], calib: CalibConfig, prompt: PromptConfig, encoder: Encoder) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prune.calib.prompts import prompt_matters
+from prune.calib.prompts import prompt_matters, repeats
 from prune.config import CalibConfig, DataConfig, ModelConfig, PromptConfig
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet
@@ -27,7 +27,7 @@ def canonical_calibration(calib: CalibConfig, prompt: PromptConfig | None) -> di
         "num_samples": calib.num_samples,
         "seq_len": calib.seq_len,
         "seed": calib.seed,
-        "repeat": calib.repeat and has_prompt,
+        "repeat": prompt is not None and has_prompt and repeats(calib, prompt),
         "compat": calib.compat.value,
         "prompt": _plain_prompt(prompt) if prompt is not None and has_prompt else None,
     }

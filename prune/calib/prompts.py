@@ -24,8 +24,8 @@ def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
     """Refuse a calibration set and a prompt that mean nothing together, before anything is loaded.
 
     Raises:
-        NotApplicableError: chain of thought on a question set without rationales.
-        UserError: there is no set of this name, or a knob of another prompt is set.
+        NotApplicableError: chain of thought on a question set without rationales, or a knob of another prompt.
+        UserError: there is no set of this name.
     """
     dataset = find_dataset(calib.name)
     if not isinstance(dataset, QuestionSet):
@@ -41,12 +41,12 @@ def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
 def _check_knobs(prompt: PromptConfig) -> None:
     style = prompt.name.value
     if prompt.num_shots is not None and prompt.name not in (PromptStyle.icl, PromptStyle.cot):
-        raise UserError(
+        raise NotApplicableError(
             f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
             "Leave it out, or take prompt=icl or prompt=cot."
         )
     if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
-        raise UserError(
+        raise NotApplicableError(
             f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
             "Leave it out, or take prompt=cot."
         )
@@ -111,6 +111,11 @@ def draw_pieces(
                 yield row, render(examples[row], style)
         if not repeat:
             return
+
+
+def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
+    """Whether rows may come again: only where pairs are joined, so that a row comes again in other company."""
+    return calib.repeat and prompt.name in (PromptStyle.icl, PromptStyle.cot)
 
 
 def max_pieces(prompt: PromptConfig) -> int | None:

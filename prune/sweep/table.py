@@ -52,6 +52,8 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome)
 def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str]) -> list[str]:
     """The lines under the table."""
     lines = [LEGEND] if metrics else []
+    if any(_drops_prompt(point) for point in points):
+        lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
     for reason in dict.fromkeys(point.reason for point in points if point.reason is not None):
@@ -123,6 +125,10 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
     prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
     calib = config.calib.name if axes.calib or point.reason else f"({config.calib.name})"
     return [calib, prompt, *(overrides.get(key, "") for key in varied)]
+
+
+def _drops_prompt(point: GridPoint) -> bool:
+    return point.reason is None and not point.cell.axes.prompt
 
 
 def _overrides(point: GridPoint) -> dict[str, str]:

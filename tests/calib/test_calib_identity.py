@@ -25,7 +25,7 @@ def test_form() -> None:
         {"num_samples": 7},
         {"seq_len": 65},
         {"seed": 1},
-        {"repeat": True},
+        {"repeat": False},
         {"compat": Compat.study},
     ],
 )
@@ -50,7 +50,8 @@ def test_the_prompt_counts_for_questions_and_not_for_text(change) -> None:  # ty
 
 
 def test_repeat_does_not_count_for_text() -> None:
-    assert canonical_calibration(calib("c4", repeat=True), None) == canonical_calibration(calib("c4"), prompt())
+    assert canonical_calibration(calib("c4", repeat=False), None) == canonical_calibration(calib("c4"), prompt())
+    assert canonical_calibration(calib(repeat=False), prompt("single")) == canonical_calibration(calib(), prompt("single"))
 
 
 def test_the_tokenizer_counts_and_the_weights_type_does_not(tmp_path: Path) -> None:

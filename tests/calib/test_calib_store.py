@@ -316,7 +316,7 @@ def test_too_few_pairs(tmp_path: Path) -> None:
         r"sequences of calib.seq_len=64 tokens; about (\d+) rows would be needed. .* calib.repeat=true"
     )
     with pytest.raises(UserError, match=message) as caught:
-        make(tmp_path, calib(num_samples=500))
+        make(tmp_path, calib(num_samples=500, repeat=False))
     assert 300 < int(str(caught.value).split("about ")[1].split()[0]) < 1500
     with pytest.raises(UserError, match=r"fill 300 of calib.num_samples=301 .* about 301 rows"):
         make(tmp_path, calib(num_samples=301, seq_len=300), prompt("single"))
@@ -324,10 +324,16 @@ def test_too_few_pairs(tmp_path: Path) -> None:
 
 
 def test_repeat_fills_a_set_that_is_too_small(tmp_path: Path) -> None:
-    made = make(tmp_path, calib(num_samples=301, seq_len=300, repeat=True), prompt("single"))
+    made = make(tmp_path, calib(num_samples=301, seq_len=300), prompt("icl", num_shots=1))
     rows = [sequence["rows"][0] for sequence in made.manifest["sequences"]]
     assert sorted(rows[:300]) == list(range(300))
     assert (made.manifest["num_pieces"], made.manifest["num_distinct_rows"]) == (301, 300)
+
+
+def test_no_sequence_needs_a_row_twice(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"One sequence would need a row twice: lower calib.seq_len"):
+        make(tmp_path, calib(num_samples=1, seq_len=20000))
+    assert nothing_is_left(tmp_path)
 
 
 def test_no_document_long_enough(tmp_path: Path) -> None:
