@@ -4,8 +4,8 @@ They let the whole program run and its tests pass without a network: question se
 the documentation that ships with the running Python. Rows have the column names of the hub's copies. Scores on them say
 nothing about the real sets.
 
-Splits are drawn from one seeded stream without repetition, so train and evaluation never share a row; the draw does not depend
-on the machine, the process or the order of calls (text sets depend on the version of Python).
+Splits are drawn from one seeded stream without repetition, so train and evaluation never share a row. The draw does not
+depend on the machine, the process or the order of calls; the text sets depend on the version of Python.
 """
 
 import json
@@ -18,11 +18,12 @@ from typing import Any
 from prune.data.sample.arithmetic import draw_gsm8k, draw_mawps, draw_svamp
 from prune.data.sample.commonsense import draw_commonsense_qa, draw_winogrande, split_commonsense_qa
 from prune.data.sample.entailment import draw_anli, draw_esnli, draw_rte
-from prune.data.sample.prose import NAMES as TEXT_SETS
-from prune.data.sample.prose import draw_texts
+from prune.data.sample.prose import TEXT_SETS, draw_texts
 from prune.data.sample.reading import draw_boolq, draw_race
 from prune.data.sample.translation import draw_wmt14
 from prune.errors import UserError
+
+__all__ = ["GENERATORS", "TEXT_SETS", "draw_row", "eval_split", "held_out_keys", "row_key", "sample_rows"]
 
 GENERATORS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "gsm8k": draw_gsm8k,

@@ -14,7 +14,8 @@ from pathlib import Path
 from zlib import crc32
 
 _HELD_OUT_SHARE = 5
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_Documented = ast.Module | _Definition
 _RULE = re.compile(r"^[*=~\-^\"#+ ]{3,}$")
 
 
@@ -85,7 +86,7 @@ def _read(path: Path, module: str) -> Iterator[Passage]:
     name = module if path.stem in (module, "__init__") else f"{module}.{path.stem}"
     yield from _describe(tree, name, name, 1, lines)
     for node in tree.body:
-        if isinstance(node, _Documented):
+        if isinstance(node, _Definition):
             yield from _walk(node, f"{name}.{node.name}", f"{name}.{node.name}", 2, lines)
 
 
@@ -95,7 +96,7 @@ def _walk(
     yield from _describe(node, unit, title, level, lines)
     if isinstance(node, ast.ClassDef):
         for inner in node.body:
-            if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(inner, _Definition):
                 yield from _walk(inner, unit, f"{title}.{inner.name}", level + 1, lines)
 
 

@@ -16,7 +16,8 @@ _SUBJECTS = {
 }  # fmt: skip
 _ACTIVITIES = {
     "running": "moving", "walking": "moving", "sleeping": "resting", "sitting on a bench": "sitting",
-    "playing with a ball": "playing", "eating an apple": "eating", "drinking water": "drinking", "jumping over a wall": "jumping",
+    "playing with a ball": "playing", "eating an apple": "eating", "drinking water": "drinking",
+    "jumping over a wall": "jumping",
     "swimming in a lake": "swimming", "waiting for a train": "waiting", "looking at a bird": "looking at something",
     "lying in the grass": "lying down",
 }  # fmt: skip

@@ -120,7 +120,7 @@ _CUTS = {
 _ARTICLES = ("logging", "pdb", "pickletools", "enum", "collections", "functools")
 """Modules that wikitext2 has beside the topics."""
 
-NAMES = (*_CUTS, "wikitext2")
+TEXT_SETS = (*_CUTS, "wikitext2")
 
 
 def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
@@ -132,7 +132,7 @@ def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
     if name == "wikitext2":
         return [{"text": text} for text in _wiki_rows(held_out)]
     cut = _CUTS[name]
-    blocks = [block for passage in _split(docstrings(cut.modules), held_out) for block in cut.write(passage)]
+    blocks = _blocks(docstrings(cut.modules), cut.write, held_out=held_out)
     count = NUM_DOCUMENTS["eval" if held_out else "train"]
     if len(blocks) < count:
         raise UserError(
@@ -143,13 +143,13 @@ def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
     return [{"text": text, **cut.columns} for text in _documents(blocks, count, cut.joiner, rng)]
 
 
-def _split(passages: Iterable[Passage], held_out: bool) -> list[Passage]:
-    """The passages of one split; a text that is repeated in a held-out unit counts as held out."""
-    kept = list(passages)
-    reserved = {passage.text for passage in kept if passage.is_held_out}
-    if held_out:
-        return [passage for passage in kept if passage.is_held_out]
-    return [passage for passage in kept if passage.text not in reserved]
+def _blocks(passages: Iterable[Passage], write: Callable[[Passage], list[str]], *, held_out: bool) -> list[str]:
+    """The pieces of one split, in order; what a held-out unit repeats (documentation does) is not in the train split."""
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for passage in passages:
+        sides[passage.is_held_out] += write(passage)
+    reserved = set(sides[True])
+    return sides[True] if held_out else [block for block in sides[False] if block not in reserved]
 
 
 def _documents(blocks: list[str], count: int, joiner: str, rng: Random) -> list[str]:
@@ -173,12 +173,14 @@ def _run(blocks: list[str], start: int, least: int, joiner: str) -> str:
 
 def _wiki_rows(held_out: bool) -> list[str]:
     """Articles with headings, blank rows and long paragraphs, in the layout of WikiText's rows."""
+    passages = [*topics(), *docstrings(_ARTICLES)]
+    kept = set(_blocks(passages, _web, held_out=held_out))
     rows = [""]
-    for passage in _split([*topics(), *docstrings(_ARTICLES)], held_out):
-        marks = " ".join("=" * passage.level)
-        rows += [f" {marks} {passage.title} {marks} \n", ""]
-        rows += [f" {text} \n" for text in _merged([reflow(each) for each in paragraphs(passage.text)])]
-        rows.append("")
+    for passage in passages:
+        texts = _merged([text for text in _web(passage) if text in kept])
+        if passage.is_held_out is held_out and texts:
+            marks = " ".join("=" * passage.level)
+            rows += [f" {marks} {passage.title} {marks} \n", "", *(f" {text} \n" for text in texts), ""]
     return rows
 
 

@@ -5,20 +5,23 @@ from random import Random
 SampleRow = dict[str, object]
 
 _NOUNS = (
-    ("house", "maison", "f"), ("garden", "jardin", "m"), ("table", "table", "f"), ("book", "livre", "m"), ("car", "voiture", "f"),
-    ("train", "train", "m"), ("door", "porte", "f"), ("bridge", "pont", "m"), ("letter", "lettre", "f"), ("report", "rapport", "m"),
-    ("city", "ville", "f"), ("country", "pays", "m"),
+    ("house", "maison", "f"), ("garden", "jardin", "m"), ("table", "table", "f"),
+    ("book", "livre", "m"), ("car", "voiture", "f"), ("train", "train", "m"),
+    ("door", "porte", "f"), ("bridge", "pont", "m"), ("letter", "lettre", "f"),
+    ("report", "rapport", "m"), ("city", "ville", "f"), ("country", "pays", "m"),
 )  # fmt: skip
 _ADJECTIVES = (
-    ("big", "grand", "grande"), ("small", "petit", "petite"), ("new", "nouveau", "nouvelle"), ("pretty", "joli", "jolie"),
-    ("bad", "mauvais", "mauvaise"), ("good", "bon", "bonne"),
+    ("big", "grand", "grande"), ("small", "petit", "petite"), ("new", "nouveau", "nouvelle"),
+    ("pretty", "joli", "jolie"), ("bad", "mauvais", "mauvaise"), ("good", "bon", "bonne"),
 )  # fmt: skip
 _PEOPLE = (
-    ("the president", "le président"), ("the minister", "le ministre"), ("the committee", "le comité"), ("the woman", "la femme"),
-    ("the doctor", "le médecin"), ("the teacher", "le professeur"), ("my friend", "mon ami"), ("our council", "notre conseil"),
+    ("the president", "le président"), ("the minister", "le ministre"), ("the committee", "le comité"),
+    ("the woman", "la femme"), ("the doctor", "le médecin"), ("the teacher", "le professeur"),
+    ("my friend", "mon ami"), ("our council", "notre conseil"),
 )  # fmt: skip
 _VERBS = (
-    ("sees", "voit"), ("wants", "veut"), ("buys", "achète"), ("knows", "connaît"), ("sells", "vend"), ("loses", "perd"),
+    ("sees", "voit"), ("wants", "veut"), ("buys", "achète"),
+    ("knows", "connaît"), ("sells", "vend"), ("loses", "perd"),
     ("likes", "aime"), ("describes", "décrit"),
 )  # fmt: skip
 _TIMES = (
