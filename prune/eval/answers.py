@@ -11,8 +11,8 @@ from prune.eval.protocol import BLOCK_SEPARATOR
 ANSWER_MARK = "####"
 """What GSM8K writes before a final answer."""
 
-TOLERANCE = Fraction(1, 10**6)
-"""Two numbers this close are equal: long decimals are written with six places."""
+TOLERANCE = Fraction(5, 10**6)
+"""Relative distance at which fractions are equal: gold values are written with six significant digits (MAWPS: 21.3333)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,10 @@ def parse_number(prediction: str) -> Fraction | None:
 
 
 def same_number(left: Fraction, right: Fraction) -> bool:
-    """Whether two values are equal up to rounding."""
-    return abs(left - right) <= TOLERANCE
+    """Whether two values are equal, whole numbers exactly, others up to rounding."""
+    if left.denominator == right.denominator == 1:
+        return left == right
+    return abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
 
 
 def _first_block(prediction: str) -> str:

@@ -27,6 +27,8 @@ def label(target: str) -> Example:
         ("first #### 1 then #### 2", "2"),
         ("( 8.0 - 3.0 )", "5"),
         ("10 / 3", "3.33333333"),
+        ("10 / 3", "3.33333"),
+        ("(79 - 15) / (4 - 1)", "21.3333"),
         ("-3", "-3"),
         (" 42\n\nQuestion: What is 1 + 1?\nAnswer: 2", "42"),
         ("7 #### 8\n\n#### 9", "8"),
@@ -38,7 +40,16 @@ def test_right_numbers(prediction: str, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("prediction", "target"),
-    [("43", "42"), ("42.001", "42"), ("0.1", "0"), ("-42", "42"), ("3.33", "3.3333333"), ("1000001", "1000000")],
+    [
+        ("43", "42"),
+        ("42.001", "42"),
+        ("0.1", "0"),
+        ("-42", "42"),
+        ("3.33", "3.3333333"),
+        ("1000001", "1000000"),
+        ("0.54", "0.5"),
+        ("0.00001", "0"),
+    ],
 )
 def test_wrong_numbers_are_read_and_wrong(prediction: str, target: str) -> None:
     scored = score(prediction, number(target), AnswerKind.NUMBER)

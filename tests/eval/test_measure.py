@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +122,16 @@ def test_a_question_is_rendered_as_in_calibration() -> None:
     assert isinstance(dataset, QuestionSet)
     first, second = examples(source, dataset, "train")[:2]
     assert few_shot_prefix([first, second]) == f"{first.pair(rationale=False)}\n\n{second.pair(rationale=False)}\n\n"
+
+
+SHARED = Path(os.environ.get("PRUNE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")) / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real rows in {SHARED}")
+@pytest.mark.parametrize("name", ["gsm8k", "svamp", "mawps", "esnli", "rte", "commonsense_qa", "winogrande", "boolq"])
+def test_the_gold_answer_of_real_questions_is_scored_as_right(name: str) -> None:
+    dataset = find_dataset(name)
+    assert isinstance(dataset, QuestionSet)
+    source = open_source(DataConfig(name=DataSource.local, root=str(SHARED)))
+    for example in examples(source, dataset, dataset.eval_split)[:300]:
+        assert score_answer(f" {example.answer}\n\nQuestion: more", example, dataset.answer_kind).correct, example
