@@ -79,7 +79,7 @@ def test_knobs_reach_their_schema(compose_config: Compose) -> None:
         *("sparsity.ratio=1.5", "sparsity.ratio=0", "sparsity.ratio=1", "sparsity.ratio=-1"),
         *("calib.num_samples=0", "calib.seq_len=1", "calib.seed=-1"),
         *("prompt.num_shots=0", "prompt.num_cot_steps=0"),
-        *("eval.limit=0", "eval.batch_size=0", "eval.num_chunks=0", "eval.num_fewshot=-1", "batch_size=0", "model.seq_len=0"),
+        *("eval.limit=0", "eval.batch_size=0", "eval.num_chunks=0", "eval.num_fewshot=-1", "batch_size=0"),
     ],
 )
 def test_impossible_values_name_their_path(compose_config: Compose, override: str) -> None:
