@@ -27,7 +27,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path} could not be written: {advice}.") from error
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`; on any failure nothing is left behind."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    write_whole(path, lambda stream: _write_all(stream, text.encode()))
+    write_whole(path, lambda stream: stream.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -69,10 +69,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged (not a JSON object). Remove it and run the same line again.")
     return value
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    stream.write(data)
 
 
 def _umask() -> int:

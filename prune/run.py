@@ -162,11 +162,7 @@ def _score(cell: Cell, planned: PlannedMetric, loaded: "LoadedModel", workshop: 
 
 def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
     text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    write_whole(path, lambda stream: _write_bytes(stream, gzip.compress(text.encode(), mtime=0)))
-
-
-def _write_bytes(stream: Any, data: bytes) -> None:
-    stream.write(data)
+    write_whole(path, lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
 
 
 def _earlier_metrics(folder: Path) -> dict[str, Any]:

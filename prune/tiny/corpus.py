@@ -1,0 +1,102 @@
+"""What the embedded model learns from: runs of question-answer pairs and the sample text sets' training documents."""
+
+from collections.abc import Sequence
+from random import Random
+
+from prune.data import find_dataset
+from prune.data.dataset import Example, QuestionSet
+from prune.data.sample import GENERATORS, TEXT_SETS, draw_row, held_out_keys, row_key, sample_rows
+
+Piece = tuple[str, float]
+"""A stretch of text and the weight of its tokens in the loss."""
+
+ANSWER_WEIGHT = 5.0
+RATIONALE_WEIGHT = 0.5
+QUESTION_WEIGHT = 0.4
+TEXT_WEIGHT = 1.0
+
+SET_SHARES = {
+    "gsm8k": 3.0, "svamp": 1.5, "mawps": 0.7, "esnli": 2.0, "anli_r1": 0.7, "anli_r2": 0.7, "anli_r3": 0.7, "rte": 0.7,
+    "commonsense_qa": 2.5, "race": 1.2, "winogrande": 1.8, "boolq": 0.8, "wmt14": 0.7,
+}  # fmt: skip
+"""How often each question set is drawn."""
+
+TEXT_SHARE = 0.2
+COT_SHARE = 0.15
+MIXED_SHARE = 0.15
+"""Shares of sequences: running text; among the others, with rationales; pairs of several sets in one sequence."""
+
+
+def draw_example(name: str, rng: Random) -> Example:
+    """Return a fresh example of a question set that is not among its evaluation rows."""
+    dataset = find_dataset(name)
+    assert isinstance(dataset, QuestionSet), "only question sets have examples"
+    row = draw_row(name, rng)
+    while row_key(row) in held_out_keys(name):
+        row = draw_row(name, rng)
+    return dataset.example(row)
+
+
+def training_documents() -> list[str]:
+    """Return the texts of all text sets' training splits; WikiText's rows are joined in pairs of pages."""
+    documents = []
+    for name in TEXT_SETS:
+        texts = [row["text"] for row in sample_rows(name, "train")]
+        if name == "wikitext2":
+            texts = ["\n\n".join(texts[i : i + 12]) for i in range(0, len(texts), 6)]
+        documents += texts
+    return documents
+
+
+def draw_sequence(documents: Sequence[str], num_chars: int, rng: Random) -> list[Piece]:
+    """Return at least so many characters of training text, cut into pieces with their weights."""
+    if rng.random() < TEXT_SHARE:
+        return _text_run(documents, num_chars, rng)
+    names = list(SET_SHARES)
+    is_mixed, name = rng.random() < MIXED_SHARE, _draw_name(names, rng)
+    has_rationale = rng.random() < COT_SHARE
+    pieces: list[Piece] = []
+    length = 0
+    while length < num_chars:
+        added = _pair(draw_example(_draw_name(names, rng) if is_mixed else name, rng), has_rationale)
+        pieces += added
+        length += sum(len(text) for text, _ in added)
+    return pieces
+
+
+def _draw_name(names: list[str], rng: Random) -> str:
+    return rng.choices(names, [SET_SHARES[name] for name in names])[0]
+
+
+def _text_run(documents: Sequence[str], num_chars: int, rng: Random) -> list[Piece]:
+    pieces: list[Piece] = []
+    length = 0
+    while length < num_chars:
+        text = rng.choice(documents)
+        text = text[rng.randrange(max(1, len(text) - 400)) :] + "\n\n"
+        pieces.append((text, TEXT_WEIGHT))
+        length += len(text)
+    return pieces
+
+
+def _pair(example: Example, has_rationale: bool) -> list[Piece]:
+    """The pair as calibration and evaluation write it, with a blank line after it; its answer weighs most."""
+    is_explained = has_rationale and example.rationale is not None
+    text = example.pair(rationale=is_explained)
+    answer = f" {example.answer}." if is_explained else f" {example.answer}"
+    rationale = text[len(example.question) : len(text) - len(answer)]
+    return [
+        (example.question, QUESTION_WEIGHT),
+        (rationale, RATIONALE_WEIGHT),
+        (answer + "\n\n", ANSWER_WEIGHT),
+    ]
+
+
+def tokenizer_texts(documents: Sequence[str], rng: Random) -> list[str]:
+    """Return what the tokenizer is fitted to: the documents, and pairs of each question set with and without rationale."""
+    texts = list(documents)
+    for name in GENERATORS:
+        for _ in range(600):
+            example = draw_example(name, rng)
+            texts.append(example.pair(rationale=False) + "\n\n" + (example.rationale or ""))
+    return texts
