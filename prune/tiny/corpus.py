@@ -11,18 +11,19 @@ Piece = tuple[str, float]
 """A stretch of text and the weight of its tokens in the loss."""
 
 ANSWER_WEIGHT = 5.0
-RATIONALE_WEIGHT = 0.5
-QUESTION_WEIGHT = 0.4
-TEXT_WEIGHT = 1.0
+END_WEIGHT = 0.5
+RATIONALE_WEIGHT = 1.0
+QUESTION_WEIGHT = 0.25
+TEXT_WEIGHT = 0.4
 
 SET_SHARES = {
-    "gsm8k": 3.0, "svamp": 1.5, "mawps": 0.7, "esnli": 2.0, "anli_r1": 0.7, "anli_r2": 0.7, "anli_r3": 0.7, "rte": 0.7,
-    "commonsense_qa": 2.5, "race": 1.2, "winogrande": 1.8, "boolq": 0.8, "wmt14": 0.7,
+    "gsm8k": 3.0, "svamp": 2.0, "mawps": 1.0, "esnli": 1.5, "anli_r1": 0.6, "anli_r2": 0.6, "anli_r3": 0.6, "rte": 0.7,
+    "commonsense_qa": 3.0, "race": 1.0, "winogrande": 2.0, "boolq": 0.8, "wmt14": 0.6,
 }  # fmt: skip
 """How often each question set is drawn."""
 
 TEXT_SHARE = 0.2
-COT_SHARE = 0.15
+COT_SHARE = 0.2
 MIXED_SHARE = 0.15
 """Shares of sequences: running text; among the others, with rationales; pairs of several sets in one sequence."""
 
@@ -88,7 +89,8 @@ def _pair(example: Example, has_rationale: bool) -> list[Piece]:
     return [
         (example.question, QUESTION_WEIGHT),
         (rationale, RATIONALE_WEIGHT),
-        (answer + "\n\n", ANSWER_WEIGHT),
+        (answer, ANSWER_WEIGHT),
+        ("\n\n", END_WEIGHT),
     ]
 
 

@@ -1,7 +1,7 @@
 """Trains the embedded model from nothing: ``python -m prune.tiny.train --output DIR``. Two cores, about half an hour.
 
 It learns from fresh rows of the sample question sets (the evaluation rows are left out) and from the training documents of
-the sample text sets. Seeded; on the same machine and versions the same model comes out. Two processes of one thread each
+the sample text sets. Seeded, but the number of steps depends on the machine. Two processes of one thread each
 share a batch: on small matrices that is faster than two threads.
 """
 
@@ -49,13 +49,14 @@ class Recipe:
     """Tokens in a step, over all processes."""
     short_len: int = 256
     long_len: int = 512
-    short_share: float = 0.65
-    """Share of the steps, from the first on, whose sequences are short."""
-    num_steps: int = 2000
+    short_share: float = 0.8
+    """Share of the time, from the start on, in which sequences are short."""
+    minutes: float = 30.0
+    """How long to train; the schedule follows the clock."""
     learning_rate: float = 3e-3
     norm_rate_factor: float = 4.0
     """The learning rate of the norms' gains, as a multiple: uneven gains give inputs of uneven scale."""
-    num_warmup: int = 100
+    warmup_share: float = 0.03
     weight_decay: float = 0.02
     bos_share: float = 0.75
     """Share of sequences that begin with BOS."""
@@ -125,20 +126,28 @@ def weighted_loss(model: LlamaForCausalLM, body: Body, tokens_NL: Tensor, weight
     return (losses_T * weights_T[counted]).sum() / weights_T.sum()
 
 
-def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """Return the share of the full learning rate: a linear warm-up, then a cosine to nothing."""
-    if step < recipe.num_warmup:
-        return (step + 1) / recipe.num_warmup
-    return 0.5 + 0.5 * math.cos(math.pi * (step - recipe.num_warmup) / (recipe.num_steps - recipe.num_warmup))
+def learning_rate_factor(progress: float, recipe: Recipe) -> float:
+    """Return the share of the full rate after `progress` (0 to 1) of the time: a linear warm-up, then a cosine to nothing."""
+    if progress < recipe.warmup_share:
+        return max(0.01, progress / recipe.warmup_share)
+    rest = (progress - recipe.warmup_share) / (1 - recipe.warmup_share)
+    return 0.5 + 0.5 * math.cos(math.pi * min(rest, 1.0))
+
+
+def shared_progress(started: float, recipe: Recipe) -> float:
+    """Return the share of the time that is over, by the first process's clock."""
+    progress = torch.tensor((time.perf_counter() - started) / (60 * recipe.minutes))
+    dist.broadcast(progress, src=0)
+    return progress.item()
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW; norms' gains are not decayed and learn faster."""
+    """Return AdamW; norms' gains are not decayed and learn faster. Each group holds its full rate under "rate"."""
     gains = [weight for weight in model.parameters() if weight.ndim == 1]
     matrices = [weight for weight in model.parameters() if weight.ndim > 1]
     groups = [
-        {"params": matrices, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay},
-        {"params": gains, "lr": recipe.learning_rate * recipe.norm_rate_factor, "weight_decay": 0.0},
+        {"params": matrices, "rate": recipe.learning_rate, "weight_decay": recipe.weight_decay},
+        {"params": gains, "rate": recipe.learning_rate * recipe.norm_rate_factor, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-8)
 
@@ -163,25 +172,27 @@ def train(rank: int, recipe: Recipe, output: Path, meeting_file: str) -> None:
     tokenizer = fit_tokenizer(tokenizer_texts(documents, Random(f"tokenizer/{recipe.seed}")), recipe.vocab_size)
     model = build_model(recipe).train()
     optimizer = build_optimizer(model, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, recipe))
     body = torch.compile(model.model, dynamic=False)
     rng = Random(f"tiny/{recipe.seed}/{rank}")
     started, mean_loss = time.perf_counter(), 0.0
-    for step in range(recipe.num_steps):
-        seq_len = recipe.short_len if step < recipe.short_share * recipe.num_steps else recipe.long_len
+    step, progress = 0, 0.0
+    while progress < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * learning_rate_factor(progress, recipe)
+        seq_len = recipe.short_len if progress < recipe.short_share else recipe.long_len
         shape = (recipe.batch_tokens // (seq_len * recipe.num_processes), seq_len)
         loss = weighted_loss(model, body, *draw_batch(tokenizer, documents, shape, recipe.bos_share, rng))
         torch.autograd.backward(loss)
-        mean_loss += loss.item() / LOG_EVERY
         average_gradients(model)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        if rank == 0 and (step + 1) % LOG_EVERY == 0:
-            report(f"step {step + 1}: loss {mean_loss:.3f}, {time.perf_counter() - started:.0f} s")
+        step, progress = step + 1, shared_progress(started, recipe)
+        mean_loss += loss.item() / LOG_EVERY
+        if rank == 0 and step % LOG_EVERY == 0:
+            report(f"step {step}, {100 * progress:.0f} % of the time: loss {mean_loss:.3f}")
             mean_loss = 0.0
-        if rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.num_steps):
+        if rank == 0 and (step % SAVE_EVERY == 0 or progress >= 1):
             save(model, tokenizer, output)
     dist.destroy_process_group()
 
@@ -196,9 +207,9 @@ def main() -> None:
     """Read the command line, train, and save."""
     parser = argparse.ArgumentParser(description="Train the embedded model from nothing.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model's files")
-    parser.add_argument("--steps", type=int, default=Recipe().num_steps, help="optimizer steps")
+    parser.add_argument("--minutes", type=float, default=Recipe().minutes, help="time to train")
     arguments = parser.parse_args()
-    recipe = Recipe(num_steps=arguments.steps)
+    recipe = Recipe(minutes=arguments.minutes)
     with tempfile.TemporaryDirectory() as folder:
         meeting_file = f"{folder}/meeting"
         context = multiprocessing.get_context("spawn")

@@ -149,10 +149,10 @@ def _solution(says: str, steps: list[str], result: int) -> str:
 
 def draw_svamp(rng: Random) -> SampleRow:
     """Return a row of ``svamp``, some with a number that does not matter."""
-    story = rng.choice(_STORIES)(rng, 60)
+    story = rng.choice(_STORIES)(rng, 30)
     told = story.told
-    if rng.random() < 0.3:
-        told = f"It is {rng.randint(2, 60)} days since the last visit. {told}"
+    if rng.random() < 0.2:
+        told = f"It is {rng.randint(2, 30)} days since the last visit. {told}"
     return {
         "ID": "",
         "Body": told,
@@ -166,7 +166,7 @@ def draw_svamp(rng: Random) -> SampleRow:
 
 def draw_mawps(rng: Random) -> SampleRow:
     """Return a row of ``mawps`` in the layout of Calc-MAWPS, with its chain of calculator calls."""
-    story = rng.choice(_STORIES)(rng, 90)
+    story = rng.choice(_STORIES)(rng, 40)
     expression = f"{story.left} {story.sign} {story.right}"
     chain = (
         f'<gadget id="calculator">{expression}</gadget>\n<output>{story.result}</output>\n\n<result>{story.result}</result>'

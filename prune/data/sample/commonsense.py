@@ -18,15 +18,11 @@ _PLACES = {
     "airport": ("pilot", "plane", "runway", "passport"),
     "forest": ("bear", "oak", "moss", "fox"),
     "theatre": ("actor", "stage", "curtain", "drama"),
-    "garage": ("car", "wrench", "engine", "bumper"),
     "bathroom": ("towel", "soap", "shower", "toothbrush"),
-    "church": ("priest", "altar", "hymn", "choir"),
     "desert": ("camel", "cactus", "dune", "scorpion"),
-    "stadium": ("goalkeeper", "referee", "whistle", "athlete"),
     "bakery": ("bread", "bun", "flour", "pastry"),
     "museum": ("statue", "painting", "fossil", "guide"),
     "bedroom": ("pillow", "blanket", "mattress", "quilt"),
-    "harbour": ("ship", "anchor", "sailor", "crane"),
 }
 _LETTERS = ("A", "B", "C", "D", "E")
 
