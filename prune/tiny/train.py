@@ -127,7 +127,7 @@ def weighted_loss(model: LlamaForCausalLM, body: Body, tokens_NL: Tensor, weight
 
 
 def learning_rate_factor(progress: float, recipe: Recipe) -> float:
-    """Return the share of the full rate after `progress` (0 to 1) of the time: a linear warm-up, then a cosine to nothing."""
+    """Return the share of the full rate after `progress` (0 to 1) of the time: a linear warm-up, then a cosine to 0."""
     if progress < recipe.warmup_share:
         return max(0.01, progress / recipe.warmup_share)
     rest = (progress - recipe.warmup_share) / (1 - recipe.warmup_share)
@@ -199,7 +199,9 @@ def train(rank: int, recipe: Recipe, output: Path, meeting_file: str) -> None:
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, output: Path) -> None:
     """Write the model in half precision and the tokenizer into a folder that transformers loads."""
-    copy.deepcopy(model).half().save_pretrained(output)
+    half = copy.deepcopy(model).half()
+    half.config.use_cache = half.generation_config.use_cache = True
+    half.save_pretrained(output)
     tokenizer.save_pretrained(output)
 
 
