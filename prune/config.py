@@ -6,6 +6,7 @@ names its schema below in its defaults list. Enums are written by member name in
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -100,7 +101,7 @@ class ModelConfig:
     """A causal language model from transformers."""
 
     name: str = MISSING
-    """Its name in tables; the `model` axis."""
+    """Its name in tables; the `model` axis. `hf` becomes the last part of the path."""
     path: str | None = None
     """Hub id or local folder; None is the embedded model."""
     revision: str | None = None
@@ -117,6 +118,8 @@ class ModelConfig:
         _require_at_least("model.seq_len", self.seq_len, 2)
         if self.name == "hf" and not self.path:
             raise UserError("model=hf needs model.path: a hub id (owner/name) or the folder of a model.")
+        if self.name == "hf":
+            self.name = Path(self.path or "").name
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from prune.cell import Cell
@@ -38,13 +39,15 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome)
         table.add_column(_heading(name), justify="right", no_wrap=True)
     for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
         if dense_id in outcome.results:
-            values = [_dense_text(outcome.results[dense_id], name) for name in metrics]
-            table.add_row("dense", "", *("" for _ in varied), *values)
+            result = outcome.results[dense_id]
+            labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
+            table.add_row("dense", "", *labels, *(_dense_text(result, name) for name in metrics))
     baselines = _baselines(points, outcome.results)
     for point in points:
         table.add_row(*_labels(point, varied), *_row(point, metrics, outcome, baselines))
-    width = max(console.width, table.__rich_measure__(console, console.options.update(max_width=1000)).maximum)
-    console.print(table, width=width, crop=False, no_wrap=True, soft_wrap=True)
+    natural = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    wide = Console(file=console.file, width=max(natural, console.width), force_terminal=console.is_terminal)
+    wide.print(table, crop=False)
     for line in closing_lines(points, outcome, metrics):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -1,0 +1,94 @@
+"""The table: a row per grid point, differences to dense and to the C4 row, and lines for all that has no score."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from prune.cell import dense_cell, make_cell
+from prune.run import SAMPLE_NOTE
+from prune.sweep.grid import GridPoint
+from prune.sweep.table import Outcome, print_table, varied_keys
+
+from ..conftest import Compose
+
+
+def point(compose_config: Compose, *overrides: str, reason: str | None = None) -> GridPoint:
+    return GridPoint(overrides, make_cell(compose_config(*overrides)), reason)
+
+
+def result(value: float, accuracy: float) -> dict[str, Any]:
+    metrics = {"acc/gsm8k": {"value": accuracy}, "ppl/c4": {"value": value}}
+    return {"axes": {"model": "tiny"}, "metrics": metrics, "warnings": [SAMPLE_NOTE]}
+
+
+def printed(points: list[GridPoint], outcome: Outcome, width: int = 60) -> str:
+    stream = io.StringIO()
+    print_table(Console(file=stream, width=width), points, outcome)
+    return stream.getvalue()
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [[part.strip() for part in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+
+
+def test_scores_and_differences(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=gsm8k", "prompt=icl"), point(compose_config, "calib=c4", "prompt=icl")]
+    outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9)})
+    outcome.results |= {points[0].cell.id: result(25.5, 0.8), points[1].cell.id: result(24.0, 0.85)}
+    rows = rows_of(printed(points, outcome))
+    assert rows[0] == ["dense", "", "20.00", "0.900"]
+    assert rows[1:4] == [
+        ["gsm8k", "icl", "25.50", "0.800"],
+        ["", "", "d +5.50", "d -0.100"],
+        ["", "", "c4 +1.50", "c4 -0.050"],
+    ]
+    assert rows[4] == ["c4", "(icl)", "24.00", "0.850"]
+
+
+def test_every_grid_point_has_a_row_whatever_became_of_it(compose_config: Compose) -> None:
+    points = [
+        point(compose_config, "calib=gsm8k", "method=wanda"),
+        point(compose_config, "calib=svamp", "method=wanda"),
+        point(compose_config, "calib=mawps", "method=wanda"),
+        point(compose_config, "calib=boolq", "prompt=cot", reason="boolq has no rationales"),
+    ]
+    outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9), points[0].cell.id: result(21.0, 0.9)})
+    outcome.failures[points[1].cell.id] = ValueError("no")
+    outcome.held[points[2].cell.id] = "held by process 7"
+    text = printed(points, outcome)
+    assert [row[2] for row in rows_of(text) if row[0]] == ["20.00", "21.00", "failed", "running", "n/a"]
+    assert "not applicable: calib=boolq prompt=cot: boolq has no rationales" in text
+    assert "4 grid points, 3 distinct pruned cells" in text
+
+
+def test_the_c4_row_is_the_one_with_the_same_method_sparsity_and_seed(compose_config: Compose) -> None:
+    points = [
+        point(compose_config, f"calib={calib}", f"sparsity.ratio={ratio}")
+        for calib in ("svamp", "c4")
+        for ratio in ("0.3", "0.5")
+    ]
+    outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9)})
+    outcome.results |= {one.cell.id: result(30.0 + index, 0.5) for index, one in enumerate(points)}
+    rows = rows_of(printed(points, outcome))
+    assert [row[3] for row in rows if row[3].startswith("c4 ")] == ["c4 -2.00", "c4 -2.00", "c4 +0.00", "c4 +0.00"]
+    assert rows[1][:3] == ["svamp", "icl", "0.3"]
+
+
+def test_varied_keys_become_columns(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=c4", f"calib.seed={seed}", "method=wanda") for seed in (0, 1)]
+    assert varied_keys(points) == ["calib.seed"]
+
+
+@pytest.mark.parametrize("width", [20, 200])
+def test_no_number_is_cut_however_narrow_the_terminal(compose_config: Compose, width: int) -> None:
+    points = [point(compose_config, "calib=gsm8k")]
+    outcome = Outcome({dense_cell(points[0].cell).id: result(12345.678, 0.9), points[0].cell.id: result(99999.5, 0.8)})
+    text = printed(points, outcome, width)
+    assert "12345.68" in text and "d +87653.82" in text and "…" not in text
+
+
+def test_sample_data_are_named(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=gsm8k")]
+    assert SAMPLE_NOTE in printed(points, Outcome({points[0].cell.id: result(1.0, 0.5)}))
