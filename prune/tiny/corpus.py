@@ -17,15 +17,18 @@ QUESTION_WEIGHT = 0.25
 TEXT_WEIGHT = 0.4
 
 SET_SHARES = {
-    "gsm8k": 3.0, "svamp": 2.0, "mawps": 1.0, "esnli": 1.5, "anli_r1": 0.6, "anli_r2": 0.6, "anli_r3": 0.6, "rte": 0.7,
-    "commonsense_qa": 3.0, "race": 1.0, "winogrande": 2.0, "boolq": 0.8, "wmt14": 0.6,
+    "gsm8k": 3.5, "svamp": 1.2, "mawps": 0.8, "esnli": 1.2, "anli_r1": 0.4, "anli_r2": 0.4, "anli_r3": 0.4, "rte": 0.5,
+    "commonsense_qa": 4.0, "race": 0.8, "winogrande": 2.5, "boolq": 0.6, "wmt14": 0.5,
 }  # fmt: skip
 """How often each question set is drawn."""
 
 TEXT_SHARE = 0.2
-COT_SHARE = 0.2
 MIXED_SHARE = 0.15
-"""Shares of sequences: running text; among the others, with rationales; pairs of several sets in one sequence."""
+"""Shares of sequences: running text; among the others, pairs of several sets in one sequence."""
+
+COT_SHARES = {"commonsense_qa": 0.5, "gsm8k": 0.4}
+OTHER_COT_SHARE = 0.15
+"""Shares of a set's sequences with rationales: these two are hardest to learn without."""
 
 
 def draw_example(name: str, rng: Random) -> Example:
@@ -55,7 +58,7 @@ def draw_sequence(documents: Sequence[str], num_chars: int, rng: Random) -> list
         return _text_run(documents, num_chars, rng)
     names = list(SET_SHARES)
     is_mixed, name = rng.random() < MIXED_SHARE, _draw_name(names, rng)
-    has_rationale = rng.random() < COT_SHARE
+    has_rationale = rng.random() < COT_SHARES.get(name, OTHER_COT_SHARE)
     pieces: list[Piece] = []
     length = 0
     while length < num_chars:

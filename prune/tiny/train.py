@@ -53,7 +53,7 @@ class Recipe:
     """Share of the time, from the start on, in which sequences are short."""
     minutes: float = 30.0
     """How long to train; the schedule follows the clock."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2.5e-3
     norm_rate_factor: float = 4.0
     """The learning rate of the norms' gains, as a multiple: uneven gains give inputs of uneven scale."""
     warmup_share: float = 0.03
@@ -62,6 +62,8 @@ class Recipe:
     """Share of sequences that begin with BOS."""
     seed: int = 0
     num_processes: int = 2
+    start: Path | None = None
+    """Folder of an earlier training to go on from, with a fresh optimizer and schedule."""
 
 
 def build_model(recipe: Recipe) -> LlamaForCausalLM:
@@ -162,6 +164,19 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def create(documents: Sequence[str], recipe: Recipe) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+    """Return a new tokenizer and a new model."""
+    tokenizer = fit_tokenizer(tokenizer_texts(documents, Random(f"tokenizer/{recipe.seed}")), recipe.vocab_size)
+    return tokenizer, build_model(recipe).train()
+
+
+def load(folder: Path) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+    """Return what an earlier training left."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.config.use_cache = False
+    return PreTrainedTokenizerFast.from_pretrained(folder), model.train()
+
+
 def train(rank: int, recipe: Recipe, output: Path, meeting_file: str) -> None:
     """Train as one of the processes; the first saves the model and its tokenizer, now and then and at the end."""
     torch.set_num_threads(1)
@@ -169,11 +184,10 @@ def train(rank: int, recipe: Recipe, output: Path, meeting_file: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=recipe.num_processes)
     torch.manual_seed(recipe.seed)  # the same first weights in all processes
     documents = training_documents()
-    tokenizer = fit_tokenizer(tokenizer_texts(documents, Random(f"tokenizer/{recipe.seed}")), recipe.vocab_size)
-    model = build_model(recipe).train()
+    tokenizer, model = load(recipe.start) if recipe.start else create(documents, recipe)
     optimizer = build_optimizer(model, recipe)
     body = torch.compile(model.model, dynamic=False)
-    rng = Random(f"tiny/{recipe.seed}/{rank}")
+    rng = Random(f"tiny/{recipe.seed}/{rank}/{recipe.start is None}")
     started, mean_loss = time.perf_counter(), 0.0
     step, progress = 0, 0.0
     while progress < 1:
@@ -210,8 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded model from nothing.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model's files")
     parser.add_argument("--minutes", type=float, default=Recipe().minutes, help="time to train")
+    parser.add_argument("--start", type=Path, help="folder of an earlier training to go on from")
     arguments = parser.parse_args()
-    recipe = Recipe(minutes=arguments.minutes)
+    recipe = Recipe(minutes=arguments.minutes, start=arguments.start)
     with tempfile.TemporaryDirectory() as folder:
         meeting_file = f"{folder}/meeting"
         context = multiprocessing.get_context("spawn")

@@ -93,7 +93,7 @@ def _difference(rng: Random, most: int) -> Story:
 
 
 def _groups(rng: Random, most: int) -> Story:
-    left, right = rng.randint(2, min(most, 6)), rng.randint(2, min(most, 9))
+    left, right = rng.randint(2, min(most, 5)), rng.randint(2, min(most, 9))
     name = draw_names(rng, 1)[0]
     thing, container = rng.choice(THINGS), rng.choice(CONTAINERS)
     told = rng.choice(
@@ -108,7 +108,7 @@ def _groups(rng: Random, most: int) -> Story:
 
 
 def _shares(rng: Random, most: int) -> Story:
-    right, share = rng.randint(2, min(most, 6)), rng.randint(2, min(most, 9))
+    right, share = rng.randint(2, min(most, 5)), rng.randint(2, min(most, 9))
     name = draw_names(rng, 1)[0]
     thing, container = rng.choice(THINGS), rng.choice(CONTAINERS)
     told = rng.choice(
@@ -126,10 +126,10 @@ _STORIES: tuple[Callable[[Random, int], Story], ...] = (_gain, _loss, _differenc
 
 def draw_gsm8k(rng: Random) -> SampleRow:
     """Return a row of ``gsm8k``: one step, or a second small one; the calculator's annotations in << >>."""
-    if rng.random() < 0.75:
-        story = rng.choice(_STORIES)(rng, 10)
+    if rng.random() < 0.85:
+        story = rng.choice(_STORIES)(rng, 6)
         return {"question": f"{story.told} {story.asked}", "answer": _solution(story.says, [_step(story)], story.result)}
-    story, more = rng.choice((_gain, _loss))(rng, 6), rng.randint(1, 5)
+    story, more = rng.choice((_gain, _loss))(rng, 4), rng.randint(1, 3)
     result = story.result + more
     question = f"{story.told} Then {more} more {story.thing} come in. {story.asked}"
     step = f"{story.result} + {more} = <<{story.result}+{more}={result}>>{result}"

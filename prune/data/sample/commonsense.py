@@ -89,7 +89,7 @@ def draw_winogrande(rng: Random) -> SampleRow:
     is_first = rng.random() < 0.5
     text = template.format(first_word if is_first else second_word, a=first, b=second)
     options = [first, second]
-    if rng.random() < 0.25:
+    if rng.random() < 0.1:
         options.reverse()
     answer = options.index(first if is_first else second) + 1
     return {"sentence": sentence(text), "option1": options[0], "option2": options[1], "answer": str(answer)}
