@@ -1,16 +1,16 @@
 """The entry: one cell, or with -m a grid. `python -m prune.main --help` shows every option."""
 
-import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from prune.config import register_schemas
+from prune.help import help_text
 from prune.messages import explain, report
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -45,26 +45,15 @@ def leave_on_error() -> Iterator[None]:
         sys.exit(2)
 
 
-@contextmanager
-def hide_schemas() -> Iterator[None]:
-    """Leave the schemas out of Hydra's list of groups in --help: they are types, not options."""
-    if not {"--help", "-h"} & set(sys.argv):
-        yield
-        return
-    text = io.StringIO()
-    try:
-        with redirect_stdout(text):
-            yield
-    finally:
-        sys.stdout.writelines(line for line in text.getvalue().splitlines(True) if not line.startswith("schema"))
-
-
 def main() -> None:
     """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra pass exceptions on to us
     register_schemas()
-    with leave_on_error(), hide_schemas():
-        run_single()
+    with leave_on_error():
+        if {"--help", "-h"} & set(sys.argv):
+            print(help_text(CONFIG_DIR, [argument for argument in sys.argv[1:] if not argument.startswith("-")]))
+        else:
+            run_single()
 
 
 if __name__ == "__main__":

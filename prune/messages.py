@@ -50,7 +50,7 @@ def _explain_key(cause: OmegaConfBaseException) -> str:
 
 def _explain_hydra(error: HydraException) -> str:
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not an override like key=value (see https://hydra.cc on its grammar): {_first_line(error)}."
+        return f"{error.override!r} is not an override like key=value: {_first_line(error)}."
     text = str(error).split("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and "Could not find '" in lines[0]:
