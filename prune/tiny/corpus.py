@@ -1,5 +1,6 @@
 """What the embedded model learns from: runs of question-answer pairs and the sample text sets' training documents."""
 
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -26,9 +27,15 @@ TEXT_SHARE = 0.2
 MIXED_SHARE = 0.15
 """Shares of sequences: running text; among the others, pairs of several sets in one sequence."""
 
-COT_SHARES = {"commonsense_qa": 0.5, "gsm8k": 0.4}
+COT_SHARES = {"commonsense_qa": 0.25, "gsm8k": 0.3}
 OTHER_COT_SHARE = 0.15
 """Shares of a set's sequences with rationales: these two are hardest to learn without."""
+
+
+DRILL_SHARES = {"commonsense_qa": 0.35, "race": 0.5, "winogrande": 0.1}
+"""Shares of a set's sequences that ask for the letter of every option, which teaches to point at one."""
+
+_OPTION = re.compile(r"^(\w)\. (.+)$", re.MULTILINE)
 
 
 def draw_example(name: str, rng: Random) -> Example:
@@ -59,10 +66,12 @@ def draw_sequence(documents: Sequence[str], num_chars: int, rng: Random) -> list
     names = list(SET_SHARES)
     is_mixed, name = rng.random() < MIXED_SHARE, _draw_name(names, rng)
     has_rationale = rng.random() < COT_SHARES.get(name, OTHER_COT_SHARE)
+    is_drill = not is_mixed and rng.random() < DRILL_SHARES.get(name, 0.0)
     pieces: list[Piece] = []
     length = 0
     while length < num_chars:
-        added = _pair(draw_example(_draw_name(names, rng) if is_mixed else name, rng), has_rationale)
+        example = draw_example(_draw_name(names, rng) if is_mixed else name, rng)
+        added = _drill(example, rng) if is_drill else _pair(example, has_rationale)
         pieces += added
         length += sum(len(text) for text, _ in added)
     return pieces
@@ -95,6 +104,16 @@ def _pair(example: Example, has_rationale: bool) -> list[Piece]:
         (answer, ANSWER_WEIGHT),
         ("\n\n", END_WEIGHT),
     ]
+
+
+def _drill(example: Example, rng: Random) -> list[Piece]:
+    """The question, then every option in another order with its letter, instead of the answer."""
+    options = _OPTION.findall(example.question)
+    rng.shuffle(options)
+    pieces = [(example.question.removesuffix("Answer:") + "Letters:", QUESTION_WEIGHT)]
+    for letter, option in options:
+        pieces += [(f" {option}", QUESTION_WEIGHT), (f" {letter}", ANSWER_WEIGHT)]
+    return [*pieces, ("\n\n", END_WEIGHT)]
 
 
 def tokenizer_texts(documents: Sequence[str], rng: Random) -> list[str]:
