@@ -4,6 +4,8 @@ torch and transformers are imported inside the functions, so that importing this
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,9 +80,10 @@ def load_model(
     if tokenizer is None:
         tokenizer = load_tokenizer(config)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            _source(config), dtype=_dtype(config), trust_remote_code=False, output_loading_info=True, **_location(config)
-        )
+        with _no_progress_bar():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                _source(config), dtype=_dtype(config), trust_remote_code=False, output_loading_info=True, **_location(config)
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise UserError(f"{_where(config)}: the model could not be loaded: {error}") from error
     model, loading = loaded
@@ -91,6 +94,20 @@ def load_model(
             "Fetch the model again, or give a model whose files hold every weight."
         )
     return LoadedModel(name=config.name, model=model.to(device).eval(), tokenizer=tokenizer)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar for the weights off the screen, where our own progress is shown."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _source(config: ModelConfig) -> str:

@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -231,10 +231,23 @@ class Stopwatch:
         return {stage: round(value, 3) for stage, value in seconds.items()}
 
 
+class RunLog(logging.Handler):
+    """Appends to a cell's log; a disk that takes no more is told of by the files that matter."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one record."""
+        with suppress(OSError), self._path.open("a") as stream:
+            stream.write(self.format(record) + "\n")
+
+
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Append what the program logs to `path`."""
-    handler = logging.FileHandler(path)
+    handler = RunLog(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -242,4 +255,3 @@ def _log_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()

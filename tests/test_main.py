@@ -262,6 +262,19 @@ def test_a_failed_cell_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     assert "Traceback" in (failed / "run.log").read_text() and not (failed / "result.json").exists()
 
 
+def test_a_disk_that_is_full_in_the_middle(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "taken").write_bytes(b"x" * 225_000)
+    line = ["method=magnitude", "eval.tasks=[]", "eval.num_chunks=2", "tracker=none", f"output_dir={small_disk}/outputs"]
+    done = run(*line, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "disk is full" in done.stderr and "Traceback" not in done.stderr and "Logging error" not in done.stderr
+    assert not [path for path in small_disk.rglob(".*") if path.name != ".claim"]
+    (small_disk / "taken").unlink()
+    done = run(*line, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(small_disk.glob("outputs/cells/*/result.json"))) == 2
+
+
 def test_an_input_size_that_m_does_not_divide(tmp_path: Path) -> None:
     done = run("sparsity=nm", "sparsity.n=3", "sparsity.m=7", *SMALL, "eval.tasks=[]", "tracker=none", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
