@@ -62,13 +62,14 @@ class PruneLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the sweep; return one job a grid point."""
+        from prune.sweep.compose import compose_points
         from prune.sweep.grid import GridPoint
         from prune.sweep.local import run_sweep
 
         loader = self.hydra_context.config_loader
+        composed = compose_points(job_overrides, lambda overrides: loader.load_sweep_config(self.config, overrides))
         points = [
-            GridPoint.from_composed(loader.load_sweep_config(self.config, list(overrides)), overrides)
-            for overrides in job_overrides
+            GridPoint.from_composed(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)
         ]
         run_sweep(points, list(self.config.hydra.overrides.task))
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

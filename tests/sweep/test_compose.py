@@ -1,0 +1,67 @@
+"""A grid composed from its choices equals Hydra's own composition of every point."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from prune.config import register_schemas
+from prune.main import CONFIG_DIR
+from prune.sweep.compose import compose_points
+from prune.sweep.grid import to_config
+
+
+class Counted:
+    """Hydra's composition, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, overrides: list[str]) -> DictConfig:
+        self.count += 1
+        return compose("config", overrides=overrides)
+
+
+@pytest.fixture
+def hydra_compose() -> Iterator[Counted]:
+    register_schemas()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield Counted()
+
+
+def product(*axes: str) -> list[list[str]]:
+    """`key=a,b` and so on -> every combination, as Hydra's sweeper makes them."""
+    choices = [[f"{key}={value}" for value in values.split(",")] for key, values in (axis.split("=") for axis in axes)]
+    return [list(point) for point in itertools.product(*choices)]
+
+
+@pytest.mark.parametrize(
+    ("axes", "num_compositions"),
+    [
+        (["calib=gsm8k,c4,pile", "prompt=icl,cot"], 4),
+        (["model=tiny,llama2_7b", "calib=gsm8k,c4", "calib.seed=0,3", "method=wanda,sparsegpt", "model.seq_len=128"], 6),
+        (["sparsity=2to4,4to8", "eval.limit=5,10", "output_dir=a,b", "method=magnitude"], 4),
+        (["method=wanda", "sparsity.ratio=0.3,0.5,0.7"], 3),
+        (["calib=gsm8k"], 1),
+        (["experiment=prompts,study", "calib.seed=0,1"], 4),
+    ],
+)
+def test_assembled_points_equal_hydras_own(hydra_compose: Counted, axes: list[str], num_compositions: int) -> None:
+    points = product(*axes)
+    assembled = compose_points(points, hydra_compose)
+    assert hydra_compose.count == num_compositions
+    own = [compose("config", overrides=point) for point in points]
+    assert assembled == own
+    assert [to_config(config) for config in assembled] == [to_config(config) for config in own]
+
+
+def test_points_do_not_share_nodes(hydra_compose: Counted) -> None:
+    one, other = compose_points(product("calib=gsm8k,c4"), hydra_compose)
+    one.method.variant = True
+    assert other.method.variant is False
+
+
+def test_no_points(hydra_compose: Counted) -> None:
+    assert compose_points([], hydra_compose) == []
