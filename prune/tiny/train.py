@@ -51,9 +51,9 @@ class Recipe:
     long_len: int = 512
     short_share: float = 0.8
     """Share of the time, from the start on, in which sequences are short."""
-    minutes: float = 30.0
+    minutes: float = 20.0
     """How long to train; the schedule follows the clock."""
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 3e-3
     norm_rate_factor: float = 4.0
     """The learning rate of the norms' gains, as a multiple: uneven gains give inputs of uneven scale."""
     warmup_share: float = 0.03
