@@ -189,10 +189,15 @@ def test_help_lists_groups_and_keys(tmp_path: Path) -> None:
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """A run in the background that hears Ctrl-C, also where the tests themselves were started deaf to it."""
     line = [sys.executable, "-m", "prune.main", *arguments]
-    return subprocess.Popen(
-        line, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment({})
-    )
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            line, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment({})
+        )
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 120) -> list[Path]:

@@ -12,6 +12,7 @@ from prune.data.dataset import QuestionSet
 from prune.data.sample import GENERATORS, TEXT_SETS, eval_split, sample_rows
 from prune.tiny import FOLDER
 from prune.tiny.corpus import ANSWER_WEIGHT, SET_SHARES, draw_example, draw_sequence, training_documents
+from prune.tiny.scales import spread_scales
 from prune.tiny.train import Recipe, build_model, draw_batch, learning_rate_factor, weighted_loss
 from prune.tiny.vocabulary import fit_tokenizer
 
@@ -107,6 +108,17 @@ def test_weighted_loss_is_the_weighted_mean() -> None:
             total -= weights_NL[i, j].item() * logits[i, j - 1, tokens_NL[i, j]].item()
             weight_sum += weights_NL[i, j].item()
     assert weighted_loss(model, model.model, tokens_NL, weights_NL).item() == pytest.approx(total / weight_sum, rel=1e-4)
+
+
+def test_spreading_scales_keeps_the_outputs() -> None:
+    torch.manual_seed(0)
+    recipe = Recipe(vocab_size=300, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2)
+    model, tokens_NL = build_model(recipe).eval(), torch.randint(0, 300, (2, 9))
+    before = model(input_ids=tokens_NL).logits
+    gains = model.model.layers[0].input_layernorm.weight.clone()
+    spread_scales(model, 0.5, seed=0)
+    torch.testing.assert_close(model(input_ids=tokens_NL).logits, before, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(model.model.layers[0].input_layernorm.weight, gains)
 
 
 def test_learning_rate_rises_then_falls_to_nothing() -> None:
