@@ -83,20 +83,7 @@ def measure_accuracy(
     correct = [float(row["correct"]) for row in rows]
     scores = report["results"][where]
     assert math.isclose(scores["exact_match,none"], mean(correct)), "items and lm-eval's aggregate disagree"
-    protocol = {
-        "kind": "greedy generation, exact match",
-        "dataset": settings.dataset,
-        "split": settings.split,
-        "num_fewshot": len(exemplars),
-        "exemplar_split": settings.exemplar_split,
-        "exemplar_ids": list(range(len(exemplars))),
-        "template": "{question} {answer}",
-        "separator": BLOCK_SEPARATOR,
-        "prefix_sha256": text_hash(prefix),
-        "bos": bos.present,
-        "stop": BLOCK_SEPARATOR,
-        "max_new_tokens": settings.max_new_tokens,
-        "scoring": settings.scoring,
+    protocol = _protocol(settings, exemplars, bos) | {
         "parsed_share": scores["parsed,none"],
         "batch_size": batch_size,
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -111,6 +98,25 @@ def measure_accuracy(
         protocol=protocol,
     )
     return Measured(metric=metric, items=rows)
+
+
+def _protocol(settings: AccuracySettings, exemplars: Sequence[Example], bos: PromptBos) -> dict[str, Any]:
+    """How the questions are asked and scored, as plain values."""
+    return {
+        "kind": "greedy generation, exact match",
+        "dataset": settings.dataset,
+        "split": settings.split,
+        "num_fewshot": len(exemplars),
+        "exemplar_split": settings.exemplar_split,
+        "exemplar_ids": list(range(len(exemplars))),
+        "template": "{question} {answer}",
+        "separator": BLOCK_SEPARATOR,
+        "prefix_sha256": text_hash(few_shot_prefix(exemplars)),
+        "bos": bos.present,
+        "stop": BLOCK_SEPARATOR,
+        "max_new_tokens": settings.max_new_tokens,
+        "scoring": settings.scoring,
+    }
 
 
 def choose_prompt_bos(tokenizer: Any, *, always: bool, where: str) -> PromptBos:
