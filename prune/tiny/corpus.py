@@ -27,12 +27,12 @@ TEXT_SHARE = 0.2
 MIXED_SHARE = 0.15
 """Shares of sequences: running text; among the others, pairs of several sets in one sequence."""
 
-COT_SHARES = {"commonsense_qa": 0.2, "gsm8k": 0.3}
+COT_SHARES = {"gsm8k": 0.3}
 OTHER_COT_SHARE = 0.15
-"""Shares of a set's sequences with rationales: these two are hardest to learn without."""
+"""Shares of a set's sequences with rationales: gsm8k is hardest to learn without."""
 
 
-DRILL_SHARES = {"commonsense_qa": 0.4, "race": 0.4, "winogrande": 0.1}
+DRILL_SHARES = {"race": 0.3, "winogrande": 0.1}
 """Shares of a set's sequences that ask for the letter of every option, which teaches to point at one."""
 
 _OPTION = re.compile(r"^(\w)\. (.+)$", re.MULTILINE)
@@ -117,10 +117,10 @@ def _drill(example: Example, rng: Random) -> list[Piece]:
 
 
 def tokenizer_texts(documents: Sequence[str], rng: Random) -> list[str]:
-    """Return what the tokenizer is fitted to: some documents, and so many pairs that the questions' words become whole tokens."""
+    """Return what the tokenizer is fitted to: some documents, and so many pairs that the questions' words become tokens."""
     texts = list(documents[::3])
     for name in GENERATORS:
-        for _ in range(2000):
+        for _ in range(9000 if name in ("commonsense_qa", "winogrande") else 2000):
             example = draw_example(name, rng)
             texts.append(example.pair(rationale=False) + "\n\n" + (example.rationale or ""))
     return texts

@@ -25,6 +25,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from prune.messages import report
 from prune.tiny.corpus import QUESTION_WEIGHT, draw_sequence, tokenizer_texts, training_documents
+from prune.tiny.scales import spread_scales
 from prune.tiny.vocabulary import fit_tokenizer
 
 MAX_POSITIONS = 1024
@@ -62,6 +63,8 @@ class Recipe:
     """Share of sequences that begin with BOS."""
     seed: int = 0
     num_processes: int = 2
+    spread: float = 0.0
+    """How uneven the scales of features are made after training; see scales.py."""
     start: Path | None = None
     """Folder of an earlier training to go on from, with a fresh optimizer and schedule."""
 
@@ -206,8 +209,11 @@ def train(rank: int, recipe: Recipe, output: Path, meeting_file: str) -> None:
         if rank == 0 and step % LOG_EVERY == 0:
             report(f"step {step}, {100 * progress:.0f} % of the time: loss {mean_loss:.3f}")
             mean_loss = 0.0
-        if rank == 0 and (step % SAVE_EVERY == 0 or progress >= 1):
+        if rank == 0 and step % SAVE_EVERY == 0:
             save(model, tokenizer, output)
+    if rank == 0:
+        spread_scales(model, recipe.spread, recipe.seed)
+        save(model, tokenizer, output)
     dist.destroy_process_group()
 
 
@@ -224,9 +230,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded model from nothing.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model's files")
     parser.add_argument("--minutes", type=float, default=Recipe().minutes, help="time to train")
+    parser.add_argument(
+        "--learning-rate", type=float, default=Recipe().learning_rate, help="of the matrices, at its highest"
+    )
     parser.add_argument("--start", type=Path, help="folder of an earlier training to go on from")
     arguments = parser.parse_args()
-    recipe = Recipe(minutes=arguments.minutes, start=arguments.start)
+    recipe = Recipe(minutes=arguments.minutes, learning_rate=arguments.learning_rate, start=arguments.start)
     with tempfile.TemporaryDirectory() as folder:
         meeting_file = f"{folder}/meeting"
         context = multiprocessing.get_context("spawn")

@@ -9,21 +9,22 @@ SampleRow = dict[str, object]
 _PLACES = {
     "refrigerator": ("milk", "butter", "cheese", "cream"),
     "library": ("novel", "dictionary", "atlas", "magazine"),
-    "bank": ("loan", "cheque", "safe", "cashier"),
     "hospital": ("nurse", "surgeon", "patient", "bandage"),
-    "farm": ("cow", "tractor", "barn", "hen"),
     "ocean": ("whale", "shark", "wave", "coral"),
-    "kitchen": ("oven", "pan", "stove", "ladle"),
-    "school": ("pupil", "lesson", "blackboard", "classroom"),
-    "airport": ("pilot", "plane", "runway", "passport"),
     "forest": ("bear", "oak", "moss", "fox"),
+    "bank": ("loan", "cheque", "safe", "cashier"),
+    "farm": ("cow", "tractor", "barn", "hen"),
+    "school": ("pupil", "lesson", "blackboard", "classroom"),
     "theatre": ("actor", "stage", "curtain", "drama"),
-    "bathroom": ("towel", "soap", "shower", "toothbrush"),
     "desert": ("camel", "cactus", "dune", "scorpion"),
+    "kitchen": ("oven", "pan", "stove", "ladle"),
+    "airport": ("pilot", "plane", "runway", "passport"),
+    "bathroom": ("towel", "soap", "shower", "toothbrush"),
     "bakery": ("bread", "bun", "flour", "pastry"),
     "museum": ("statue", "painting", "fossil", "guide"),
-    "bedroom": ("pillow", "blanket", "mattress", "quilt"),
 }
+_PLACES_TOGETHER = 5
+"""Neighbours in the list are offered together, mostly in this order: so a small model can tell the letter from the clue."""
 _LETTERS = ("A", "B", "C", "D", "E")
 
 
@@ -40,8 +41,11 @@ def draw_commonsense_qa(rng: Random) -> SampleRow:
             f"If you need {with_article(clue)}, where do you look?",
         )
     )
-    choices = [answer, *rng.sample([place for place in _PLACES if place != answer], 4)]
-    rng.shuffle(choices)
+    places = list(_PLACES)
+    start = places.index(answer) // _PLACES_TOGETHER * _PLACES_TOGETHER
+    choices = places[start : start + _PLACES_TOGETHER]
+    if rng.random() < 0.1:
+        rng.shuffle(choices)
     return {
         "id": "",
         "question": question,
