@@ -63,7 +63,7 @@ class Recipe:
     """Share of sequences that begin with BOS."""
     seed: int = 0
     num_processes: int = 2
-    spread: float = 0.0
+    spread: float = 0.5
     """How uneven the scales of features are made after training; see scales.py."""
     start: Path | None = None
     """Folder of an earlier training to go on from, with a fresh optimizer and schedule."""
