@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from prune.cell import Cell
-from prune.run import SAMPLE_NOTE
+from prune.run import SAMPLE_NOTE, plan
 from prune.sweep.grid import GridPoint
 
 BASELINE = "c4"
@@ -30,9 +30,10 @@ class Outcome:
 
 def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
     """Print the table, and what is to be said of sample data, of points without meaning and of cells without result."""
-    metrics = _metric_names(outcome)
+    metrics = _metric_names(points)
     varied = varied_keys(points)
-    table = Table(title=_title(points, varied), title_justify="left", show_lines=True, pad_edge=False)
+    console.print(_title(points, varied), markup=False, highlight=False, soft_wrap=True)
+    table = Table(show_lines=True, pad_edge=False)
     for heading in ("calib", "prompt", *varied):
         table.add_column(heading, no_wrap=True)
     for name in metrics:
@@ -138,8 +139,9 @@ def _overrides(point: GridPoint) -> dict[str, str]:
     return dict(override.partition("=")[::2] for override in point.overrides)
 
 
-def _metric_names(outcome: Outcome) -> list[str]:
-    names = dict.fromkeys(name for result in outcome.results.values() for name in result["metrics"])
+def _metric_names(points: Sequence[GridPoint]) -> list[str]:
+    """The scores that this line asks for; a result may hold more, from other lines."""
+    names = dict.fromkeys(planned.name for point in points for planned in plan(point.cell))
     return sorted(names, key=lambda name: not name.startswith("ppl/"))
 
 

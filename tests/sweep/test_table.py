@@ -15,7 +15,8 @@ from ..conftest import Compose
 
 
 def point(compose_config: Compose, *overrides: str, reason: str | None = None) -> GridPoint:
-    return GridPoint(overrides, make_cell(compose_config(*overrides)), reason)
+    config = compose_config("eval.perplexity=[c4]", "eval.tasks=[gsm8k]", *overrides)
+    return GridPoint(overrides, make_cell(config), reason)
 
 
 def result(value: float, accuracy: float) -> dict[str, Any]:
@@ -87,6 +88,14 @@ def test_no_number_is_cut_however_narrow_the_terminal(compose_config: Compose, w
     outcome = Outcome({dense_cell(points[0].cell).id: result(12345.678, 0.9), points[0].cell.id: result(99999.5, 0.8)})
     text = printed(points, outcome, width)
     assert "12345.68" in text and "d +87653.82" in text and "…" not in text
+
+
+def test_scores_of_other_lines_have_no_column(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=gsm8k")]
+    more = result(21.0, 0.8)
+    more["metrics"]["acc/rte"] = {"value": 0.123}
+    text = printed(points, Outcome({points[0].cell.id: more}))
+    assert "0.800" in text and "rte" not in text and "0.123" not in text
 
 
 def test_sample_data_are_named(compose_config: Compose) -> None:
