@@ -1,7 +1,7 @@
 """The typed configuration: one dataclass per axis, the checks of single values, and their registration with Hydra.
 
-Nothing heavy is imported here, so that a wrong value is reported at once. Options live in conf/<axis>/<option>.yaml; each
-names its schema below in its defaults list. Enums are written by member name in YAML and on the command line.
+Nothing heavy is imported here, so that a wrong value is reported at once. Options live in conf/<axis>/<option>.yaml; those
+of method and sparsity name their schema in their defaults list. Enums are written by member name.
 """
 
 from dataclasses import dataclass, field
@@ -344,9 +344,6 @@ class Config:
 
 
 SCHEMAS: dict[str, type[Any]] = {
-    "model/base": ModelConfig,
-    "calib/base": CalibConfig,
-    "prompt/base": PromptConfig,
     "method/dense": DenseConfig,
     "method/magnitude": MagnitudeConfig,
     "method/random": RandomConfig,
@@ -354,12 +351,9 @@ SCHEMAS: dict[str, type[Any]] = {
     "method/sparsegpt": SparseGPTConfig,
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
-    "eval/base": EvalConfig,
-    "data/base": DataConfig,
-    "tracker/base": TrackerConfig,
-    "launcher/base": LauncherConfig,
 }
-"""Schema name under `schema/` -> dataclass; the options in conf/ refer to these names."""
+"""Schema name under `schema/` -> dataclass, for the groups that have several; their options in conf/ refer to these names.
+The other groups get their type from `Config`."""
 
 
 def register_schemas() -> None:

@@ -56,6 +56,13 @@ def test_a_wrong_value_is_named(say: Say, tmp_path: Path, override: str, parts: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("line", "part"), [("nam: c4", "calib.nam"), ("name: c4\nnum_samples: many", "calib.num_samples")])
+def test_an_option_of_ones_own_is_checked_like_ours(say: Say, tmp_path: Path, line: str, part: str) -> None:
+    (tmp_path / "mine/calib").mkdir(parents=True)
+    (tmp_path / "mine/calib/own.yaml").write_text(line + "\n")
+    check_refused(say("--config-dir", str(tmp_path / "mine"), "calib=own"), part)
+
+
 @pytest.mark.parametrize("pattern", [("4", "4"), ("5", "4")])
 def test_an_impossible_pattern(say: Say, pattern: tuple[str, str]) -> None:
     check_refused(say("sparsity=nm", f"sparsity.n={pattern[0]}", f"sparsity.m={pattern[1]}"), ":".join(pattern), "0 < n < m")
