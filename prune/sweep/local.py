@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from prune.cell import Cell, CellHeldError, read_status, uses_calibration
+from prune.cell import Cell, CellHeldError, uses_calibration
 from prune.config import DataSource
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
@@ -178,6 +178,6 @@ def leave_with_failures(cells: Sequence[Cell], outcome: Outcome) -> None:
     by_id = {cell.id: cell for cell in cells}
     for cell_id, error in outcome.failures.items():
         cell = by_id[cell_id]
-        status = read_status(cell.folder()) or {}
-        report(f"{cell.name} failed: {status.get('error') or error}\n  see {cell.folder() / 'run.log'}")
+        what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        report(f"{cell.name} failed: {what}\n  see {cell.folder() / 'run.log'}")
     sys.exit(2 if all(isinstance(error, UserError) for error in outcome.failures.values()) else 1)

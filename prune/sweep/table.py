@@ -61,7 +61,7 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequen
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
     for reason in dict.fromkeys(point.reason for point in points if point.reason is not None):
-        names = ", ".join(" ".join(point.overrides) for point in points if point.reason == reason)
+        names = ", ".join(_short_name(point, varied_keys(points)) for point in points if point.reason == reason)
         lines.append(f"not applicable: {names}: {reason}")
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
@@ -133,6 +133,14 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
 
 def _drops_prompt(point: GridPoint) -> bool:
     return point.reason is None and not point.cell.axes.prompt
+
+
+def _short_name(point: GridPoint, varied: Sequence[str]) -> str:
+    """The point by its calibration set, its prompt and what else varies."""
+    config = point.cell.config
+    shown = {"calib": config.calib.name, "prompt": config.prompt.name.value}
+    shown |= {key: value for key, value in _overrides(point).items() if key in varied}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
 def _overrides(point: GridPoint) -> dict[str, str]:
