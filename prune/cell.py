@@ -1,4 +1,4 @@
-"""A cell: its canonical form and id, its folder, and who holds it.
+"""A cell: its canonical form and id, its folder and status.
 
 Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it
 is scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
@@ -8,17 +8,13 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from prune.calib.identity import canonical_calibration
+from prune.claim import job_id, now
 from prune.config import (
     Config,
     DenseConfig,
@@ -39,6 +35,8 @@ class State(str, Enum):
     """Where a cell stands."""
 
     todo = "todo"
+    pending = "pending"
+    """It waits in the queue; never in status.json."""
     running = "running"
     done = "done"
     failed = "failed"
@@ -78,9 +76,14 @@ class Cell:
         seed = None if self.axes.seed is None else f"s{self.axes.seed}"
         return "/".join(part for part in (self.axes.model, calib, self.axes.method, self.axes.sparsity, seed) if part)
 
+    @property
+    def output_dir(self) -> Path:
+        """outputs."""
+        return Path(self.config.output_dir)
+
     def folder(self) -> Path:
         """outputs/cells/<id>."""
-        return Path(self.config.output_dir) / "cells" / self.id
+        return self.output_dir / "cells" / self.id
 
 
 def describe_sparsity(config: SparsityConfig) -> str:
@@ -159,25 +162,14 @@ def _hash(form: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def now() -> str:
-    """The time as ISO 8601, UTC, whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def job_id() -> str | None:
-    """The Slurm job that this process is, `12_3` in an array; None outside Slurm."""
-    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
-
-
-def write_status(folder: Path, state: State, error: str | None = None) -> None:
-    """Write status.json of the cell in `folder`."""
+def write_status(folder: Path, state: State, error: str | None = None, job: str | None = None) -> None:
+    """Write status.json of the cell in `folder`; `job` is the Slurm job that it is about, ours unless given."""
     status = {
         "state": state.value,
         "since": now(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "job_id": job_id(),
+        "job_id": job or job_id(),
         "error": error,
     }
     write_json(folder / "status.json", status)
@@ -186,30 +178,3 @@ def write_status(folder: Path, state: State, error: str | None = None) -> None:
 def read_status(folder: Path) -> dict[str, Any] | None:
     """status.json of the cell in `folder`; None when it has none."""
     return read_json(folder / "status.json")
-
-
-class CellHeldError(Exception):
-    """Another living process works on the cell."""
-
-    def __init__(self, status: dict[str, Any] | None) -> None:
-        self.status = status or {}
-        super().__init__(f"held by process {self.status.get('pid', '?')} on {self.status.get('host', '?')}")
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Hold the cell in `folder`; the operating system lets go of it when the process ends, however it ends.
-
-    Raises:
-        CellHeldError: a living process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".claim", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CellHeldError(read_status(folder)) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,0 +1,106 @@
+"""What is read from Slurm's commands, on texts that Slurm 22.05 printed, and on commands that fail."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+import prune.slurm
+from prune.slurm import (
+    DEFAULT_MAX_ARRAY_SIZE,
+    Job,
+    SlurmUnavailableError,
+    accounted_jobs,
+    environment_for_submission,
+    max_array_size,
+    missing_commands,
+    parse_accounting,
+    parse_queue,
+    queued_jobs,
+)
+
+QUEUE = """\
+41_3|PENDING|JobArrayTaskLimit||0:00|4:00:00
+41_0|RUNNING|None|n1|1:02|3:58:58
+40|COMPLETED|None|n2|0:07|4:00:00
+39|FAILED|NonZeroExitCode|n1|0:03|4:00:00
+"""
+
+ACCOUNTING = """\
+41_0|RUNNING|0:0|n1|00:01:02
+41_[1-3%1]|PENDING|0:0|None assigned|00:00:00
+38|CANCELLED by 0|0:15|n2|00:00:21
+37|FAILED|0:53|n1|00:00:00
+"""
+
+
+def script(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the whole PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_the_queue() -> None:
+    jobs = parse_queue(QUEUE)
+    assert jobs["41_3"] == Job("41_3", "PENDING", "JobArrayTaskLimit", "", "0:00", "4:00:00")
+    assert jobs["41_0"].node == "n1" and jobs["41_0"].reason == ""
+    assert [jobs[key].is_pending for key in ("41_3", "41_0", "40", "39")] == [True, False, False, False]
+    assert [jobs[key].is_running for key in ("41_3", "41_0", "40", "39")] == [False, True, False, False]
+    assert [jobs[key].has_ended for key in ("41_3", "41_0", "40", "39")] == [False, False, True, True]
+
+
+def test_accounting() -> None:
+    jobs = parse_accounting(ACCOUNTING)
+    assert set(jobs) == {"41_0", "38", "37"}
+    assert (jobs["38"].state, jobs["37"].exit_code) == ("CANCELLED", "0:53")
+
+
+def test_slurms_own_words_are_kept(commands: Path) -> None:
+    script(commands, "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SlurmUnavailableError, match="Unable to contact slurm controller"):
+        queued_jobs()
+
+
+def test_without_commands(commands: Path) -> None:
+    assert missing_commands() == ["sbatch", "squeue", "scontrol", "scancel"]
+    with pytest.raises(SlurmUnavailableError, match="squeue is not on the PATH"):
+        queued_jobs()
+    assert max_array_size() == DEFAULT_MAX_ARRAY_SIZE
+    assert accounted_jobs(["12"]) is None
+
+
+def test_a_command_that_hangs(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(commands, "squeue", "exec /bin/sleep 30")
+    monkeypatch.setattr(prune.slurm, "_TIMEOUT_S", 0.2)
+    with pytest.raises(SlurmUnavailableError, match="did not answer"):
+        queued_jobs()
+
+
+def test_the_sites_array_size(commands: Path) -> None:
+    script(commands, "scontrol", "echo 'MaxArraySize            = 21'")
+    assert max_array_size() == 21
+
+
+def test_accounting_is_asked_once_for_an_array(commands: Path) -> None:
+    script(
+        commands,
+        "sacct",
+        'echo "$@" >&2; for last in "$@"; do :; done; [ "$last" = "--jobs=41,7" ] && echo "41_0|FAILED|1:0|n1|1"',
+    )
+    jobs = accounted_jobs(["41_0", "41_1", "7"])
+    assert jobs is not None and jobs["41_0"].state == "FAILED"
+    assert accounted_jobs([]) == {}
+
+
+def test_what_a_job_passes_on_is_taken_away_but_for_where_slurm_is() -> None:
+    inside = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a", "SLURM_GPUS": "1", "HOME": "/h"}
+    assert environment_for_submission(inside) == {"SLURM_CONF": "/etc/s.conf", "HOME": "/h"}
+    outside = {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a"}
+    assert environment_for_submission(outside) == outside
