@@ -1,14 +1,17 @@
 """Where a number comes from: versions, code, machine."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import socket
 import subprocess
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prune.cell import job_id, now
+from prune.claim import job_id, now
 
 PACKAGES = (
     "prune",
@@ -23,19 +26,48 @@ PACKAGES = (
 )
 
 
-def provenance(device: str, started: str) -> dict[str, Any]:
-    """What result.json keeps about the circumstances of a cell."""
-    sha, dirty = git_state()
+@dataclass(frozen=True, slots=True)
+class CodeState:
+    """Which code of ours runs; all None where it is no checkout."""
+
+    git: str | None
+    """The commit."""
+    dirty: bool | None
+    """Whether files differ from it."""
+    changes: str | None
+    """A hash of what differs; None when nothing does."""
+
+
+def provenance(device: str, started: str, submitted: CodeState | None) -> dict[str, Any]:
+    """What result.json keeps about the circumstances of a cell; `submitted` is the code at the submission of its job."""
+    import torch
+
+    code = code_state()
     return {
-        "git": sha,
-        "dirty": dirty,
+        "git": code.git,
+        "dirty": code.dirty,
+        "submitted": submitted and {key: value for key, value in asdict(submitted).items() if key != "changes"},
         "versions": versions(),
         "device": device,
+        "num_threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         "job_id": job_id(),
         "started": started,
         "finished": now(),
     }
+
+
+def code_warning(submitted: CodeState | None) -> str | None:
+    """What to say when the code at the start of this process is not that of the submission; None when it is."""
+    code = code_state()
+    if submitted is None or submitted == code:
+        return None
+    return f"The code changed between submission ({_describe(submitted)}) and start ({_describe(code)}) of the job."
+
+
+def _describe(code: CodeState) -> str:
+    changes = f" with changes {code.changes}" if code.changes else ""
+    return f"{(code.git or 'no checkout')[:12]}{changes}"
 
 
 def versions() -> dict[str, str]:
@@ -49,13 +81,24 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state() -> tuple[str | None, bool | None]:
-    """The commit of our own code and whether files differ from it; (None, None) when it is not a checkout."""
-    root = Path(__file__).resolve().parent.parent
+@cache
+def code_state() -> CodeState:
+    """The state of our own code when this process first asked: what it has imported is not read again."""
+    return read_code_state(Path(__file__).resolve().parent.parent)
+
+
+def read_code_state(root: Path) -> CodeState:
+    """The state of the checkout in `root` as it is now."""
     if not (root / ".git").exists():
-        return None, None
+        return CodeState(None, None, None)
     sha = _git(root, "rev-parse", "HEAD")
-    return (sha, bool(_git(root, "status", "--porcelain"))) if sha else (None, None)
+    status = _git(root, "status", "--porcelain")
+    if sha is None or status is None:
+        return CodeState(None, None, None)
+    if not status:
+        return CodeState(sha, False, None)
+    changes = f"{status}\n{_git(root, 'diff', 'HEAD')}"
+    return CodeState(sha, True, hashlib.sha256(changes.encode()).hexdigest()[:12])
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import OmegaConf
 
-from prune.cell import Cell, State, claim, now, uses_calibration, write_status
-from prune.config import DataSource, DenseConfig
+from prune.cell import Cell, State, uses_calibration, write_status
+from prune.claim import claim, job_id, now
+from prune.config import Config, DataSource, DenseConfig
 from prune.errors import UserError
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.files import write_json, write_text, write_whole
-from prune.provenance import peak_host_memory_mb, provenance
+from prune.provenance import CodeState, code_warning, peak_host_memory_mb, provenance
 from prune.results import SCHEMA, file_name, finished_result, missing_scores, read_result, read_scores, write_score
 from prune.workshop import Workshop, resolve_device
 
@@ -47,11 +48,13 @@ def plan(cell: Cell) -> list[PlannedMetric]:
     return plan_metrics(cell.config.eval, cell.config.data)
 
 
-def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]:
+def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None = None) -> dict[str, Any]:
     """Bring one cell to its result and return result.json; do only what is missing.
 
+    `submitted` is the code at the submission of the job that runs it; None outside a job.
+
     Raises:
-        CellHeldError: another living process works on it.
+        prune.claim.CellHeldError: another living process works on it.
         Exception: whatever went wrong; status.json then says "failed" and run.log holds the traceback.
     """
     folder = cell.folder()
@@ -61,9 +64,12 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]
             return result
         write_status(folder, State.running)
         try:
-            result = _prune_and_score(cell, workshop, watcher)
+            result = _prune_and_score(cell, workshop, watcher, submitted)
             write_json(folder / "result.json", result)
         except BaseException as error:
+            if isinstance(error, SystemExit) and job_id() is not None:
+                log.info("the job goes back to the queue; the cell goes on from here")
+                raise  # status.json keeps saying "running"
             log.error("failed\n%s", traceback.format_exc())
             _write_failure(folder, error)
             raise
@@ -71,7 +77,7 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]
         return result
 
 
-def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[str, Any]:
+def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
     from prune.models import weights_sha256
 
     started, clock = now(), Stopwatch()
@@ -100,11 +106,11 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher) -> dict[s
         "sparsity": _sparsity(cell, loaded.model, reports),
         "calib": _describe_calibration(calibration),
         "data": {"source": config.data.name.value, "root": config.data.root},
-        "warnings": [SAMPLE_NOTE] if config.data.name is DataSource.sample else [],
+        "warnings": _warnings(config, submitted),
         "weights_sha256": sha256,
         "seconds": clock.rounded(),
         "peak_memory_mb": {"host": peak_host_memory_mb(), "device": _peak_device_memory_mb(device)},
-        "provenance": provenance(device, started),
+        "provenance": provenance(device, started, submitted),
     }
 
 
@@ -163,6 +169,12 @@ def _score(cell: Cell, planned: PlannedMetric, loaded: "LoadedModel", workshop: 
 def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
     text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
     write_whole(path, lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
+
+
+def _warnings(config: Config, submitted: CodeState | None) -> list[str]:
+    """What a reader of the result should know."""
+    sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
+    return [warning for warning in (sample, code_warning(submitted)) if warning is not None]
 
 
 def _earlier_metrics(folder: Path) -> dict[str, Any]:
