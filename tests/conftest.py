@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from prune.config import Config, register_schemas
 from prune.main import CONFIG_DIR, main
-from prune.sweep.grid import to_config
+from prune.sweep.compose import to_config
 
 Compose = Callable[..., Config]
 RunLine = Callable[..., subprocess.CompletedProcess[str]]

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf, open_dict
+from typing import TYPE_CHECKING, Any
 
 from prune.calib.prompts import check_applicable
-from prune.cell import Cell, dense_cell, make_cell, uses_calibration
+from prune.cell import Cell, State, dense_cell, make_cell, uses_calibration
 from prune.config import Config, NMConfig, WandaConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
+
+if TYPE_CHECKING:
+    from prune.sweep.standing import Standing
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "batch_size", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
@@ -30,29 +31,17 @@ class GridPoint:
     """Why the point means nothing; None when it does."""
 
     @classmethod
-    def from_composed(cls, composed: DictConfig, overrides: Sequence[str]) -> "GridPoint":
-        """The point of a composed configuration.
+    def of_config(cls, config: Config, overrides: Sequence[str]) -> "GridPoint":
+        """The point of a configuration.
 
         Raises:
-            UserError: a value, or a pair of values, is impossible.
+            UserError: a pair of values is impossible.
         """
-        config = to_config(composed)
         try:
             check_pairs(config)
         except NotApplicableError as error:
             return cls(tuple(overrides), make_cell(config), str(error))
         return cls(tuple(overrides), make_cell(config))
-
-
-def to_config(composed: DictConfig) -> Config:
-    """The typed configuration of what Hydra composed; below this nobody sees a DictConfig."""
-    composed = composed.copy()
-    if "hydra" in composed:
-        with open_dict(composed):
-            del composed["hydra"]
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    return config
 
 
 def check_pairs(config: Config) -> None:
@@ -94,16 +83,22 @@ def check_name(name: str) -> str:
     return name
 
 
-def write_grid(points: Sequence[GridPoint], folder: Path) -> None:
-    """Write grid.jsonl: a line per grid point with its overrides, its cell, and why it is not applicable."""
-    write_text(folder / "grid.jsonl", "".join(json.dumps(_row(point)) + "\n" for point in points))
+def write_grid(points: Sequence[GridPoint], folder: Path, standings: "Mapping[str, Standing]") -> None:
+    """Write grid.jsonl: a line per grid point with its overrides, its cell and that one's state, or why it means nothing.
+
+    `standings` holds the cells' by their id; a cell that is not in it is still to do.
+    """
+    write_text(folder / "grid.jsonl", "".join(json.dumps(_row(point, standings)) + "\n" for point in points))
 
 
-def _row(point: GridPoint) -> dict[str, Any]:
+def _row(point: GridPoint, standings: "Mapping[str, Standing]") -> dict[str, Any]:
     applicable = point.reason is None
+    state = standings[point.cell.id].state if point.cell.id in standings else State.todo
     return {
         "overrides": list(point.overrides),
         "cell": point.cell.id if applicable else None,
+        "dense_cell": point.cell.dense_id if applicable else None,
         "name": point.cell.name,
+        "state": state.value if applicable else None,
         "not_applicable": point.reason,
     }

@@ -44,7 +44,7 @@ def test_points_without_meaning_are_listed_and_the_rest_runs(compose_config: Com
     points = points_of(compose_config, ("calib=boolq", "calib=gsm8k"), ("prompt=cot",))
     assert [point.reason is None for point in points] == [False, True]
     assert len(distinct_cells(points)) == 2
-    write_grid(points, tmp_path)
+    write_grid(points, tmp_path, {})
     rows = [json.loads(line) for line in (tmp_path / "grid.jsonl").read_text().splitlines()]
     assert rows[0]["cell"] is None and "boolq" in rows[0]["not_applicable"]
     assert rows[1]["cell"] == points[1].cell.id and rows[1]["not_applicable"] is None
