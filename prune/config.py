@@ -13,6 +13,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from prune.errors import UserError
+from prune.launcher_config import (
+    LauncherConfig,
+    LocalLauncherConfig,
+    PlanLauncherConfig,
+    PrepareLauncherConfig,
+    SlurmLauncherConfig,
+)
 
 
 class DType(str, Enum):
@@ -305,13 +312,6 @@ class TrackerConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class LauncherConfig:
-    """Where cells run."""
-
-    name: str = MISSING
-
-
-@dataclass(kw_only=True, slots=True)
 class SweepConfig:
     """The cells of one command line."""
 
@@ -351,6 +351,10 @@ SCHEMAS: dict[str, type[Any]] = {
     "method/sparsegpt": SparseGPTConfig,
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
+    "launcher/local": LocalLauncherConfig,
+    "launcher/plan": PlanLauncherConfig,
+    "launcher/prepare": PrepareLauncherConfig,
+    "launcher/slurm": SlurmLauncherConfig,
 }
 """Schema name under `schema/` -> dataclass, for the groups that have several; their options in conf/ refer to these names.
 The other groups get their type from `Config`."""

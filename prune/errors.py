@@ -1,4 +1,4 @@
-"""The two exceptions that a user may cause; everything else is a bug of ours."""
+"""The exceptions that a user may meet; everything else is a bug of ours."""
 
 
 class UserError(ValueError):
@@ -13,3 +13,11 @@ class NotApplicableError(UserError):
 
     In a sweep it is listed with this reason and the rest of the grid runs; alone it is an error.
     """
+
+
+class SweepFailedError(Exception):
+    """Cells of a sweep failed, and were listed; the process ends with `exit_code`."""
+
+    def __init__(self, num_failed: int, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"{num_failed} cells failed")

@@ -1,7 +1,6 @@
 """The table at the end of a sweep: a row per grid point, its scores, their difference to dense and to the C4 row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -11,21 +10,12 @@ from rich.table import Table
 from prune.cell import Cell
 from prune.run import SAMPLE_NOTE, plan
 from prune.sweep.grid import GridPoint
+from prune.sweep.outcome import Outcome
 
 BASELINE = "c4"
 """The calibration set that everyone uses."""
 
 LEGEND = "Under each score: its difference to dense (d) and to the c4 row (c4). ppl: lower is better; acc: higher."
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What is known of a sweep's cells, by cell id."""
-
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[str, BaseException] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
-    """Cells that another process works on, and which."""
 
 
 def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
@@ -60,12 +50,19 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequen
         lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
-    for reason in dict.fromkeys(point.reason for point in points if point.reason is not None):
-        names = ", ".join(_short_name(point, varied_keys(points)) for point in points if point.reason == reason)
-        lines.append(f"not applicable: {names}: {reason}")
+    lines += not_applicable_lines(points)
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
     return lines
+
+
+def not_applicable_lines(points: Sequence[GridPoint]) -> list[str]:
+    """The points that mean nothing, and why; one line a reason."""
+    varied = varied_keys(points)
+    return [
+        f"not applicable: {', '.join(_short_name(point, varied) for point in points if point.reason == reason)}: {reason}"
+        for reason in dict.fromkeys(point.reason for point in points if point.reason is not None)
+    ]
 
 
 def varied_keys(points: Sequence[GridPoint]) -> list[str]:

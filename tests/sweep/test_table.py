@@ -9,7 +9,8 @@ from rich.console import Console
 from prune.cell import dense_cell, make_cell
 from prune.run import SAMPLE_NOTE
 from prune.sweep.grid import GridPoint
-from prune.sweep.table import Outcome, print_table, varied_keys
+from prune.sweep.outcome import Failure, Outcome
+from prune.sweep.table import print_table, varied_keys
 
 from ..conftest import Compose
 
@@ -56,7 +57,7 @@ def test_every_grid_point_has_a_row_whatever_became_of_it(compose_config: Compos
         point(compose_config, "calib=boolq", "prompt=cot", reason="boolq has no rationales"),
     ]
     outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9), points[0].cell.id: result(21.0, 0.9)})
-    outcome.failures[points[1].cell.id] = ValueError("no")
+    outcome.failures[points[1].cell.id] = Failure("failed", "no", None)
     outcome.held[points[2].cell.id] = "held by process 7"
     text = printed(points, outcome)
     assert [row[2] for row in rows_of(text) if row[0]] == ["20.00", "21.00", "failed", "running", "n/a"]
