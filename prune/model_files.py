@@ -13,7 +13,8 @@ EMBEDDED_FOLDER = Path(__file__).resolve().parent / "tiny"
 """The model that ships with the package."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+"""One of these is in every model's folder."""
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WINDOW_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
@@ -96,8 +97,14 @@ def hub_file(config: ModelConfig, filename: str) -> Path:
         get_hf_file_metadata(hf_hub_url(config.path, filename, revision=config.revision))
         return Path(hf_hub_download(config.path, filename, revision=config.revision))
     except Exception as error:  # the HTTP library below huggingface_hub, and so its errors, depend on the version
-        where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
-        raise UserError(f"{where}: {_hub_problem(error, config.path, filename)}") from error
+        raise hub_error(error, config, filename) from error
+
+
+def hub_error(error: Exception, config: ModelConfig, filename: str) -> UserError:
+    """The message for what the hub's client raised about a file of the model."""
+    assert config.path is not None, "the embedded model is not on the hub"
+    where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
+    return UserError(f"{where}: {_hub_problem(error, config.path, filename)}")
 
 
 def _hub_problem(error: Exception, repository: str, filename: str) -> str:
@@ -146,9 +153,9 @@ def _check_folder(config: ModelConfig, folder: Path) -> None:
     for path in _weight_files(folder):
         if path.suffix == ".safetensors":
             _check_safetensors(path)
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise UserError(
-            f"model.path={folder} has no tokenizer ({', '.join(_TOKENIZER_FILES)}). Copy the tokenizer's files there."
+            f"model.path={folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}). Copy the tokenizer's files there."
         )
 
 

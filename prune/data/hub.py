@@ -5,9 +5,11 @@ streamed and then kept on disk by `datasets`. All are found again without a netw
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast
 
 from prune.data.dataset import Hub, QuestionSet, Row, TextSet
@@ -17,6 +19,7 @@ from prune.errors import UserError
 STREAMED_ROWS = 10_000
 """Rows taken from the head of a streamed split, or all when it has fewer."""
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FORMATS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
@@ -81,7 +84,26 @@ def _load(wanted: Wanted, hub: Hub) -> Any:
         file = hub.files[wanted.split]
         path = huggingface_hub.hf_hub_download(hub.path, file, repo_type="dataset", revision=hub.revision)
         return datasets.load_dataset(_format(file), data_files=path, split="train")
-    return datasets.load_dataset(hub.path, hub.config, split=_hub_split(wanted, hub), revision=hub.revision)
+    data = datasets.load_dataset(hub.path, hub.config, split=_hub_split(wanted, hub), revision=hub.revision)
+    _check_revision([Path(file["filename"]).parent for file in data.cache_files], hub)
+    return data
+
+
+def _check_revision(folders: Sequence[Path], hub: Hub) -> None:
+    """Refuse a copy of another commit: without a network `datasets` takes the newest copy there is, whatever its revision.
+
+    The folder of a copy carries its commit as name.
+    """
+    others = [folder for folder in folders if _COMMIT.fullmatch(folder.name) and folder.name != hub.revision]
+    if others and _COMMIT.fullmatch(hub.revision):
+        raise ConnectionError(f"the newest copy in the cache is of another revision: {others[0]}")
+
+
+def kept_tables() -> frozenset[str]:
+    """The tables that `datasets` keeps on disk: a split that is fetched adds one, a split that is found again does not."""
+    import datasets
+
+    return frozenset(str(path) for path in Path(datasets.config.HF_DATASETS_CACHE).rglob("*.arrow"))
 
 
 def _stream_arguments(wanted: Wanted, hub: Hub) -> dict[str, Any]:
