@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from prune.config import register_schemas
+from prune.errors import SweepFailedError
 from prune.help import help_text
 from prune.messages import explain, report
 
@@ -23,8 +26,11 @@ WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
 def run_single(config: DictConfig) -> None:
     """Run the one cell of `config`."""
-    from prune.sweep.local import run_single_point
+    from prune.sweep.launch import run_single_point
 
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # a launcher of Hydra's, which sees to its jobs' errors
+        run_single_point(config)
+        return
     with leave_on_error():  # here too: Hydra prints a line of its own about whatever leaves this function
         run_single_point(config)
 
@@ -34,9 +40,11 @@ def leave_on_error() -> Iterator[None]:
     """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass."""
     try:
         yield
-    except KeyboardInterrupt:
-        report("Stopped. Finished cells are kept; the same line again goes on from here.")
+    except KeyboardInterrupt as stop:
+        report(str(stop) or "Stopped. Finished cells are kept; the same line again goes on from here.")
         sys.exit(130)
+    except SweepFailedError as failed:
+        sys.exit(failed.exit_code)
     except Exception as error:
         message = explain(error)
         if message is None or WANTS_TRACEBACK:

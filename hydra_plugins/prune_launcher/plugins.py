@@ -49,7 +49,10 @@ class PruneSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (grid,) = self.split_arguments(overrides, None)
-        return [self.launcher.launch(grid, initial_job_idx=0)]
+        jobs = self.launcher.launch(grid, initial_job_idx=0)
+        for job in jobs:
+            job.return_value  # noqa: B018 - raises what the job raised, under a launcher of Hydra's
+        return [jobs]
 
 
 class PruneLauncher(Launcher):
@@ -64,12 +67,10 @@ class PruneLauncher(Launcher):
         """Run the sweep; return one job a grid point."""
         from prune.sweep.compose import compose_points
         from prune.sweep.grid import GridPoint
-        from prune.sweep.local import run_sweep
+        from prune.sweep.launch import run_sweep
 
         loader = self.hydra_context.config_loader
         composed = compose_points(job_overrides, lambda overrides: loader.load_sweep_config(self.config, overrides))
-        points = [
-            GridPoint.from_composed(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)
-        ]
+        points = [GridPoint.of_config(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)]
         run_sweep(points, list(self.config.hydra.overrides.task))
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

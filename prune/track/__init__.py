@@ -1,11 +1,14 @@
 """Where finished cells are mirrored. The files are the truth; a tracker may never cost a finished cell."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from prune.config import TrackerConfig
+from prune.cell import Cell
+from prune.config import TrackerConfig, TrackerMode
 from prune.errors import UserError
+from prune.files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,12 @@ def build_tracker(config: TrackerConfig, output_dir: Path) -> Tracker:
 
         return WandbTracker(config, output_dir)
     raise UserError(f"tracker.name={config.name} does not exist. Allowed: none, wandb.")
+
+
+def sync_note(cells: Iterable[Cell], output_dir: Path) -> str | None:
+    """How to send the runs of `cells` that W&B keeps offline; None when there are none."""
+    kept = [read_json(cell.folder() / "wandb.json") for cell in cells]
+    num_offline = sum(run is not None and run["mode"] == TrackerMode.offline.value for run in kept)
+    if not num_offline:
+        return None
+    return f"W&B runs kept offline: {num_offline}. Send them with: wandb sync {output_dir.resolve()}/wandb/offline-run-*"

@@ -23,7 +23,6 @@ class WandbTracker:
         self._config = config
         self._folder = output_dir.resolve()
         self._mode = config.mode
-        self._num_offline = 0
         self._refused: list[str] = []
 
     def record(self, record: Record) -> None:
@@ -40,14 +39,10 @@ class WandbTracker:
         write_json(record.folder / "wandb.json", {"attempt": attempt, "mode": self._mode.value, "folder": str(folder)})
 
     def closing_note(self) -> str | None:
-        """How to send the runs that were kept offline, and which cells W&B did not take."""
-        notes = []
-        if self._num_offline:
-            sync = f"wandb sync {self._folder}/wandb/offline-run-*"
-            notes.append(f"W&B runs kept offline: {self._num_offline}. Send them with: {sync}")
-        if self._refused:
-            notes.append(f"W&B did not take {', '.join(self._refused)}; their results are kept here all the same.")
-        return "\n".join(notes) or None
+        """Which cells W&B did not take."""
+        if not self._refused:
+            return None
+        return f"W&B did not take {', '.join(self._refused)}; their results are kept here all the same."
 
     def _write(self, wandb: Any, record: Record, run_id: str) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +54,6 @@ class WandbTracker:
             folder = Path(run.dir).parent
         finally:
             run.finish()
-        self._num_offline += self._mode is TrackerMode.offline
         return folder
 
     def _start(self, wandb: Any, record: Record, run_id: str) -> Any:

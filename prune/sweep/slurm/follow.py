@@ -1,0 +1,178 @@
+"""Follows submitted cells to their end: by their files first, by the queue and accounting where the files are silent."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune.cell import Cell, State, read_status, write_status
+from prune.claim import CellHeldError, claim, find_holder, is_alive
+from prune.results import finished_result
+from prune.run import plan
+from prune.slurm import Job, SlurmUnavailableError, accounted_jobs, queued_jobs
+from prune.sweep.outcome import Failure
+from prune.sweep.session import Session
+from prune.sweep.slurm.screen import Screen
+from prune.sweep.slurm.verdict import cannot_start, dead_failure, stuck_failure
+from prune.sweep.standing import failed_in, failure_of_status
+
+GRACE_S = 15.0
+"""So long after its job's end a cell's files may still be on their way to this machine (network file systems)."""
+
+PATIENCE_S = 30.0
+"""So long a job may be pending for a reason that does not end by itself before we say so."""
+
+FIRST_PAUSE_S = 0.5
+
+LAST_WORD_S = 60.0
+"""So long a job may take to its end after its last result, for mirroring it."""
+
+
+@dataclass(slots=True)
+class Followed:
+    """A cell on its way, and since when something is odd about its job."""
+
+    cell: Cell
+    job_id: str
+    log: Path
+    """What the job prints."""
+    state: State = State.pending
+    job: Job | None = None
+    gone_since: float | None = None
+    stuck_since: float | None = None
+
+
+class Follower:
+    """Looks at all cells that are on their way, again and again, until each has a result or a failure."""
+
+    def __init__(self, cells: Sequence[Followed], session: Session, screen: Screen) -> None:
+        self._left = {followed.cell.id: followed for followed in cells}
+        self._session, self._screen = session, screen
+        self._job_ids = {followed.job_id for followed in cells}
+        self._silent = False
+
+    def follow(self, poll_seconds: float) -> None:
+        """Return when no cell is on its way any more."""
+        pause = FIRST_PAUSE_S
+        while True:
+            self.look()
+            self._screen.show(list(self._left.values()), self._session.outcome)
+            if not self._left:
+                break
+            time.sleep(min(pause, poll_seconds))
+            pause = min(pause * 1.3, poll_seconds)
+        end = time.monotonic() + LAST_WORD_S
+        while time.monotonic() < end and self._any_job_runs():
+            time.sleep(FIRST_PAUSE_S)
+
+    def look(self) -> None:
+        """Look once at each cell."""
+        for followed in list(self._left.values()):
+            self._look_for_result(followed)
+        queue = self._read_queue()
+        if queue is None:
+            return
+        for followed in list(self._left.values()):
+            self._look_at_job(followed, queue)
+        self._bury([followed for followed in self._left.values() if self._is_over(followed)])
+
+    def _read_queue(self) -> dict[str, Job] | None:
+        """The queue; None while Slurm does not answer, when nothing can be said of any job."""
+        try:
+            queue = queued_jobs()
+        except SlurmUnavailableError as error:
+            if not self._silent:
+                self._screen.say(f"Slurm does not answer ({error}). The jobs go on; waiting for it.")
+            self._silent = True
+            return None
+        if self._silent:
+            self._screen.say("Slurm answers again.")
+        self._silent = False
+        return queue
+
+    def _any_job_runs(self) -> bool:
+        """Whether one of the jobs is still at work, if only with mirroring its results."""
+        queue = self._read_queue() or {}
+        return any(job.id in self._job_ids and job.is_running for job in queue.values())
+
+    def _look_for_result(self, followed: Followed) -> None:
+        folder = followed.cell.folder()
+        if not (folder / "result.json").exists():
+            return
+        result = finished_result(folder, plan(followed.cell))
+        if result is not None:
+            self._end(followed, self._session.finish(followed.cell, result))
+
+    def _look_at_job(self, followed: Followed, queue: Mapping[str, Job]) -> None:
+        """Take note of where the job of a cell is; end the cell when it failed by itself, or cannot start."""
+        followed.job = queue.get(followed.job_id)
+        if followed.job is None or followed.job.has_ended:
+            followed.gone_since = followed.gone_since or time.monotonic()
+            return
+        followed.gone_since = None
+        status = read_status(followed.cell.folder())
+        if status is not None and failed_in(status, followed.job_id):
+            self._fail(followed, failure_of_status(status, followed.cell.folder() / "run.log"))
+            return
+        began = status is not None and status["state"] == State.running.value and status["job_id"] == followed.job_id
+        followed.state = State.running if began and followed.job.is_running else State.pending
+        stuck = cannot_start(followed.job, queue.values())
+        followed.stuck_since = (followed.stuck_since or time.monotonic()) if stuck else None
+        if followed.stuck_since is not None and time.monotonic() - followed.stuck_since > PATIENCE_S:
+            self._fail(followed, stuck_failure(followed.job, followed.log))
+
+    def _is_over(self, followed: Followed) -> bool:
+        """Whether the job's end is long enough ago for its files to have come."""
+        if followed.gone_since is None:
+            return False
+        status = read_status(followed.cell.folder())
+        said_so = status is not None and failed_in(status, followed.job_id)
+        return said_so or time.monotonic() - followed.gone_since > GRACE_S
+
+    def _bury(self, over: Sequence[Followed]) -> None:
+        """End the cells whose jobs are over and that have no result, each with what it died of."""
+        unknown = [followed.job_id for followed in over if followed.job is None]
+        accounted = (accounted_jobs(unknown) or {}) if unknown else {}
+        for followed in over:
+            self._look_for_result(followed)
+            if followed.cell.id not in self._left:
+                continue
+            job = followed.job or accounted.get(followed.job_id)
+            if job is not None and not job.has_ended and not self._is_long_gone(followed):
+                continue  # accounting may be late
+            self._bury_one(followed, job)
+
+    def _bury_one(self, followed: Followed, job: Job | None) -> None:
+        cell, folder = followed.cell, followed.cell.folder()
+        holder = find_holder(folder)
+        if holder is not None:  # its job left it to another process, which is alive
+            followed.state = State.running
+            if is_alive(holder) is None:
+                self._end(followed, self._session.hold(cell, f"held by {holder.describe()}"))
+            return
+        status = read_status(folder)
+        if status is not None and failed_in(status, followed.job_id):
+            self._fail(followed, failure_of_status(status, folder / "run.log"))
+            return
+        failure = dead_failure(job, followed.job_id, followed.log)
+        mark_dead(folder, failure)
+        self._fail(followed, failure)
+
+    def _is_long_gone(self, followed: Followed) -> bool:
+        return followed.gone_since is not None and time.monotonic() - followed.gone_since > 3 * GRACE_S
+
+    def _fail(self, followed: Followed, failure: Failure) -> None:
+        self._end(followed, self._session.fail(followed.cell, failure))
+
+    def _end(self, followed: Followed, note: str) -> None:
+        del self._left[followed.cell.id]
+        self._screen.say(f"{followed.cell.name}  {note}")
+
+
+def mark_dead(folder: Path, failure: Failure) -> None:
+    """Write into status.json what a cell died of, since it could not do so itself."""
+    try:
+        with claim(folder):
+            write_status(folder, State.failed, f"{failure.state}: {failure.reason}", failure.job_id)
+    except CellHeldError:
+        return  # somebody took it over meanwhile, and writes the status

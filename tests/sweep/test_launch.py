@@ -1,0 +1,180 @@
+"""Lines as a whole: what is run again, what is planned, who computes a cell that two lines ask for."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prune.cell import State, read_status, write_status
+
+from ..conftest import Said
+
+Say = Callable[..., Said]
+BARE = ["eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
+GRID = ["-m", "method=random", "calib.seed=0,1", *BARE]
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in folder.glob("outputs/cells/*/result.json")]
+    return {result["name"]: result for result in found}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.glob("outputs/sweeps/*/grid.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "prune.main", *arguments]
+    return subprocess.Popen(line, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_plan_runs_nothing_and_says_that_it_knows_no_times(say: Say, tmp_path: Path) -> None:
+    said = say(*GRID, "launcher=plan")
+    assert said.code == 0, said.err
+    assert "2 grid points, 2 distinct pruned cells, 1 dense." in said.out
+    assert "done 0   running 0   pending 0   failed 0   to do 3   not applicable 0" in said.out
+    assert "No estimate" in said.out and "Nothing was run" in said.out
+    assert [row["state"] for row in rows(tmp_path)] == ["todo", "todo"]
+    assert not (tmp_path / "outputs/cells").exists()
+
+
+def test_a_plan_estimates_from_finished_cells(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    said = say("-m", "method=random", "calib.seed=0,1,2,3", *BARE, "launcher=plan", "launcher.partition=gpu")
+    assert "done 3   running 0   pending 0   failed 0   to do 2   not applicable 0" in said.out
+    assert "To do: 2 cells, about " in said.out and "(no GPU, as those did), going by 2 finished cells." in said.out
+    said = say(*GRID, "launcher=plan")
+    assert "Nothing is left to do." in said.out
+
+
+def test_a_plan_lists_what_means_nothing_and_what_failed(say: Say, tmp_path: Path) -> None:
+    said = say("-m", "calib=boolq,gsm8k", "prompt=cot", "calib.num_samples=2", *BARE, "launcher=plan")
+    assert "not applicable 1" in said.out and "not applicable: calib=boolq prompt=cot: " in said.out
+    cell = next(row["cell"] for row in rows(tmp_path) if row["cell"])
+    folder = tmp_path / "outputs/cells" / cell
+    folder.mkdir(parents=True)
+    write_status(folder, State.failed, "ValueError: no")
+    said = say("-m", "calib=boolq,gsm8k", "prompt=cot", "calib.num_samples=2", *BARE, "launcher=plan")
+    assert "failed 1   to do 1" in said.out and "failed: ValueError: no" in said.out
+    assert [row["state"] for row in rows(tmp_path)] == [None, "failed"]
+
+
+def fail(folder: Path) -> None:
+    (folder / "result.json").unlink()
+    write_status(folder, State.failed, "ValueError: no")
+
+
+def test_failed_cells_are_run_again_unless_told_otherwise(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
+    fail(folder)
+    left = say(*GRID, "launcher.retry=none")
+    assert left.code == 1 and "tiny/random/50%/s1 failed: ValueError: no" in left.err
+    assert (read_status(folder) or {})["state"] == "failed"
+    again = say(*GRID)
+    assert again.code == 0 and "2 of 3 cells are finished already" in again.out
+    assert len(results(tmp_path)) == 3
+
+
+def test_retry_all_runs_everything_anew_and_keeps_what_there_was(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    before = results(tmp_path)
+    said = say(*GRID, "launcher.retry=all")
+    assert said.code == 0, said.err
+    after = results(tmp_path)
+    assert after.keys() == before.keys()
+    for name, result in after.items():
+        assert result["weights_sha256"] == before[name]["weights_sha256"]
+        assert result["provenance"]["started"] >= before[name]["provenance"]["finished"]
+    replaced = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/replaced/*/result.json")]
+    assert {result["name"]: result for result in replaced} == before
+
+
+@pytest.mark.parametrize("axis", ["launcher=plan,local", "tracker=none,wandb", "output_dir=a,b", "launcher.retry=none,all"])
+def test_what_a_line_has_once_cannot_be_varied(say: Say, tmp_path: Path, axis: str) -> None:
+    said = say("-m", axis, "method=random")
+    assert said.code == 2 and f"{re.split('[.=]', axis, maxsplit=1)[0]} cannot take several values" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *(
+            "launcher.num_workers=0",
+            "launcher.gpus=[0,0]",
+            "launcher.gpus=[-1]",
+            "launcher.retry=some",
+            "launcher.partition=a",
+        ),
+        "launcher=cloud",
+    ],
+)
+def test_bad_launcher_keys(say: Say, tmp_path: Path, override: str) -> None:
+    said = say("-m", "method=random", override)
+    assert said.code == 2 and override.partition("=")[0] in said.err and "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_workers_than_gpus(say: Say) -> None:
+    said = say("-m", "method=random", "launcher.num_workers=3", "launcher.gpus=[0,1]")
+    assert said.code == 2 and "launcher.num_workers=3 is more than launcher.gpus=[0, 1]" in said.err
+
+
+def test_two_local_launches_compute_each_cell_once(tmp_path: Path) -> None:
+    line = ["-m", "method=random", "calib.seed=0,1,2", *BARE, "eval.perplexity=[wikitext2]", "eval.num_chunks=4"]
+    processes = [start(*line, cwd=tmp_path), start(*line, cwd=tmp_path)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    assert [code for *_, code in ended] == [0, 0], ended
+    assert len(results(tmp_path)) == 4
+    for result in results(tmp_path).values():
+        log = tmp_path / "outputs/cells" / result["cell"] / "run.log"
+        assert log.read_text().count(f"cell {result['cell']} ") == 1
+
+
+def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
+    (folder / "result.json").unlink()
+    program = (
+        "import pathlib, sys, time; from prune.claim import claim\n"
+        "with claim(pathlib.Path(sys.argv[1])):\n    print(1, flush=True); time.sleep(99)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "1\n"
+        said = say(*GRID)
+        assert (
+            said.code == 0
+            and f"held by process {holder.pid}" in said.out
+            and "1 cells are on their way elsewhere" in said.out
+        )
+        assert "running 1" in say(*GRID, "launcher=plan").out
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.communicate()
+    assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+def test_hydras_own_launchers_go_on_working(tmp_path: Path, launcher: str) -> None:
+    line = start("-m", "method=random,magnitude", *BARE, f"hydra/launcher={launcher}", cwd=tmp_path)
+    out, err = line.communicate(timeout=120)
+    assert line.returncode == 0, (out, err)
+    assert set(results(tmp_path)) == {"tiny/dense", "tiny/random/50%/s0", "tiny/magnitude/50%"}
+
+
+def test_a_failure_under_hydras_own_launcher_fails_the_line_and_the_rest_runs(tmp_path: Path) -> None:
+    axes = ["sparsity=nm", "sparsity.n=1", "sparsity.m=7,4"]
+    line = start("-m", "method=magnitude", *axes, *BARE, "hydra/launcher=basic", cwd=tmp_path)
+    _, err = line.communicate(timeout=120)
+    assert line.returncode == 2 and "tiny/magnitude/1:7 failed: sparsity 1:7 does not fit" in err
+    assert "tiny/magnitude/1:4" in results(tmp_path)

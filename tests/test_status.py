@@ -1,0 +1,116 @@
+"""What `python -m prune.status` says of sweeps whose cells stand everywhere."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import prune.status
+from prune.cell import State, write_status
+from prune.claim import claim
+from prune.slurm import Job, SlurmUnavailableError
+from prune.status import main, read_lines, render_sweep
+from prune.sweep.standing import write_submission
+
+from .conftest import Said
+
+NAMES = {"a": "tiny/c4/wanda/50%/s0", "b": "tiny/pile/wanda/50%/s0", "c": "tiny/gsm8k-icl/wanda/50%/s0", "d": "tiny/rte/x"}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """A sweep of five cells: dense done, one running, one pending, one failed, one to do; and a point without meaning."""
+    rows = [{"cell": cell, "dense_cell": "0", "name": name, "not_applicable": None} for cell, name in NAMES.items()]
+    rows.append({"cell": None, "dense_cell": None, "name": "tiny/void", "not_applicable": "it means nothing"})
+    sweep = tmp_path / "outputs/sweeps/first"
+    sweep.mkdir(parents=True)
+    (sweep / "grid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cells = tmp_path / "outputs/cells"
+    for cell in "0abc":
+        (cells / cell).mkdir(parents=True)
+    write_status(cells / "0", State.done, job="7_0")
+    (cells / "0/result.json").write_text(json.dumps({"seconds": {"total": 3725.2}}))
+    write_submission(cells / "b", "7_2", tmp_path / "absent", "first")
+    write_status(cells / "c", State.failed, "TIMEOUT: its time was over", "7_3")
+    return tmp_path / "outputs"
+
+
+def test_each_cell_is_listed_where_it_stands(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = {"7_2": Job("7_2", "PENDING", "Priority", "", "0:00", "4:00:00")}
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with claim(outputs / "cells/a"):
+        write_status(outputs / "cells/a", State.running)
+        lines = read_lines(outputs / "sweeps/first", outputs, queue)
+    assert [(line.name, line.standing.state.value) for line in lines] == [
+        ("tiny/dense", "done"),
+        (NAMES["a"], "running"),
+        (NAMES["b"], "pending"),
+        (NAMES["c"], "failed"),
+        (NAMES["d"], "todo"),
+    ]
+    assert re.fullmatch(r"0:0\d", lines[1].used)
+    assert [line.used for line in lines if line is not lines[1]] == ["1:02:05", "", "", ""]
+    assert [line.job_id for line in lines] == ["7_0", "", "7_2", "7_3", ""]
+    console = Console(width=200, record=True, quiet=True)
+    for part in render_sweep("first", lines, every_cell=False, is_open=True):
+        console.print(part)
+    text = console.export_text()
+    assert "5 cells   done 1   running 1   pending 1   failed 1   to do 1" in text
+    assert "Priority" in text and "4:00:00" in text and "1:02:05" not in text
+    assert f"{NAMES['c']} TIMEOUT (job 7_3): its time was over" in text
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `main` on a machine without Slurm."""
+
+    def silent() -> dict[str, Job]:
+        raise SlurmUnavailableError("no controller")
+
+    monkeypatch.setattr(prune.status, "queued_jobs", silent)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Said:
+        try:
+            main(arguments)
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 1
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return run
+
+
+def test_without_slurm_the_files_speak_and_the_silence_is_said(outputs: Path, status: Run) -> None:
+    said = status(str(outputs))
+    assert said.code == 0 and "Slurm does not answer (no controller)" in said.out
+    assert "5 cells   done 1   running 0   pending 0   failed 2   to do 2" in said.out
+
+
+def test_names_that_do_not_exist(outputs: Path, status: Run) -> None:
+    said = status(str(outputs), "--sweep", "frist")
+    assert said.code == 2 and "Did you mean first?" in said.err
+    said = status(str(outputs / "nowhere"))
+    assert said.code == 2 and "holds no sweeps" in said.err
+
+
+def test_every_cell_on_request_and_watching_ends_when_nothing_is_on_its_way(outputs: Path, status: Run) -> None:
+    assert "tiny/dense" not in status(str(outputs)).out
+    assert "tiny/dense" in status(str(outputs), "--all").out
+    assert "5 cells   done 1" in status(str(outputs), "--watch").out
+
+
+def test_it_answers_without_torch(outputs: Path) -> None:
+    program = "import sys; from prune.status import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, str(outputs)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "first" in done.stdout
