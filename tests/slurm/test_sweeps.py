@@ -1,0 +1,188 @@
+"""Whole sweeps on the private Slurm with the real launcher and the embedded model."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.lines import BARE, QUICK, SLURM, Folder, Said
+
+README = ["-m", "calib=gsm8k,c4,pile", "prompt=icl,cot"]
+SMALL = [
+    "calib.num_samples=8",
+    "eval.tasks=[gsm8k,esnli]",
+    "eval.limit=4",
+    "eval.num_chunks=2",
+    "eval.perplexity=[wikitext2]",
+]
+
+
+def numbers(folder: Folder) -> dict[str, tuple[str, str, dict[str, float]]]:
+    """Cell name -> (id, hash of the weights, scores)."""
+    return {
+        name: (
+            result["cell"],
+            result["weights_sha256"],
+            {metric: entry["value"] for metric, entry in result["metrics"].items()},
+        )
+        for name, result in folder.results.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def readme_line(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Said]:
+    folder = Folder(tmp_path_factory.mktemp("readme"))
+    return folder, folder.run(*README, *SMALL, *SLURM)
+
+
+def test_the_readme_line_gives_what_a_local_run_gives(
+    readme_line: tuple[Folder, Said], cluster: Cluster, tmp_path: Path
+) -> None:
+    folder, said = readme_line
+    assert said.code == 0, said.err
+    here = Folder(tmp_path)
+    assert here.run(*README, *SMALL, "tracker=none").code == 0
+    assert len(folder.results) == 5 and numbers(folder) == numbers(here)
+    accounted = cluster.run("sacct", "-X", "-n", "-P", "-o", "State", "-S", "2020-01-01").split()
+    assert accounted.count("COMPLETED") >= 5 and set(accounted) == {"COMPLETED"}
+    assert {status["state"] for status in folder.statuses.values()} == {"done"}
+    for cell_id, status in folder.statuses.items():
+        assert status["job_id"] == folder.job_of(cell_id)
+        result = json.loads((folder.cell(cell_id) / "result.json").read_text())
+        assert result["provenance"]["job_id"] == status["job_id"]
+        assert result["provenance"]["submitted"]["git"] == result["provenance"]["git"]
+        assert not any("code changed" in warning for warning in result["warnings"])
+
+
+def test_the_screen_shows_the_jobs_and_ends_with_the_table(readme_line: tuple[Folder, Said]) -> None:
+    said = readme_line[1]
+    assert "Submitted 5 jobs for 5 cells: " in said.out and "pending 5   running 0   done 0   failed 0" in said.out
+    assert "6 grid points, 4 distinct pruned cells" in said.out
+    assert "W&B runs kept offline: 5. Send them with: wandb sync " in said.out
+    assert len(list((readme_line[0].path / "outputs/wandb").glob("offline-run-*"))) == 5
+
+
+def test_the_same_line_again_submits_nothing_and_needs_no_torch(readme_line: tuple[Folder, Said], cluster: Cluster) -> None:
+    folder = readme_line[0]
+    before = cluster.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", "2020-01-01").split()
+    program = "import sys; from prune.main import main; main(); sys.exit('torch' in sys.modules)"
+    line = [sys.executable, "-c", program, *README, *SMALL, *SLURM]
+    done = subprocess.run(line, cwd=folder.path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 cells are finished already" in done.stdout
+    assert before == cluster.run("sacct", "-X", "-n", "-P", "-o", "JobID", "-S", "2020-01-01").split()
+
+
+def test_status_of_a_finished_sweep(readme_line: tuple[Folder, Said]) -> None:
+    line = [sys.executable, "-m", "prune.status", "--all"]
+    done = subprocess.run(line, cwd=readme_line[0].path, capture_output=True, text=True, timeout=60, check=True)
+    assert "5 cells   done 5   running 0   pending 0   failed 0   to do 0" in done.stdout
+    assert "tiny/gsm8k-icl/wanda/50%/s0" in done.stdout
+
+
+def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = ["-m", "method=random", "calib.seed=0,1,2", *QUICK, *SLURM]
+    lines = [folder.start(*line), folder.start(*line)]
+    said = [line.end() for line in lines]
+    assert [one.code for one in said] == [0, 0], said
+    assert len(folder.results) == 4
+    for cell_id in folder.statuses:
+        assert (folder.cell(cell_id) / "run.log").read_text().count(f"cell {cell_id} ") == 1
+    assert sorted("Submitted" in one.out for one in said) == [False, True]
+    assert sum("4 cells are in the queue already" in one.out for one in said) == 1
+
+
+def test_ctrl_c_leaves_the_jobs_and_the_same_line_follows_them(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
+    running = folder.start(*line)
+    running.wait_until(lambda: len(list(tmp_path.glob("outputs/cells/*/job.json"))) == 3, "three submitted jobs")
+    said = running.interrupt()
+    assert said.code == 130 and "the jobs go on" in said.err and "scancel" in said.err and "Traceback" not in said.err
+    again = folder.run(*line)
+    assert again.code == 0, again.err
+    assert "Submitted" not in again.out and len(folder.results) == 3
+
+
+def test_without_waiting(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
+    said = folder.run(*line, "launcher.wait=false", timeout_s=30)
+    assert said.code == 0, said.err
+    assert "Submitted 3 jobs" in said.out and "prune.status outputs --watch" in said.out and "scancel" in said.out
+    watch = subprocess.run(
+        [sys.executable, "-m", "prune.status", "--watch"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "3 cells   done 3" in watch.stdout
+    assert len(folder.results) == 3
+
+
+def test_several_cells_share_a_job_and_arrays_are_cut(start_cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    start_cluster(max_array_size=3, cpus=4)
+    folder = Folder(tmp_path)
+    seeds = ",".join(map(str, range(11)))
+    keys = ["launcher.cells_per_job=2", "launcher.array_parallelism=2"]
+    said = folder.run("-m", "method=random", f"calib.seed={seeds}", *BARE, *SLURM, *keys)
+    assert said.code == 0, said.err
+    assert re.search(r"Submitted 6 jobs for 12 cells: \d+_\[0-2\], \d+_\[0-2\]\.", said.out), said.out
+    jobs: dict[str, list[tuple[datetime, datetime]]] = {}
+    for result in folder.results.values():
+        source = result["provenance"]
+        span = datetime.fromisoformat(source["started"]), datetime.fromisoformat(source["finished"])
+        jobs.setdefault(source["job_id"], []).append(span)
+    assert len(folder.results) == 12 and all(len(spans) == 2 for spans in jobs.values())
+    spans = [(min(begin for begin, _ in job), max(end for _, end in job)) for job in jobs.values()]
+    assert max(sum(begin <= at < end for begin, end in spans) for at, _ in spans) <= 2
+
+
+def test_a_thousand_cells(cluster: Cluster, tmp_path: Path) -> None:
+    """Each cell prunes the embedded model at random and is scored on nothing: the least work that a real cell can be."""
+    folder = Folder(tmp_path)
+    line = [
+        "-m",
+        "method=random",
+        f"calib.seed={','.join(map(str, range(999)))}",
+        *BARE,
+        *SLURM,
+        "launcher.cells_per_job=50",
+    ]
+    planned, seconds = timed(folder, *line, "launcher=plan")
+    assert "999 grid points, 999 distinct pruned cells, 1 dense." in planned.out and seconds < 15
+    said, _ = timed(folder, *line, timeout_s=500)
+    assert said.code == 0, said.err
+    assert "Submitted 20 jobs for 1000 cells" in said.out and len(folder.results) == 1000
+    assert len({result["weights_sha256"] for result in folder.results.values()}) == 1000
+    again, seconds = timed(folder, *line)
+    assert again.code == 0 and "1000 of 1000 cells are finished already" in again.out and seconds < 20
+
+
+def timed(folder: Folder, *arguments: str, timeout_s: float = 60) -> tuple[Said, float]:
+    """A line run to its end, and the seconds that it took; without torch where it has nothing to run."""
+    kept = [argument for argument in arguments if argument != "launcher=slurm" or "launcher=plan" not in arguments]
+    begin = time.monotonic()
+    return folder.run(*kept, timeout_s=timeout_s), time.monotonic() - begin
+
+
+def test_hydras_submitit_launcher_goes_on_working(cluster: Cluster, tmp_path: Path) -> None:
+    keys = ["timeout_min=10", "mem_gb=1", "cpus_per_task=1", "account=lab"]
+    folder = Folder(tmp_path)
+    line = ["hydra/launcher=submitit_slurm", *(f"hydra.launcher.{key}" for key in keys)]
+    said = folder.run("-m", "method=random,magnitude", *BARE, *line)
+    assert said.code == 0, said.err
+    assert set(folder.results) == {"tiny/dense", "tiny/random/50%/s0", "tiny/magnitude/50%"}
+
+
+def test_from_inside_another_job(cluster: Cluster, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "prune.main", "method=random", *QUICK, *SLURM, "launcher.cpus_per_task=2"]
+    cluster.run("srun", "--account=lab", "--gpus-per-node=2", "--mem=1G", f"--chdir={tmp_path}", *line, timeout_s=240)
+    results = Folder(tmp_path).results
+    assert len(results) == 2
+    assert all(result["provenance"]["job_id"] for result in results.values())
