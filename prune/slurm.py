@@ -18,6 +18,9 @@ ENDED_STATES = frozenset(
         *("PREEMPTED", "REVOKED"),
     }
 )
+_VARIABLES = {"time": "TIMELIMIT", "mem": "MEM_PER_NODE", "array": "ARRAY_INX"}
+"""sbatch's options whose variable has another name."""
+
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """Slurm's own default."""
 
@@ -130,15 +133,20 @@ def cancel(job_ids: Sequence[str]) -> None:
         _run(["scancel", "--quiet", *job_ids])
 
 
-def environment_for_submission(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` without what a job around us would pass on to jobs that we submit; where Slurm is stays.
+def environment_for_submission(environment: Mapping[str, str], options: Iterable[str]) -> dict[str, str]:
+    """`environment` as sbatch may see it: without what a job around us would pass on, and without what would win.
 
-    Outside a job nothing is taken away, so that a user's SBATCH_ACCOUNT counts.
+    sbatch lets its variables (SBATCH_PARTITION) win over the options in a script; those of `options`, which the script sets,
+    are taken away. The others stay, so that a user may set them once. Where Slurm is stays too.
     """
-    if "SLURM_JOB_ID" not in environment:
-        return dict(environment)
-    dropped = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_", "PMI_", "PMIX_")
-    return {key: value for key, value in environment.items() if key == "SLURM_CONF" or not key.startswith(dropped)}
+    inside = "SLURM_JOB_ID" in environment
+    passed_on = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_", "PMI_", "PMIX_")
+    won = {f"SBATCH_{_VARIABLES.get(option, option.upper().replace('-', '_'))}" for option in options}
+    return {
+        key: value
+        for key, value in environment.items()
+        if key == "SLURM_CONF" or (key not in won and not (inside and key.startswith(passed_on)))
+    }
 
 
 def _given(value: str) -> str:

@@ -101,6 +101,11 @@ def test_accounting_is_asked_once_for_an_array(commands: Path) -> None:
 
 def test_what_a_job_passes_on_is_taken_away_but_for_where_slurm_is() -> None:
     inside = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a", "SLURM_GPUS": "1", "HOME": "/h"}
-    assert environment_for_submission(inside) == {"SLURM_CONF": "/etc/s.conf", "HOME": "/h"}
-    outside = {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a"}
-    assert environment_for_submission(outside) == outside
+    assert environment_for_submission(inside, []) == {"SLURM_CONF": "/etc/s.conf", "HOME": "/h"}
+
+
+def test_variables_count_where_the_script_says_nothing() -> None:
+    outside = {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a", "SBATCH_TIMELIMIT": "5", "SBATCH_GPUS_PER_NODE": "2"}
+    assert environment_for_submission(outside, []) == outside
+    kept = {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a"}
+    assert environment_for_submission(outside, ["time", "gpus-per-node", "partition"]) == kept

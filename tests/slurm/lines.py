@@ -71,7 +71,7 @@ class Folder:
             process = subprocess.Popen(
                 [sys.executable, "-m", "prune.main", *arguments],
                 cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
-                env=os.environ | {"COLUMNS": "160"} | self.environment,
+                env=os.environ | {"COLUMNS": "160", "OMP_NUM_THREADS": "1"} | self.environment,
             )  # fmt: skip
         finally:
             signal.signal(signal.SIGINT, heard)

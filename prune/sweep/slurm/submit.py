@@ -8,7 +8,7 @@ import site
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,8 @@ def submit_jobs(
     chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
     folder.mkdir(parents=True, exist_ok=True)
     after: str | None = None
-    with clean_environment(), redirect_stderr(io.StringIO()):
+    options = options_in_script(sbatch_parameters(launcher, sweep))
+    with clean_environment(options), redirect_stderr(io.StringIO()):
         for chunk in chunks:
             try:
                 jobs = submit_array([make_job(list(cells)) for cells in chunk], launcher, sweep, folder, after)
@@ -160,8 +161,9 @@ def sbatch_parameters(launcher: SlurmLauncherConfig, sweep: str, after: str | No
 
 
 def own_setup(launcher: SlurmLauncherConfig) -> list[str]:
-    """Shell lines of ours: jobs find the same package, and look in the cache only."""
-    lines = ["export HF_HUB_OFFLINE=1"] if launcher.offline else []
+    """Shell lines of ours: as many threads as CPUs, the cache only, and the same package."""
+    lines = ['export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"'] if launcher.cpus_per_task else []
+    lines += ["export HF_HUB_OFFLINE=1"] if launcher.offline else []
     root = str(Path(prune.__file__).resolve().parents[1])
     if root not in site.getsitepackages():
         lines.append(f'export PYTHONPATH={shlex.quote(root)}"${{PYTHONPATH:+:$PYTHONPATH}}"')
@@ -179,11 +181,17 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
     return f"{message}\n{again}\n  {cells}"
 
 
+def options_in_script(parameters: Mapping[str, Any]) -> list[str]:
+    """The options of sbatch that the script sets to a value, of what submitit is told."""
+    given = {key.replace("_", "-"): value for key, value in (parameters | parameters["additional_parameters"]).items()}
+    return ["array", "output", "error", "signal", *(key for key, value in given.items() if value not in (None, ""))]
+
+
 @contextmanager
-def clean_environment() -> Iterator[None]:
-    """Inside, our environment is what a job may inherit: nothing of a job that we run in ourselves."""
+def clean_environment(options: Sequence[str]) -> Iterator[None]:
+    """Inside, our environment is what sbatch may see; see `environment_for_submission`."""
     kept = dict(os.environ)
-    clean = environment_for_submission(kept)
+    clean = environment_for_submission(kept, options)
     try:
         for key in kept.keys() - clean.keys():
             del os.environ[key]

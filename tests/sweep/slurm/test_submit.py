@@ -17,6 +17,7 @@ from prune.sweep.slurm.submit import (
     clean_environment,
     describe_refusal,
     file_system,
+    options_in_script,
     own_setup,
     sbatch_parameters,
 )
@@ -50,6 +51,7 @@ GOLDEN = """\
 
 # setup
 module load cuda
+export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}}"
 export HF_HUB_OFFLINE=1
 {pythonpath}
 # command
@@ -163,10 +165,17 @@ def test_file_systems() -> None:
     assert file_system(Path("/dev/shm/not/there")) in ("tmpfs", file_system(Path("/dev")))
 
 
+def test_what_the_script_sets_is_known() -> None:
+    launcher = SlurmLauncherConfig(partition="gpu", additional_parameters={"mail-type": "END"})
+    options = options_in_script(sbatch_parameters(launcher, "sweep"))
+    assert {"partition", "time", "mem", "gpus-per-node", "requeue", "mail-type", "job-name", "array"} <= set(options)
+    assert not {"account", "qos", "wckey", "exclusive"} & set(options)
+
+
 def test_a_job_around_us_is_hidden_for_the_time_of_a_submission(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "3")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     before = dict(os.environ)
-    with clean_environment():
+    with clean_environment([]):
         assert "SLURM_JOB_ID" not in os.environ and os.environ["SLURM_CONF"] == "/etc/slurm.conf"
     assert dict(os.environ) == before
