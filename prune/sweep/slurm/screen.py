@@ -43,7 +43,7 @@ class Screen:
         """Show the states as they are now."""
         lines = state_lines(left, outcome)
         if self._live:
-            self._live.update(Text("\n".join(lines)))
+            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
             return
         counts = "   ".join(" ".join(line.split()[:2]) for line in lines)
         if counts != self._last:
