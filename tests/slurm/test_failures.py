@@ -205,6 +205,24 @@ def test_without_accounting_a_killed_job_is_found(start_cluster: Callable[..., C
     assert folder.run("-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM).code == 0
 
 
+def test_files_that_cannot_be_read_are_failures_of_their_cells(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = ["-m", "method=random", "calib.seed=0,1,2", *BARE, *SLURM]
+    running = folder.start(*line, "launcher.additional_parameters={hold: true}")
+    running.wait_until(lambda: len(list(tmp_path.glob("outputs/cells/*/job.json"))) == 4, "four submitted jobs")
+    cells = {name: folder.cell(cell_id) for name, cell_id in folder.grid().items()}
+    jobs = {name: folder.job_of(cell.name) or "" for name, cell in cells.items()}
+    (pickle,) = tmp_path.glob(f"outputs/sweeps/*/jobs/{jobs['tiny/random/50%/s0']}_submitted.pkl")
+    pickle.write_bytes(b"not a pickle")
+    (cells["tiny/random/50%/s1"] / "result.json").write_text("{")
+    cluster.run("scontrol", "release", jobs["dense"].partition("_")[0])
+    said = running.end()
+    assert said.code == 1 and "Traceback" not in said.err, said.err
+    assert f"tiny/random/50%/s0 FAILED (job {jobs['tiny/random/50%/s0']}): last words: " in said.err
+    assert f"{cells['tiny/random/50%/s1'].relative_to(tmp_path)}/result.json is damaged" in said.err
+    assert (cells["tiny/random/50%/s2"] / "result.json").exists()
+
+
 def check_refused(said: Said, *words: str) -> None:
     assert said.code == 2, said
     assert all(word in said.err for word in words), said.err

@@ -1,12 +1,13 @@
 """Follows submitted cells to their end: by their files first, by the queue and accounting where the files are silent."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prune.cell import Cell, State, read_status, write_status
 from prune.claim import CellHeldError, claim, find_holder, is_alive
+from prune.errors import UserError
 from prune.results import finished_result
 from prune.run import plan
 from prune.slurm import Job, SlurmUnavailableError, accounted_jobs, queued_jobs
@@ -67,14 +68,22 @@ class Follower:
 
     def look(self) -> None:
         """Look once at each cell."""
-        for followed in list(self._left.values()):
-            self._look_for_result(followed)
+        self._for_each(self._look_for_result)
         queue = self._read_queue()
         if queue is None:
             return
+        self._for_each(lambda followed: self._look_at_job(followed, queue))
+        forgotten = [one.job_id for one in self._left.values() if one.gone_since is not None and one.job is None]
+        accounted = (accounted_jobs(forgotten) or {}) if forgotten else {}
+        self._for_each(lambda followed: self._bury(followed, accounted))
+
+    def _for_each(self, look: Callable[[Followed], None]) -> None:
+        """Look at each cell that is on its way; one whose files are damaged has failed."""
         for followed in list(self._left.values()):
-            self._look_at_job(followed, queue)
-        self._bury([followed for followed in self._left.values() if self._is_over(followed)])
+            try:
+                look(followed)
+            except UserError as error:
+                self._fail(followed, Failure.of_exception(error, followed.cell.folder() / "run.log", followed.job_id))
 
     def _read_queue(self) -> dict[str, Job] | None:
         """The queue; None while Slurm does not answer, when nothing can be said of any job."""
@@ -121,25 +130,18 @@ class Follower:
         if followed.stuck_since is not None and time.monotonic() - followed.stuck_since > PATIENCE_S:
             self._fail(followed, stuck_failure(followed.job, followed.log))
 
-    def _is_over(self, followed: Followed) -> bool:
-        """Whether the job's end is long enough ago for its files to have come."""
+    def _bury(self, followed: Followed, accounted: Mapping[str, Job]) -> None:
+        """End a cell whose job is over and that has no result, with what it died of."""
         if followed.gone_since is None:
-            return False
+            return
+        gone_s = time.monotonic() - followed.gone_since
         status = read_status(followed.cell.folder())
-        said_so = status is not None and failed_in(status, followed.job_id)
-        return said_so or time.monotonic() - followed.gone_since > GRACE_S
-
-    def _bury(self, over: Sequence[Followed]) -> None:
-        """End the cells whose jobs are over and that have no result, each with what it died of."""
-        unknown = [followed.job_id for followed in over if followed.job is None]
-        accounted = (accounted_jobs(unknown) or {}) if unknown else {}
-        for followed in over:
-            self._look_for_result(followed)
-            if followed.cell.id not in self._left:
-                continue
-            job = followed.job or accounted.get(followed.job_id)
-            if job is not None and not job.has_ended and not self._is_long_gone(followed):
-                continue  # accounting may be late
+        if gone_s < GRACE_S and not (status is not None and failed_in(status, followed.job_id)):
+            return
+        self._look_for_result(followed)
+        job = followed.job or accounted.get(followed.job_id)
+        accounting_is_late = job is not None and not job.has_ended and gone_s < 3 * GRACE_S
+        if followed.cell.id in self._left and not accounting_is_late:
             self._bury_one(followed, job)
 
     def _bury_one(self, followed: Followed, job: Job | None) -> None:
@@ -157,9 +159,6 @@ class Follower:
         failure = dead_failure(job, followed.job_id, followed.log)
         mark_dead(folder, failure)
         self._fail(followed, failure)
-
-    def _is_long_gone(self, followed: Followed) -> bool:
-        return followed.gone_since is not None and time.monotonic() - followed.gone_since > 3 * GRACE_S
 
     def _fail(self, followed: Followed, failure: Failure) -> None:
         self._end(followed, self._session.fail(followed.cell, failure))
