@@ -202,7 +202,7 @@ def _latest(folder: Path) -> tuple[int, Holder | None] | None:
 def _numbers(folder: Path) -> list[int]:
     try:
         names = [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [int(found.group(1)) for name in names if (found := re.fullmatch(r"\.claim-(\d+)", name))]
 

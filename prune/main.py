@@ -53,11 +53,23 @@ def leave_on_error() -> Iterator[None]:
         sys.exit(2)
 
 
+@contextmanager
+def hydra_passes_errors_on() -> Iterator[None]:
+    """Inside, Hydra lets exceptions pass to us; afterwards the environment is as it was, for processes that are started."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
 def main() -> None:
     """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra pass exceptions on to us
     register_schemas()
-    with leave_on_error():
+    with leave_on_error(), hydra_passes_errors_on():
         if {"--help", "-h"} & set(sys.argv):
             print(help_text(CONFIG_DIR, [argument for argument in sys.argv[1:] if not argument.startswith("-")]))
         else:

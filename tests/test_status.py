@@ -1,5 +1,6 @@
 """What `python -m prune.status` says of sweeps whose cells stand everywhere."""
 
+import io
 import json
 import re
 import subprocess
@@ -56,7 +57,7 @@ def test_each_cell_is_listed_where_it_stands(outputs: Path, monkeypatch: pytest.
     assert re.fullmatch(r"0:0\d", lines[1].used)
     assert [line.used for line in lines if line is not lines[1]] == ["1:02:05", "", "", ""]
     assert [line.job_id for line in lines] == ["7_0", "", "7_2", "7_3", ""]
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, record=True, file=io.StringIO())
     for part in render_sweep("first", lines, every_cell=False, is_open=True):
         console.print(part)
     text = console.export_text()
