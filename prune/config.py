@@ -70,6 +70,13 @@ class EvalBos(str, Enum):
     none = "none"
 
 
+class EvalProtocol(str, Enum):
+    """How questions are scored: `acc` generates an answer, `acc_mc` compares the likelihoods of the choices."""
+
+    acc = "acc"
+    acc_mc = "acc_mc"
+
+
 class DataSource(str, Enum):
     """Where rows come from."""
 
@@ -84,6 +91,14 @@ class TrackerMode(str, Enum):
     offline = "offline"
     online = "online"
     disabled = "disabled"
+
+
+class Save(str, Enum):
+    """What is kept of a pruned model: nothing, a bit a weight, or the new weights."""
+
+    none = "none"
+    mask = "mask"
+    model = "model"
 
 
 class Device(str, Enum):
@@ -267,6 +282,8 @@ class EvalConfig:
     """Text sets."""
     tasks: list[str] = field(default_factory=list)
     """Question sets."""
+    protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
+    """How question sets are scored; acc_mc passes over those whose answers are open."""
     limit: int | None = None
     """Items per task; None takes all."""
     num_chunks: int | None = None
@@ -277,9 +294,12 @@ class EvalConfig:
     num_fewshot: int | None = None
     """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI)."""
     batch_size: int = 8
+    logits_chunk: int | None = None
+    """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
 
     def __post_init__(self) -> None:
         _require_at_least("eval.limit", self.limit, 1)
+        _require_at_least("eval.logits_chunk", self.logits_chunk, 1)
         _require_at_least("eval.num_chunks", self.num_chunks, 1)
         _require_at_least("eval.seq_len", self.seq_len, 2)
         _require_at_least("eval.num_fewshot", self.num_fewshot, 0)
@@ -336,6 +356,9 @@ class Config:
     output_dir: str = "outputs"
     """Where cells, calibration sets and sweeps are kept, relative to the working folder."""
     device: Device = Device.auto
+    save: Save = Save.none
+    """What to keep of the pruned model, so that a score asked for later needs no second pruning: mask (enough for methods
+    that only remove) or model."""
     batch_size: int = 8
     """Sequences in one forward pass of the pruning."""
 

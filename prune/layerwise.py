@@ -66,6 +66,7 @@ def prune_model(
     seed: int,
     padding_in_statistics: bool = False,
     on_linear: Callable[[LinearReport], None] = lambda report: None,
+    on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> list[LinearReport]:
     """Prune all linears of all blocks in place and return a report for each, in the order of the walk.
@@ -80,6 +81,7 @@ def prune_model(
         seed: draws what a method draws, for each linear on its own.
         padding_in_statistics: the study's habit: padding counts as real, so it is attended and enters the statistics.
         on_linear: called with each report.
+        on_mask: called with the block's number, the linear's name and its mask O x I.
         on_block: called after each block with the number of blocks done, and of all blocks.
 
     Raises:
@@ -99,7 +101,10 @@ def prune_model(
         for index in range(len(blocks)):
             statistics = walk.collect(index, method) if walk else {}
             for name, linear in linears[index].items():
-                report = _prune_linear(linear, statistics.get(name), method, pattern, block=index, name=name, seed=seed)
+                report, mask_OI = _prune_linear(
+                    linear, statistics.get(name), method, pattern, block=index, name=name, seed=seed
+                )
+                on_mask(index, name, mask_OI)
                 reports.append(report)
                 on_linear(report)
             if walk and index + 1 < len(blocks):
@@ -264,7 +269,7 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
 
 def _prune_linear(
     linear: "Linear", statistic: "Statistic | None", method: "Method", pattern: Pattern, *, block: int, name: str, seed: int
-) -> LinearReport:
+) -> tuple[LinearReport, Tensor]:
     started = time.perf_counter()
     try:
         pruned = method.prune(read_weight(linear), statistic, pattern, _generator(seed, block, name))
@@ -274,7 +279,7 @@ def _prune_linear(
     write_weight(linear, pruned.weight_OI)
     weight_OI = read_weight(linear)
     num_zero = weight_OI.numel() - int(weight_OI.count_nonzero())
-    return LinearReport(
+    report = LinearReport(
         block=block,
         name=name,
         shape=(weight_OI.shape[0], weight_OI.shape[1]),
@@ -285,6 +290,7 @@ def _prune_linear(
         seconds=time.perf_counter() - started,
         num_removed=int(pruned.mask_OI.sum()),
     )
+    return report, pruned.mask_OI
 
 
 def _generator(seed: int, block: int, name: str) -> torch.Generator:

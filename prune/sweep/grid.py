@@ -17,7 +17,7 @@ from prune.files import write_text
 if TYPE_CHECKING:
     from prune.sweep.standing import Standing
 
-NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "batch_size", "hydra")
+NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
 
 
