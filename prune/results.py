@@ -6,7 +6,7 @@ another length) is measured anew and the earlier number stays.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,24 @@ def missing_scores(folder: Path, planned: Sequence[PlannedMetric]) -> list[Plann
     return [metric for metric in planned if not score_path(folder, metric).exists()]
 
 
-def write_score(folder: Path, planned: PlannedMetric, metric: dict[str, Any], seconds: float) -> None:
-    """Keep one measured score."""
-    score = {"name": planned.name, "asked": planned.asked, "metric": metric, "seconds": round(seconds, 3)}
+def write_score(
+    folder: Path,
+    planned: PlannedMetric,
+    metric: dict[str, Any],
+    seconds: float,
+    beside: Mapping[str, dict[str, Any]],
+    overlap: Mapping[str, Any] | None = None,
+) -> None:
+    """Keep one measured score, the metrics that were measured beside it by their names, and what its items share with the
+    calibration set."""
+    score = {
+        "name": planned.name,
+        "asked": planned.asked,
+        "metric": metric,
+        "beside": dict(beside),
+        "overlap": overlap and dict(overlap),
+        "seconds": round(seconds, 3),
+    }
     write_json(score_path(folder, planned), score)
 
 
@@ -43,7 +58,16 @@ def read_scores(folder: Path, planned: Sequence[PlannedMetric]) -> tuple[dict[st
     """The planned scores by name, as result.json holds them, and the seconds that they took."""
     scores = [read_json(score_path(folder, metric)) for metric in planned]
     found = [score for score in scores if score is not None]
-    return {score["name"]: score["metric"] for score in found}, sum(score["seconds"] for score in found)
+    metrics: dict[str, Any] = {}
+    for score in found:
+        metrics |= {score["name"]: score["metric"]} | score.get("beside", {})
+    return metrics, sum(score["seconds"] for score in found)
+
+
+def read_overlaps(folder: Path, planned: Sequence[PlannedMetric]) -> dict[str, dict[str, Any]]:
+    """Metric -> what its items share with the calibration set, for the planned scores where that is known."""
+    scores = [read_json(score_path(folder, metric)) for metric in planned]
+    return {score["name"]: score["overlap"] for score in scores if score is not None and score.get("overlap")}
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

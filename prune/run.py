@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,16 +15,29 @@ from omegaconf import OmegaConf
 
 from prune.cell import Cell, State, uses_calibration, write_status
 from prune.claim import claim, job_id, now
-from prune.config import Config, DataSource, DenseConfig
+from prune.config import Config, DataSource, DenseConfig, Save
 from prune.errors import UserError
 from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.files import write_json, write_text, write_whole
+from prune.files import read_json, write_json, write_text, write_whole
 from prune.provenance import CodeState, code_warning, peak_host_memory_mb, provenance
-from prune.results import SCHEMA, file_name, finished_result, missing_scores, read_result, read_scores, write_score
+from prune.results import (
+    SCHEMA,
+    file_name,
+    finished_result,
+    missing_scores,
+    read_linears,
+    read_overlaps,
+    read_result,
+    read_scores,
+    write_score,
+)
 from prune.workshop import Workshop, resolve_device
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prune.calib import CalibrationSet
+    from prune.data.source import Source
     from prune.layerwise import LinearReport
     from prune.models import LoadedModel
 
@@ -78,8 +91,6 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeSt
 
 
 def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
-    from prune.models import weights_sha256
-
     started, clock = now(), Stopwatch()
     config, folder = cell.config, cell.folder()
     device = resolve_device(config.device)
@@ -91,11 +102,11 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
     with clock("load"):
         loaded = workshop.dense_model(config.model, device)
     with clock("prune"):
-        reports = _prune(cell, loaded.model, calibration, watcher)
-    sha256 = weights_sha256(loaded.model)
+        reports, sha256, differs = _pruned(cell, loaded.model, calibration, watcher)
     for planned in missing_scores(folder, plan(cell)):
-        _score(cell, planned, loaded, workshop, watcher)
+        _score(cell, planned, loaded, calibration, workshop, watcher)
     metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
+    overlaps = read_overlaps(folder, plan(cell))
     return {
         "schema": SCHEMA,
         "cell": cell.id,
@@ -106,7 +117,8 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "sparsity": _sparsity(cell, loaded.model, reports),
         "calib": _describe_calibration(calibration),
         "data": {"source": config.data.name.value, "root": config.data.root},
-        "warnings": _warnings(config, submitted),
+        "overlap": overlaps,
+        "warnings": _warnings(config, submitted, differs, overlaps),
         "weights_sha256": sha256,
         "seconds": clock.rounded(),
         "peak_memory_mb": {"host": peak_host_memory_mb(), "device": _peak_device_memory_mb(device)},
@@ -125,7 +137,44 @@ def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "Calib
     return load_or_build(config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir))
 
 
-def _prune(cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher: Watcher) -> "list[LinearReport]":
+def _pruned(
+    cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher: Watcher
+) -> "tuple[list[LinearReport], str, str | None]":
+    """Bring a dense `model` to the cell's weights: from what was saved, or by pruning.
+
+    Returns the reports, the hash of the weights, and a warning when earlier scores belong to weights of other bits.
+    """
+    from prune.layerwise import LinearReport
+    from prune.models import weights_sha256
+    from prune.saved import MaskKeeper, restore_pruned, save_pruned
+
+    folder, save = cell.folder(), cell.config.save
+    if isinstance(cell.config.method, DenseConfig):
+        return [], weights_sha256(model), None
+    earlier = (read_json(folder / "pruned.json") or {}).get("weights_sha256")
+    if earlier is not None and restore_pruned(folder, model, earlier):
+        log.info("the pruned weights were saved; they are used again")
+        return [LinearReport(**line | {"shape": tuple(line["shape"])}) for line in read_linears(folder)], earlier, None
+    masks = MaskKeeper() if save is Save.mask else None
+    reports = _prune(cell, model, calibration, watcher, masks or (lambda block, name, mask_OI: None))
+    sha256 = weights_sha256(model)
+    save_pruned(folder, save, model, masks)
+    write_json(folder / "pruned.json", {"weights_sha256": sha256})
+    differs = (
+        None
+        if earlier in (None, sha256)
+        else f"Pruned again, with other bits than earlier scores: {sha256[:12]}, not {earlier[:12]}."
+    )
+    return reports, sha256, differs
+
+
+def _prune(
+    cell: Cell,
+    model: Any,
+    calibration: "CalibrationSet | None",
+    watcher: Watcher,
+    on_mask: "Callable[[int, str, Tensor], None]",
+) -> "list[LinearReport]":
     """Prune `model` in place as the cell says and keep blocks.jsonl; the reached sparsity is the asked one."""
     from prune.layerwise import check_reached, prune_model
     from prune.methods import build_method
@@ -145,25 +194,56 @@ def _prune(cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher
         seed=cell.config.calib.seed,
         padding_in_statistics=calibration.padding_in_statistics if calibration else False,
         on_block=watcher.advance,
+        on_mask=on_mask,
     )
     check_reached(pattern, method, reports)
     write_text(cell.folder() / "blocks.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in reports))
     return reports
 
 
-def _score(cell: Cell, planned: PlannedMetric, loaded: "LoadedModel", workshop: Workshop, watcher: Watcher) -> None:
+def _score(
+    cell: Cell,
+    planned: PlannedMetric,
+    loaded: "LoadedModel",
+    calibration: "CalibrationSet | None",
+    workshop: Workshop,
+    watcher: Watcher,
+) -> None:
     from prune.eval.measure import measure
 
     watcher.stage(planned.name)
     begin, source = time.monotonic(), workshop.source(cell.config.data)
     measured = measure(
-        planned, loaded.model, loaded.tokenizer, source, batch_size=cell.config.eval.batch_size, on_progress=watcher.advance
+        planned,
+        loaded.model,
+        loaded.tokenizer,
+        source,
+        batch_size=cell.config.eval.batch_size,
+        logits_chunk=cell.config.eval.logits_chunk,
+        on_progress=watcher.advance,
     )
-    folder = cell.folder()
+    folder, seconds = cell.folder(), time.monotonic() - begin
     if measured.items is not None:
         _write_items(folder / "items" / f"{file_name(planned.name)}.jsonl.gz", measured.items)
-    write_score(folder, planned, measured.metric.to_dict(), time.monotonic() - begin)
+    beside = {name: metric.to_dict() for name, metric in measured.beside.items()}
+    overlap = _overlap(planned, calibration, loaded, source)
+    write_score(folder, planned, measured.metric.to_dict(), seconds, beside, overlap)
     log.info("%s = %.4f", planned.name, measured.metric.value)
+
+
+def _overlap(
+    planned: PlannedMetric, calibration: "CalibrationSet | None", loaded: "LoadedModel", source: "Source"
+) -> dict[str, Any] | None:
+    """What the items share with the calibration set; None without one. Rows that are gone cost no score."""
+    if calibration is None:
+        return None
+    from prune.eval.overlap import measure_overlap
+
+    try:
+        return dict(measure_overlap(planned, calibration, source, loaded.tokenizer).to_dict())
+    except UserError as error:
+        log.warning("%s: what its items share with the calibration set is not known: %s", planned.name, error)
+        return None
 
 
 def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
@@ -171,10 +251,16 @@ def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
     write_whole(path, lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
 
 
-def _warnings(config: Config, submitted: CodeState | None) -> list[str]:
+def _warnings(
+    config: Config, submitted: CodeState | None, differs: str | None, overlaps: Mapping[str, Mapping[str, int]]
+) -> list[str]:
     """What a reader of the result should know."""
+    from prune.eval.overlap import Overlap
+
     sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
-    return [warning for warning in (sample, code_warning(submitted)) if warning is not None]
+    known = {name: Overlap(**counts) for name, counts in overlaps.items()}
+    shared = [f"{name}: {overlap.describe()}" for name, overlap in known.items() if overlap.has_shared_items]
+    return [warning for warning in (sample, code_warning(submitted), differs, *shared) if warning is not None]
 
 
 def _earlier_metrics(folder: Path) -> dict[str, Any]:
@@ -263,6 +349,7 @@ def _log_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    log.disabled = False  # Hydra disables the loggers that there are when it starts
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prune.config import DataConfig, DataSource, EvalConfig
+from prune.config import DataConfig, DataSource, EvalConfig, EvalProtocol
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.files import write_json
 from prune.results import (
@@ -24,7 +24,7 @@ def planned(**settings: Any) -> list[PlannedMetric]:
 
 def fill(folder: Path, metrics: list[PlannedMetric], value: float) -> None:
     for metric in metrics:
-        write_score(folder, metric, {"value": value}, 1.5)
+        write_score(folder, metric, {"value": value}, 1.5, {})
 
 
 def test_scores_are_missing_until_written(tmp_path: Path) -> None:
@@ -33,6 +33,12 @@ def test_scores_are_missing_until_written(tmp_path: Path) -> None:
     fill(tmp_path, metrics[:1], 3.0)
     assert missing_scores(tmp_path, metrics) == metrics[1:]
     assert read_scores(tmp_path, metrics) == ({"ppl/c4": {"value": 3.0}}, 1.5)
+
+
+def test_what_was_measured_beside_a_score_is_a_metric_too(tmp_path: Path) -> None:
+    (metric,) = planned(perplexity=[], tasks=["rte"], protocols=[EvalProtocol.acc_mc])
+    write_score(tmp_path, metric, {"value": 1.0}, 1.5, {"acc_mc_norm/rte": {"value": 2.0}})
+    assert read_scores(tmp_path, [metric])[0] == {"acc_mc/rte": {"value": 1.0}, "acc_mc_norm/rte": {"value": 2.0}}
 
 
 def test_another_protocol_is_another_score_and_both_stay(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from prune.sweep.outcome import Outcome
 BASELINE = "c4"
 """The calibration set that everyone uses."""
 
-LEGEND = "Under each score: its difference to dense (d) and to the c4 row (c4). ppl: lower is better; acc: higher."
+LEGEND = "Under each score: its difference to dense (d) and to the c4 row (c4). ppl: lower is better; others: higher."
 
 
 def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
@@ -51,9 +51,18 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequen
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
     lines += not_applicable_lines(points)
+    overlapping = [result for result in outcome.results.values() if _shares_items(result)]
+    if overlapping:
+        lines.append(
+            f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
+        )
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
     return lines
+
+
+def _shares_items(result: Mapping[str, Any]) -> bool:
+    return any(overlap["num_shared_rows"] or overlap["num_shared_ngrams"] for overlap in result.get("overlap", {}).values())
 
 
 def not_applicable_lines(points: Sequence[GridPoint]) -> list[str]:
@@ -113,7 +122,7 @@ def _dense_text(result: dict[str, Any], name: str) -> str:
 
 
 def _number(name: str, value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.2f" if name.startswith("ppl/") else f"{sign}.3f")
+    return format(value, f"{sign}.2f" if name.startswith(("ppl/", "bleu/")) else f"{sign}.3f")
 
 
 def _heading(name: str) -> str:
