@@ -8,9 +8,9 @@ from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
 from prune.errors import UserError
-from prune.eval.metric import Measured
+from prune.eval.metric import Measured, Metric
 from prune.eval.plan import PlannedMetric
-from prune.eval.protocol import AccuracySettings, PerplexitySettings
+from prune.eval.protocol import ChoiceSettings, PerplexitySettings, QuestionSettings, TranslationSettings
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
@@ -23,6 +23,7 @@ def measure(
     source: Source,
     *,
     batch_size: int,
+    logits_chunk: int | None = None,
     on_progress: Progress = lambda num_done, num_all: None,
 ) -> Measured:
     """The score of `model` on `planned`, with one item for each chunk or question.
@@ -30,52 +31,79 @@ def measure(
     Args:
         model: a causal language model of transformers, in eval mode.
         batch_size: chunks or prompts in one forward pass; scores do not depend on it, up to rounding.
+        logits_chunk: positions of a perplexity whose logits are held at once.
 
     Raises:
         UserError: as measure_perplexity and measure_accuracy, and whatever the source has to say about its rows.
     """
     settings = planned.settings
     if isinstance(settings, PerplexitySettings):
-        measured = _perplexity(settings, model, tokenizer, source, batch_size, on_progress)
+        measured = _perplexity(settings, model, tokenizer, source, batch_size, logits_chunk, on_progress)
     else:
-        measured = _accuracy(settings, model, tokenizer, source, batch_size, on_progress)
-    protocol = {**measured.metric.protocol, "data": dict(planned.data)}
-    return replace(measured, metric=replace(measured.metric, protocol=protocol))
+        measured = _questions(settings, model, tokenizer, source, batch_size, on_progress)
+    beside = {name: _with_data(metric, planned) for name, metric in measured.beside.items()}
+    return replace(measured, metric=_with_data(measured.metric, planned), beside=beside)
+
+
+def _with_data(metric: Metric, planned: PlannedMetric) -> Metric:
+    return replace(metric, protocol={**metric.protocol, "data": dict(planned.data)})
 
 
 def _perplexity(
-    settings: PerplexitySettings, model: Any, tokenizer: Any, source: Source, batch_size: int, on_progress: Progress
+    settings: PerplexitySettings,
+    model: Any,
+    tokenizer: Any,
+    source: Source,
+    batch_size: int,
+    logits_chunk: int | None,
+    on_progress: Progress,
 ) -> Measured:
     from prune.eval.perplexity import measure_perplexity
 
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, TextSet), "the plan checks this"
     documents = texts(source, dataset, settings.split)[: settings.num_texts]
-    return measure_perplexity(settings, documents, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
+    return measure_perplexity(
+        settings,
+        documents,
+        model,
+        tokenizer,
+        batch_size=batch_size,
+        logits_chunk=logits_chunk,
+        on_progress=on_progress,
+    )
 
 
-def _accuracy(
-    settings: AccuracySettings, model: Any, tokenizer: Any, source: Source, batch_size: int, on_progress: Progress
+def _questions(
+    settings: QuestionSettings, model: Any, tokenizer: Any, source: Source, batch_size: int, on_progress: Progress
 ) -> Measured:
-    from prune.eval.tasks import measure_accuracy
-
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, QuestionSet), "the plan checks this"
     items = list(examples(source, dataset, settings.split)[: settings.limit])
     exemplars = _exemplars(settings, dataset, source)
+    if isinstance(settings, ChoiceSettings):
+        from prune.eval.choices import measure_choices
+
+        return measure_choices(settings, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
+    if isinstance(settings, TranslationSettings):
+        from prune.eval.translation import measure_bleu
+
+        return measure_bleu(settings, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
+    from prune.eval.tasks import measure_accuracy
+
     return measure_accuracy(
         settings, dataset, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress
     )
 
 
-def _exemplars(settings: AccuracySettings, dataset: QuestionSet, source: Source) -> list[Example]:
+def _exemplars(settings: QuestionSettings, dataset: QuestionSet, source: Source) -> list[Example]:
     """The first rows of the training split."""
     if settings.num_fewshot == 0:
         return []
     rows = examples(source, dataset, settings.exemplar_split)
     if len(rows) < settings.num_fewshot:
         raise UserError(
-            f"acc/{settings.dataset}: eval.num_fewshot={settings.num_fewshot}, but the {settings.exemplar_split} split "
-            f"(data={source.name}) has {len(rows)} rows. Ask for at most {len(rows)}."
+            f"{settings.metric}/{settings.dataset}: eval.num_fewshot={settings.num_fewshot}, but the "
+            f"{settings.exemplar_split} split (data={source.name}) has {len(rows)} rows. Ask for at most {len(rows)}."
         )
     return list(rows[: settings.num_fewshot])

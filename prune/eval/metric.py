@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -36,6 +36,8 @@ class Measured:
 
     metric: Metric
     items: list[dict[str, Any]]
+    beside: Mapping[str, Metric] = field(default_factory=dict)
+    """Further metrics of the same items by their names, like a length-normalised accuracy."""
 
 
 def mean(values: Sequence[float]) -> float:

@@ -35,12 +35,14 @@ def measure_perplexity(
     *,
     batch_size: int,
     on_progress: Callable[[int, int], None],
+    logits_chunk: int | None = None,
 ) -> Measured:
     """The perplexity of `model` on `texts`, with the loss of each chunk as its items.
 
     Args:
         texts: the documents to read, in order.
         on_progress: called with (chunks done, chunks in all).
+        logits_chunk: positions whose logits are held at once; None takes as many as `MAX_LOGITS` allows.
 
     The standard error is that of the mean chunk loss times the perplexity (delta method: d exp(x) = exp(x) dx); chunks count
     as independent, which neighbours in a text are not quite.
@@ -59,7 +61,8 @@ def measure_perplexity(
     text = settings.joiner.join(texts)
     ids = tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     chunks_CL = cut_chunks(torch.tensor(ids, dtype=torch.int64), settings, bos_id, where)
-    losses = chunk_losses(model, chunks_CL, batch_size=batch_size, on_progress=on_progress)
+    max_logits = None if logits_chunk is None else logits_chunk * model.config.get_text_config().vocab_size
+    losses = chunk_losses(model, chunks_CL, batch_size=batch_size, on_progress=on_progress, max_logits=max_logits)
     broken = next((index for index, loss in enumerate(losses) if math.isnan(loss)), None)
     if broken is not None:
         raise UserError(
@@ -127,15 +130,18 @@ def cut_chunks(ids_T: Tensor, settings: PerplexitySettings, bos_id: int | None, 
     return chunks_CL
 
 
-def chunk_losses(model: Any, chunks_CL: Tensor, *, batch_size: int, on_progress: Callable[[int, int], None]) -> list[float]:
+def chunk_losses(
+    model: Any, chunks_CL: Tensor, *, batch_size: int, on_progress: Callable[[int, int], None], max_logits: int | None = None
+) -> list[float]:
     """The mean cross-entropy of each chunk in nats, over its L - 1 predicted tokens; logits in float32, sums in float64."""
     num_chunks, seq_len = chunks_CL.shape
+    max_logits = MAX_LOGITS if max_logits is None else max_logits
     vocab_size = model.config.get_text_config().vocab_size
-    batch_size = max(1, min(batch_size, MAX_LOGITS // (seq_len * vocab_size)))
+    batch_size = max(1, min(batch_size, max_logits // (seq_len * vocab_size)))
     losses: list[float] = []
     with torch.inference_mode():
         for batch_BL in torch.split(chunks_CL, batch_size):
-            sums = _loss_sums(model, batch_BL.to(model.device), max(1, MAX_LOGITS // (len(batch_BL) * vocab_size)))
+            sums = _loss_sums(model, batch_BL.to(model.device), max(1, max_logits // (len(batch_BL) * vocab_size)))
             losses += (sums / (seq_len - 1)).tolist()
             on_progress(len(losses), num_chunks)
     return losses

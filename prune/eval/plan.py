@@ -6,9 +6,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.config import DataConfig, DataSource, EvalBos, EvalConfig, EvalProtocol
 from prune.data import DATASETS, find_dataset
-from prune.data.dataset import Dataset, QuestionSet, TextSet
+from prune.data.dataset import AnswerKind, Dataset, QuestionSet, TextSet
 from prune.errors import UserError
 from prune.eval.protocol import (
     MAX_NEW_TOKENS,
@@ -16,10 +16,13 @@ from prune.eval.protocol import (
     WEB_NUM_TEXTS,
     WHOLE_SPLIT,
     AccuracySettings,
+    ChoiceSettings,
     PerplexitySettings,
+    QuestionSettings,
+    TranslationSettings,
 )
 
-Settings = PerplexitySettings | AccuracySettings
+Settings = PerplexitySettings | QuestionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class PlannedMetric:
     """A metric that is to be measured."""
 
     name: str
-    """`ppl/<set>` or `acc/<set>`."""
+    """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>` or `bleu/<set>`."""
     settings: Settings
     data: dict[str, str | None]
     """Where the rows come from."""
@@ -52,9 +55,13 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
     """
     problems: list[str] = []
     planned = _plan_all("eval.perplexity", config.perplexity, lambda name: _plan_perplexity(name, config, data), problems)
-    planned += _plan_all("eval.tasks", config.tasks, lambda name: _plan_accuracy(name, config, data), problems)
+    if EvalProtocol.acc in config.protocols:
+        planned += _plan_all("eval.tasks", config.tasks, lambda name: _plan_generation(name, config, data), problems)
+    if EvalProtocol.acc_mc in config.protocols:
+        closed = [name for name in config.tasks if name not in DATASETS or has_choices(DATASETS[name])]
+        planned += _plan_all("eval.tasks", closed, lambda name: _plan_choices(name, config, data), problems)
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(dict.fromkeys(problems)))
     return planned
 
 
@@ -93,13 +100,13 @@ def _plan_perplexity(name: str, config: EvalConfig, data: DataConfig) -> Planned
     return PlannedMetric(f"ppl/{name}", settings, _data_identity(dataset, data))
 
 
-def _plan_accuracy(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+def _plan_generation(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    """An accuracy, or for free text a BLEU."""
     dataset = find_dataset(name)
     if not isinstance(dataset, QuestionSet):
-        raise UserError(f"{name} is not a set of questions. {_with_accuracy()}")
-    if dataset.answer_kind not in MAX_NEW_TOKENS:
-        raise UserError(f"the answers of {name} are free text and have no accuracy. {_with_accuracy()}")
-    settings = AccuracySettings(
+        raise UserError(f"{name} is not a set of questions. {_with_questions()}")
+    kind = TranslationSettings if dataset.answer_kind is AnswerKind.TEXT else AccuracySettings
+    settings = kind(
         dataset=name,
         split=dataset.eval_split,
         exemplar_split=dataset.train_split,
@@ -108,7 +115,26 @@ def _plan_accuracy(name: str, config: EvalConfig, data: DataConfig) -> PlannedMe
         max_new_tokens=MAX_NEW_TOKENS[dataset.answer_kind],
         always_bos=config.bos is EvalBos.chunk,
     )
-    return PlannedMetric(f"acc/{name}", settings, _data_identity(dataset, data))
+    return PlannedMetric(f"{settings.metric}/{name}", settings, _data_identity(dataset, data))
+
+
+def has_choices(dataset: Dataset) -> bool:
+    """Whether every question of the set has the same kind of closed answer."""
+    return isinstance(dataset, QuestionSet) and dataset.answer_kind is AnswerKind.LABEL
+
+
+def _plan_choices(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    dataset = find_dataset(name)
+    assert isinstance(dataset, QuestionSet), name
+    settings = ChoiceSettings(
+        dataset=name,
+        split=dataset.eval_split,
+        exemplar_split=dataset.train_split,
+        num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
+        limit=config.limit,
+        always_bos=config.bos is EvalBos.chunk,
+    )
+    return PlannedMetric(f"acc_mc/{name}", settings, _data_identity(dataset, data))
 
 
 def _data_identity(dataset: TextSet | QuestionSet, data: DataConfig) -> dict[str, str | None]:
@@ -125,10 +151,8 @@ def _with_perplexity() -> str:
     return _list_sets("with held-out text", lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None)
 
 
-def _with_accuracy() -> str:
-    return _list_sets(
-        "with an accuracy", lambda dataset: isinstance(dataset, QuestionSet) and dataset.answer_kind in MAX_NEW_TOKENS
-    )
+def _with_questions() -> str:
+    return _list_sets("of questions", lambda dataset: isinstance(dataset, QuestionSet))
 
 
 def _list_sets(what: str, belongs: Callable[[Dataset], bool]) -> str:

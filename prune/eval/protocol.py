@@ -15,8 +15,8 @@ from prune.data.dataset import AnswerKind, Example
 BLOCK_SEPARATOR = "\n\n"
 """Between exemplars, before the question, and where an answer ends."""
 
-MAX_NEW_TOKENS = {AnswerKind.NUMBER: 64, AnswerKind.LABEL: 20}
-"""Tokens that an answer may take. The study allows 256 for open answers, which matters to answers with a rationale only:
+MAX_NEW_TOKENS = {AnswerKind.NUMBER: 64, AnswerKind.LABEL: 20, AnswerKind.TEXT: 256}
+"""Tokens that an answer may take. The study allows 256 for open answers, which matters to numbers with a rationale only:
 without one, a number stands in the first few tokens and the blank line ends it."""
 
 WEB_NUM_TEXTS = 1100
@@ -45,6 +45,45 @@ class PerplexitySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceSettings:
+    """All that changes an accuracy by the likelihood of the choices, besides the model and the rows."""
+
+    dataset: str
+    split: str
+    exemplar_split: str
+    num_fewshot: int
+    limit: int | None
+    """Items; None takes the whole split."""
+    always_bos: bool
+    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+
+    @property
+    def metric(self) -> str:
+        """What its metrics' names begin with."""
+        return "acc_mc"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslationSettings:
+    """All that changes a BLEU, besides the model and the rows."""
+
+    dataset: str
+    split: str
+    exemplar_split: str
+    num_fewshot: int
+    limit: int | None
+    """Items; None takes the whole split."""
+    max_new_tokens: int
+    always_bos: bool
+    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+
+    @property
+    def metric(self) -> str:
+        """What its metrics' names begin with."""
+        return "bleu"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracySettings:
     """All that changes a generated accuracy, besides the model and the rows."""
 
@@ -59,6 +98,15 @@ class AccuracySettings:
     """Whether prompts carry BOS even if the tokenizer adds none by itself."""
     scoring: int = 1
     """Version of the scoring in answers.py."""
+
+    @property
+    def metric(self) -> str:
+        """What its metrics' names begin with."""
+        return "acc"
+
+
+QuestionSettings = AccuracySettings | ChoiceSettings | TranslationSettings
+"""Of a metric on a question set."""
 
 
 def few_shot_prefix(exemplars: Sequence[Example]) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.config import DataConfig, DataSource, EvalBos, EvalConfig, EvalProtocol
 from prune.data import DATASETS
-from prune.data.dataset import AnswerKind, QuestionSet, TextSet
+from prune.data.dataset import QuestionSet, TextSet
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
 
@@ -102,16 +102,30 @@ def test_every_set_is_planned_or_refused_by_kind() -> None:
         else:
             with pytest.raises(UserError, match=rf"eval.perplexity: .*{name}.*Sets with held-out text: .*wikitext2"):
                 plan_metrics(quick(perplexity=[name], tasks=[]), SAMPLE)
-        if isinstance(dataset, QuestionSet) and dataset.answer_kind is not AnswerKind.TEXT:
+        if isinstance(dataset, QuestionSet):
             json.dumps(plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)[0].asked)
         else:
-            with pytest.raises(UserError, match=rf"eval.tasks: .*{name}.*Sets with an accuracy: .*gsm8k"):
+            with pytest.raises(UserError, match=rf"eval.tasks: .*{name}.*Sets of questions: .*gsm8k"):
                 plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)
 
 
-def test_translation_has_no_accuracy() -> None:
-    with pytest.raises(UserError, match=r"eval.tasks: the answers of wmt14 are free text"):
-        plan_metrics(quick(tasks=["wmt14"]), SAMPLE)
+def test_each_protocol_has_a_name_of_its_own_and_passes_over_what_it_cannot_score() -> None:
+    tasks = ["gsm8k", "rte", "wmt14"]
+
+    def names(*protocols: EvalProtocol) -> list[str]:
+        planned = plan_metrics(quick(perplexity=[], tasks=tasks, protocols=list(protocols)), SAMPLE)
+        return [metric.name for metric in planned]
+
+    assert names(EvalProtocol.acc) == ["acc/gsm8k", "acc/rte", "bleu/wmt14"]
+    assert names(EvalProtocol.acc_mc) == ["acc_mc/rte"]
+    assert names(EvalProtocol.acc, EvalProtocol.acc_mc) == ["acc/gsm8k", "acc/rte", "bleu/wmt14", "acc_mc/rte"]
+
+
+def test_likelihood_and_generation_ask_for_different_things() -> None:
+    both = quick(perplexity=[], tasks=["rte"], protocols=[EvalProtocol.acc, EvalProtocol.acc_mc])
+    generated, compared = plan_metrics(both, SAMPLE)
+    assert generated.asked["kind"] == "AccuracySettings" and compared.asked["kind"] == "ChoiceSettings"
+    assert compared.asked["num_fewshot"] == 9 and "max_new_tokens" not in compared.asked
 
 
 def test_all_problems_are_told_at_once() -> None:

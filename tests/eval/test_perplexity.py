@@ -142,6 +142,25 @@ def test_a_model_that_goes_round_its_decoder_gives_all_logits_at_once(monkeypatc
     assert chunk_losses(model, chunks_CL, batch_size=2, on_progress=ignore_progress) == pytest.approx(whole, rel=1e-5)
 
 
+def test_the_logits_that_are_held_can_be_bounded_by_positions() -> None:
+    tokenizer = make_tokenizer()
+    model = make_llama(len(tokenizer))
+    seen: list[int] = []
+    model.lm_head.register_forward_hook(lambda module, args, logits: seen.append(logits.shape[0] * logits.shape[1]))
+
+    def value(logits_chunk: int | None) -> float:
+        measured = measure_perplexity(
+            settings(), TEXTS, model, tokenizer, batch_size=2, on_progress=ignore_progress, logits_chunk=logits_chunk
+        )
+        return measured.metric.value
+
+    whole = value(None)
+    assert max(seen) > 5
+    seen.clear()
+    assert value(5) == pytest.approx(whole, rel=1e-6)
+    assert max(seen) <= 5
+
+
 def test_batches_shrink_before_heads_are_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("llama")
     seen: list[tuple[int, int]] = []
