@@ -92,6 +92,8 @@ def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
         *("git", "dirty", "submitted", "versions", "device", "num_threads", "host", "job_id", "started", "finished")
     }
     assert any("not research data" in warning for warning in result["warnings"])
+    assert set(result["overlap"]) == METRICS
+    assert result["overlap"]["acc/gsm8k"]["num_items"] == 6 and result["overlap"]["acc/gsm8k"]["num_exemplars"] == 3
 
 
 def test_a_dense_cell_has_no_calibration_and_nothing_removed(grid: Finished) -> None:
