@@ -1,10 +1,8 @@
-"""Few-shot accuracy by greedy generation, run through lm-eval. The only file that imports lm_eval; that takes seconds.
+"""Few-shot accuracy by greedy generation, run through lm-eval. Importing lm_eval takes seconds.
 
 The study's protocol: exemplars with their answers, blocks separated by a blank line, then the question; the answer is what
 is generated up to the next blank line. Prompts come from the dataset's own definition and scores from answers.py; lm-eval
-runs the task, and its model sorts, batches, pads and decodes.
-
-Tensors: B prompts in a batch, L tokens (prompt and what was generated so far), V vocabulary.
+runs the task, and lm.py answers it.
 """
 
 import logging
@@ -17,19 +15,17 @@ from typing import Any
 import datasets
 import lm_eval
 import lm_eval.api.task
-import torch
 import transformers
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
-from torch import Tensor
 
 from prune.data.dataset import AnswerKind, Example, QuestionSet
 from prune.errors import UserError
 from prune.eval.answers import score
+from prune.eval.lm import PrefixLM
 from prune.eval.metric import Measured, Metric, mean, mean_stderr
 from prune.eval.protocol import BLOCK_SEPARATOR, AccuracySettings, few_shot_prefix, text_hash
-from prune.eval.window import find_window
+from prune.eval.window import check_window, find_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +68,10 @@ def measure_accuracy(
     bos = choose_prompt_bos(tokenizer, always=settings.always_bos, where=where)
     prefix = few_shot_prefix(exemplars)
     prompts = [bos.text + prefix + item.question for item in items]
-    longest = check_window(prompts, bos, tokenizer, find_window(model), settings)
-    with _quiet(), _restored(model, tokenizer):
-        lm = _GreedyLM(model, tokenizer, bos, batch_size, longest + settings.max_new_tokens, where)
-        lm.on_batch = lambda num_done: on_progress(num_done, len(items))
+    room = settings.max_new_tokens
+    check_window(prompts, tokenizer, find_window(model), where, add_special_tokens=bos.by_tokenizer, room=room)
+    lm = PrefixLM(model, tokenizer, bos, batch_size, where, on_batch=lambda num_done: on_progress(num_done, len(items)))
+    with quiet():
         task = _make_task(where, prompts, items, dataset.answer_kind, settings.max_new_tokens)
         report = evaluate(lm, {"tasks": {where: task}, "groups": {}}, bootstrap_iters=0, log_samples=True)
     predictions = {sample["doc"]["id"]: sample["filtered_resps"][0] for sample in report["samples"][where]}
@@ -85,7 +81,7 @@ def measure_accuracy(
     assert math.isclose(scores["exact_match,none"], mean(correct)), "items and lm-eval's aggregate disagree"
     protocol = _protocol(settings, exemplars, bos) | {
         "parsed_share": scores["parsed,none"],
-        "batch_size": batch_size,
+        "batch_size": lm.smallest_batch_size,
         "dtype": str(model.dtype).removeprefix("torch."),
         "lm_eval": lm_eval.__version__,
     }
@@ -140,93 +136,6 @@ def choose_prompt_bos(tokenizer: Any, *, always: bool, where: str) -> PromptBos:
     return PromptBos(present=True, by_tokenizer=False, text=tokenizer.bos_token)
 
 
-def check_window(
-    prompts: Sequence[str], bos: PromptBos, tokenizer: Any, window: int | None, settings: AccuracySettings
-) -> int:
-    """The length of the longest prompt in tokens.
-
-    Raises:
-        UserError: prompts that leave no room for an answer in the window; lm-eval would cut off their beginning.
-    """
-    encoded = tokenizer(list(prompts), add_special_tokens=bos.by_tokenizer, return_attention_mask=False, verbose=False)
-    lengths = [len(ids) for ids in encoded["input_ids"]]
-    longest = max(lengths)
-    if window is None or longest + settings.max_new_tokens <= window:
-        return longest
-    too_long = [index for index, length in enumerate(lengths) if length + settings.max_new_tokens > window]
-    shown = ", ".join(str(index) for index in too_long[:5]) + (", ..." if len(too_long) > 5 else "")
-    raise UserError(
-        f"acc/{settings.dataset}: {len(too_long)} of {len(prompts)} prompts do not fit the model's window of {window} "
-        f"tokens: the longest has {longest} and its answer may take {settings.max_new_tokens} more (items {shown}). "
-        f"Lower eval.num_fewshot (now {settings.num_fewshot}), leave the set out, or take a model with a longer window."
-    )
-
-
-class _GreedyLM(HFLM):  # type: ignore[misc]
-    """lm-eval's model around a loaded one, strictly greedy.
-
-    Where its own stopping waits until all answers of a batch ended by the same stop sequence, here each answer ends by
-    itself; texts are the same. Logits that are no numbers are an error instead of some token.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, bos: PromptBos, batch_size: int, max_length: int, where: str) -> None:
-        super().__init__(
-            pretrained=model,
-            tokenizer=tokenizer,
-            batch_size=batch_size,
-            max_length=max_length,
-            add_bos_token=bos.by_tokenizer,
-        )
-        self.on_batch: Callable[[int], None] = lambda num_done: None
-        self._num_done = 0
-        self._where = where
-
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        answers: list[str] = super().generate_until(requests, disable_tqdm=True)
-        return answers
-
-    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
-        tokens_BL: Tensor = self.model.generate(
-            input_ids=context,
-            attention_mask=kwargs["attention_mask"],
-            max_length=max_length,
-            do_sample=False,
-            use_cache=True,
-            stopping_criteria=transformers.StoppingCriteriaList([_BlankLine(self.tokenizer, context.shape[1])]),
-            logits_processor=transformers.LogitsProcessorList([_OnlyNumbers(self._where)]),
-        )
-        self._num_done += len(context)
-        self.on_batch(self._num_done)
-        return tokens_BL
-
-
-class _BlankLine(transformers.StoppingCriteria):  # type: ignore[misc]
-    """Ends each answer that contains a blank line, however it was tokenised."""
-
-    def __init__(self, tokenizer: Any, prompt_len: int) -> None:
-        self._tokenizer = tokenizer
-        self._prompt_len = prompt_len
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        answers = self._tokenizer.batch_decode(input_ids[:, self._prompt_len :])
-        return torch.tensor([BLOCK_SEPARATOR in answer for answer in answers], device=input_ids.device)
-
-
-class _OnlyNumbers(transformers.LogitsProcessor):  # type: ignore[misc]
-    """Refuses logits that are not numbers."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if torch.isnan(scores).any():
-            raise UserError(
-                f"{self._where}: the model's logits are not numbers: its weights or activations are broken or overflow in "
-                f"{str(scores.dtype).removeprefix('torch.')}. Try model.dtype=float32."
-            )
-        return scores
-
-
 def _make_task(
     name: str, prompts: Sequence[str], items: Sequence[Example], kind: AnswerKind, max_new_tokens: int
 ) -> ConfigurableTask:
@@ -268,7 +177,7 @@ def _row(index: int, prediction: str, item: Example, kind: AnswerKind) -> dict[s
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Inside, lm-eval and transformers say errors only and lm-eval draws no bar for the prompts."""
     logger = logging.getLogger("lm_eval")
     level, verbosity = logger.level, transformers.logging.get_verbosity()
@@ -282,23 +191,3 @@ def _quiet() -> Iterator[None]:
         lm_eval.api.task.tqdm = bar
         transformers.logging.set_verbosity(verbosity)
         logger.setLevel(level)
-
-
-@contextmanager
-def _restored(model: Any, tokenizer: Any) -> Iterator[None]:
-    """Inside, decoding is plain greedy, whatever the model's own generation settings are (penalties, forced tokens), and
-    lm-eval may choose a padding token; afterwards both are as before."""
-    own, pad_token = model.generation_config, tokenizer.pad_token
-    if pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-    model.generation_config = transformers.GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=sorted({tokenizer.eos_token_id, *(end for end in ends if end is not None)}),
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    try:
-        yield
-    finally:
-        model.generation_config = own
-        tokenizer.pad_token = pad_token

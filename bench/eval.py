@@ -1,0 +1,217 @@
+"""What evaluation costs: lm-eval's own HFLM against prune/eval/lm.py, on the same prompts.
+
+    python -m bench.eval --model FOLDER --data ROOT [--items 100] [--sets gsm8k,commonsense_qa] [--batch-sizes 1,4,8] \
+        [--our-batch-sizes 8,32]
+
+For each set two protocols, in one run: `acc`, greedy answers, and `acc_mc`, the likelihood of each choice (sets with choices
+only). Each side is timed end to end, from texts to answers, at each of its batch sizes; its best time counts, so HFLM gets
+every advantage. Ours are larger: rows that share their prefix and give one position's logits take little memory. Answers are
+compared. The floor is the arithmetic that cannot be left out (the shared prefix once, every other token once, the head where
+a token is chosen or scored; attention is left out) at the speed that this machine reaches in one large matrix product.
+Rows are `ROOT/<set>/<split>.jsonl` and so on, as for data=local. Results go to bench/results/eval.json.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import torch
+import transformers
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from prune.config import DataConfig, DataSource
+from prune.data import find_dataset
+from prune.data.dataset import Example, QuestionSet
+from prune.data.source import Source, examples, open_source
+from prune.eval.lm import PrefixLM
+from prune.eval.prefix import common_prefix
+from prune.eval.protocol import BLOCK_SEPARATOR, MAX_NEW_TOKENS, few_shot_prefix
+from prune.eval.tasks import choose_prompt_bos
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Measure, print, and keep the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--items", type=int, default=100)
+    parser.add_argument("--sets", default="gsm8k,svamp,commonsense_qa,esnli,boolq,winogrande")
+    parser.add_argument("--batch-sizes", default="1,4,8")
+    parser.add_argument("--our-batch-sizes", default="8,32")
+    parser.add_argument("--dtype", default="float32")
+    asked = parser.parse_args()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(asked.model)
+    model = transformers.AutoModelForCausalLM.from_pretrained(asked.model, dtype=getattr(torch, asked.dtype)).eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    source = open_source(DataConfig(name=DataSource.local, root=asked.data))
+    sizes = [[int(size) for size in given.split(",")] for given in (asked.batch_sizes, asked.our_batch_sizes)]
+    flops = measure_flops(model)
+    lines = []
+    for name in asked.sets.split(","):
+        for protocol, requests in make_requests(name, source, tokenizer, asked.items).items():
+            lines.append({"set": name, "protocol": protocol, "items": asked.items})
+            lines[-1] |= compare(protocol, requests, model, tokenizer, *sizes)
+            lines[-1]["floor_s"] = round(count_flops(protocol, requests, model, tokenizer) / flops, 2)
+            print(json.dumps(lines[-1]), flush=True)
+    report = summarise(lines) | describe(model, flops)
+    print_table(lines, report)
+    (ROOT / "bench/results/eval.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def make_requests(name: str, source: Source, tokenizer: Any, num_items: int) -> dict[str, list[Instance]]:
+    """The requests of each protocol, as the evaluation makes them."""
+    dataset = find_dataset(name)
+    assert isinstance(dataset, QuestionSet)
+    prefix = few_shot_prefix(list(examples(source, dataset, dataset.train_split)[: dataset.num_fewshot]))
+    items = list(examples(source, dataset, dataset.eval_split)[:num_items])
+    prefix = choose_prompt_bos(tokenizer, always=True, where=name).text + prefix
+    settings = {"until": [BLOCK_SEPARATOR], "max_gen_toks": MAX_NEW_TOKENS[dataset.answer_kind], "do_sample": False}
+    asked = {
+        "acc": [request("generate_until", name, index, prefix + item.question, settings) for index, item in enumerate(items)]
+    }
+    if items[0].choices:
+        asked["acc_mc"] = choice_requests(name, prefix, items)
+    return asked
+
+
+def choice_requests(name: str, prefix: str, items: Sequence[Example]) -> list[Instance]:
+    """A request for each choice of each item."""
+    return [
+        request("loglikelihood", name, index, prefix + item.question, f" {choice}")
+        for index, item in enumerate(items)
+        for choice in item.choices
+    ]
+
+
+def request(kind: str, name: str, index: int, prompt: str, asked: Any) -> Instance:
+    """One request of lm-eval."""
+    return Instance(request_type=kind, doc={}, arguments=(prompt, asked), idx=0, metadata=(name, index, 1))
+
+
+def compare(
+    protocol: str, requests: list[Instance], model: Any, tokenizer: Any, sizes: list[int], our_sizes: list[int]
+) -> dict[str, Any]:
+    """Seconds of both sides at each batch size, and how many answers differ."""
+    bos = choose_prompt_bos(tokenizer, always=True, where="bench")
+    ours, theirs = {}, {}
+    for size in our_sizes:
+        lm = PrefixLM(model, tokenizer, bos, size, "bench")
+        ours[size], our_answers = timed(lm, requests)
+    for size in sizes:
+        hflm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, add_bos_token=bos.by_tokenizer)
+        theirs[size], their_answers = timed(hflm, requests)
+    return {
+        "hflm_s": {size: round(seconds, 2) for size, seconds in theirs.items()},
+        "ours_s": {size: round(seconds, 2) for size, seconds in ours.items()},
+        "ratio": round(min(theirs.values()) / min(ours.values()), 2),
+        **differences(protocol, requests, our_answers, their_answers),
+    }
+
+
+def timed(lm: Any, requests: list[Instance]) -> tuple[float, list[Any]]:
+    """Seconds, and the answers."""
+    start = time.perf_counter()
+    answers = getattr(lm, requests[0].request_type)(requests, disable_tqdm=True)
+    return time.perf_counter() - start, answers
+
+
+def differences(protocol: str, requests: list[Instance], ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
+    """How many items get another answer; for choices also the largest distance of log-probabilities."""
+    if protocol == "acc":
+        pairs = [(our, their) for our, their in zip(ours, theirs, strict=True) if our != their]
+        return {"differing": len(pairs), "examples": pairs[:3]}
+    best: dict[int, tuple[list[float], list[float]]] = {}
+    for asked, our, their in zip(requests, ours, theirs, strict=True):
+        mine, other = best.setdefault(asked.doc_id, ([], []))
+        mine.append(our[0])
+        other.append(their[0])
+    differing = sum(mine.index(max(mine)) != other.index(max(other)) for mine, other in best.values())
+    return {
+        "differing": differing,
+        "differing_greedy": sum(our[1] != their[1] for our, their in zip(ours, theirs, strict=True)),
+        "max_logprob_distance": max(abs(our[0] - their[0]) for our, their in zip(ours, theirs, strict=True)),
+    }
+
+
+def measure_flops(model: Any) -> float:
+    """Operations a second in a large matrix product, the best of some."""
+    left, right = (torch.randn(2048, 2048, dtype=model.dtype, device=model.device) for _ in range(2))
+    best = 0.0
+    for _ in range(6):
+        start = time.perf_counter()
+        float((left @ right)[0, 0])
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
+    return best
+
+
+def count_flops(protocol: str, requests: list[Instance], model: Any, tokenizer: Any) -> float:
+    """Operations that the requests cannot do without: 2 for each weight and token."""
+    head = model.get_output_embeddings().weight.numel()
+    embedding = model.get_input_embeddings().weight.numel()
+    body = sum(parameter.numel() for parameter in model.get_decoder().parameters()) - embedding
+    lm = PrefixLM(model, tokenizer, choose_prompt_bos(tokenizer, always=True, where="bench"), 8, "bench")
+    pairs = [(lm.tok_encode(one.args[0]), one.args[1]) for one in requests]
+    prompts = {tuple(prompt) for prompt, _ in pairs}
+    num_prefix = len(common_prefix(list(prompts)))
+    num_tokens = num_prefix + sum(len(prompt) - num_prefix for prompt in prompts)
+    if protocol == "acc":
+        answers = lm.generate_until(requests)
+        num_heads = sum(len(lm.tok_encode(answer, add_special_tokens=False)) + 1 for answer in answers)
+        num_tokens += num_heads - len(answers)
+    else:
+        choices = [lm._encode_pair(*one.args)[1] for one in requests]
+        more = sum(len(choice) - 1 for choice in choices)
+        num_heads, num_tokens = len(prompts) + more, num_tokens + more
+    return 2.0 * (body * num_tokens + head * num_heads)
+
+
+def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The lines and what they come to in all."""
+    theirs = sum(min(line["hflm_s"].values()) for line in lines)
+    ours = sum(min(line["ours_s"].values()) for line in lines)
+    return {"ratio": round(theirs / ours, 2), "hflm_s": round(theirs, 1), "ours_s": round(ours, 1), "lines": lines}
+
+
+def describe(model: Any, flops: float) -> dict[str, Any]:
+    """What was measured, on what."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
+    return {
+        "model": model.config.model_type,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "gflops": round(flops / 1e9),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "lm_eval": lm_eval.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def print_table(lines: list[dict[str, Any]], report: dict[str, Any]) -> None:
+    """One line a set and protocol."""
+    print(f"{'set':16} {'protocol':8} {'HFLM s':>8} {'ours s':>8} {'ratio':>6} {'floor s':>8} {'differ':>6}")
+    for line in lines:
+        best = [min(line[side].values()) for side in ("hflm_s", "ours_s")]
+        numbers = f"{best[0]:8.2f} {best[1]:8.2f} {line['ratio']:6.1f} {line['floor_s']:8.2f} {line['differing']:6}"
+        print(f"{line['set']:16} {line['protocol']:8} {numbers}")
+    print(f"{'all':25} {report['hflm_s']:8.1f} {report['ours_s']:8.1f} {report['ratio']:6.1f}")
+
+
+if __name__ == "__main__":
+    main()
