@@ -2,8 +2,6 @@
 
 Tokens are those that lm-eval's HFLM makes of the same texts, whole prompts and (context, continuation) pairs. It serves any
 task of lm-eval; requests of one task share their prefix.
-
-Tensors: B rows, L tokens.
 """
 
 import gc
@@ -13,26 +11,22 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-import transformers
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from torch import Tensor
 
 from prune.errors import UserError
+from prune.eval.alone import generate_alone, likelihood_alone, reuses_prefix
 from prune.eval.perplexity import MAX_LOGITS
 from prune.eval.prefix import (
     BrokenLogitsError,
     Likelihood,
     Tokens,
-    call_model,
-    choose_tokens,
     common_prefix,
+    count_alike,
     find_likelihoods,
     generate,
-    reuses_prefix,
     run_prefix,
-    score_tokens,
 )
 from prune.eval.window import find_window
 
@@ -226,7 +220,8 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
             nonlocal first
             kept = run_prefix(self.model, prefix)
             while first < len(contexts):
-                batch = slice(first, first + batch_size)
+                lengths = [len(context) - len(prefix) for context in contexts[first : first + batch_size]]
+                batch = slice(first, first + count_alike(lengths, batch_size))
                 found = find_likelihoods(self.model, kept, contexts[batch], choices[batch])
                 for context, likelihoods in zip(contexts[batch], found, strict=True):
                     deliver(context, likelihoods)
@@ -330,49 +325,3 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a computation failed for want of memory: a GPU's, or the machine's."""
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "can't allocate memory" in said
-
-
-def generate_alone(model: Any, prompt: Tokens, num_new: int, is_complete: Callable[[list[int]], bool]) -> list[int]:
-    """The greedy answer to one prompt, by the model's own generation with whatever it has for a cache.
-
-    Raises:
-        BrokenLogitsError: the model's logits are not numbers.
-    """
-
-    def stop(tokens_BL: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        return torch.tensor([is_complete(tokens_BL[0, len(prompt) :].tolist())], device=tokens_BL.device)
-
-    def check(tokens_BL: Tensor, logits_BV: Tensor) -> Tensor:
-        choose_tokens(logits_BV)
-        return logits_BV
-
-    prompt_BL = torch.tensor([list(prompt)], device=model.device)
-    own = model.generation_config
-    # Plain greedy decoding, whatever the model's own settings are (penalties, forced tokens).
-    model.generation_config = transformers.GenerationConfig(pad_token_id=0)
-    try:
-        tokens_BL: Tensor = model.generate(
-            input_ids=prompt_BL,
-            attention_mask=torch.ones_like(prompt_BL),
-            max_new_tokens=num_new,
-            do_sample=False,
-            stopping_criteria=[stop],
-            logits_processor=[check],
-        )
-    finally:
-        model.generation_config = own
-    return tokens_BL[0, len(prompt) :].tolist()
-
-
-def likelihood_alone(model: Any, context: Tokens, choice: Tokens) -> Likelihood:
-    """The likelihood of a choice by one pass over context and choice, without any cache.
-
-    Raises:
-        BrokenLogitsError: the model's logits are not numbers.
-    """
-    whole_BL = torch.tensor([[*context, *choice[:-1]]], device=model.device)
-    with torch.inference_mode():
-        logits_BLV = call_model(model, len(choice), input_ids=whole_BL)
-    slots, tokens = torch.arange(len(choice), device=model.device), torch.tensor(list(choice), device=model.device)
-    logprobs, greedy = score_tokens(logits_BLV, torch.zeros_like(slots), slots, tokens)
-    return Likelihood(sum(logprobs), all(greedy))

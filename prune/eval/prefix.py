@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from prune.eval.perplexity import MAX_LOGITS
 
@@ -29,6 +29,10 @@ Tokens = Sequence[int]
 
 MIN_FREE = 4
 """A batch is refilled or compacted when one row in MIN_FREE is finished: each time costs a copy of its keys and values."""
+
+
+BUSY_SLOTS = 256
+"""Slots in a pass from which on more slots cost more time: below, the time is that of reading the weights."""
 
 
 class BrokenLogitsError(ArithmeticError):
@@ -212,6 +216,18 @@ def _join_layers(parts: Sequence[tuple[SlotLayer, list[int]]], width: int, room:
     return joined
 
 
+def count_alike(lengths: Sequence[int], limit: int) -> int:
+    """How many of the next rows go through the model together: those without much padding, `limit` at most.
+
+    Args:
+        lengths: slots that each row needs by itself, long ones first.
+    """
+    alike = takewhile(
+        lambda number: number * lengths[0] < BUSY_SLOTS or 4 * lengths[number] >= 3 * lengths[0], range(len(lengths))
+    )
+    return min(limit, sum(1 for _ in alike))
+
+
 def choose_tokens(logits_BV: Tensor) -> list[int]:
     """The likeliest token of each row.
 
@@ -261,7 +277,7 @@ def generate(
     """Calls `deliver` with (number of the prompt, greedy answer) for each prompt, as soon as its answer is complete.
 
     Args:
-        prompts: each begins with the prefix and goes on.
+        prompts: each begins with the prefix and goes on; long ones first.
         batch_size: rows that grow at once.
         num_new: tokens that an answer may have at most; `is_complete` must say so.
 
@@ -272,12 +288,14 @@ def generate(
     parts: list[tuple[Rows, list[int]]] = []  # the batch, as rows and the numbers of their prompts
     while waiting or answers.growing:
         num_free = batch_size - len(answers.growing)
-        if waiting and num_free * MIN_FREE >= batch_size:
-            fresh = [waiting.popleft() for _ in range(min(num_free, len(waiting)))]
+        while waiting and num_free * MIN_FREE >= batch_size:
+            num_fresh = count_alike([len(prompts[member]) - len(prefix.ids) for member in waiting], num_free)
+            fresh = [waiting.popleft() for _ in range(num_fresh)]
             answers.growing |= {member: [] for member in fresh}
             rows, logits_BV = start_rows(model, prefix, [prompts[member] for member in fresh], num_new)
             answers.take_in(fresh, logits_BV)
             parts.append((rows, fresh))
+            num_free = batch_size - len(answers.growing)
         parts = _compact(parts, answers, num_new)
         for rows, members in parts:
             last = [answers.growing.get(member, [0])[-1] for member in members]
@@ -366,29 +384,3 @@ def score_tokens(logits_BLV: Tensor, rows: Tensor, slots: Tensor, tokens: Tensor
     if logprobs.isnan().any():
         raise BrokenLogitsError
     return logprobs.tolist(), (logits_BLV.argmax(dim=-1)[rows, slots] == tokens).tolist()
-
-
-def reuses_prefix(model: Any, prompt: Tokens) -> bool:
-    """Whether the model's answers with a kept prefix and padded rows are those without: it is tried on a few tokens.
-
-    State-space models, encoder-decoders and others whose cache is more than keys and values are not tried.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    plain = {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}
-    if (
-        not {"past_key_values", "attention_mask", "use_cache"} <= set(parameters)
-        or getattr(model, "_is_stateful", False)
-        or model.config.is_encoder_decoder
-        or not {type(layer) for layer in DynamicCache(config=model.config).layers} <= plain
-    ):
-        return False
-    ids = (list(prompt) * 12)[:12]
-    long, short, last = ids[:11], ids[:3] + ids[6:11], ids[11]
-    rows, _ = start_rows(model, run_prefix(model, tuple(ids[:3])), [long, short], room=1)
-    last_BL = torch.full((2, 1), last, device=model.device)
-    tried_V = rows.feed(last_BL, torch.ones_like(last_BL, dtype=torch.bool))[1, -1].float()
-    whole_1L = torch.tensor([[*short, last]], device=model.device)
-    right_V = call_model(model, 1, input_ids=whole_1L, use_cache=False)[0, -1].float()
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-    far = (tried_V - right_V).abs().max() > tolerance * (right_V.max() - right_V.min())
-    return not bool(far)  # what is not a number is not far: that is for others to tell

@@ -8,14 +8,15 @@ import pytest
 import torch
 from transformers import BloomConfig, GenerationMixin, MambaConfig, MptConfig, PretrainedConfig
 
+from prune.eval.alone import reuses_prefix
 from prune.eval.prefix import (
     BrokenLogitsError,
     Likelihood,
     common_prefix,
+    count_alike,
     find_likelihoods,
     generate,
     join_rows,
-    reuses_prefix,
     run_prefix,
     start_rows,
 )
@@ -167,6 +168,13 @@ def test_a_finished_row_makes_room_for_a_waiting_prompt() -> None:
     prompts = make_prompts(10, lengths=[5] * 12)
     shapes = forced_lengths(tiny_model(ALL["llama"]()), prompts, [7, 1, 1, 1] * 3, batch_size=4)
     assert len(shapes) < 1 + 3 * 7, "three batches, one after the other, would take seven passes each"
+
+
+def test_rows_of_much_the_same_length_go_together() -> None:
+    assert count_alike([400, 301, 300, 299, 100], limit=8) == 3
+    assert count_alike([400, 400, 400], limit=2) == 2
+    assert count_alike([100, 9, 9, 9, 9], limit=8) == 3, "a small pass may take in more"
+    assert count_alike([900], limit=8) == 1
 
 
 def test_joined_rows_are_no_wider_than_the_longest() -> None:

@@ -11,6 +11,7 @@ from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet
 from prune.errors import UserError
 from prune.eval.metric import Measured
+from prune.eval.prefix import generate
 from prune.eval.protocol import AccuracySettings, few_shot_prefix, text_hash
 from prune.eval.tasks import PromptBos, choose_prompt_bos, measure_accuracy
 
@@ -93,25 +94,24 @@ def test_predictions_are_those_of_one_item_at_a_time(seed: int, batch_size: int)
     assert len({len(ids) for _, ids in naive}) > 3, "answers must end at different lengths"
 
 
-def test_generated_tokens_are_the_same_in_batches_of_1_and_8(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_tokens_are_those_of_one_item_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = make_tokenizer(ALPHABET, adds_bos=True)
     model = make_llama(len(tokenizer), seed=3)
-    generate = model.generate
-    tokens: dict[int, dict[str, list[int]]] = {1: {}, 8: {}}
-    for batch_size, kept in tokens.items():
+    prompts = [few_shot_prefix(EXEMPLARS) + item.question for item in QUESTIONS]
+    naive = {tuple(tokenizer(prompt)["input_ids"]): naive_answer(model, tokenizer, prompt, 24)[1] for prompt in prompts}
+    for batch_size in (3, 32):
+        kept: dict[tuple[int, ...], list[int]] = {}
 
-        def keep(input_ids: torch.Tensor, kept: dict[str, list[int]] = kept, **kwargs: Any) -> torch.Tensor:
-            out: torch.Tensor = generate(input_ids=input_ids, **kwargs)
-            for prompt, row in zip(input_ids, out, strict=True):
-                answer = row[input_ids.shape[1] :].tolist()
-                end = answer.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in answer else len(answer)
-                kept[tokenizer.decode(prompt, skip_special_tokens=True)] = answer[:end]
-            return out
+        def keep(*args: Any, deliver: Any, kept: Any = kept, **kwargs: Any) -> None:
+            def both(number: int, answer: list[int]) -> None:
+                kept[tuple(args[2][number])] = answer
+                deliver(number, answer)
 
-        monkeypatch.setattr(model, "generate", keep)
+            generate(*args, deliver=both, **kwargs)
+
+        monkeypatch.setattr("prune.eval.lm.generate", keep)
         run(QUESTIONS, model, tokenizer, batch_size=batch_size)
-    assert len(tokens[1]) == len(QUESTIONS)
-    assert tokens[1] == tokens[8]
+        assert kept == naive
 
 
 def test_a_model_that_always_answers_2() -> None:
@@ -120,7 +120,7 @@ def test_a_model_that_always_answers_2() -> None:
     items = [question("0+2", "2"), question("0+3", "3"), question("1+1", "2")]
     done: list[tuple[int, int]] = []
     measured = run(items, follower, tokenizer, batch_size=2, on_progress=lambda *counts: done.append(counts))
-    assert done == [(2, 3), (3, 3)]
+    assert done == [(1, 3), (2, 3), (3, 3)]
     assert measured.metric.value == pytest.approx(2 / 3)
     assert measured.metric.stderr == pytest.approx(math.sqrt(2 / 3 * 1 / 3 / 2))
     assert measured.metric.num_items == 3
@@ -142,7 +142,7 @@ def test_an_answer_ends_at_a_blank_line_however_written_or_at_the_end_of_sequenc
     follower = make_follower(tokenizer, {":": "Ġ", "Ġ": "2"} | end)
     follower.register_forward_hook(count)
     assert run([question("0+2", "2")] * 2, follower, tokenizer).items[1]["prediction"] == " 2"
-    assert steps <= 4
+    assert steps <= 4 + 1 + 4, "the answer, what both prompts share, and the trial whether the model can share"
 
 
 def test_an_endless_answer_is_cut() -> None:
@@ -171,14 +171,14 @@ def test_labels_have_a_chance_level() -> None:
 
 
 def prompts_seen(model: Any, tokenizer: Any, **changes: Any) -> list[list[int]]:
-    """The tokens of the first forward pass."""
+    """The tokens of the longest rows that go through the model: a single prompt shares nothing."""
     seen: list[list[int]] = []
     hook = model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.extend(kwargs["input_ids"].tolist()), with_kwargs=True
     )
     run([question("0+0", "0")], model, tokenizer, **changes)
     hook.remove()
-    return seen
+    return [max(seen, key=len)]
 
 
 def test_the_model_sees_the_golden_prompt() -> None:
@@ -250,7 +250,7 @@ def test_prompts_longer_than_the_window_are_an_error_not_cut() -> None:
         run(items, model, tokenizer)
     assert str(caught.value).startswith(
         f"acc/gsm8k: 2 of 3 prompts do not fit the model's window of {num_tokens + 24} tokens: the longest has "
-        f"{num_tokens + 47} and its answer may take 24 more (items 1, 2). Lower eval.num_fewshot (now 2)"
+        f"{num_tokens + 47} and its answer may take 24 more (items 1, 2). Lower eval.num_fewshot, leave"
     )
 
 
