@@ -114,7 +114,9 @@ class Follower:
 
     def _look_at_job(self, followed: Followed, queue: Mapping[str, Job]) -> None:
         """Take note of where the job of a cell is; end the cell when it failed by itself, or cannot start."""
-        followed.job = queue.get(followed.job_id)
+        known = queue.get(followed.job_id)
+        if known is not None or not (followed.job and followed.job.has_ended):  # the queue soon forgets how a job ended
+            followed.job = known
         if followed.job is None or followed.job.has_ended:
             followed.gone_since = followed.gone_since or time.monotonic()
             return

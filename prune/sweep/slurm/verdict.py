@@ -56,8 +56,10 @@ def last_words(log: Path) -> str:
 def dead_failure(job: Job | None, job_id: str, log: Path) -> Failure:
     """What to say of a cell whose job is over without having brought it to an end; None is a job that no tool knows."""
     if job is None:
-        reason = "neither squeue nor sacct knows this job any more: it was cancelled while it waited, or forgotten"
-        return Failure("gone", reason, log if log.exists() else None, job_id)
+        unknown = "neither squeue nor sacct knows this job any more"
+        if log.exists():
+            return Failure("gone", f"{unknown}; last words: {last_words(log)}", log, job_id)
+        return Failure("gone", f"{unknown}: it was cancelled while it waited, or forgotten", None, job_id)
     if log.exists():
         words = f"last words: {last_words(log)}"
         return Failure(job.state, "; ".join(filter(None, (_MEANING.get(job.state), words))), log, job_id)

@@ -68,4 +68,6 @@ def test_jobs_without_a_log(tmp_path: Path) -> None:
     assert "n3 could not write" in blind.reason and "output_dir" in blind.reason and blind.wrong_use
     assert dead_failure(Job("4", "NODE_FAIL"), "4", absent).state == "NODE_FAIL"
     gone = dead_failure(None, "4", absent)
-    assert gone.state == "gone" and "neither squeue nor sacct" in gone.reason
+    assert gone.state == "gone" and "neither squeue nor sacct" in gone.reason and "cancelled while it waited" in gone.reason
+    (tmp_path / "log").write_text("srun: error: n1: task 0: Killed\n")
+    assert dead_failure(None, "4", tmp_path / "log").reason.endswith("last words: srun: error: n1: task 0: Killed")

@@ -1,0 +1,44 @@
+"""The follower remembers how a job ended, after the queue has forgotten it."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import prune.sweep.slurm.follow as follow
+from prune.cell import make_cell
+from prune.slurm import Job
+from prune.sweep.outcome import Outcome
+from prune.sweep.session import Session
+from prune.sweep.slurm.follow import Followed, Follower
+from prune.sweep.slurm.screen import Screen
+from prune.track import NullTracker
+
+from ...conftest import Compose
+
+
+def test_a_state_that_the_queue_forgot(compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = make_cell(compose_config(f"output_dir={tmp_path}"))
+    outcome, looks = Outcome(), iter([{"7": Job("7", "RUNNING")}, {"7": Job("7", "OUT_OF_MEMORY")}])
+    monkeypatch.setattr(follow, "queued_jobs", lambda: next(looks, {}))
+    monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: None)
+    monkeypatch.setattr(follow, "GRACE_S", 0.3)
+    screen = Screen(Console(file=io.StringIO()))
+    Follower([Followed(cell, "7", tmp_path / "log")], Session("s", outcome, NullTracker()), screen).follow(0.1)
+    assert outcome.failures[cell.id].state == "OUT_OF_MEMORY"
+
+
+def test_a_job_that_comes_back_is_alive_again(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell(compose_config(f"output_dir={tmp_path}"))
+    states = ["NODE_FAIL", "PENDING", "PENDING", "PENDING", "PENDING", "PENDING", "PENDING", "CANCELLED"]
+    looks = iter([{"7": Job("7", state)} for state in states])
+    outcome = Outcome()
+    monkeypatch.setattr(follow, "queued_jobs", lambda: next(looks, {}))
+    monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: {})
+    monkeypatch.setattr(follow, "GRACE_S", 0.3)
+    screen = Screen(Console(file=io.StringIO()))
+    Follower([Followed(cell, "7", tmp_path / "log")], Session("s", outcome, NullTracker()), screen).follow(0.1)
+    assert outcome.failures[cell.id].state == "CANCELLED"
