@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
-import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 
 from prune.data.dataset import Example
 from prune.eval.lm import PrefixLM
 from prune.eval.metric import Measured, Metric, mean, mean_stderr
-from prune.eval.protocol import BLOCK_SEPARATOR, ChoiceSettings, few_shot_prefix, text_hash
-from prune.eval.tasks import PromptBos, choose_prompt_bos, quiet
+from prune.eval.protocol import ChoiceSettings, few_shot_prefix
+from prune.eval.tasks import choose_prompt_bos, few_shot_protocol, quiet
 from prune.eval.window import check_window, find_window
 
 
@@ -58,10 +57,10 @@ def measure_choices(
     scored = {sample["doc"]["id"]: sample for sample in report["samples"][where]}
     rows = [_row(index, [reply[0] for reply in scored[index]["filtered_resps"]], item) for index, item in enumerate(items)]
     assert math.isclose(report["results"][where]["acc,none"], mean([float(row["correct"]) for row in rows]))
-    protocol = _protocol(settings, exemplars, bos) | {
-        "batch_size": lm.smallest_batch_size,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "lm_eval": lm_eval.__version__,
+    protocol = few_shot_protocol(settings, exemplars, bos, lm, model) | {
+        "kind": "likelihood of the choices",
+        "template": "{question} {choice}",
+        "normalised": None,
     }
     chance = mean([1 / len(item.choices) for item in items])
     return Measured(
@@ -84,23 +83,6 @@ def _metric(correct: Sequence[float], chance: float, protocol: dict[str, Any]) -
         chance=chance,
         protocol=protocol,
     )
-
-
-def _protocol(settings: ChoiceSettings, exemplars: Sequence[Example], bos: PromptBos) -> dict[str, Any]:
-    """How the questions are asked and scored, as plain values."""
-    return {
-        "kind": "likelihood of the choices",
-        "dataset": settings.dataset,
-        "split": settings.split,
-        "num_fewshot": len(exemplars),
-        "exemplar_split": settings.exemplar_split,
-        "exemplar_ids": list(range(len(exemplars))),
-        "template": "{question} {choice}",
-        "separator": BLOCK_SEPARATOR,
-        "prefix_sha256": text_hash(few_shot_prefix(exemplars)),
-        "bos": bos.present,
-        "normalised": None,
-    }
 
 
 def _make_task(name: str, prompts: Sequence[str], items: Sequence[Example]) -> ConfigurableTask:

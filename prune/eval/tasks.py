@@ -24,7 +24,7 @@ from prune.errors import UserError
 from prune.eval.answers import score
 from prune.eval.lm import PrefixLM
 from prune.eval.metric import Measured, Metric, mean, mean_stderr
-from prune.eval.protocol import BLOCK_SEPARATOR, AccuracySettings, few_shot_prefix, text_hash
+from prune.eval.protocol import BLOCK_SEPARATOR, AccuracySettings, QuestionSettings, few_shot_prefix, text_hash
 from prune.eval.window import check_window, find_window
 
 
@@ -79,11 +79,13 @@ def measure_accuracy(
     correct = [float(row["correct"]) for row in rows]
     scores = report["results"][where]
     assert math.isclose(scores["exact_match,none"], mean(correct)), "items and lm-eval's aggregate disagree"
-    protocol = _protocol(settings, exemplars, bos) | {
+    protocol = few_shot_protocol(settings, exemplars, bos, lm, model) | {
+        "kind": "greedy generation, exact match",
+        "template": "{question} {answer}",
+        "stop": BLOCK_SEPARATOR,
+        "max_new_tokens": settings.max_new_tokens,
+        "scoring": settings.scoring,
         "parsed_share": scores["parsed,none"],
-        "batch_size": lm.smallest_batch_size,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "lm_eval": lm_eval.__version__,
     }
     metric = Metric(
         value=scores["exact_match,none"],
@@ -96,22 +98,22 @@ def measure_accuracy(
     return Measured(metric=metric, items=rows)
 
 
-def _protocol(settings: AccuracySettings, exemplars: Sequence[Example], bos: PromptBos) -> dict[str, Any]:
-    """How the questions are asked and scored, as plain values."""
+def few_shot_protocol(
+    settings: QuestionSettings, exemplars: Sequence[Example], bos: PromptBos, lm: PrefixLM, model: Any
+) -> dict[str, Any]:
+    """How the questions of any of the metrics are asked, as plain values."""
     return {
-        "kind": "greedy generation, exact match",
         "dataset": settings.dataset,
         "split": settings.split,
         "num_fewshot": len(exemplars),
         "exemplar_split": settings.exemplar_split,
         "exemplar_ids": list(range(len(exemplars))),
-        "template": "{question} {answer}",
         "separator": BLOCK_SEPARATOR,
         "prefix_sha256": text_hash(few_shot_prefix(exemplars)),
         "bos": bos.present,
-        "stop": BLOCK_SEPARATOR,
-        "max_new_tokens": settings.max_new_tokens,
-        "scoring": settings.scoring,
+        "batch_size": lm.smallest_batch_size,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "lm_eval": lm_eval.__version__,
     }
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
-import lm_eval
 import sacrebleu
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
@@ -17,8 +16,8 @@ from prune.data.dataset import Example
 from prune.errors import UserError
 from prune.eval.lm import PrefixLM
 from prune.eval.metric import Measured, Metric
-from prune.eval.protocol import BLOCK_SEPARATOR, TranslationSettings, few_shot_prefix, text_hash
-from prune.eval.tasks import choose_prompt_bos, quiet
+from prune.eval.protocol import BLOCK_SEPARATOR, TranslationSettings, few_shot_prefix
+from prune.eval.tasks import choose_prompt_bos, few_shot_protocol, quiet
 from prune.eval.window import check_window, find_window
 
 NUM_RESAMPLES = 200
@@ -65,22 +64,11 @@ def measure_bleu(
         report = evaluate(lm, {"tasks": {where: task}, "groups": {}}, bootstrap_iters=0, log_samples=True)
     said = {sample["doc"]["id"]: sample["filtered_resps"][0] for sample in report["samples"][where]}
     translations = [said[index].strip() for index in range(len(items))]
-    protocol = {
+    protocol = few_shot_protocol(settings, exemplars, bos, lm, model) | {
         "kind": "greedy generation, corpus BLEU",
-        "dataset": settings.dataset,
-        "split": settings.split,
-        "num_fewshot": len(exemplars),
-        "exemplar_split": settings.exemplar_split,
-        "exemplar_ids": list(range(len(exemplars))),
         "template": "{question} {answer}",
-        "separator": BLOCK_SEPARATOR,
-        "prefix_sha256": text_hash(prefix),
-        "bos": bos.present,
         "stop": BLOCK_SEPARATOR,
         "max_new_tokens": settings.max_new_tokens,
-        "batch_size": lm.smallest_batch_size,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "lm_eval": lm_eval.__version__,
     }
     return summarise(translations, [item.target for item in items], protocol)
 
