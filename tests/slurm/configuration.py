@@ -146,7 +146,7 @@ def slurm_conf(options: ClusterOptions, work: Path, ports: Sequence[int]) -> str
     if options.accounting:
         parts.append(ACCOUNTING.format(work=work, database_port=ports[1]))
     if options.enforce_accounts:
-        parts.append("AccountingStorageEnforce=associations\n")
+        parts.append("AccountingStorageEnforce=associations,limits\n")
     if options.blind_folder:
         parts.append("PartitionName=blind Nodes=blind\n")
     host = socket.gethostname().partition(".")[0]

@@ -60,6 +60,7 @@ def test_jobs_on_a_node_get_different_gpus(cluster: Cluster, submit: Callable[..
 def test_a_finished_job_is_in_the_records(cluster: Cluster, submit: Callable[..., str]) -> None:
     job = submit("exit 3")
     cluster.wait_for(lambda: recorded(cluster, job) == ["FAILED"], "sacct knows the job")
+    assert cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "ExitCode").strip() == "3:0"
 
 
 def test_the_records_may_be_away(cluster: Cluster, submit: Callable[..., str]) -> None:
@@ -107,6 +108,7 @@ def test_what_a_partition_does_not_allow_waits(cluster: Cluster, submit: Callabl
         ),
         "Both jobs wait",
     )
+    assert {state for job in jobs for state in cluster.job_states(job).values()} == {"PENDING"}
 
 
 def test_only_known_accounts_are_accepted(cluster: Cluster, submit: Callable[..., str]) -> None:

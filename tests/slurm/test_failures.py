@@ -240,6 +240,27 @@ def test_what_the_site_refuses_is_said_in_its_words(cluster: Cluster, tmp_path: 
     assert cluster.run("squeue", "-h").strip() == "" and folder.statuses == {}
 
 
+def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
+    start_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = start_cluster(enforce_accounts=True, max_array_size=3, cpus=4)
+    limit = ("sacctmgr", "--immediate", "modify", "account", "lab", "set")
+    cluster.run(*limit, "MaxSubmitJobs=3")
+    folder = Folder(tmp_path)
+    line = ["-m", "method=random", "calib.seed=0,1,2,3", *BARE, *SLURM]
+    said = folder.run(*line)
+    check_refused(
+        said, "AssocMaxSubmitJobLimit", "Before that it took these jobs", "_0  tiny/dense", "_2  tiny/random/50%/s1"
+    )
+    assert sum(folder.job_of(path.name) is not None for path in (tmp_path / "outputs/cells").iterdir()) == 3
+    cluster.run(*limit, "MaxSubmitJobs=-1")
+    again = folder.run(*line)
+    assert again.code == 0 and "Submitted 2 jobs for 2 cells" in again.out, again
+    cluster.run(*limit, "MaxJobs=0")
+    stuck = folder.run("method=random", "calib.seed=9", *BARE, *SLURM, timeout_s=100)
+    assert stuck.code == 1 and "PENDING (job " in stuck.err and "AssocMaxJobsLimit" in stuck.err, stuck
+
+
 def test_a_job_that_cannot_start_is_not_waited_for(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0", *BARE, *SLURM, "launcher.partition=small"]
