@@ -93,7 +93,9 @@ def test_a_lost_node_fails_a_job_or_sends_it_elsewhere(cluster: Cluster, submit:
     cluster.stop_node("n1")
     assert cluster.job_states(fails) == {fails: "NODE_FAIL"}
     assert cluster.job_states(moves) == {moves: "PENDING"}
-    assert not [line for line in processes_with("SLURMD_NODENAME=n1") if "61.5" in line]
+    cluster.wait_for(
+        lambda: not [line for line in processes_with("SLURMD_NODENAME=n1") if "61.5" in line], "Its processes are gone"
+    )
     cluster.wait_for(lambda: recorded(cluster, fails) == ["NODE_FAIL"], "sacct knows the lost job")
     cluster.start_node("n1")
     assert cluster.node_states()["n1"] == "idle"
