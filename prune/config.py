@@ -12,7 +12,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from prune.checks import reject, require_at_least
 from prune.errors import UserError
+from prune.eval_config import EvalBos, EvalConfig
 from prune.launcher_config import (
     LauncherConfig,
     LocalLauncherConfig,
@@ -62,21 +64,6 @@ class Compat(str, Enum):
     study = "study"
 
 
-class EvalBos(str, Enum):
-    """Where the text of a perplexity carries BOS: at the head of each chunk, once at the head of the text, or nowhere."""
-
-    chunk = "chunk"
-    text = "text"
-    none = "none"
-
-
-class EvalProtocol(str, Enum):
-    """How questions are scored: `acc` generates an answer, `acc_mc` compares the likelihoods of the choices."""
-
-    acc = "acc"
-    acc_mc = "acc_mc"
-
-
 class DataSource(str, Enum):
     """Where rows come from."""
 
@@ -109,15 +96,6 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
-def _reject(path: str, value: object, allowed: str) -> None:
-    raise UserError(f"{path}={value} is not possible: {allowed}.")
-
-
-def _require_at_least(path: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        _reject(path, value, f"it must be a whole number of at least {least}")
-
-
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
     """A causal language model from transformers."""
@@ -137,7 +115,7 @@ class ModelConfig:
     """Where this model needs BOS in a perplexity, unless eval.bos says otherwise."""
 
     def __post_init__(self) -> None:
-        _require_at_least("model.seq_len", self.seq_len, 2)
+        require_at_least("model.seq_len", self.seq_len, 2)
         if self.name == "hf" and not self.path:
             raise UserError("model=hf needs model.path: a hub id (owner/name) or the folder of a model.")
         if self.name == "hf":
@@ -161,9 +139,9 @@ class CalibConfig:
     compat: Compat = Compat.none
 
     def __post_init__(self) -> None:
-        _require_at_least("calib.num_samples", self.num_samples, 1)
-        _require_at_least("calib.seq_len", self.seq_len, 2)
-        _require_at_least("calib.seed", self.seed, 0)
+        require_at_least("calib.num_samples", self.num_samples, 1)
+        require_at_least("calib.seq_len", self.seq_len, 2)
+        require_at_least("calib.seed", self.seed, 0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -181,8 +159,8 @@ class PromptConfig:
     padding_side: PaddingSide = PaddingSide.left
 
     def __post_init__(self) -> None:
-        _require_at_least("prompt.num_shots", self.num_shots, 1)
-        _require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)
+        require_at_least("prompt.num_shots", self.num_shots, 1)
+        require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -234,8 +212,8 @@ class SparseGPTConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         if self.damping < 0:
-            _reject("method.damping", self.damping, "it must be 0 or more")
-        _require_at_least("method.block_size", self.block_size, 1)
+            reject("method.damping", self.damping, "it must be 0 or more")
+        require_at_least("method.block_size", self.block_size, 1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -255,9 +233,7 @@ class UnstructuredConfig(SparsityConfig):
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
-            _reject(
-                "sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)"
-            )
+            reject("sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -270,40 +246,7 @@ class NMConfig(SparsityConfig):
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            _reject("sparsity.n:m", f"{self.n}:{self.m}", "n weights go of each m, so 0 < n < m")
-
-
-@dataclass(kw_only=True, slots=True)
-class EvalConfig:
-    """Which scores are measured, and how."""
-
-    name: str = MISSING
-    perplexity: list[str] = field(default_factory=list)
-    """Text sets."""
-    tasks: list[str] = field(default_factory=list)
-    """Question sets."""
-    protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
-    """How question sets are scored; acc_mc passes over those whose answers are open."""
-    limit: int | None = None
-    """Items per task; None takes all."""
-    num_chunks: int | None = None
-    """Chunks per perplexity; None takes all."""
-    seq_len: int = 2048
-    """Tokens in a perplexity chunk."""
-    bos: EvalBos = EvalBos.text
-    num_fewshot: int | None = None
-    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI)."""
-    batch_size: int = 8
-    logits_chunk: int | None = None
-    """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
-
-    def __post_init__(self) -> None:
-        _require_at_least("eval.limit", self.limit, 1)
-        _require_at_least("eval.logits_chunk", self.logits_chunk, 1)
-        _require_at_least("eval.num_chunks", self.num_chunks, 1)
-        _require_at_least("eval.seq_len", self.seq_len, 2)
-        _require_at_least("eval.num_fewshot", self.num_fewshot, 0)
-        _require_at_least("eval.batch_size", self.batch_size, 1)
+            reject("sparsity.n:m", f"{self.n}:{self.m}", "n weights go of each m, so 0 < n < m")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -363,7 +306,7 @@ class Config:
     """Sequences in one forward pass of the pruning."""
 
     def __post_init__(self) -> None:
-        _require_at_least("batch_size", self.batch_size, 1)
+        require_at_least("batch_size", self.batch_size, 1)
 
 
 SCHEMAS: dict[str, type[Any]] = {

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prune.config import DataConfig, DataSource, EvalConfig, EvalProtocol
+from prune.config import DataConfig, DataSource
 from prune.eval.plan import PlannedMetric, plan_metrics
+from prune.eval_config import EvalConfig, EvalProtocol
 from prune.files import write_json
 from prune.results import (
     finished_result,

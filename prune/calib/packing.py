@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prune.config import CalibConfig, Compat, EvalBos, ModelConfig, PaddingSide, PromptBos, PromptConfig
+from prune.config import CalibConfig, Compat, ModelConfig, PaddingSide, PromptBos, PromptConfig
+from prune.eval_config import EvalBos
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prune.config import EvalBos
 from prune.errors import UserError
 from prune.eval.metric import Measured, Metric, mean, mean_stderr
 from prune.eval.protocol import PerplexitySettings
 from prune.eval.window import find_window
+from prune.eval_config import EvalBos
 
 MAX_LOGITS = 2**26
 """Logits that are held at once: 256 MiB in float32."""

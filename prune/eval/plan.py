@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from prune.config import DataConfig, DataSource, EvalBos, EvalConfig, EvalProtocol
+from prune.config import DataConfig, DataSource
 from prune.data import DATASETS, find_dataset
 from prune.data.dataset import AnswerKind, Dataset, QuestionSet, TextSet
 from prune.errors import UserError
@@ -21,6 +21,7 @@ from prune.eval.protocol import (
     QuestionSettings,
     TranslationSettings,
 )
+from prune.eval_config import EvalBos, EvalConfig, EvalProtocol
 
 Settings = PerplexitySettings | QuestionSettings
 

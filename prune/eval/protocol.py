@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prune.config import EvalBos
 from prune.data.dataset import AnswerKind, Example
+from prune.eval_config import EvalBos
 
 BLOCK_SEPARATOR = "\n\n"
 """Between exemplars, before the question, and where an answer ends."""

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune.calib.packing import Encoder, Packed, find_bos, find_pad, make_encoder, pack_pieces, shortest_fill, stack
-from prune.config import Compat, EvalBos, ModelConfig, PaddingSide, PromptBos
+from prune.config import Compat, ModelConfig, PaddingSide, PromptBos
+from prune.eval_config import EvalBos
 
 PLAIN = make_tokenizer(bos=False)
 WITH_BOS = make_tokenizer(bos=True)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource, EvalBos, EvalConfig, EvalProtocol
+from prune.config import DataConfig, DataSource
 from prune.data import DATASETS
 from prune.data.dataset import QuestionSet, TextSet
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
+from prune.eval_config import EvalBos, EvalConfig, EvalProtocol
 
 SAMPLE = DataConfig(name=DataSource.sample)
 

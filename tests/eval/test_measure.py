@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_models import make_llama, make_tokenizer
 
-from prune.config import DataConfig, DataSource, EvalBos, EvalConfig
+from prune.config import DataConfig, DataSource
 from prune.data import DATASETS, find_dataset
 from prune.data.dataset import AnswerKind, QuestionSet, Row, TextSet
 from prune.data.source import examples, open_source
@@ -17,6 +17,7 @@ from prune.eval.answers import score as score_answer
 from prune.eval.measure import measure
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.eval.protocol import few_shot_prefix, text_hash
+from prune.eval_config import EvalBos, EvalConfig
 
 
 class Rows:

@@ -7,10 +7,10 @@ from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import prune.eval.perplexity as module
-from prune.config import EvalBos
 from prune.errors import UserError
 from prune.eval.perplexity import choose_bos, chunk_losses, cut_chunks, measure_perplexity
 from prune.eval.protocol import PerplexitySettings
+from prune.eval_config import EvalBos
 
 TEXTS = ["The quick brown fox.", "", "Jumps over\nthe lazy dog, and then again and again.", "An end to it all."]
 SIZES = {
