@@ -1,7 +1,7 @@
 """What evaluation costs: lm-eval's own HFLM against prune/eval/lm.py, on the same prompts.
 
     python -m bench.eval --model FOLDER --data ROOT [--items 100] [--sets gsm8k,commonsense_qa] [--batch-sizes 1,4,8] \
-        [--our-batch-sizes 8,32]
+        [--our-batch-sizes 32,64]
 
 For each set two protocols, in one run: `acc`, greedy answers, and `acc_mc`, the likelihood of each choice (sets with choices
 only). Each side is timed end to end, from texts to answers, at each of its batch sizes; its best time counts, so HFLM gets
@@ -28,6 +28,7 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from prune.allocator import keep_freed_memory
 from prune.config import DataConfig, DataSource
 from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet
@@ -46,11 +47,12 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--items", type=int, default=100)
-    parser.add_argument("--sets", default="gsm8k,svamp,commonsense_qa,esnli,boolq,winogrande")
+    parser.add_argument("--sets", default="gsm8k,svamp,mawps,esnli,rte,commonsense_qa,winogrande,boolq")
     parser.add_argument("--batch-sizes", default="1,4,8")
-    parser.add_argument("--our-batch-sizes", default="8,32")
+    parser.add_argument("--our-batch-sizes", default="32,64")
     parser.add_argument("--dtype", default="float32")
     asked = parser.parse_args()
+    keep_freed_memory()  # serves both sides
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

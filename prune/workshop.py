@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from prune.allocator import keep_freed_memory
 from prune.config import DataConfig, Device, ModelConfig
 from prune.data.dataset import QuestionSet, Row, TextSet
 from prune.data.source import Source, open_source
@@ -50,6 +51,8 @@ class Workshop:
         if self._held is None or self._held[0] != key:
             self._held = None
             gc.collect()
+            if device == "cpu":
+                keep_freed_memory()
             self._held = key, DenseCopy(load_model(config, device, self.tokenizer(config)))
         self._held[1].restore()
         return self._held[1].loaded
