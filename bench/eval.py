@@ -33,10 +33,10 @@ from prune.config import DataConfig, DataSource
 from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet
 from prune.data.source import Source, examples, open_source
+from prune.eval.ask import choose_prompt_bos
 from prune.eval.lm import PrefixLM
 from prune.eval.prefix import common_prefix
 from prune.eval.protocol import BLOCK_SEPARATOR, MAX_NEW_TOKENS, few_shot_prefix
-from prune.eval.tasks import choose_prompt_bos
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,6 +23,13 @@ class EvalProtocol(str, Enum):
     acc_mc = "acc_mc"
 
 
+class TooLong(str, Enum):
+    """What becomes of items whose prompts do not fit the model's window; the result names those that were left out."""
+
+    error = "error"
+    skip = "skip"
+
+
 @dataclass(kw_only=True, slots=True)
 class EvalConfig:
     """Which scores are measured, and how."""
@@ -43,6 +50,10 @@ class EvalConfig:
     bos: EvalBos = EvalBos.text
     num_fewshot: int | None = None
     """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI)."""
+    rationale: bool = False
+    """Exemplars of acc carry their rationales, and the model reasons before it answers; acc_mc stays as it is."""
+    too_long: TooLong = TooLong.error
+    """Whether items whose prompts do not fit the model's window stop the run or are left out."""
     batch_size: int = 8
     logits_chunk: int | None = None
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""

@@ -118,7 +118,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "calib": _describe_calibration(calibration),
         "data": {"source": config.data.name.value, "root": config.data.root},
         "overlap": overlaps,
-        "warnings": _warnings(config, submitted, differs, overlaps),
+        "warnings": _warnings(config, submitted, differs, overlaps, {one.name: metrics[one.name] for one in plan(cell)}),
         "weights_sha256": sha256,
         "seconds": clock.rounded(),
         "peak_memory_mb": {"host": peak_host_memory_mb(), "device": _peak_device_memory_mb(device)},
@@ -226,13 +226,18 @@ def _score(
     if measured.items is not None:
         _write_items(folder / "items" / f"{file_name(planned.name)}.jsonl.gz", measured.items)
     beside = {name: metric.to_dict() for name, metric in measured.beside.items()}
-    overlap = _overlap(planned, calibration, loaded, source)
+    skipped = measured.metric.protocol.get("skipped_ids", ())
+    overlap = _overlap(planned, calibration, loaded, source, skipped)
     write_score(folder, planned, measured.metric.to_dict(), seconds, beside, overlap)
     log.info("%s = %.4f", planned.name, measured.metric.value)
 
 
 def _overlap(
-    planned: PlannedMetric, calibration: "CalibrationSet | None", loaded: "LoadedModel", source: "Source"
+    planned: PlannedMetric,
+    calibration: "CalibrationSet | None",
+    loaded: "LoadedModel",
+    source: "Source",
+    skipped: Sequence[int],
 ) -> dict[str, Any] | None:
     """What the items share with the calibration set; None without one. Rows that are gone cost no score."""
     if calibration is None:
@@ -240,7 +245,7 @@ def _overlap(
     from prune.eval.overlap import measure_overlap
 
     try:
-        return dict(measure_overlap(planned, calibration, source, loaded.tokenizer).to_dict())
+        return dict(measure_overlap(planned, calibration, source, loaded.tokenizer, skipped=skipped).to_dict())
     except UserError as error:
         log.warning("%s: what its items share with the calibration set is not known: %s", planned.name, error)
         return None
@@ -252,15 +257,21 @@ def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
 
 
 def _warnings(
-    config: Config, submitted: CodeState | None, differs: str | None, overlaps: Mapping[str, Mapping[str, int]]
+    config: Config,
+    submitted: CodeState | None,
+    differs: str | None,
+    overlaps: Mapping[str, Mapping[str, int]],
+    metrics: Mapping[str, Any],
 ) -> list[str]:
-    """What a reader of the result should know."""
+    """What a reader of the result should know; `metrics` are those that were planned."""
     from prune.eval.overlap import Overlap
+    from prune.eval.window import describe_skipped
 
     sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
     known = {name: Overlap(**counts) for name, counts in overlaps.items()}
     shared = [f"{name}: {overlap.describe()}" for name, overlap in known.items() if overlap.has_shared_items]
-    return [warning for warning in (sample, code_warning(submitted), differs, *shared) if warning is not None]
+    some = (sample, code_warning(submitted), differs, *describe_skipped(metrics), *shared)
+    return [warning for warning in some if warning is not None]
 
 
 def _earlier_metrics(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from prune.eval.prefix import Likelihood, Tokens, call_model, choose_tokens, run_prefix, score_tokens, start_rows
+from prune.eval.logits import Likelihood, Tokens, choose_tokens, score_tokens
+from prune.eval.prefix import call_model, run_prefix, start_rows
 
 
 def reuses_prefix(model: Any, prompt: Tokens) -> bool:
@@ -52,7 +53,7 @@ def generate_alone(model: Any, prompt: Tokens, num_new: int, is_complete: Callab
         return torch.tensor([is_complete(tokens_BL[0, len(prompt) :].tolist())], device=tokens_BL.device)
 
     def check(tokens_BL: Tensor, logits_BV: Tensor) -> Tensor:
-        choose_tokens(logits_BV)
+        choose_tokens(logits_BV, lambda row: tokens_BL[row].tolist())
         return logits_BV
 
     prompt_BL = torch.tensor([list(prompt)], device=model.device)
@@ -79,9 +80,10 @@ def likelihood_alone(model: Any, context: Tokens, choice: Tokens) -> Likelihood:
     Raises:
         BrokenLogitsError: the model's logits are not numbers.
     """
-    whole_BL = torch.tensor([[*context, *choice[:-1]]], device=model.device)
+    whole = [*context, *choice[:-1]]
+    whole_BL = torch.tensor([whole], device=model.device)
     with torch.inference_mode():
         logits_BLV = call_model(model, len(choice), input_ids=whole_BL)
     slots, tokens = torch.arange(len(choice), device=model.device), torch.tensor(list(choice), device=model.device)
-    logprobs, greedy = score_tokens(logits_BLV, torch.zeros_like(slots), slots, tokens)
+    logprobs, greedy = score_tokens(logits_BLV, torch.zeros_like(slots), slots, tokens, lambda row: whole)
     return Likelihood(sum(logprobs), all(greedy))

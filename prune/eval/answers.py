@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from prune.data.arithmetic import evaluate
-from prune.data.dataset import AnswerKind, Example
+from prune.data.dataset import RATIONALE_END, AnswerKind, Example
 from prune.eval.protocol import BLOCK_SEPARATOR
 
 ANSWER_MARK = "####"
 """What GSM8K writes before a final answer."""
+
+RATIONALE_MARK = RATIONALE_END.removeprefix(". ")
+"""What the exemplars write between a rationale and its answer: "So the answer is"."""
 
 TOLERANCE = Fraction(5, 10**6)
 """Relative distance at which fractions are equal: gold values are written with six significant digits (MAWPS: 21.3333)."""
@@ -23,13 +26,17 @@ class Scored:
     correct: bool
 
 
-def score(prediction: str, example: Example, kind: AnswerKind) -> Scored:
+def score(prediction: str, example: Example, kind: AnswerKind, *, rationale: bool = False) -> Scored:
     """The prediction read as an answer of this kind and compared with the example's target.
+
+    Args:
+        rationale: whether the answer stands behind a rationale.
 
     Raises:
         ValueError: the kind has no accuracy (free text), or the target is no number where one is expected. Both are faults
             of a dataset's definition.
     """
+    prediction = after_rationale(prediction) if rationale else prediction
     if kind is AnswerKind.LABEL:
         label = parse_label(prediction, example.choices)
         return Scored(label, label is not None and label == example.target)
@@ -39,6 +46,12 @@ def score(prediction: str, example: Example, kind: AnswerKind) -> Scored:
             raise ValueError(f"the target {example.target!r} is not a number")
         return Scored(None if number is None else float(number), number is not None and same_number(number, target))
     raise ValueError(f"answers of kind {kind.value} have no accuracy")
+
+
+def after_rationale(prediction: str) -> str:
+    """What follows the last "So the answer is" before the first blank line, without its final period; empty without one."""
+    _, mark, answer = _first_block(prediction).rpartition(RATIONALE_MARK)
+    return answer.strip().removesuffix(".") if mark else ""
 
 
 def parse_label(prediction: str, choices: Sequence[str]) -> str | None:

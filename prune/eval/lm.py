@@ -4,7 +4,6 @@ Tokens are those that lm-eval's HFLM makes of the same texts, whole prompts and 
 task of lm-eval; requests of one task share their prefix.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,21 +16,15 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from prune.errors import UserError
 from prune.eval.alone import generate_alone, likelihood_alone, reuses_prefix
+from prune.eval.broken import describe_broken
+from prune.eval.logits import BrokenLogitsError, Likelihood, Tokens
+from prune.eval.memory import within_memory
 from prune.eval.perplexity import MAX_LOGITS
-from prune.eval.prefix import (
-    BrokenLogitsError,
-    Likelihood,
-    Tokens,
-    common_prefix,
-    count_alike,
-    find_likelihoods,
-    generate,
-    run_prefix,
-)
+from prune.eval.prefix import common_prefix, count_alike, find_likelihoods, generate, run_prefix
 from prune.eval.window import find_window
 
 if TYPE_CHECKING:
-    from prune.eval.tasks import PromptBos
+    from prune.eval.ask import PromptBos
 
 ROLLING_LENGTH = 2048
 """Tokens of a rolling window where the model has no window, as in lm-eval."""
@@ -232,21 +225,11 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
 
     def _within_memory(self, attempt: Callable[[int], None]) -> None:
         """Calls `attempt` with the batch size, with half of it as often as the memory does not suffice."""
-        vocab_size = self.model.config.get_text_config().vocab_size
-        while True:
-            batch_size = max(1, min(self.smallest_batch_size, MAX_LOGITS // vocab_size))
-            try:
-                with torch.inference_mode(), self._numbers_only():
-                    return attempt(batch_size)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            if batch_size == 1:
-                raise UserError(f"{self._where}: the memory does not suffice for a single prompt beside the model.")
-            self.smallest_batch_size = batch_size // 2
-            gc.collect()  # frames of the failed attempt hold its tensors
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        batch_size = max(1, min(self.smallest_batch_size, MAX_LOGITS // self.model.config.get_text_config().vocab_size))
+        with torch.inference_mode(), self._numbers_only():
+            _, reached = within_memory(attempt, batch_size, self._where, "prompt")
+        if reached < batch_size:
+            self.smallest_batch_size = reached
 
     def _reuses_prefix(self, prompt: Tokens) -> bool:
         if self.model not in _reuses:
@@ -294,11 +277,9 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
     def _numbers_only(self) -> Iterator[None]:
         try:
             yield
-        except BrokenLogitsError:
-            raise UserError(
-                f"{self._where}: the model's logits are not numbers: its weights or activations are broken or overflow in "
-                f"{str(self.model.dtype).removeprefix('torch.')}. Try model.dtype=float32."
-            ) from None
+        except BrokenLogitsError as error:
+            told = describe_broken(self.model, error.tokens)
+            raise UserError(f"{self._where}: the model's logits are not numbers: {told}") from None
 
 
 class _Count:
@@ -319,9 +300,3 @@ def _group(requests: Sequence[Any], key: Callable[[Any], Any]) -> list[list[int]
     for place, request in enumerate(requests):
         groups.setdefault(key(request), []).append(place)
     return list(groups.values())
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a computation failed for want of memory: a GPU's, or the machine's."""
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "can't allocate memory" in said

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from prune.data import find_dataset
-from prune.data.dataset import Example, QuestionSet, TextSet
+from prune.data.dataset import QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
-from prune.errors import UserError
+from prune.eval.exemplars import choose_exemplars
 from prune.eval.metric import Measured, Metric
 from prune.eval.plan import PlannedMetric
-from prune.eval.protocol import ChoiceSettings, PerplexitySettings, QuestionSettings, TranslationSettings
+from prune.eval.protocol import AccuracySettings, ChoiceSettings, PerplexitySettings, QuestionSettings, TranslationSettings
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
@@ -80,30 +80,16 @@ def _questions(
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, QuestionSet), "the plan checks this"
     items = list(examples(source, dataset, settings.split)[: settings.limit])
-    exemplars = _exemplars(settings, dataset, source)
+    asked = choose_exemplars(settings, dataset, source), items, model, tokenizer
     if isinstance(settings, ChoiceSettings):
         from prune.eval.choices import measure_choices
 
-        return measure_choices(settings, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
+        return measure_choices(settings, *asked, batch_size=batch_size, on_progress=on_progress)
     if isinstance(settings, TranslationSettings):
         from prune.eval.translation import measure_bleu
 
-        return measure_bleu(settings, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
+        return measure_bleu(settings, *asked, batch_size=batch_size, on_progress=on_progress)
     from prune.eval.tasks import measure_accuracy
 
-    return measure_accuracy(
-        settings, dataset, exemplars, items, model, tokenizer, batch_size=batch_size, on_progress=on_progress
-    )
-
-
-def _exemplars(settings: QuestionSettings, dataset: QuestionSet, source: Source) -> list[Example]:
-    """The first rows of the training split."""
-    if settings.num_fewshot == 0:
-        return []
-    rows = examples(source, dataset, settings.exemplar_split)
-    if len(rows) < settings.num_fewshot:
-        raise UserError(
-            f"{settings.metric}/{settings.dataset}: eval.num_fewshot={settings.num_fewshot}, but the "
-            f"{settings.exemplar_split} split (data={source.name}) has {len(rows)} rows. Ask for at most {len(rows)}."
-        )
-    return list(rows[: settings.num_fewshot])
+    assert isinstance(settings, AccuracySettings), type(settings)
+    return measure_accuracy(settings, dataset, *asked, batch_size=batch_size, on_progress=on_progress)

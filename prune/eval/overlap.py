@@ -24,7 +24,7 @@ hold; a calibration set is too small for that.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,9 @@ from prune.data import find_dataset
 from prune.data.dataset import ControlSet, Dataset, QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
 from prune.errors import UserError
+from prune.eval.exemplars import choose_exemplars
 from prune.eval.plan import PlannedMetric
-from prune.eval.protocol import AccuracySettings, ChoiceSettings, PerplexitySettings, TranslationSettings
+from prune.eval.protocol import PerplexitySettings, QuestionSettings
 
 if TYPE_CHECKING:
     from prune.calib import CalibrationSet
@@ -48,7 +49,6 @@ _CHARS_PER_TOKEN = 8
 """More than there are in most texts; a text with more in a token is tokenised whole."""
 
 Words = tuple[str, ...]
-QuestionSettings = AccuracySettings | ChoiceSettings | TranslationSettings
 
 _WORD = re.compile(r"[^\W_]+")
 _LABEL = re.compile(r"^[ \t]*(?:\w+:|\w\.)(?=\s|$)", re.MULTILINE)
@@ -122,12 +122,20 @@ class RunIndex:
         return {run for length, wanted in self._by_length.items() for run in wanted.intersection(ngrams(words, length))}
 
 
-def measure_overlap(planned: PlannedMetric, calibration: "CalibrationSet", source: Source, tokenizer: Any) -> Overlap:
+def measure_overlap(
+    planned: PlannedMetric,
+    calibration: "CalibrationSet",
+    source: Source,
+    tokenizer: Any,
+    *,
+    skipped: Collection[int] = (),
+) -> Overlap:
     """What the items of `planned` share with the calibration set.
 
     Args:
         source: where the rows of both come from.
         tokenizer: the one that the calibration set was made with.
+        skipped: questions that were left out of the metric, by their place.
 
     Raises:
         UserError: whatever the source has to say about the rows, or rows that have changed since the set was built.
@@ -135,7 +143,7 @@ def measure_overlap(planned: PlannedMetric, calibration: "CalibrationSet", sourc
     seen = read_seen(calibration, source, tokenizer)
     if isinstance(planned.settings, PerplexitySettings):
         return _overlap_of_chunks(planned.settings, seen, source, tokenizer)
-    return _overlap_of_questions(planned.settings, seen, source)
+    return _overlap_of_questions(planned.settings, seen, source, skipped)
 
 
 def split_words(text: str) -> Words:
@@ -220,21 +228,21 @@ def _to_text(token_ids: Sequence[int], tokenizer: Any) -> str:
     return text
 
 
-def _overlap_of_questions(settings: QuestionSettings, seen: Seen, source: Source) -> Overlap:
+def _overlap_of_questions(settings: QuestionSettings, seen: Seen, source: Source, skipped: Collection[int]) -> Overlap:
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, QuestionSet), "the plan checks this"
 
-    def read(split: str, limit: int | None) -> list[Words]:
-        return [question_words(example.question) for example in examples(source, dataset, split)[:limit]]
+    def count_rows(split: str, rows: Iterable[tuple[int, Words]]) -> int:
+        return sum(seen.has_row(dataset.name, split, row, words) for row, words in rows)
 
-    def count_rows(split: str, rows: Sequence[Words]) -> int:
-        return sum(seen.has_row(dataset.name, split, row, words) for row, words in enumerate(rows))
-
-    items = read(settings.split, settings.limit)
-    exemplars = read(settings.exemplar_split, settings.num_fewshot) if settings.num_fewshot else []
+    asked = enumerate(examples(source, dataset, settings.split)[: settings.limit])
+    numbered = [(row, question_words(item.question)) for row, item in asked if row not in skipped]
+    items = [words for _, words in numbered]
+    chosen = choose_exemplars(settings, dataset, source)
+    exemplars = [(row, question_words(exemplar.question)) for row, exemplar in chosen.items()]
     return Overlap(
         num_items=len(items),
-        num_shared_rows=count_rows(settings.split, items),
+        num_shared_rows=count_rows(settings.split, numbered),
         num_shared_ngrams=count_shared(items, seen.texts),
         num_short=_count_short(items),
         num_exemplars=len(exemplars),

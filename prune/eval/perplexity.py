@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prune.errors import UserError
+from prune.eval.broken import describe_broken
+from prune.eval.memory import within_memory
 from prune.eval.metric import Measured, Metric, mean, mean_stderr
 from prune.eval.protocol import PerplexitySettings
 from prune.eval.window import find_window
@@ -47,6 +49,8 @@ def measure_perplexity(
     The standard error is that of the mean chunk loss times the perplexity (delta method: d exp(x) = exp(x) dx); chunks count
     as independent, which neighbours in a text are not quite.
 
+    Where the memory does not suffice, it begins again with half the batch size, which the protocol tells.
+
     JSON has no infinity: a perplexity over the largest float is the largest float, and the protocol says `overflow`.
 
     Raises:
@@ -62,13 +66,15 @@ def measure_perplexity(
     ids = tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     chunks_CL = cut_chunks(torch.tensor(ids, dtype=torch.int64), settings, bos_id, where)
     max_logits = None if logits_chunk is None else logits_chunk * model.config.get_text_config().vocab_size
-    losses = chunk_losses(model, chunks_CL, batch_size=batch_size, on_progress=on_progress, max_logits=max_logits)
+
+    def attempt(batch_size: int) -> list[float]:
+        return chunk_losses(model, chunks_CL, batch_size=batch_size, on_progress=on_progress, max_logits=max_logits)
+
+    losses, batch_size = within_memory(attempt, batch_size, where, "chunk")
     broken = next((index for index, loss in enumerate(losses) if math.isnan(loss)), None)
     if broken is not None:
-        raise UserError(
-            f"{where}: the model's loss is not a number (chunk {broken} is the first): its weights or activations are "
-            f"broken or overflow in {_dtype_name(model)}. Try model.dtype=float32."
-        )
+        told = describe_broken(model, chunks_CL[broken].tolist())
+        raise UserError(f"{where}: the model's loss is not a number (chunk {broken} is the first): {told}")
     protocol = {
         "kind": "token perplexity",
         "dataset": settings.dataset,

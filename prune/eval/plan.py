@@ -11,7 +11,9 @@ from prune.data import DATASETS, find_dataset
 from prune.data.dataset import AnswerKind, Dataset, QuestionSet, TextSet
 from prune.errors import UserError
 from prune.eval.protocol import (
+    LATER_SETTINGS,
     MAX_NEW_TOKENS,
+    RATIONALE_NEW_TOKENS,
     WEB_NUM_CHUNKS,
     WEB_NUM_TEXTS,
     WHOLE_SPLIT,
@@ -44,7 +46,8 @@ class PlannedMetric:
     @property
     def asked(self) -> dict[str, Any]:
         """Every setting that changes the number, as plain values; batch size is none of them."""
-        plain = {key: value.value if isinstance(value, Enum) else value for key, value in asdict(self.settings).items()}
+        settings = {key: value for key, value in asdict(self.settings).items() if (key, value) not in LATER_SETTINGS.items()}
+        plain = {key: value.value if isinstance(value, Enum) else value for key, value in settings.items()}
         return {"kind": type(self.settings).__name__, **plain, "data": dict(self.data)}
 
 
@@ -54,7 +57,7 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
     Raises:
         UserError: unknown sets, sets of the wrong kind or without held-out text, and sets named twice, all in one message.
     """
-    problems: list[str] = []
+    problems = _rationale_problems(config) if config.rationale else []
     planned = _plan_all("eval.perplexity", config.perplexity, lambda name: _plan_perplexity(name, config, data), problems)
     if EvalProtocol.acc in config.protocols:
         planned += _plan_all("eval.tasks", config.tasks, lambda name: _plan_generation(name, config, data), problems)
@@ -113,10 +116,35 @@ def _plan_generation(name: str, config: EvalConfig, data: DataConfig) -> Planned
         exemplar_split=dataset.train_split,
         num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
         limit=config.limit,
-        max_new_tokens=MAX_NEW_TOKENS[dataset.answer_kind],
+        max_new_tokens=RATIONALE_NEW_TOKENS if config.rationale else MAX_NEW_TOKENS[dataset.answer_kind],
         always_bos=config.bos is EvalBos.chunk,
+        too_long=config.too_long,
+        rationale=config.rationale,
     )
     return PlannedMetric(f"{settings.metric}/{name}", settings, _data_identity(dataset, data))
+
+
+def _rationale_problems(config: EvalConfig) -> list[str]:
+    """What keeps the asked sets from being asked with rationales; empty when nothing does."""
+    problems = []
+    if EvalProtocol.acc not in config.protocols or not config.tasks:
+        problems.append(
+            "eval.rationale=true concerns acc, and no set is scored by it here: likelihoods (acc_mc) and perplexities are "
+            "measured without rationales. Add acc to eval.protocols and sets to eval.tasks, or leave eval.rationale out."
+        )
+    if config.num_fewshot == 0:
+        problems.append(
+            "eval.rationale=true shows the rationales of exemplars, and eval.num_fewshot=0 leaves none. Ask for 1 or more."
+        )
+    able = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet) and dataset.has_rationales]
+    unable = [name for name in dict.fromkeys(config.tasks) if name in DATASETS and name not in able]
+    if unable:
+        left = [name for name in config.tasks if name in able] or able
+        problems.append(
+            f"eval.rationale=true: {', '.join(unable)} {'has' if len(unable) == 1 else 'have'} no rationales. "
+            f"Sets that have them: {', '.join(able)}. Leave the others out: eval.tasks=[{','.join(left)}]"
+        )
+    return problems
 
 
 def has_choices(dataset: Dataset) -> bool:
@@ -134,6 +162,7 @@ def _plan_choices(name: str, config: EvalConfig, data: DataConfig) -> PlannedMet
         num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
         limit=config.limit,
         always_bos=config.bos is EvalBos.chunk,
+        too_long=config.too_long,
     )
     return PlannedMetric(f"acc_mc/{name}", settings, _data_identity(dataset, data))
 

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from prune.eval.logits import Likelihood, Tokens, choose_tokens, score_tokens
 from prune.eval.perplexity import MAX_LOGITS
-
-Tokens = Sequence[int]
 
 MIN_FREE = 4
 """A batch is refilled or compacted when one row in MIN_FREE is finished: each time costs a copy of its keys and values."""
@@ -33,10 +32,6 @@ MIN_FREE = 4
 
 BUSY_SLOTS = 256
 """Slots in a pass from which on more slots cost more time: below, the time is that of reading the weights."""
-
-
-class BrokenLogitsError(ArithmeticError):
-    """The model's logits are not numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +69,6 @@ def call_model(model: Any, num_logits: int, **inputs: Any) -> Tensor:
         inputs.pop("position_ids", None)
     logits_BLV: Tensor = model(**inputs).logits
     return logits_BLV[:, -num_logits:]
-
-
-@dataclass(slots=True)
-class Likelihood:
-    """The sum of the log-probabilities of some tokens, and whether each was the likeliest at its place."""
-
-    logprob: float = 0.0
-    is_greedy: bool = True
-
-    def add(self, logprob: float, is_greedy: bool) -> None:
-        """Takes in one more token."""
-        self.logprob += logprob
-        self.is_greedy &= is_greedy
 
 
 class SlotLayer(DynamicLayer):  # type: ignore[misc]
@@ -228,30 +210,24 @@ def count_alike(lengths: Sequence[int], limit: int) -> int:
     return min(limit, sum(1 for _ in alike))
 
 
-def choose_tokens(logits_BV: Tensor) -> list[int]:
-    """The likeliest token of each row.
-
-    Raises:
-        BrokenLogitsError: some are not numbers.
-    """
-    best_B, tokens_B = logits_BV.float().max(dim=-1)  # a maximum that meets one that is not a number is none either
-    if best_B.isnan().any():
-        raise BrokenLogitsError
-    chosen: list[int] = tokens_B.tolist()
-    return chosen
-
-
 class _Answers:
     """The answers that are still growing, by the number of their prompt."""
 
-    def __init__(self, is_complete: Callable[[list[int]], bool], deliver: Callable[[int, list[int]], None]) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[Tokens],
+        is_complete: Callable[[list[int]], bool],
+        deliver: Callable[[int, list[int]], None],
+    ) -> None:
         self.growing: dict[int, list[int]] = {}
+        self._prompts = prompts
         self._is_complete = is_complete
         self._deliver = deliver
 
     def take_in(self, members: Sequence[int], logits_BV: Tensor) -> None:
         """Appends each row's likeliest token; complete answers are delivered and grow no more."""
-        for member, token in zip(members, choose_tokens(logits_BV), strict=True):
+        chosen = choose_tokens(logits_BV, lambda row: [*self._prompts[members[row]], *self.growing.get(members[row], [])])
+        for member, token in zip(members, chosen, strict=True):
             answer = self.growing.get(member)
             if answer is None:
                 continue
@@ -284,7 +260,7 @@ def generate(
     Raises:
         BrokenLogitsError: the model's logits are not numbers.
     """
-    waiting, answers = deque(range(len(prompts))), _Answers(is_complete, deliver)
+    waiting, answers = deque(range(len(prompts))), _Answers(prompts, is_complete, deliver)
     parts: list[tuple[Rows, list[int]]] = []  # the batch, as rows and the numbers of their prompts
     while waiting or answers.growing:
         num_free = batch_size - len(answers.growing)
@@ -338,7 +314,8 @@ def find_likelihoods(
     found = [[Likelihood() for _ in several] for several in choices]
     first_tokens = [(place, choice[0]) for place, several in enumerate(choices) for choice in several]
     places, tokens = torch.tensor(first_tokens, device=model.device).T
-    logprobs, greedy = score_tokens(logits_BV[:, None], places, torch.zeros_like(places), tokens)
+    slots = torch.zeros_like(places)
+    logprobs, greedy = score_tokens(logits_BV[:, None], places, slots, tokens, contexts.__getitem__)
     flat = [likelihood for several in found for likelihood in several]
     for likelihood, logprob, is_greedy in zip(flat, logprobs, greedy, strict=True):
         likelihood.add(logprob, is_greedy)
@@ -348,16 +325,17 @@ def find_likelihoods(
         for several, ours in zip(choices, found, strict=True)
     ]
     for turn in range(max(map(len, longer))):
-        _follow(rows, [pairs[turn] if turn < len(pairs) else None for pairs in longer])
+        _follow(rows, contexts, [pairs[turn] if turn < len(pairs) else None for pairs in longer])
         rows.rewind(num_slots)
     return found
 
 
-def _follow(rows: Rows, chosen: Sequence[tuple[Tokens, Likelihood] | None]) -> None:
+def _follow(rows: Rows, contexts: Sequence[Tokens], chosen: Sequence[tuple[Tokens, Likelihood] | None]) -> None:
     """Adds to each likelihood the tokens of its choice after the first; at most MAX_LOGITS logits at once."""
     vocab_size = rows.model.config.get_text_config().vocab_size
     slice_len = max(1, MAX_LOGITS // (len(chosen) * vocab_size))
     num_fed = max(len(pair[0]) for pair in chosen if pair) - 1
+    whole = [[*context, *(pair[0] if pair else [])] for context, pair in zip(contexts, chosen, strict=True)]
     for start in range(0, num_fed, slice_len):
         num_slots = min(slice_len, num_fed - start)
         fed = [list(pair[0][start:-1][:num_slots]) if pair else [] for pair in chosen]
@@ -367,20 +345,6 @@ def _follow(rows: Rows, chosen: Sequence[tuple[Tokens, Likelihood] | None]) -> N
         places, slots = real_BL.nonzero().T
         owners = [(pair[1], token) for pair in chosen if pair for token in pair[0][start + 1 :][:num_slots]]
         tokens = torch.tensor([token for _, token in owners], device=rows.model.device)
-        scores = score_tokens(logits_BLV, places, slots, tokens)
+        scores = score_tokens(logits_BLV, places, slots, tokens, whole.__getitem__)
         for (likelihood, _), logprob, is_greedy in zip(owners, *scores, strict=True):
             likelihood.add(logprob, is_greedy)
-
-
-def score_tokens(logits_BLV: Tensor, rows: Tensor, slots: Tensor, tokens: Tensor) -> tuple[list[float], list[bool]]:
-    """The log-probability of each token at its row and slot, in float32, and whether it is the likeliest there.
-
-    Raises:
-        BrokenLogitsError: some are not numbers.
-    """
-    logits_BLV = logits_BLV.float()
-    norms_BL = logits_BLV.logsumexp(dim=-1)
-    logprobs = logits_BLV[rows, slots, tokens] - norms_BL[rows, slots]
-    if logprobs.isnan().any():
-        raise BrokenLogitsError
-    return logprobs.tolist(), (logits_BLV.argmax(dim=-1)[rows, slots] == tokens).tolist()

@@ -1,4 +1,4 @@
-"""What is asked of a model: the settings of the two kinds of metric, and the study's few-shot prompt.
+"""What is asked of a model: the settings of each kind of metric, and the study's few-shot prompt.
 
 Everything that changes a number is a field here, so that it becomes part of the metric's identity and of its protocol.
 
@@ -6,11 +6,12 @@ Source: the perplexity of the SparseGPT and Wanda papers' code; the few-shot gen
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prune.data.dataset import AnswerKind, Example
-from prune.eval_config import EvalBos
+from prune.eval_config import EvalBos, TooLong
 
 BLOCK_SEPARATOR = "\n\n"
 """Between exemplars, before the question, and where an answer ends."""
@@ -18,6 +19,9 @@ BLOCK_SEPARATOR = "\n\n"
 MAX_NEW_TOKENS = {AnswerKind.NUMBER: 64, AnswerKind.LABEL: 20, AnswerKind.TEXT: 256}
 """Tokens that an answer may take. The study allows 256 for open answers, which matters to numbers with a rationale only:
 without one, a number stands in the first few tokens and the blank line ends it."""
+
+RATIONALE_NEW_TOKENS = 256
+"""Tokens that a rationale and its answer may take, as in the study."""
 
 WEB_NUM_TEXTS = 1100
 WEB_NUM_CHUNKS = 256
@@ -45,9 +49,11 @@ class PerplexitySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChoiceSettings:
-    """All that changes an accuracy by the likelihood of the choices, besides the model and the rows."""
+class QuestionSettings:
+    """All that changes a score on a question set, besides the model and the rows. Each kind of score has a subclass."""
 
+    metric: ClassVar[str]
+    """What the metrics' names begin with."""
     dataset: str
     split: str
     exemplar_split: str
@@ -56,62 +62,55 @@ class ChoiceSettings:
     """Items; None takes the whole split."""
     always_bos: bool
     """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+    rationale: bool = False
+    """Whether exemplars carry their rationales; accuracies of generated answers only."""
+    too_long: TooLong = TooLong.error
+    """What becomes of items that do not fit the model's window."""
 
     @property
-    def metric(self) -> str:
-        """What its metrics' names begin with."""
-        return "acc_mc"
+    def name(self) -> str:
+        """The metric's name."""
+        return f"{self.metric}/{self.dataset}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TranslationSettings:
-    """All that changes a BLEU, besides the model and the rows."""
+class GenerationSettings(QuestionSettings):
+    """Of a score whose answers the model writes."""
 
-    dataset: str
-    split: str
-    exemplar_split: str
-    num_fewshot: int
-    limit: int | None
-    """Items; None takes the whole split."""
     max_new_tokens: int
-    always_bos: bool
-    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
-
-    @property
-    def metric(self) -> str:
-        """What its metrics' names begin with."""
-        return "bleu"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccuracySettings:
-    """All that changes a generated accuracy, besides the model and the rows."""
+class AccuracySettings(GenerationSettings):
+    """Of an accuracy by exact match of a generated answer."""
 
-    dataset: str
-    split: str
-    exemplar_split: str
-    num_fewshot: int
-    limit: int | None
-    """Items; None takes the whole split."""
-    max_new_tokens: int
-    always_bos: bool
-    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+    metric: ClassVar[str] = "acc"
     scoring: int = 1
     """Version of the scoring in answers.py."""
 
-    @property
-    def metric(self) -> str:
-        """What its metrics' names begin with."""
-        return "acc"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslationSettings(GenerationSettings):
+    """Of a BLEU."""
+
+    metric: ClassVar[str] = "bleu"
 
 
-QuestionSettings = AccuracySettings | ChoiceSettings | TranslationSettings
-"""Of a metric on a question set."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceSettings(QuestionSettings):
+    """Of an accuracy by the likelihood of the choices."""
+
+    metric: ClassVar[str] = "acc_mc"
 
 
-def few_shot_prefix(exemplars: Sequence[Example]) -> str:
+LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error}
+"""Settings that came when there were scores already, each at the value that leaves these as they are. At this value it is no
+part of a score's identity."""
+
+
+def few_shot_prefix(exemplars: Iterable[Example], *, rationale: bool = False) -> str:
     """The exemplars with their answers, each followed by a blank line; empty without exemplars."""
-    return "".join(example.pair(rationale=False) + BLOCK_SEPARATOR for example in exemplars)
+    return "".join(example.pair(rationale=rationale) + BLOCK_SEPARATOR for example in exemplars)
 
 
 def text_hash(text: str) -> str:

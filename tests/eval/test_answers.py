@@ -3,7 +3,7 @@ import time
 import pytest
 
 from prune.data.dataset import AnswerKind, Example
-from prune.eval.answers import Scored, parse_label, parse_number, score
+from prune.eval.answers import Scored, after_rationale, parse_label, parse_number, score
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -100,6 +100,39 @@ def test_a_parsed_number_is_kept_as_a_float() -> None:
 def test_a_target_that_is_no_number_is_a_fault_of_the_dataset() -> None:
     with pytest.raises(ValueError, match="'many' is not a number"):
         score("42", number("many"), AnswerKind.NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer"),
+    [
+        (" 3 + 4 = 7. So the answer is 7.", "7"),
+        (" So the answer is 7", "7"),
+        ("Six? So the answer is 6. No, seven. So the answer is 7.", "7"),
+        ("3 + 4 = 7.\nSo the answer is 7.\n\nQuestion: So the answer is 8.", "7"),
+        (" So the answer is ( 8.0 - 1.0 ).", "( 8.0 - 1.0 )"),
+        (" So the answer is ..", "."),
+        (" So the answer is", ""),
+        (" 7.", ""),
+        (" so the answer is 7.", ""),
+        ("\n\nSo the answer is 7.", ""),
+        ("", ""),
+    ],
+)
+def test_the_answer_after_a_rationale(prediction: str, answer: str) -> None:
+    assert after_rationale(prediction) == answer
+    scored = score(prediction, number("7"), AnswerKind.NUMBER, rationale=True)
+    assert scored == (Scored(7.0, True) if answer not in ("", ".") else Scored(None, False))
+
+
+def test_a_label_after_a_rationale_has_a_period_behind_it() -> None:
+    said = " A cat is an animal. So the answer is entailment."
+    assert score(said, label("entailment"), AnswerKind.LABEL, rationale=True) == Scored("entailment", True)
+    assert score(said, label("entailment"), AnswerKind.LABEL) == Scored(None, False)
+    assert score(" entailment", label("entailment"), AnswerKind.LABEL, rationale=True) == Scored(None, False)
+    pair = Example(question="Q:", answer="neutral", target="neutral", choices=LABELS, rationale="Who knows").pair(
+        rationale=True
+    )
+    assert score(pair.removeprefix("Q:"), label("neutral"), AnswerKind.LABEL, rationale=True).correct
 
 
 def test_labels_match_exactly() -> None:

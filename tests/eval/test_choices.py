@@ -12,6 +12,7 @@ from prune.errors import UserError
 from prune.eval.choices import measure_choices
 from prune.eval.metric import Measured
 from prune.eval.protocol import ChoiceSettings, few_shot_prefix
+from prune.eval_config import TooLong
 
 ALPHABET = "0123:AQ+ \n"
 EXEMPLARS = [
@@ -45,7 +46,13 @@ def settings(**changes: Any) -> ChoiceSettings:
 
 def run(model: Any, tokenizer: Any, batch_size: int = 4, **changes: Any) -> Measured:
     return measure_choices(
-        settings(**changes), EXEMPLARS, items(), model, tokenizer, batch_size=batch_size, on_progress=ignore_progress
+        settings(**changes),
+        dict(enumerate(EXEMPLARS)),
+        items(),
+        model,
+        tokenizer,
+        batch_size=batch_size,
+        on_progress=ignore_progress,
     )
 
 
@@ -93,6 +100,31 @@ def test_prompts_that_do_not_fit_are_counted() -> None:
     tokenizer = make_tokenizer(ALPHABET)
     with pytest.raises(UserError, match=r"acc_mc/rte: \d+ of 24 prompts do not fit the model's window of 40"):
         run(make_llama(len(tokenizer), window=40), tokenizer)
+
+
+def test_an_item_fits_when_its_longest_choice_does() -> None:
+    """The choice with most tokens counts, which need not be the one with most characters."""
+    tokenizer = make_tokenizer(ALPHABET)
+    model = make_llama(len(tokenizer), window=4096)
+    whole = [
+        max(len(tokenizer(f"{few_shot_prefix(EXEMPLARS)}{item.question} {choice}")["input_ids"]) for choice in item.choices)
+        for item in items()
+    ]
+    window = sorted(whole)[12]
+    model.config.max_position_embeddings = window
+    measured = run(model, tokenizer, too_long=TooLong.skip)
+    fitting = [index for index, length in enumerate(whole) if length <= window]
+    assert 0 < len(fitting) < 24
+    assert [row["id"] for row in measured.items] == fitting
+    assert measured.metric.protocol["skipped_ids"] == [index for index in range(24) if index not in fitting]
+    assert measured.metric.num_items == measured.beside["acc_mc_norm/rte"].num_items == len(fitting)
+    assert measured.metric.chance == pytest.approx(sum(1 / len(items()[index].choices) for index in fitting) / len(fitting))
+
+
+def test_bos_asked_of_a_tokenizer_without_one_is_an_error() -> None:
+    tokenizer = make_tokenizer(ALPHABET, bos=False)
+    with pytest.raises(UserError, match=r"acc_mc/rte: eval.bos=chunk asks for BOS .* no BOS token"):
+        run(make_llama(len(tokenizer)), tokenizer, always_bos=True)
 
 
 def test_logits_that_are_not_numbers() -> None:

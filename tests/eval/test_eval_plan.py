@@ -129,6 +129,44 @@ def test_likelihood_and_generation_ask_for_different_things() -> None:
     assert compared.asked["num_fewshot"] == 9 and "max_new_tokens" not in compared.asked
 
 
+def test_rationales_change_what_is_asked_of_generation_only() -> None:
+    plain = quick(tasks=["gsm8k", "esnli"], protocols=list(EvalProtocol))
+    reasoned = quick(tasks=["gsm8k", "esnli"], protocols=list(EvalProtocol), rationale=True)
+    before, after = ({one.name: one.asked for one in plan_metrics(config, SAMPLE)} for config in (plain, reasoned))
+    assert list(after) == list(before)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"acc/gsm8k", "acc/esnli"}
+    for name in changed:
+        assert after[name] == before[name] | {"max_new_tokens": 256, "rationale": True}
+
+
+def test_sets_without_rationales_are_refused_in_one_message_with_a_way_out() -> None:
+    tasks = ["gsm8k", "rte", "esnli", "wmt14", "gsmk8"]
+    with pytest.raises(UserError) as caught:
+        plan_metrics(quick(perplexity=[], tasks=tasks, rationale=True), SAMPLE)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        "eval.rationale=true: rte, wmt14 have no rationales. Sets that have them: gsm8k, svamp, mawps, esnli, anli_r1, "
+        "anli_r2, anli_r3, commonsense_qa. Leave the others out: eval.tasks=[gsm8k,esnli]"
+    )
+    assert len(lines) == 2 and "no dataset named 'gsmk8'" in lines[1]
+    with pytest.raises(UserError, match=r"boolq has no rationales\. .*eval.tasks=\[gsm8k,svamp,mawps,esnli,"):
+        plan_metrics(quick(tasks=["boolq"], rationale=True), SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"protocols": [EvalProtocol.acc_mc]}, "eval.rationale=true concerns acc, and no set is scored by it"),
+        ({"tasks": []}, "eval.rationale=true concerns acc, and no set is scored by it"),
+        ({"num_fewshot": 0}, "eval.num_fewshot=0 leaves none"),
+    ],
+)
+def test_rationales_that_nobody_would_see_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        plan_metrics(quick(rationale=True, **changes), SAMPLE)
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(UserError) as caught:
         plan_metrics(quick(perplexity=["wikitext", "gsm8k"], tasks=["gsm8k", "gsm8k", "gsmk8"]), SAMPLE)

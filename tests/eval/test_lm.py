@@ -17,9 +17,11 @@ from prune.data import find_dataset
 from prune.data.dataset import QuestionSet
 from prune.data.source import examples, open_source
 from prune.errors import UserError
-from prune.eval.lm import PrefixLM, is_out_of_memory
+from prune.eval.ask import PromptBos
+from prune.eval.broken import describe_broken
+from prune.eval.lm import PrefixLM
+from prune.eval.memory import is_out_of_memory
 from prune.eval.protocol import few_shot_prefix
-from prune.eval.tasks import PromptBos
 from prune.tiny import FOLDER
 from tests.architectures import tiny_model
 
@@ -178,6 +180,32 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
     for answer in (lambda: lm.generate_until(ask_answers(PROMPTS)), lambda: lm.loglikelihood(ask("", (PROMPTS[0], " 1")))):
         with pytest.raises(UserError, match=r"acc/x: the model's logits are not numbers: .* float32"):
             answer()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_prompt_whose_logits_break_is_run_again_and_names_the_block(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    lm = make(batch_size)
+    known: list[list[int]] = []
+
+    def describe(model: Any, tokens: Sequence[int]) -> str:
+        known.append(list(tokens))
+        return describe_broken(model, tokens)
+
+    monkeypatch.setattr("prune.eval.lm.describe_broken", describe)
+    broken_token = lm.tokenizer.convert_tokens_to_ids("3")
+    with torch.no_grad():
+        lm.model.model.embed_tokens.weight[broken_token] = math.inf
+    with pytest.raises(
+        UserError, match=r"acc/x: the model's logits are not numbers: .* that of model.embed_tokens\. Its weights"
+    ):
+        lm.generate_until(ask_answers(PROMPTS))
+    with pytest.raises(
+        UserError, match=r"acc/x: the model's logits are not numbers: .* that of model.embed_tokens\. Its weights"
+    ):
+        lm.loglikelihood(ask("", *[(prompt, choice) for prompt in PROMPTS for choice in (" 1", " 1+3+1")]))
+    assert len(known) == 2 and all(broken_token in tokens for tokens in known)
 
 
 def test_bos_stands_once() -> None:

@@ -91,6 +91,21 @@ def test_too_few_exemplars_are_an_error() -> None:
         score(planned(tasks=["gsm8k"])[0], source)
 
 
+def test_exemplars_with_rationales_are_the_first_rows_that_have_one() -> None:
+    bare = [{"question": f"How much is {n} + {n}?", "answer": f"#### {2 * n}"} for n in range(6)]
+    train = [bare[0], GSM8K_ROWS[1], bare[2], GSM8K_ROWS[3], GSM8K_ROWS[4], GSM8K_ROWS[5]]
+    source = Rows({("gsm8k", "train"): train, ("gsm8k", "test"): GSM8K_ROWS[:1]})
+    protocol = score(planned(tasks=["gsm8k"], rationale=True)[0], source).metric.protocol
+    assert protocol["exemplar_ids"] == [1, 3, 4] and protocol["num_fewshot"] == 3 and protocol["max_new_tokens"] == 256
+    shown = "".join(f"Question: How much is {n} + {n}?\nAnswer: Add them. So the answer is {2 * n}.\n\n" for n in (1, 3, 4))
+    assert protocol["prefix_sha256"] == text_hash(shown)
+    plain = score(planned(tasks=["gsm8k"])[0], source).metric.protocol
+    assert plain["exemplar_ids"] == [0, 1, 2] and plain["rationale"] is False
+    source = Rows({("gsm8k", "train"): train[:4], ("gsm8k", "test"): GSM8K_ROWS})
+    with pytest.raises(UserError, match=r"eval.num_fewshot=3, but the train split .* has 2 rows with a rationale"):
+        score(planned(tasks=["gsm8k"], rationale=True)[0], source)
+
+
 def test_prompts_that_do_not_fit_name_the_set_and_the_way_out() -> None:
     source = Rows({("gsm8k", "train"): GSM8K_ROWS, ("gsm8k", "test"): GSM8K_ROWS})
     with pytest.raises(UserError, match=r"acc/gsm8k: 6 of 6 prompts .* window of 128 tokens.*eval.num_fewshot"):
@@ -115,6 +130,9 @@ def test_the_gold_answer_of_every_sample_question_is_scored_as_right() -> None:
         if isinstance(dataset, QuestionSet) and dataset.answer_kind is not AnswerKind.TEXT:
             for example in examples(source, dataset, dataset.eval_split)[:200]:
                 assert score_answer(f" {example.answer}", example, dataset.answer_kind).correct, (dataset.name, example)
+                if example.rationale is not None:
+                    said = example.pair(rationale=True).removeprefix(example.question)
+                    assert score_answer(said, example, dataset.answer_kind, rationale=True).correct, (dataset.name, example)
 
 
 def test_a_question_is_rendered_as_in_calibration() -> None:
@@ -136,3 +154,6 @@ def test_the_gold_answer_of_real_questions_is_scored_as_right(name: str) -> None
     source = open_source(DataConfig(name=DataSource.local, root=str(SHARED)))
     for example in examples(source, dataset, dataset.eval_split)[:300]:
         assert score_answer(f" {example.answer}\n\nQuestion: more", example, dataset.answer_kind).correct, example
+        if example.rationale is not None:
+            said = example.pair(rationale=True).removeprefix(example.question)
+            assert score_answer(f"{said}\n\nQuestion: more", example, dataset.answer_kind, rationale=True).correct, example

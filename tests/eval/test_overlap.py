@@ -293,6 +293,30 @@ def test_exemplars_are_counted_apart() -> None:
     assert not found.has_shared_items, "exemplars are no items"
 
 
+def test_exemplars_with_rationales_are_those_that_stand_in_the_prompt() -> None:
+    train = [
+        {"question": question, "answer": answer}
+        for question, answer in [("First?", "#### 1"), ("Second?", "So.\n#### 2"), ("Third?", "So.\n#### 3")]
+    ]
+    source = Rows(gsm8k_test=gsm8k("A?"), gsm8k_train=train)
+    made = calibration("gsm8k", [[BOS, 5]], [0, 2], num_rows=3)
+    for rationale, shared in ((False, 1), (True, 1)):
+        found = measure_overlap(ask("gsm8k", num_fewshot=2, rationale=rationale), made, source, TOKENIZER)
+        assert (found.num_exemplars, found.num_shared_exemplars) == (2, shared)
+    made = calibration("gsm8k", [[BOS, 5]], [0], num_rows=3)
+    for rationale, shared in ((False, 1), (True, 0)):
+        found = measure_overlap(ask("gsm8k", num_fewshot=2, rationale=rationale), made, source, TOKENIZER)
+        assert found.num_shared_exemplars == shared
+
+
+def test_items_that_were_left_out_do_not_count() -> None:
+    source = Rows(gsm8k_test=gsm8k(LONG, SHORT, LONG), gsm8k_train=gsm8k("D?", "E?", "F?"))
+    made = calibration("gsm8k", [[BOS, *tokens(LONG)]], [0, 2], num_rows=3, data={"split": "test"})
+    for skipped, counts in ([], (3, 2, 2)), ([0], (2, 1, 1)), ([1], (2, 2, 2)):
+        found = measure_overlap(ask("gsm8k"), made, source, TOKENIZER, skipped=skipped)
+        assert (found.num_items, found.num_shared_ngrams, found.num_shared_rows) == counts
+
+
 def test_without_exemplars_the_training_split_is_not_read() -> None:
     source = Rows(gsm8k_test=gsm8k(LONG))
     made = calibration("random", [[BOS, *tokens(LONG)]])

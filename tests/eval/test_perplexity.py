@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import prune.eval.perplexity as module
 from prune.errors import UserError
+from prune.eval.metric import Measured
 from prune.eval.perplexity import choose_bos, chunk_losses, cut_chunks, measure_perplexity
 from prune.eval.protocol import PerplexitySettings
 from prune.eval_config import EvalBos
@@ -246,6 +247,29 @@ def test_a_chunk_longer_than_the_window_is_an_error() -> None:
     model = make_llama(len(tokenizer), window=16)
     with pytest.raises(UserError, match=r"ppl/wikitext2: eval.seq_len=17 is longer than the model's window of 16"):
         measure_perplexity(settings(seq_len=17), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_recorded() -> None:
+    tokenizer = make_tokenizer()
+
+    def run(model: Any) -> Measured:
+        return measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+
+    roomy = run(make_llama(len(tokenizer)))
+    model, most = make_llama(len(tokenizer)), 2
+
+    def refuse(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if len(kwargs["input_ids"]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+    tight = run(model)
+    assert roomy.metric.protocol["batch_size"] == 8 and tight.metric.protocol["batch_size"] == 2
+    assert tight.metric.value == pytest.approx(roomy.metric.value, rel=1e-5)
+    assert len(tight.items) == len(roomy.items) > 2
+    most = 0
+    with pytest.raises(UserError, match="ppl/wikitext2: the memory does not suffice for a single chunk"):
+        run(model)
 
 
 def test_a_loss_that_is_no_number_is_an_error() -> None:

@@ -9,17 +9,8 @@ import torch
 from transformers import BloomConfig, GenerationMixin, MambaConfig, MptConfig, PretrainedConfig
 
 from prune.eval.alone import reuses_prefix
-from prune.eval.prefix import (
-    BrokenLogitsError,
-    Likelihood,
-    common_prefix,
-    count_alike,
-    find_likelihoods,
-    generate,
-    join_rows,
-    run_prefix,
-    start_rows,
-)
+from prune.eval.logits import BrokenLogitsError, Likelihood
+from prune.eval.prefix import common_prefix, count_alike, find_likelihoods, generate, join_rows, run_prefix, start_rows
 from tests.architectures import CONFIGS, VOCAB, tiny_model
 
 ALIBI: dict[str, Callable[[], PretrainedConfig]] = {

@@ -10,10 +10,13 @@ from transformers import GenerationConfig
 from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet
 from prune.errors import UserError
+from prune.eval.ask import PromptBos, choose_prompt_bos
+from prune.eval.lm import PrefixLM
 from prune.eval.metric import Measured
 from prune.eval.prefix import generate
 from prune.eval.protocol import AccuracySettings, few_shot_prefix, text_hash
-from prune.eval.tasks import PromptBos, choose_prompt_bos, measure_accuracy
+from prune.eval.tasks import measure_accuracy
+from prune.eval_config import TooLong
 
 ALPHABET = "0123:AQ+ \n"
 GSM8K = find_dataset("gsm8k")
@@ -60,13 +63,20 @@ def run(
     return measure_accuracy(
         settings(**changes),
         dataset,
-        EXEMPLARS if exemplars is None else exemplars,
+        dict(enumerate(EXEMPLARS if exemplars is None else exemplars)),
         items,
         model,
         tokenizer,
         batch_size=batch_size,
         on_progress=on_progress,
     )
+
+
+REASONED = [
+    Example(question="Q: 1+1\nA:", answer="2", target="2", rationale="1+1"),
+    Example(question="Q: 2+1\nA:", answer="3", target="3", rationale="0+2+1"),
+]
+"""Exemplars with rationales; the alphabet for them has the letters of "So the answer is"."""
 
 
 def naive_answer(model: Any, tokenizer: Any, prompt: str, max_new_tokens: int) -> tuple[str, list[int]]:
@@ -112,6 +122,42 @@ def test_generated_tokens_are_those_of_one_item_at_a_time(monkeypatch: pytest.Mo
         monkeypatch.setattr("prune.eval.lm.generate", keep)
         run(QUESTIONS, model, tokenizer, batch_size=batch_size)
         assert kept == naive
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_predictions_with_rationales_are_those_of_one_item_at_a_time(batch_size: int) -> None:
+    tokenizer = make_tokenizer(ALPHABET + "Sothenarwis.", adds_bos=True)
+    model = make_llama(len(tokenizer), seed=3)
+    shared = "Q: 1+1\nA: 1+1. So the answer is 2.\n\nQ: 2+1\nA: 0+2+1. So the answer is 3.\n\n"
+    naive = [naive_answer(model, tokenizer, shared + item.question, 24)[0] for item in QUESTIONS]
+    measured = run(QUESTIONS, model, tokenizer, exemplars=REASONED, batch_size=batch_size, rationale=True)
+    assert [item["prediction"] for item in measured.items] == naive
+    assert len(set(naive)) > 5, "the model must say different things for this to mean something"
+    protocol = measured.metric.protocol
+    assert protocol["rationale"] is True and protocol["prefix_sha256"] == text_hash(shared)
+    filled = protocol["template"].format(question="Q: 1+1\nA:", rationale="1+1", answer="2")
+    assert filled == REASONED[0].pair(rationale=True) == shared.partition("\n\n")[0]
+
+
+def test_the_answer_is_read_after_the_rationale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that writes a rationale with a number in it, the words before the answer, and the answer 2."""
+    said = " 1. So the answer is 2."
+
+    class Says(PrefixLM):
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+            return [said] * len(requests)
+
+    monkeypatch.setattr("prune.eval.ask.PrefixLM", Says)
+    tokenizer = make_tokenizer(ALPHABET)
+    items = [question("0+1", "1"), question("0+2", "2")]
+    reasoned = run(items, make_llama(len(tokenizer)), tokenizer, rationale=True, exemplars=[])
+    assert [(row["prediction"], row["parsed"], row["correct"]) for row in reasoned.items] == [
+        (said, 2.0, False),
+        (said, 2.0, True),
+    ]
+    assert reasoned.metric.value == 0.5 and reasoned.metric.protocol["parsed_share"] == 1
+    plain = run(items, make_llama(len(tokenizer)), tokenizer, exemplars=[])
+    assert [row["parsed"] for row in plain.items] == [None, None], "the whole text is no number"
 
 
 def test_a_model_that_always_answers_2() -> None:
@@ -225,6 +271,10 @@ def test_the_protocol_states_the_prompt_and_the_decoding() -> None:
         "num_fewshot": 2,
         "exemplar_split": "train",
         "exemplar_ids": [0, 1],
+        "rationale": False,
+        "too_long": "error",
+        "num_skipped": 0,
+        "skipped_ids": [],
         "template": "{question} {answer}",
         "separator": "\n\n",
         "prefix_sha256": text_hash("Q: 1+1\nA: 2\n\nQ: 2+1\nA: 3\n\n"),
@@ -254,12 +304,46 @@ def test_prompts_longer_than_the_window_are_an_error_not_cut() -> None:
     )
 
 
+def test_prompts_longer_than_the_window_may_be_left_out() -> None:
+    tokenizer = make_tokenizer(ALPHABET)
+    long, short = question("0" * 40, "0"), [question("0+2", "2"), question("0+3", "3")]
+    num_tokens = len(tokenizer(few_shot_prefix(EXEMPLARS) + short[0].question)["input_ids"])
+    model = make_llama(len(tokenizer), window=num_tokens + 24)
+    done: list[tuple[int, int]] = []
+    watch = lambda *counts: done.append(counts)  # noqa: E731
+    measured = run([long, short[0], long, short[1]], model, tokenizer, too_long=TooLong.skip, on_progress=watch)
+    alone = run(short, model, tokenizer)
+    assert [item["id"] for item in measured.items] == [1, 3]
+    assert [item | {"id": 0} for item in measured.items] == [item | {"id": 0} for item in alone.items]
+    assert measured.metric.num_items == 2 and done[-1] == (2, 2)
+    protocol = measured.metric.protocol
+    assert (protocol["too_long"], protocol["num_skipped"], protocol["skipped_ids"]) == ("skip", 2, [0, 2])
+    with pytest.raises(UserError, match=r"acc/gsm8k: 2 of 2 prompts do not fit .* \(items 0, 1\)") as caught:
+        run([long, long], model, tokenizer, too_long=TooLong.skip)
+    assert "too_long" not in str(caught.value), "leaving all out is no way"
+
+
 def test_logits_that_are_no_numbers_are_an_error() -> None:
     tokenizer = make_tokenizer(ALPHABET)
     model = make_llama(len(tokenizer))
     torch.nn.init.constant_(model.lm_head.weight, math.nan)
     with pytest.raises(UserError, match=r"acc/gsm8k: the model's logits are not numbers: .* float32"):
         run([question("0+0", "0")], model, tokenizer)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_recorded() -> None:
+    tokenizer = make_tokenizer(ALPHABET)
+    roomy = run(QUESTIONS[:9], make_llama(len(tokenizer)), tokenizer, batch_size=8)
+    model = make_llama(len(tokenizer))
+
+    def refuse(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if len(kwargs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+    tight = run(QUESTIONS[:9], model, tokenizer, batch_size=8)
+    assert tight.items == roomy.items
+    assert roomy.metric.protocol["batch_size"] == 8 and tight.metric.protocol["batch_size"] == 2
 
 
 def test_a_tokenizer_without_an_end_of_sequence_is_an_error() -> None:

@@ -12,7 +12,7 @@ from prune.eval.translation import measure_bleu, summarise
 SETTINGS = TranslationSettings(
     dataset="wmt14", split="test", exemplar_split="train", num_fewshot=1, limit=None, max_new_tokens=12, always_bos=False
 )
-EXEMPLARS = [Example(question="English: a\nFrench:", answer="b", target="b")]
+EXEMPLARS = {0: Example(question="English: a\nFrench:", answer="b", target="b")}
 
 
 def sentences(*pairs: tuple[str, str]) -> list[Example]:
@@ -22,14 +22,18 @@ def sentences(*pairs: tuple[str, str]) -> list[Example]:
 def test_the_number_is_sacrebleus_own() -> None:
     said = ["le chat est sur la table", "il pleut sur la ville", "une maison rouge au bord de la mer"]
     right = ["le chat est sur le tapis", "il pleut sur la ville", "la maison rouge est au bord de la mer"]
-    measured = summarise(said, right, {})
+    numbered = dict(enumerate(said))
+    measured = summarise(numbered, right, {})
     assert measured.metric.value == pytest.approx(sacrebleu.corpus_bleu(said, [right]).score)
     assert 0 < measured.metric.value < 100 and measured.metric.stderr is not None and measured.metric.stderr > 0
     assert measured.metric.chance is None and measured.metric.num_items == 3
     assert "tok:13a" in measured.metric.protocol["sacrebleu"]
     assert measured.items[1] == {"id": 1, "prediction": right[1], "gold": right[1], "score": pytest.approx(100)}
-    assert summarise(said, right, {}).metric == measured.metric, "the bootstrap's seed is fixed"
-    assert summarise(said[:1], right[:1], {}).metric.stderr is None
+    assert summarise(numbered, right, {}).metric == measured.metric, "the bootstrap's seed is fixed"
+    assert summarise({0: said[0]}, right, {}).metric.stderr is None
+    left = summarise({0: said[0], 2: said[2]}, right, {})
+    assert left.metric.value == pytest.approx(sacrebleu.corpus_bleu([said[0], said[2]], [[right[0], right[2]]]).score)
+    assert [(row["id"], row["gold"]) for row in left.items] == [(0, right[0]), (2, right[2])]
 
 
 def test_a_translation_ends_at_a_blank_line() -> None:

@@ -1,0 +1,67 @@
+"""What logits say: the likeliest token, the likelihood of given ones, or that they are not numbers.
+
+Tensors: B rows, L slots, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Tokens = Sequence[int]
+
+
+class BrokenLogitsError(ArithmeticError):
+    """The model's logits are not numbers; `tokens` is a text for which they are not."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+
+@dataclass(slots=True)
+class Likelihood:
+    """The sum of the log-probabilities of some tokens, and whether each was the likeliest at its place."""
+
+    logprob: float = 0.0
+    is_greedy: bool = True
+
+    def add(self, logprob: float, is_greedy: bool) -> None:
+        """Takes in one more token."""
+        self.logprob += logprob
+        self.is_greedy &= is_greedy
+
+
+def choose_tokens(logits_BV: Tensor, text_of: Callable[[int], Tokens]) -> list[int]:
+    """The likeliest token of each row.
+
+    Args:
+        text_of: the tokens that a row consists of, for the error.
+
+    Raises:
+        BrokenLogitsError: some are not numbers.
+    """
+    best_B, tokens_B = logits_BV.float().max(dim=-1)  # a maximum that meets one that is not a number is none either
+    if not best_B.isfinite().all():
+        raise BrokenLogitsError(text_of(int(best_B.isfinite().logical_not().nonzero()[0])))
+    chosen: list[int] = tokens_B.tolist()
+    return chosen
+
+
+def score_tokens(
+    logits_BLV: Tensor, rows: Tensor, slots: Tensor, tokens: Tensor, text_of: Callable[[int], Tokens]
+) -> tuple[list[float], list[bool]]:
+    """The log-probability of each token at its row and slot, in float32, and whether it is the likeliest there.
+
+    Args:
+        text_of: the tokens that a row consists of, for the error.
+
+    Raises:
+        BrokenLogitsError: some are not numbers.
+    """
+    logits_BLV = logits_BLV.float()
+    norms = logits_BLV.logsumexp(dim=-1)[rows, slots]
+    logprobs = logits_BLV[rows, slots, tokens] - norms
+    if not norms.isfinite().all():
+        raise BrokenLogitsError(text_of(int(rows[norms.isfinite().logical_not()][0])))
+    return logprobs.tolist(), (logits_BLV.argmax(dim=-1)[rows, slots] == tokens).tolist()

@@ -1,0 +1,74 @@
+"""The golden prompts: what a model is asked, set by set, from rows in the form of the hub's.
+
+Rendered as an evaluation does it: rows from files, the dataset's definition, the settings of the plan, the exemplars.
+
+A new set needs rows in golden_rows.py. Then, and after a change of prompts that is meant, `python tests/eval/golden.py`
+writes tests/eval/golden/ again: read the diff before you keep it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from golden_rows import ROWS
+
+from prune.config import DataConfig, DataSource
+from prune.data import DATASETS
+from prune.data.dataset import QuestionSet
+from prune.data.source import examples, open_source
+from prune.eval.ask import render_prompts
+from prune.eval.exemplars import choose_exemplars
+from prune.eval.plan import plan_metrics
+from prune.eval.protocol import QuestionSettings
+from prune.eval_config import EvalConfig
+
+FOLDER = Path(__file__).with_name("golden")
+SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet)]
+
+
+def write_rows(folder: Path) -> None:
+    """Put the rows where data=local finds them."""
+    for name, splits in ROWS.items():
+        (folder / name).mkdir(parents=True)
+        for split, rows in splits.items():
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            (folder / name / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def render(name: str, root: Path) -> str:
+    """The golden text of one set: without rationales, and with them where there are any."""
+    dataset = DATASETS[name]
+    assert isinstance(dataset, QuestionSet)
+    return "\n".join(_section(dataset, root, rationale) for rationale in (False, True)[: 1 + dataset.has_rationales])
+
+
+def _section(dataset: QuestionSet, root: Path, rationale: bool) -> str:
+    data = DataConfig(name=DataSource.local, root=str(root))
+    (planned,) = plan_metrics(EvalConfig(name="golden", tasks=[dataset.name], rationale=rationale), data)
+    settings, source = planned.settings, open_source(data)
+    assert isinstance(settings, QuestionSettings)
+    exemplars = choose_exemplars(settings, dataset, source)
+    items = list(examples(source, dataset, settings.split))
+    parts = [
+        f"==== {dataset.name}, {'with' if rationale else 'without'} rationales",
+        f"==== exemplars: rows {', '.join(map(str, exemplars))} of {settings.exemplar_split}",
+    ]
+    for row, (prompt, item) in enumerate(zip(render_prompts(settings, exemplars, items), items, strict=True)):
+        right = item.pair(rationale=rationale).removeprefix(item.question)
+        parts += [f"==== prompt for row {row} of {settings.split}", prompt]
+        parts += [f"==== right: {right!r}, target {item.target!r}, choices {list(item.choices)}"]
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Write all golden files."""
+    with TemporaryDirectory() as folder:
+        write_rows(Path(folder))
+        for name in SETS:
+            (FOLDER / f"{name}.txt").write_text(render(name, Path(folder)), encoding="utf-8")
+    print(f"{len(SETS)} files in {FOLDER}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
