@@ -153,7 +153,7 @@ def _take(folder: Path) -> Path:
                     if max(_numbers(folder)) == number:
                         _forget(folder, number - 1)
                         return path
-                    path.unlink()  # made from a stale look at the folder
+                    path.unlink(missing_ok=True)  # made from a stale look at the folder; its successor may have removed it
                 time.sleep(_PAUSE_S)
         finally:
             draft.unlink(missing_ok=True)

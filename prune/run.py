@@ -31,6 +31,7 @@ from prune.results import (
     read_scores,
     write_score,
 )
+from prune.track.gpu import watch_gpu
 from prune.workshop import Workshop, resolve_device
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeSt
         Exception: whatever went wrong; status.json then says "failed" and run.log holds the traceback.
     """
     folder = cell.folder()
-    with claim(folder), _log_to(folder / "run.log"):
+    with claim(folder), _log_to(folder / "run.log"), watch_gpu(folder):
         result = finished_result(folder, plan(cell))
         if result is not None:
             return result

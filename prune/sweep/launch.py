@@ -31,7 +31,8 @@ from prune.sweep.outcome import Outcome, by_id
 from prune.sweep.session import Session
 from prune.sweep.standing import Standing, find_standing
 from prune.sweep.table import print_table
-from prune.track import build_tracker, sync_note
+from prune.track import build_tracker
+from prune.track.kept import sync_note
 from prune.workshop import Workshop
 
 
@@ -209,6 +210,7 @@ def say_goodbye(sweep: Sweep, session: Session, console: Console) -> None:
         console.print(
             f"{len(session.outcome.held)} cells are on their way elsewhere; the same line again shows them.", **say
         )
+    session.catch_up(sweep.cells)
     notes = [sync_note(sweep.cells, sweep.output_dir) if sweep.config.tracker.name == "wandb" else None]
     for note in filter(None, [*notes, session.tracker.closing_note()]):
         console.print(note, **say)

@@ -1,14 +1,20 @@
 """What one launch holds while its cells run, and what it does with each as it ends."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from prune.cell import Cell
-from prune.results import read_linears
+from prune.cell import Cell, make_cell
+from prune.errors import UserError
+from prune.results import read_linears, read_result
 from prune.run import asked_config
 from prune.sweep.outcome import Failure, Outcome
-from prune.track import Record, Tracker
+from prune.sweep.table import BASELINE
+from prune.track import NullTracker, Record, Tracker
+from prune.track.content import summary
+from prune.track.gpu import read_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,20 @@ class Session:
         """Keep a result and mirror it; return what to say of it."""
         self.outcome.held.pop(cell.id, None)
         self.outcome.results[cell.id] = result
-        self.tracker.record(make_record(cell, result, self.sweep))
+        self.tracker.record(make_record(cell, result, self.sweep, self.outcome.results))
         return describe_result(result)
+
+    def catch_up(self, cells: Sequence[Cell]) -> None:
+        """Mirror what became known of finished cells after they were mirrored: the dense cell's scores, the C4 cell's."""
+        if isinstance(self.tracker, NullTracker):
+            return
+        for cell in cells:
+            result = self.outcome.results.get(cell.id)
+            if result is not None and self._is_behind(cell, result):
+                self.tracker.record(make_record(cell, result, self.sweep, self.outcome.results))
+
+    def _is_behind(self, cell: Cell, result: dict[str, Any]) -> bool:
+        return self.tracker.lacks(cell.folder(), summary(result, *compared_results(cell, self.outcome.results)))
 
     def fail_with(self, cell: Cell, error: Exception) -> str:
         """Keep that a cell raised `error`; return what to say of it."""
@@ -47,8 +65,11 @@ class Session:
         return holder
 
 
-def make_record(cell: Cell, result: dict[str, Any], sweep: str) -> Record:
-    """What a tracker is told about a finished cell."""
+def make_record(
+    cell: Cell, result: dict[str, Any], sweep: str, known: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> Record:
+    """What a tracker is told about a finished cell; `known` are results by cell id, others are read from their files."""
+    dense, c4 = compared_results(cell, known)
     return Record(
         cell_id=cell.id,
         name=cell.name,
@@ -57,7 +78,27 @@ def make_record(cell: Cell, result: dict[str, Any], sweep: str) -> Record:
         result=result,
         linears=read_linears(cell.folder()),
         folder=cell.folder(),
+        dense=dense,
+        c4=c4,
+        gpu=read_samples(cell.folder()),
     )
+
+
+def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The results of the unpruned model and of the cell that differs from `cell` only in being calibrated on C4, each None
+    when there is none; the latter also when the method looks at no calibration."""
+    dense = _find_result(cell.output_dir, cell.dense_id, known)
+    if cell.axes.calib is None:
+        return dense, None
+    c4 = make_cell(replace(cell.config, calib=replace(cell.config.calib, name=BASELINE)))
+    return dense, _find_result(cell.output_dir, c4.id, known)
+
+
+def _find_result(output_dir: Path, cell_id: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return known.get(cell_id) or read_result(output_dir / "cells" / cell_id)
+    except UserError:  # a damaged file is told of where its own cell is asked for
+        return None
 
 
 def describe_result(result: dict[str, Any]) -> str:

@@ -1,14 +1,12 @@
 """Where finished cells are mirrored. The files are the truth; a tracker may never cost a finished cell."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prune.cell import Cell
 from prune.config import TrackerConfig, TrackerMode
 from prune.errors import UserError
-from prune.files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +25,22 @@ class Record:
     """blocks.jsonl."""
     folder: Path
     """The cell's folder."""
+    dense: dict[str, Any] | None = None
+    """The result of the unpruned model, as far as there is one."""
+    c4: dict[str, Any] | None = None
+    """The result of the cell that differs only in being calibrated on C4, as far as there is one."""
+    gpu: list[dict[str, float]] = field(default_factory=list)
+    """gpu.jsonl."""
 
 
 class Tracker(Protocol):
     """Mirrors cells somewhere else."""
 
     def record(self, record: Record) -> None:
-        """Mirror one finished cell."""
+        """Mirror one finished cell; nothing is done where everything is mirrored already."""
+
+    def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
+        """Whether the mirror of the cell in `folder` does not show `numbers` yet."""
 
     def closing_note(self) -> str | None:
         """What the user should know at the end of the sweep; None when nothing."""
@@ -45,6 +52,10 @@ class NullTracker:
     def record(self, record: Record) -> None:
         """Do nothing."""
 
+    def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
+        """Nothing is missing."""
+        return False
+
     def closing_note(self) -> str | None:
         """Nothing to say."""
         return None
@@ -52,19 +63,10 @@ class NullTracker:
 
 def build_tracker(config: TrackerConfig, output_dir: Path) -> Tracker:
     """The tracker that the configuration names."""
-    if config.name == "none":
+    if config.name == "none" or (config.name == "wandb" and config.mode is TrackerMode.disabled):
         return NullTracker()
     if config.name == "wandb":
         from prune.track.wandb import WandbTracker
 
         return WandbTracker(config, output_dir)
     raise UserError(f"tracker.name={config.name} does not exist. Allowed: none, wandb.")
-
-
-def sync_note(cells: Iterable[Cell], output_dir: Path) -> str | None:
-    """How to send the runs of `cells` that W&B keeps offline; None when there are none."""
-    kept = [read_json(cell.folder() / "wandb.json") for cell in cells]
-    num_offline = sum(run is not None and run["mode"] == TrackerMode.offline.value for run in kept)
-    if not num_offline:
-        return None
-    return f"W&B runs kept offline: {num_offline}. Send them with: wandb sync {output_dir.resolve()}/wandb/offline-run-*"

@@ -1,19 +1,51 @@
-"""The W&B edge: one run a cell, the only file that imports wandb.
+"""The W&B edge: one run a cell, the only file that imports wandb to write runs.
 
-A run is written after result.json, so that the service can be slow, full or absent without costing a cell.
+A run is written after result.json, so that the service can be slow, full or absent without costing a cell. A run that is
+written again, because a score was added or the dense cell became known, is the same run with more in it: online it is
+continued; offline a new log replaces the earlier one, or, when that was sent already, holds all but the blocks.
 """
 
-import logging
-import os
-from collections import defaultdict
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prune.claim import CellHeldError, claim
 from prune.config import TrackerConfig, TrackerMode
-from prune.files import read_json, write_json
+from prune.messages import report
 from prune.track import Record
+from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
+from prune.track.gpu import SECONDS
+from prune.track.kept import Kept, digest, drop_unsent, first_attempt, read_kept, write_kept
 
-log = logging.getLogger(__name__)
+INIT_TIMEOUT_S = 30.0
+"""So long the server may take to accept a run."""
+
+FINISH_TIMEOUT_S = 60.0
+"""So long it may take to accept what a run holds."""
+
+NUM_RETRIES = 3
+"""Further requests when one for a run's metadata fails."""
+
+RETRY_WAIT_S = (0.5, 2.0)
+"""Shortest and longest wait before the next of them."""
+
+MAX_DELETED = 20
+"""So many ids of one cell may have been deleted on the server."""
+
+DELETED = "previously created and deleted"
+"""The server's words for an id that cannot be taken again."""
+
+NOT_TAKEN = ("filestream: fatal error", "runupserter: failed")
+"""W&B's words, in a run's own log, for what the server did not take; `finish` says nothing of it."""
+
+KEY_REFUSED = re.compile(r"\b(401|403)\b|not logged in|[Ii]nvalid .*key")
+
+
+class NotSentError(Exception):
+    """The server did not take all that a run holds."""
 
 
 class WandbTracker:
@@ -27,16 +59,22 @@ class WandbTracker:
 
     def record(self, record: Record) -> None:
         """Write one run: nested configuration, a history line a block, the final numbers in the summary."""
-        import wandb
-
-        attempt = int((read_json(record.folder / "wandb.json") or {}).get("attempt", 0)) + 1
         try:
-            folder = self._write(wandb, record, f"{record.cell_id}-{attempt}")
-        except (wandb.errors.Error, OSError) as error:
-            log.warning("W&B did not take %s: %s", record.name, error)
+            numbers = summary(record.result, record.dense, record.c4)
+            with claim(record.folder):
+                if self.lacks(record.folder, numbers):
+                    self._mirror(record, numbers)
+        except CellHeldError:
+            return  # another launch writes the run, or adds to the cell and writes it then
+        except Exception as error:  # whatever W&B raises, the cell is finished
+            report(f"W&B did not take {record.name}: {_first_line(error)}")
             self._refused.append(f"{record.name} ({_first_line(error)})")
-            return
-        write_json(record.folder / "wandb.json", {"attempt": attempt, "mode": self._mode.value, "folder": str(folder)})
+
+    def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
+        """Whether the run of the cell in `folder` is missing, shows other numbers, or is offline and ought to be sent."""
+        kept = read_kept(folder)
+        is_unsent = self._mode is TrackerMode.online and kept is not None and kept.mode != self._mode.value
+        return kept is None or kept.digest != digest(numbers) or is_unsent
 
     def closing_note(self) -> str | None:
         """Which cells W&B did not take."""
@@ -44,71 +82,191 @@ class WandbTracker:
             return None
         return f"W&B did not take {', '.join(self._refused)}; their results are kept here all the same."
 
-    def _write(self, wandb: Any, record: Record, run_id: str) -> Path:
+    def _mirror(self, record: Record, numbers: Mapping[str, float]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        run = self._start(wandb, record, run_id)
+        earlier = read_kept(record.folder)
+        attempt = earlier.attempt if earlier else first_attempt(record.cell_id, self._folder)
+        begun = Kept(attempt=attempt, mode=self._mode.value, folder="", sent=earlier is not None and earlier.was_sent())
         try:
-            for line in block_history(record.linears):
-                run.log(line)
-            run.summary.update(summary(record.result))
-            folder = Path(run.dir).parent
-        finally:
-            run.finish()
-        return folder
+            kept = self._write(record, numbers, begun)
+        except NotSentError as error:
+            self._go_offline(f"{server_url()} does not take what a run holds: {error}")
+            kept = self._write(record, numbers, read_kept(record.folder) or begun)
+        if earlier is not None and earlier.folder != kept.folder:
+            drop_unsent(earlier, self._folder / "wandb")
 
-    def _start(self, wandb: Any, record: Record, run_id: str) -> Any:
-        try:
-            return self._init(wandb, record, run_id)
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            if self._mode is not TrackerMode.online:
-                raise
-            log.warning("W&B cannot be reached (%s); runs are kept offline from here on.", _first_line(error))
-            self._mode = TrackerMode.offline
-            return self._init(wandb, record, run_id)
+    def _write(self, record: Record, numbers: Mapping[str, float], kept: Kept) -> Kept:
+        """Write the run; `kept` is what is known of it before.
 
-    def _init(self, wandb: Any, record: Record, run_id: str) -> Any:
-        axes = record.result["axes"]
+        Raises:
+            NotSentError: it is online, and the server did not take everything.
+        """
+        run, attempt = self._start(record, kept.attempt)
+        folder = Path(run.dir).parent
+        sent = kept.sent and attempt == kept.attempt
+        kept = Kept(attempt=attempt, mode=self._mode.value, folder=str(folder), sent=sent)
+        write_kept(record.folder, kept)
+        with _finishing(run):
+            is_online = self._mode is TrackerMode.online
+            _fill(run, numbers, [] if sent and not is_online else [*block_history(record.linears), *record.gpu])
+        if is_online:
+            _check_taken(folder)
+        kept = replace(kept, digest=digest(numbers))
+        write_kept(record.folder, kept)
+        return kept
+
+    def _start(self, record: Record, attempt: int) -> tuple[Any, int]:
+        """(the begun run, the suffix of its id)."""
+        if self._mode is TrackerMode.online:
+            begun = self._start_online(record, attempt)
+            if begun is not None:
+                return begun
+        return self._init(record, attempt), attempt
+
+    def _start_online(self, record: Record, attempt: int) -> tuple[Any, int] | None:
+        """(the begun run, the suffix of its id); None when the server cannot be used, and the mode is offline now."""
+        from wandb.errors import Error
+
+        for number in range(attempt, attempt + MAX_DELETED):
+            try:
+                log_in()
+                return self._init(record, number), number
+            except Error as error:
+                if DELETED not in str(error):
+                    self._go_offline(reason_of(error))
+                    return None
+                _end_service()
+        self._go_offline(f"{MAX_DELETED} ids of {record.name} were deleted on {server_url()}")
+        return None
+
+    def _go_offline(self, reason: str) -> None:
+        """Keep runs here from now on, and say why."""
+        report(f"W&B: {reason}. Runs are kept offline from here on; no result is lost.")
+        self._mode = TrackerMode.offline
+        _end_service()
+
+    def _init(self, record: Record, attempt: int) -> Any:
+        wandb = _wandb(self._mode)
+        is_online = self._mode is TrackerMode.online
         return wandb.init(
-            id=run_id,
+            id=f"{record.cell_id}-{attempt}",
             name=record.name,
             group=record.group,
-            job_type=axes["method"],
-            tags=[tag for tag in (axes["model"], axes["calib"], axes["prompt"]) if tag],
-            config=record.config | {"cell": record.cell_id},
-            project=self._config.project or os.environ.get("WANDB_PROJECT") or "prune",
+            job_type=record.result["axes"]["method"],
+            tags=run_tags(record.result),
+            config=run_config(record.config, record.result),
+            project=self._config.project or wandb.setup().settings.project or "prune",
             entity=self._config.entity,
             mode=self._mode.value,
+            resume="allow" if is_online else None,
             dir=self._folder,
-            settings=wandb.Settings(silent=True, disable_git=True, init_timeout=30),
+            settings=_settings(wandb),
         )
 
 
-def block_history(linears: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """One line a block: the sparsity over its linears, the mean of their errors where there are any, their seconds."""
-    blocks: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for linear in linears:
-        blocks[linear["block"]].append(linear)
-    return [_block_line(index, group) for index, group in sorted(blocks.items())]
+def _wandb(mode: TrackerMode) -> Any:
+    """The package, told to be silent before it says its first word."""
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True, mode=mode.value))
+    return wandb
 
 
-def _block_line(index: int, linears: list[dict[str, Any]]) -> dict[str, float]:
-    errors = [linear["error"] for linear in linears if linear["error"] is not None]
-    line: dict[str, float] = {
-        "block": index,
-        "block/sparsity": sum(linear["num_zero"] for linear in linears) / sum(linear["num_weights"] for linear in linears),
-        "block/seconds": sum(linear["seconds"] for linear in linears),
-    }
-    return line | ({"block/error": sum(errors) / len(errors)} if errors else {})
+def _settings(wandb: Any) -> Any:
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,  # result.json has it
+        x_disable_stats=True,  # the work is over; gpu.jsonl has samples of it
+        init_timeout=INIT_TIMEOUT_S,
+        finish_timeout=FINISH_TIMEOUT_S,
+        finish_timeout_raises=True,
+        x_graphql_retry_max=NUM_RETRIES,
+        x_graphql_retry_wait_min_seconds=RETRY_WAIT_S[0],
+        x_graphql_retry_wait_max_seconds=RETRY_WAIT_S[1],
+    )
 
 
-def summary(result: dict[str, Any]) -> dict[str, Any]:
-    """The final numbers of result.json as plain values: metrics under their names, sparsity, seconds, memory."""
-    numbers = {name: metric["value"] for name, metric in result["metrics"].items()}
-    numbers |= {f"stderr/{name}": metric["stderr"] for name, metric in result["metrics"].items()}
-    for group in ("sparsity", "seconds", "peak_memory_mb"):
-        numbers |= {f"{group}/{key}": value for key, value in (result[group] or {}).items()}
-    return numbers | {"warnings": len(result["warnings"])}
+def log_in() -> None:
+    """Find the key, without a question to the user.
+
+    Raises:
+        wandb.errors.UsageError: there is none.
+    """
+    wandb = _wandb(TrackerMode.online)
+    if not wandb.login(prompt=False, verify=False):
+        raise wandb.errors.UsageError("there is no API key: type wandb login, or set WANDB_API_KEY")
+
+
+def _fill(run: Any, numbers: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> None:
+    """Log the lines that the run does not have yet, and all numbers."""
+    run.define_metric(BLOCK, hidden=True, summary="none")
+    run.define_metric(f"{BLOCK}/*", step_metric=BLOCK, summary="none")
+    run.define_metric(SECONDS, hidden=True, summary="none")
+    run.define_metric("gpu/*", step_metric=SECONDS, summary="none")
+    for step, line in enumerate(history):
+        if step >= run.starting_step:  # a continued run has the others
+            run.log(dict(line), step=step)
+    run.summary.update(dict(numbers))
+
+
+@contextmanager
+def _finishing(run: Any) -> Iterator[None]:
+    """Finish `run` after what happens inside, whatever it raises.
+
+    Raises:
+        NotSentError: the server was too slow, or is gone.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(TimeoutError):
+            run.finish(exit_code=1)
+        raise
+    try:
+        run.finish()
+    except TimeoutError:
+        raise NotSentError(f"not within {FINISH_TIMEOUT_S:g} s") from None
+
+
+def _check_taken(folder: Path) -> None:
+    """Look into W&B's own log of a run.
+
+    Raises:
+        NotSentError: the server refused something.
+    """
+    log = folder / "logs" / "debug-internal.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    if any(words in line for line in lines for words in NOT_TAKEN):
+        raise NotSentError(f"it refused some, see {log}")
+
+
+def _end_service() -> None:
+    """End W&B's service: it holds the id of a run that failed to begin, and goes on with requests that are given up."""
+    import wandb
+
+    wandb.teardown()
+
+
+def server_url() -> str:
+    """Where runs are sent to."""
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why W&B cannot be used, for people."""
+    from wandb.errors import AuthenticationError, UsageError
+
+    text = _first_line(error)
+    is_bad_key = isinstance(error, AuthenticationError) and "verify" not in text  # not even sent: its form is wrong
+    if isinstance(error, UsageError) or is_bad_key:
+        return text
+    if KEY_REFUSED.search(str(error)):
+        return f"{server_url()} refuses the API key ({text})"
+    return f"{server_url()} cannot be reached ({text})"
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
