@@ -41,6 +41,8 @@ class EvalConfig:
     """Question sets."""
     protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
     """How question sets are scored; acc_mc passes over those whose answers are open."""
+    lm_eval_tasks: list[str] = field(default_factory=list)
+    """Tasks, groups or tags of lm-eval, measured by its own definitions."""
     limit: int | None = None
     """Items per task; None takes all."""
     num_chunks: int | None = None
@@ -49,7 +51,7 @@ class EvalConfig:
     """Tokens in a perplexity chunk."""
     bos: EvalBos = EvalBos.text
     num_fewshot: int | None = None
-    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI)."""
+    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
     rationale: bool = False
     """Exemplars of acc carry their rationales, and the model reasons before it answers; acc_mc stays as it is."""
     too_long: TooLong = TooLong.error

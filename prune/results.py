@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.eval.plan import PlannedMetric
+from prune.eval.suites import mean_metrics
 from prune.files import read_json, write_json
 
 SCHEMA = 1
@@ -55,12 +56,13 @@ def write_score(
 
 
 def read_scores(folder: Path, planned: Sequence[PlannedMetric]) -> tuple[dict[str, Any], float]:
-    """The planned scores by name, as result.json holds them, and the seconds that they took."""
+    """The planned scores by name and the means that they give, as result.json holds them, and the seconds that they took."""
     scores = [read_json(score_path(folder, metric)) for metric in planned]
     found = [score for score in scores if score is not None]
     metrics: dict[str, Any] = {}
     for score in found:
         metrics |= {score["name"]: score["metric"]} | score.get("beside", {})
+    metrics |= mean_metrics(planned, metrics)
     return metrics, sum(score["seconds"] for score in found)
 
 

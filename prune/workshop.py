@@ -63,7 +63,7 @@ class ReadOnce:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._splits: dict[tuple[str, str], Sequence[Row]] = {}
+        self._splits: dict[tuple[str, bool, str], Sequence[Row]] = {}
 
     @property
     def name(self) -> str:
@@ -72,7 +72,8 @@ class ReadOnce:
 
     def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
         """All rows of a split; see `Source.rows`."""
-        key = dataset.name, split
+        has_companion = isinstance(dataset, QuestionSet) and dataset.companion is not None  # its columns are joined then
+        key = dataset.name, has_companion, split
         if key not in self._splits:
             self._splits[key] = self._source.rows(dataset, split)
         return self._splits[key]

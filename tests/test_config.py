@@ -15,7 +15,10 @@ from prune.config import (
     WandaConfig,
 )
 from prune.data import DATASETS
+from prune.data.dataset import QuestionSet, TextSet
 from prune.errors import UserError
+from prune.eval.suites import ZERO_SHOT
+from prune.eval_config import EvalProtocol
 from prune.main import CONFIG_DIR
 
 from .conftest import Compose
@@ -103,3 +106,15 @@ def test_wrong_types_fail_at_composition(compose_config: Compose, override: str)
 def test_values_that_need_a_companion() -> None:
     with pytest.raises(UserError, match=r"model\.path"):
         ModelConfig(name="hf")
+
+
+def test_the_suites_name_what_they_say(compose_config: Compose) -> None:
+    assert options("eval") == {"quick", "perplexity", "study", "zero_shot", "all"}
+    held_out = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet)]
+    assert sorted(compose_config("eval=perplexity").eval.perplexity) == sorted(held_out)
+    assert compose_config("eval=zero_shot").eval.lm_eval_tasks == list(ZERO_SHOT)
+    everything = compose_config("eval=all").eval
+    assert sorted(everything.perplexity) == sorted(held_out)
+    assert sorted(everything.tasks) == sorted(name for name, each in DATASETS.items() if isinstance(each, QuestionSet))
+    assert set(everything.lm_eval_tasks) > set(ZERO_SHOT)
+    assert set(everything.protocols) == set(EvalProtocol)

@@ -57,7 +57,7 @@ def test_enough_documents_fill_a_window(name: str) -> None:
 
 
 def test_training_never_sees_evaluation_rows() -> None:
-    for name in GENERATORS:
+    for name in SET_SHARES:
         dataset = find_dataset(name)
         assert isinstance(dataset, QuestionSet)
         rng = Random(0)
@@ -66,7 +66,7 @@ def test_training_never_sees_evaluation_rows() -> None:
         if name == "commonsense_qa":
             rows = [row | {"abstractive_explanation": ""} for row in rows]
         assert not seen & {dataset.example(row).pair(rationale=False) for row in rows}
-    assert set(SET_SHARES) == set(GENERATORS)
+    assert set(GENERATORS) - set(SET_SHARES) == {"hellaswag", "arc_easy", "arc_challenge", "openbookqa"}
 
 
 def test_sequences_weigh_answers_most() -> None:

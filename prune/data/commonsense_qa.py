@@ -2,21 +2,17 @@
 
 from prune.data.columns import column_text
 from prune.data.dataset import AnswerKind, Category, Companion, Example, Hub, QuestionSet, Row
-from prune.data.labels import choice, option_lines
+from prune.data.labels import lettered_example
 from prune.data.rationale import join_steps
 
 
 def _example(row: Row) -> Example:
     """The letter of the right option; the letters are the choices. Test rows have no answer."""
-    letters = tuple(row["choices"]["label"])
-    answer = choice(column_text(row, "answerKey"), letters)
-    options = option_lines(letters, row["choices"]["text"])
-    return Example(
-        question=f"Question: {column_text(row, 'question').strip()}\nChoices:\n{options}\nAnswer:",
-        answer=answer,
-        target=answer,
-        choices=letters,
-        rationale=join_steps([str(row["abstractive_explanation"] or "")]),
+    return lettered_example(
+        column_text(row, "question"),
+        row["choices"],
+        column_text(row, "answerKey"),
+        join_steps([str(row["abstractive_explanation"] or "")]),
     )
 
 

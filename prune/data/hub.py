@@ -6,7 +6,7 @@ streamed and then kept on disk by `datasets`. All are found again without a netw
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,6 +97,28 @@ def _check_revision(folders: Sequence[Path], hub: Hub) -> None:
     others = [folder for folder in folders if _COMMIT.fullmatch(folder.name) and folder.name != hub.revision]
     if others and _COMMIT.fullmatch(hub.revision):
         raise ConnectionError(f"the newest copy in the cache is of another revision: {others[0]}")
+
+
+def load_repository(path: str, config: str | None, options: Mapping[str, Any], name: str, split: str) -> Any:
+    """All splits of a repository as its newest copy has them, a `datasets.DatasetDict`, for sets that are not defined here.
+
+    Args:
+        options: further arguments of `load_dataset`.
+        name: the set, and
+        split: its split, whose file would do in its stead, in messages.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    import datasets
+
+    hub = Hub(path=path, config=config, revision=str(options.get("revision", "main")))
+    wanted = Wanted(name=name, split=split, hub=hub, hub_note="", columns=(), aliases={})
+    try:
+        with _quiet():
+            return datasets.load_dataset(path=path, name=config, **options)
+    except _load_errors() as error:
+        raise UserError(f"{_place(wanted, hub)}: {_explain(error, wanted, hub)}") from error
 
 
 def kept_tables() -> frozenset[str]:

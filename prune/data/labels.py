@@ -1,7 +1,8 @@
 """What several question sets share: class labels, and options under their letters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from prune.data.dataset import Example
 from prune.errors import UserError
 
 
@@ -36,3 +37,23 @@ def choice(value: str, choices: tuple[str, ...]) -> str:
 def option_lines(labels: Sequence[str], options: Sequence[str]) -> str:
     """One line for each option: "A. first"."""
     return "\n".join(f"{label}. {option}" for label, option in zip(labels, options, strict=True))
+
+
+def lettered_example(
+    question: str, options: Mapping[str, Sequence[str]], answer: str, rationale: str | None = None
+) -> Example:
+    """A question with its options under their letters; the letters are the choices.
+
+    Args:
+        options: `label` and `text` of each option, as the hub stores them.
+        answer: the letter of the right one.
+    """
+    letters = tuple(options["label"])
+    answer = choice(answer, letters)
+    return Example(
+        question=f"Question: {question.strip()}\nChoices:\n{option_lines(letters, options['text'])}\nAnswer:",
+        answer=answer,
+        target=answer,
+        choices=letters,
+        rationale=rationale,
+    )

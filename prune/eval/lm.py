@@ -19,7 +19,7 @@ from prune.eval.alone import generate_alone, likelihood_alone, reuses_prefix
 from prune.eval.broken import describe_broken
 from prune.eval.logits import BrokenLogitsError, Likelihood, Tokens
 from prune.eval.memory import within_memory
-from prune.eval.perplexity import MAX_LOGITS
+from prune.eval.perplexity import MAX_LOGITS, next_token_losses
 from prune.eval.prefix import common_prefix, count_alike, find_likelihoods, generate, run_prefix
 from prune.eval.window import find_window
 
@@ -128,15 +128,33 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """The log-probability of each request's text, in windows where it is longer than the model's."""
         length = find_window(self.model) or ROLLING_LENGTH
-        windows = []
+        windows: list[tuple[int, list[int], list[int]]] = []
         for number, request in enumerate(requests):
             ids = self.tok_encode(request.args[0])
             for pair in get_rolling_token_windows(ids, self.prefix_token_id, length, context_len=1):
                 windows.append((number, *make_disjoint_window(pair)))
+
+        def width(window: tuple[int, list[int], list[int]]) -> int:
+            return len(window[1]) + len(window[2])
+
         sums = [0.0] * len(requests)
-        self._scored = _Count(self._on_batch)
-        for (number, _, _), (logprob, _) in zip(windows, self._loglikelihood_tokens(windows), strict=True):
-            sums[number] += logprob
+        counted = _Count(self._on_batch)
+        windows.sort(key=width, reverse=True)
+
+        def attempt(batch_size: int) -> None:
+            while windows:
+                batch = [window for window in windows[:batch_size] if width(window) == width(windows[0])]
+                ids_BL = torch.tensor([[*context, *rest] for _, context, rest in batch], device=self.model.device)
+                losses_BL = next_token_losses(self.model, ids_BL)
+                is_broken_B = losses_BL.isnan().any(dim=1)
+                if is_broken_B.any():
+                    raise BrokenLogitsError(ids_BL[int(is_broken_B.nonzero()[0])].tolist())
+                for (number, _, rest), losses_L in zip(batch, losses_BL, strict=True):
+                    sums[number] -= float(losses_L[-len(rest) :].double().sum())
+                del windows[: len(batch)]
+                counted.add(len(batch))
+
+        self._within_memory(attempt)
         return sums
 
     def _loglikelihood_tokens(

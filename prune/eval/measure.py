@@ -8,6 +8,7 @@ from prune.data import find_dataset
 from prune.data.dataset import QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
 from prune.eval.exemplars import choose_exemplars
+from prune.eval.harness_plan import HarnessSettings
 from prune.eval.metric import Measured, Metric
 from prune.eval.plan import PlannedMetric
 from prune.eval.protocol import AccuracySettings, ChoiceSettings, PerplexitySettings, QuestionSettings, TranslationSettings
@@ -39,6 +40,10 @@ def measure(
     settings = planned.settings
     if isinstance(settings, PerplexitySettings):
         measured = _perplexity(settings, model, tokenizer, source, batch_size, logits_chunk, on_progress)
+    elif isinstance(settings, HarnessSettings):
+        from prune.eval.harness import measure_harness
+
+        measured = measure_harness(settings, source, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
     else:
         measured = _questions(settings, model, tokenizer, source, batch_size, on_progress)
     beside = {name: _with_data(metric, planned) for name, metric in measured.beside.items()}

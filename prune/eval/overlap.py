@@ -34,6 +34,7 @@ from prune.data.dataset import ControlSet, Dataset, QuestionSet, TextSet
 from prune.data.source import Source, examples, texts
 from prune.errors import UserError
 from prune.eval.exemplars import choose_exemplars
+from prune.eval.harness_plan import HarnessSettings
 from prune.eval.plan import PlannedMetric
 from prune.eval.protocol import PerplexitySettings, QuestionSettings
 
@@ -143,6 +144,8 @@ def measure_overlap(
     seen = read_seen(calibration, source, tokenizer)
     if isinstance(planned.settings, PerplexitySettings):
         return _overlap_of_chunks(planned.settings, seen, source, tokenizer)
+    if isinstance(planned.settings, HarnessSettings):
+        return _overlap_of_harness(planned.settings, seen, source)
     return _overlap_of_questions(planned.settings, seen, source, skipped)
 
 
@@ -261,6 +264,31 @@ def _overlap_of_chunks(settings: PerplexitySettings, seen: Seen, source: Source,
         num_shared_rows=sum(bool(index.found_in(words)) for words in chunks),
         num_shared_ngrams=count_shared(chunks, seen.texts),
         num_short=_count_short(chunks),
+        num_exemplars=0,
+        num_shared_exemplars=0,
+    )
+
+
+def _overlap_of_harness(settings: HarnessSettings, seen: Seen, source: Source) -> Overlap:
+    """Of one of lm-eval's tasks: an item is the text that its definition makes of a row.
+
+    Rows are compared where prune/data has the set and it is one of questions. Exemplars are not counted: they are others for
+    each item.
+    """
+    from prune.eval.harness import read_items
+
+    place, texts_of_items = read_items(settings, source)
+    items = [question_words(text) for text in texts_of_items]
+    shared_rows = [False] * len(items)
+    if isinstance(place.dataset, QuestionSet) and place.is_ours:
+        rows = examples(source, place.dataset, place.split)[: len(items)]
+        words = [question_words(example.question) for example in rows]
+        shared_rows = [seen.has_row(place.dataset.name, place.split, row, each) for row, each in enumerate(words)]
+    return Overlap(
+        num_items=len(items),
+        num_shared_rows=sum(shared_rows),
+        num_shared_ngrams=count_shared(items, seen.texts),
+        num_short=_count_short(items),
         num_exemplars=0,
         num_shared_exemplars=0,
     )

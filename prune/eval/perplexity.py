@@ -153,6 +153,23 @@ def chunk_losses(
     return losses
 
 
+def next_token_losses(model: Any, ids_BL: Tensor) -> Tensor:
+    """The cross-entropy of each token after the first, shape (B, L - 1), float32; the last token is no input.
+
+    As many positions have logits at once as `MAX_LOGITS` allows.
+    """
+    inputs_BL, targets_BL = ids_BL[:, :-1], ids_BL[:, 1:]
+    slice_len = max(1, MAX_LOGITS // (len(ids_BL) * model.config.get_text_config().vocab_size))
+    losses: list[Tensor] = []
+    start = 0
+    for logits_BLV in _logit_slices(model, inputs_BL, slice_len):
+        targets = targets_BL[:, start : start + logits_BLV.shape[1]]
+        flat = F.cross_entropy(logits_BLV.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        losses.append(flat.view(targets.shape))
+        start += logits_BLV.shape[1]
+    return torch.cat(losses, dim=1)
+
+
 def _loss_sums(model: Any, batch_BL: Tensor, slice_len: int) -> Tensor:
     """The summed cross-entropy of each chunk, shape (B,), float64; at most `slice_len` positions have logits at once."""
     targets_BL = batch_BL[:, 1:]

@@ -10,6 +10,7 @@ from prune.config import DataConfig, DataSource
 from prune.data import DATASETS, find_dataset
 from prune.data.dataset import AnswerKind, Dataset, QuestionSet, TextSet
 from prune.errors import UserError
+from prune.eval.harness_plan import HarnessSettings, plan_harness
 from prune.eval.protocol import (
     LATER_SETTINGS,
     MAX_NEW_TOKENS,
@@ -25,7 +26,7 @@ from prune.eval.protocol import (
 )
 from prune.eval_config import EvalBos, EvalConfig, EvalProtocol
 
-Settings = PerplexitySettings | QuestionSettings
+Settings = PerplexitySettings | QuestionSettings | HarnessSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,14 @@ class PlannedMetric:
     """A metric that is to be measured."""
 
     name: str
-    """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>` or `bleu/<set>`."""
+    """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>`, `bleu/<set>` or `lm_eval/<task>/<metric>`."""
     settings: Settings
     data: dict[str, str | None]
     """Where the rows come from."""
 
     @property
     def dataset(self) -> str:
-        """The name of the set it is measured on."""
+        """The name of the set it is measured on; of lm-eval's own tasks `lm_eval/<task>`."""
         return self.settings.dataset
 
     @property
@@ -55,7 +56,8 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
     """The metrics that `config` asks for, perplexities first, each in the order asked.
 
     Raises:
-        UserError: unknown sets, sets of the wrong kind or without held-out text, and sets named twice, all in one message.
+        UserError: unknown sets and tasks, sets of the wrong kind or without held-out text, tasks whose rows the source
+            cannot have, and sets named twice, all in one message.
     """
     problems = _rationale_problems(config) if config.rationale else []
     planned = _plan_all("eval.perplexity", config.perplexity, lambda name: _plan_perplexity(name, config, data), problems)
@@ -64,6 +66,7 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
     if EvalProtocol.acc_mc in config.protocols:
         closed = [name for name in config.tasks if name not in DATASETS or has_choices(DATASETS[name])]
         planned += _plan_all("eval.tasks", closed, lambda name: _plan_choices(name, config, data), problems)
+    planned += _plan_harness(config, data, problems)
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return planned
@@ -82,6 +85,18 @@ def _plan_all(
         except UserError as error:
             problems.append(f"{path}: {error}")
     return planned
+
+
+def _plan_harness(config: EvalConfig, data: DataConfig, problems: list[str]) -> list[PlannedMetric]:
+    """lm-eval's own tasks, each once, however many of the groups that are asked for have it."""
+    planned: dict[str, PlannedMetric] = {}
+    for name in config.lm_eval_tasks:
+        try:
+            for settings, identity in plan_harness(name, config, data):
+                planned.setdefault(settings.task, PlannedMetric(settings.name, settings, identity))
+        except UserError as error:
+            problems.append(f"eval.lm_eval_tasks: {error}")
+    return list(planned.values())
 
 
 def _plan_perplexity(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:

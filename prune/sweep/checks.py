@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune.cell import Cell, uses_calibration
-from prune.config import ModelConfig
+from prune.config import DataSource, ModelConfig
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
 from prune.errors import UserError
+from prune.eval.harness_data import needed_places, read_hub
+from prune.eval.harness_index import Definition, read_definition
+from prune.eval.harness_plan import HarnessSettings
 from prune.files import disk_errors
 from prune.model_files import check_model, check_seq_len
 from prune.run import plan
@@ -29,6 +32,8 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
             workshop.source(config.data).rows(dataset, split)
+    for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
+        read_hub(definition)
 
 
 def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
@@ -59,12 +64,25 @@ def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
         if not isinstance(calib, ControlSet):
             needed.append((calib, calib.train_split))
     for planned in plan(cell):
+        if isinstance(planned.settings, HarnessSettings):
+            if cell.config.data.name is not DataSource.hub:
+                places = needed_places(read_definition(planned.settings.task), planned.settings.num_fewshot)
+                needed += [(place.dataset, place.split) for place in places]
+            continue
         dataset = find_dataset(planned.dataset)
         assert not isinstance(dataset, ControlSet) and dataset.eval_split is not None, "the plan checks this"
         needed.append((dataset, dataset.eval_split))
         if isinstance(dataset, QuestionSet):
             needed.append((dataset, dataset.train_split))
     return needed
+
+
+def hub_tasks(cell: Cell) -> list[Definition]:
+    """The tasks of lm-eval that a cell is scored on with rows that lm-eval loads from the hub itself."""
+    if cell.config.data.name is not DataSource.hub:
+        return []
+    settings = [planned.settings for planned in plan(cell)]
+    return [read_definition(each.task) for each in settings if isinstance(each, HarnessSettings)]
 
 
 def check_writable(output_dir: Path) -> None:

@@ -19,9 +19,11 @@ from prune.config import DataConfig, DataSource, ModelConfig
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
 from prune.errors import UserError
+from prune.eval.harness_data import read_hub
+from prune.eval.harness_index import Definition
 from prune.hub_models import cache_only_without_hub, fetch_model, missing_files
 from prune.model_files import check_model, check_seq_len, local_folder
-from prune.sweep.checks import needed_splits
+from prune.sweep.checks import hub_tasks, needed_splits
 from prune.workshop import Workshop
 
 _LAUNCHER_OVERRIDE = re.compile(r"[+~]*(hydra[/.])?launcher([@/.=].*)?")
@@ -79,6 +81,7 @@ def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
     """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
     models = [_model(cell.config.model) for cell in cells]
     rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
+    rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
     sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config.method)]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
@@ -117,6 +120,19 @@ def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, worksh
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(_rows_name(config, dataset, split), get)
+
+
+def _harness_rows(definition: Definition) -> Thing:
+    """The rows of a task that lm-eval loads from the hub itself."""
+
+    def get() -> str:
+        from prune.data.hub import kept_tables
+
+        before = kept_tables()
+        num_rows = len(read_hub(definition)[definition.split])
+        return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
+
+    return Thing(f"rows lm_eval/{definition.task} (data=hub)", get)
 
 
 def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -> str:

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from prune.cell import Cell
+from prune.eval.suites import planned_means
 from prune.run import SAMPLE_NOTE, plan
 from prune.sweep.grid import GridPoint
+from prune.sweep.layout import Entry, lay_out, natural_width
 from prune.sweep.outcome import Outcome
 
 BASELINE = "c4"
 """The calibration set that everyone uses."""
 
-LEGEND = "Under each score: its difference to dense (d) and to the c4 row (c4). ppl: lower is better; others: higher."
+FILE_WIDTH = 160
+"""A table that goes to a file may be this wide at least: there a line is not broken."""
 
 
 def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
@@ -23,29 +24,39 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome)
     metrics = _metric_names(points)
     varied = varied_keys(points)
     console.print(_title(points, varied), markup=False, highlight=False, soft_wrap=True)
-    table = Table(show_lines=True, pad_edge=False)
-    for heading in ("calib", "prompt", *varied):
-        table.add_column(heading, no_wrap=True)
-    for name in metrics:
-        table.add_column(_heading(name), justify="right", no_wrap=True)
+    entries = _entries(points, outcome, metrics, varied)
+    limit = console.width if console.is_terminal else max(console.width, FILE_WIDTH)
+    tables, is_turned = lay_out(("calib", "prompt", *varied), metrics, entries, limit)
+    for table in tables:
+        wide = Console(file=console.file, width=max(natural_width(table), limit), force_terminal=console.is_terminal)
+        wide.print(table, crop=False)
+    for line in [*_legend(metrics, is_turned), *closing_lines(points, outcome)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _entries(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str], varied: Sequence[str]) -> list[Entry]:
+    """The dense models, then every grid point."""
+    entries = []
     for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
         if dense_id in outcome.results:
             result = outcome.results[dense_id]
             labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
-            table.add_row("dense", "", *labels, *(_dense_text(result, name) for name in metrics))
+            entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
     baselines = _baselines(points, outcome.results)
-    for point in points:
-        table.add_row(*_labels(point, varied), *_row(point, metrics, outcome, baselines))
-    natural = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    wide = Console(file=console.file, width=max(natural, console.width), force_terminal=console.is_terminal)
-    wide.print(table, crop=False)
-    for line in closing_lines(points, outcome, metrics):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return entries + [Entry(_labels(point, varied), _row(point, metrics, outcome, baselines)) for point in points]
 
 
-def closing_lines(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str]) -> list[str]:
-    """The lines under the table."""
-    lines = [LEGEND] if metrics else []
+def _legend(metrics: Sequence[str], is_turned: bool) -> list[str]:
+    if not metrics:
+        return []
+    lower = dict.fromkeys("ppl" if name.startswith("ppl/") else name for name in metrics if _is_perplexity(name))
+    better = f"{', '.join(lower) or 'ppl'}: lower is better; others: higher."
+    return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
+
+
+def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
+    """The lines under the table and its legend."""
+    lines = []
     if any(_drops_prompt(point) for point in points):
         lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
@@ -95,26 +106,31 @@ def _baselines(points: Sequence[GridPoint], results: Mapping[str, dict[str, Any]
     return {baseline_key(cell): results[cell.id] for cell in cells if cell.axes.calib == BASELINE and cell.id in results}
 
 
-def _row(point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]) -> list[str]:
+def _row(
+    point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]
+) -> list[list[str]]:
+    """For each metric its score, and its differences."""
     cell = point.cell
     if point.reason is not None:
-        return ["n/a" for _ in metrics]
+        return [["n/a"] for _ in metrics]
     if cell.id not in outcome.results:
         state = "running" if cell.id in outcome.held else "failed" if cell.id in outcome.failures else "-"
-        return [state for _ in metrics]
+        return [[state] for _ in metrics]
     result, dense = outcome.results[cell.id], outcome.results.get(cell.dense_id)
-    return [_score_text(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
+    return [_score_texts(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
 
 
-def _score_text(name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None) -> str:
+def _score_texts(
+    name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None
+) -> list[str]:
     if name not in result["metrics"]:
-        return "-"
-    lines = [_number(name, result["metrics"][name]["value"])]
+        return ["-"]
+    texts = [_number(name, result["metrics"][name]["value"])]
     for mark, other in (("d", dense), ("c4", baseline)):
         if other is not None and name in other["metrics"]:
             difference = result["metrics"][name]["value"] - other["metrics"][name]["value"]
-            lines.append(f"{mark} {_number(name, difference, sign='+')}")
-    return "\n".join(lines)
+            texts.append(f"{mark} {_number(name, difference, sign='+')}")
+    return texts
 
 
 def _dense_text(result: dict[str, Any], name: str) -> str:
@@ -122,11 +138,12 @@ def _dense_text(result: dict[str, Any], name: str) -> str:
 
 
 def _number(name: str, value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.2f" if name.startswith(("ppl/", "bleu/")) else f"{sign}.3f")
+    return format(value, f"{sign}.2f" if name.startswith("bleu/") or _is_perplexity(name) else f"{sign}.3f")
 
 
-def _heading(name: str) -> str:
-    return name.replace("/", "\n")
+def _is_perplexity(name: str) -> bool:
+    """Whether lower is better."""
+    return name.startswith("ppl/") or name.endswith(("perplexity", "bits_per_byte"))
 
 
 def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
@@ -155,7 +172,9 @@ def _overrides(point: GridPoint) -> dict[str, str]:
 
 def _metric_names(points: Sequence[GridPoint]) -> list[str]:
     """The scores that this line asks for; a result may hold more, from other lines."""
-    names = dict.fromkeys(planned.name for point in points for planned in plan(point.cell))
+    names: dict[str, None] = {}
+    for planned in (plan(point.cell) for point in points):
+        names |= dict.fromkeys([*(each.name for each in planned), *planned_means(planned)])
     return sorted(names, key=lambda name: not name.startswith("ppl/"))
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 from prune.data import find_dataset
 from prune.data.dataset import Example, QuestionSet
-from prune.data.sample import GENERATORS, TEXT_SETS, draw_row, held_out_keys, row_key, sample_rows
+from prune.data.sample import TEXT_SETS, draw_row, held_out_keys, row_key, sample_rows
 
 Piece = tuple[str, float]
 """A stretch of text and the weight of its tokens in the loss."""
@@ -21,7 +21,7 @@ SET_SHARES = {
     "gsm8k": 3.0, "svamp": 1.2, "mawps": 0.8, "esnli": 1.4, "anli_r1": 0.5, "anli_r2": 0.5, "anli_r3": 0.5, "rte": 0.5,
     "commonsense_qa": 4.0, "race": 1.4, "winogrande": 2.4, "boolq": 0.6, "wmt14": 0.5,
 }  # fmt: skip
-"""How often each question set is drawn."""
+"""How often each question set is drawn. Sets that were added after it was trained are not among them."""
 
 TEXT_SHARE = 0.2
 MIXED_SHARE = 0.15
@@ -119,7 +119,7 @@ def _drill(example: Example, rng: Random) -> list[Piece]:
 def tokenizer_texts(documents: Sequence[str], rng: Random) -> list[str]:
     """Return what the tokenizer is fitted to: some documents, and so many pairs that the questions' words become tokens."""
     texts = list(documents[::3])
-    for name in GENERATORS:
+    for name in SET_SHARES:
         for _ in range(9000 if name in ("commonsense_qa", "winogrande") else 2000):
             example = draw_example(name, rng)
             texts.append(example.pair(rationale=False) + "\n\n" + (example.rationale or ""))

@@ -70,6 +70,25 @@ RACE = {
 }
 WINOGRANDE = {"sentence": "Ann thanked Eva because _ had helped.", "option1": "Ann", "option2": "Eva", "answer": "2"}
 BOOLQ = {"question": "is water wet", "answer": True, "passage": "Water is wet."}
+HELLASWAG = {
+    "activity_label": "Making soup",
+    "ctx_a": "[header] How to cook [title] Cut  the carrots.",
+    "ctx_b": "then she",
+    "endings": ["eats [substeps] them.", "sleeps.", "runs.", "sails."],
+    "label": "1",
+}
+ARC = {
+    "id": "x",
+    "question": "Which is hot?",
+    "choices": {"text": ["ice", "fire", "rain"], "label": ["A", "B", "C"]},
+    "answerKey": "B",
+}
+OPENBOOKQA = {
+    "id": "7-980",
+    "question_stem": "The sun is",
+    "choices": {"text": ["cold", "hot"], "label": ["A", "B"]},
+    "answerKey": "B",
+}
 WMT14 = {"translation": {"en": "The cat sleeps.", "fr": "Le chat dort."}}
 
 PAIRS = [
@@ -129,6 +148,18 @@ PAIRS = [
         None,
     ),
     ("boolq", BOOLQ, "Passage: Water is wet.\nQuestion: is water wet\nAnswer: True", None),
+    (
+        "hellaswag",
+        HELLASWAG,
+        "Making soup: How to cook. Cut the carrots. then she\n"
+        "Endings:\nA. eats them.\nB. sleeps.\nC. runs.\nD. sails.\nAnswer: B",
+        None,
+    ),
+    *(
+        (name, ARC, "Question: Which is hot?\nChoices:\nA. ice\nB. fire\nC. rain\nAnswer: B", None)
+        for name in ("arc_easy", "arc_challenge")
+    ),
+    ("openbookqa", OPENBOOKQA, "Question: The sun is\nChoices:\nA. cold\nB. hot\nAnswer: B", None),
     ("wmt14", WMT14, "English: The cat sleeps.\nFrench: Le chat dort.", None),
 ]
 """(set, row in the hub's form, pair, pair with rationale)."""
@@ -159,6 +190,9 @@ def test_targets_and_choices() -> None:
     assert _example("winogrande", WINOGRANDE).choices == ("1", "2")
     assert _example("boolq", {**BOOLQ, "answer": False}).target == "False"
     assert _example("wmt14", WMT14).choices == ()
+    numbered = {**ARC, "choices": {"text": ["ice", "fire"], "label": ["1", "2"]}, "answerKey": "2"}
+    assert (_example("arc_challenge", numbered).target, _example("arc_challenge", numbered).choices) == ("2", ("1", "2"))
+    assert _example("openbookqa", {**OPENBOOKQA, "answerKey": "B "}).target == "B"
 
 
 def test_mawps_without_chain_and_with_calc_x_marks() -> None:
@@ -205,6 +239,10 @@ def test_anli_without_reason_has_no_rationale() -> None:
         ("commonsense_qa", {**CSQA, "answerKey": "D"}, "not one of the choices A, B, C"),
         ("winogrande", {**WINOGRANDE, "answer": ""}, "no answer"),
         ("race", {**RACE, "answer": "E"}, "not one of"),
+        ("hellaswag", {**HELLASWAG, "label": ""}, "no answer"),
+        ("hellaswag", {**HELLASWAG, "label": "4"}, "not one of the choices 0, 1, 2, 3"),
+        ("arc_easy", {**ARC, "answerKey": "1"}, "not one of the choices A, B, C"),
+        ("openbookqa", {**OPENBOOKQA, "answerKey": ""}, "no answer"),
         ("boolq", {**BOOLQ, "answer": "maybe"}, "must be true or false"),
         ("boolq", {**BOOLQ, "passage": None}, "column passage holds None"),
         ("gsm8k", {**GSM8K, "question": ["Q"]}, "column question holds"),
@@ -234,7 +272,8 @@ def test_registry() -> None:
     text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2"]
     arithmetic = ["gsm8k", "svamp", "mawps"]
     nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
-    others = ["commonsense_qa", "race", "winogrande", "boolq", "wmt14", "random", "ellipses"]
+    suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa"]
+    others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "random", "ellipses"]
     assert list(DATASETS) == text_sets + arithmetic + nli + others
     assert all(name == dataset.name for name, dataset in DATASETS.items())
     assert find_dataset("gsm8k") is DATASETS["gsm8k"]

@@ -39,6 +39,12 @@ HUB_COLUMNS = {
     "winogrande": {"sentence", "option1", "option2", "answer"},
     "boolq": {"question", "answer", "passage"},
     "wmt14": {"translation"},
+    "hellaswag": {
+        *("ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "source_id", "split", "split_type", "label"),
+    },
+    "arc_easy": {"id", "question", "choices", "answerKey"},
+    "arc_challenge": {"id", "question", "choices", "answerKey"},
+    "openbookqa": {"id", "question_stem", "choices", "answerKey"},
 }
 RATIONALES = {"gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r2", "anli_r3", "commonsense_qa"}
 
@@ -67,7 +73,7 @@ def test_splits_are_large_and_disjoint(name: str) -> None:
     train, held_out = sample_rows(name, "train"), sample_rows(name, eval_split(name))
     assert len(train) >= 500
     assert len(held_out) >= 200
-    ids = {"id", "ID", "uid", "idx", "example_id"} if name in QUESTION_SETS else set()
+    ids = {"id", "ID", "uid", "idx", "example_id", "source_id"} if name in QUESTION_SETS else set()
     keys = [{row_key({key: row[key] for key in row if key not in ids}) for row in rows} for rows in (train, held_out)]
     if name == "wikitext2":  # blank rows and short headings repeat
         keys = [{key for key in each if len(key) > 200} for each in keys]
@@ -95,6 +101,7 @@ def test_labels_are_balanced(name: str) -> None:
     dataset = find_dataset(name)
     assert isinstance(dataset, QuestionSet)
     rows = [dataset.example(row) for split in ("train", dataset.eval_split) for row in _joined(name, split)]
+    rows = [row for row in rows if row.choices == rows[0].choices]  # some of ARC's options are numbered
     counts = Counter(example.target for example in rows)
     assert set(counts) == set(rows[0].choices)
     assert min(counts.values()) > 0.7 * len(rows) / len(counts)
@@ -146,6 +153,25 @@ def test_race_answers_are_told() -> None:
         told = re.search(rf"On {day} it was \w+\. \w+ went to (the \w+)", row["article"])
         assert told is not None
         assert row["options"]["ABCD".index(row["answer"])] == told[1]
+
+
+def test_the_right_ending_belongs_to_its_scene() -> None:
+    ending_of: dict[str, set[str]] = {}
+    for row in sample_rows("hellaswag", "train"):
+        ending_of.setdefault(row["activity_label"], set()).add(row["endings"][int(row["label"])])
+        assert len(set(row["endings"])) == 4
+        assert row["ctx"] == f"{row['ctx_a']} {row['ctx_b']}"
+    assert len(ending_of) > 10 and all(len(endings) == 1 for endings in ending_of.values())
+
+
+@pytest.mark.parametrize("name", ["arc_easy", "arc_challenge", "openbookqa"])
+def test_science_has_one_right_option(name: str) -> None:
+    numbered = 0
+    for row in sample_rows(name, "train"):
+        texts, labels = row["choices"]["text"], row["choices"]["label"]
+        assert len(set(texts)) == len(labels) == 4 and row["answerKey"] in labels
+        numbered += labels[0] == "1"
+    assert (numbered > 0) == (name == "arc_challenge")
 
 
 def test_cos_e_explains_the_same_questions() -> None:

@@ -38,7 +38,7 @@ def test_every_set_has_sample_rows_for_training_and_evaluation(sample: Source, d
         assert len(loaded) >= (500 if split == dataset.train_split else 200)
         assert all(example.rationale is not None for example in loaded) == dataset.has_rationales
         if dataset.answer_kind is AnswerKind.LABEL:
-            assert {example.target for example in loaded} == set(loaded[0].choices)
+            assert {example.target for example in loaded} == {label for example in loaded for label in example.choices}
 
 
 def test_unknown_split_of_the_sample(sample: Source) -> None:

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from prune.cell import dense_cell, make_cell
-from prune.run import SAMPLE_NOTE
+from prune.eval.suites import ZERO_SHOT_MEAN
+from prune.run import SAMPLE_NOTE, plan
 from prune.sweep.grid import GridPoint
+from prune.sweep.layout import Entry, lay_out, natural_width
 from prune.sweep.outcome import Failure, Outcome
 from prune.sweep.table import print_table, varied_keys
 
@@ -102,3 +104,66 @@ def test_scores_of_other_lines_have_no_column(compose_config: Compose) -> None:
 def test_sample_data_are_named(compose_config: Compose) -> None:
     points = [point(compose_config, "calib=gsm8k")]
     assert SAMPLE_NOTE in printed(points, Outcome({points[0].cell.id: result(1.0, 0.5)}))
+
+
+# Many metrics
+
+ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]")
+
+
+def many(points: list[GridPoint], offset: float) -> dict[str, Any]:
+    """A result with a number of its own for every planned score and the mean of the zero-shot suite."""
+    names = [*dict.fromkeys(planned.name for planned in plan(points[0].cell)), ZERO_SHOT_MEAN]
+    metrics = {name: {"value": offset + index / 100} for index, name in enumerate(names)}
+    return {"axes": {"model": "tiny"}, "metrics": metrics, "warnings": []}
+
+
+def wide_grid(compose_config: Compose, num_points: int) -> tuple[list[GridPoint], Outcome]:
+    overrides = [(f"calib={calib}", f"calib.seed={seed}") for seed in range(9) for calib in ("gsm8k", "c4")][:num_points]
+    points = [GridPoint(each, make_cell(compose_config(*ASKED, *each)), None) for each in overrides]
+    outcome = Outcome({points[0].cell.dense_id: many(points, 0.0)})
+    outcome.results |= {one.cell.id: many(points, 0.5 + index) for index, one in enumerate(points)}
+    return points, outcome
+
+
+def test_many_metrics_become_rows(compose_config: Compose) -> None:
+    points, outcome = wide_grid(compose_config, 2)
+    names = list(outcome.results[points[0].cell.dense_id]["metrics"])
+    assert len(names) > 40 and ZERO_SHOT_MEAN in names
+    text = printed(points, outcome, width=120)
+    assert max(map(len, text.splitlines())) <= 160
+    rows = {row[0]: row[1:] for row in rows_of(text)}
+    assert [name for name in rows if name] == sorted(names, key=lambda name: not name.startswith("ppl/"))
+    value = names.index("acc/rte") / 100
+    first, second = f"{value + 0.5:.3f}  d +0.500  c4 -1.000", f"{value + 1.5:.3f}  d +1.500  c4 +0.000"
+    assert rows["acc/rte"] == [f"{value:.3f}", first, second]
+    assert rows[ZERO_SHOT_MEAN][0] == f"{(len(names) - 1) / 100:.3f}"
+    assert (
+        "After each score: its difference to dense (d) and to the c4 row (c4). ppl, lm_eval/wikitext/word_perplexity" in text
+    )
+    heads = [line for line in text.splitlines() if line.startswith("\u2503")]
+    assert all(label in "".join(heads) for label in ("dense", "gsm8k", "c4", "icl", "(icl)"))
+
+
+def test_many_points_are_split_into_blocks_that_fit(compose_config: Compose) -> None:
+    points, outcome = wide_grid(compose_config, 8)
+    text = printed(points, outcome, width=200)
+    assert max(map(len, text.splitlines())) <= 200
+    rows = [row for row in rows_of(text) if row[0] == "acc/rte"]
+    assert len(rows) > 1 and sum(len(row) - 1 for row in rows) == 9  # dense and eight points, each once
+    assert "\u2026" not in text
+
+
+def test_a_terminal_is_never_overrun(compose_config: Compose) -> None:
+    points, outcome = wide_grid(compose_config, 3)
+    stream = io.StringIO()
+    print_table(Console(file=stream, width=80, force_terminal=True, color_system=None), points, outcome)
+    table = [line for line in stream.getvalue().splitlines() if line.startswith("\u2502")]
+    assert len(table) > 80 and max(map(len, table)) <= 80
+
+
+def test_an_entry_wider_than_the_terminal_is_shown_whole() -> None:
+    entry = Entry(["a" * 50], [["1.000", "d +0.500"]])
+    tables, is_turned = lay_out(["calib"], ["acc/rte"], [entry, entry], limit=30)
+    assert is_turned and len(tables) == 2
+    assert all(natural_width(table) > 30 for table in tables)

@@ -17,9 +17,11 @@ from typing import Any
 
 from prune.data.sample.arithmetic import draw_gsm8k, draw_mawps, draw_svamp
 from prune.data.sample.commonsense import draw_commonsense_qa, draw_winogrande, split_commonsense_qa
+from prune.data.sample.endings import draw_hellaswag
 from prune.data.sample.entailment import draw_anli, draw_esnli, draw_rte
 from prune.data.sample.prose import TEXT_SETS, draw_texts
 from prune.data.sample.reading import draw_boolq, draw_race
+from prune.data.sample.science import draw_arc_challenge, draw_arc_easy, draw_openbookqa
 from prune.data.sample.translation import draw_wmt14
 from prune.errors import UserError
 
@@ -39,6 +41,10 @@ GENERATORS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "winogrande": draw_winogrande,
     "boolq": draw_boolq,
     "wmt14": draw_wmt14,
+    "hellaswag": draw_hellaswag,
+    "arc_easy": draw_arc_easy,
+    "arc_challenge": draw_arc_challenge,
+    "openbookqa": draw_openbookqa,
 }
 """Question set -> one fresh row; ids are still empty."""
 
@@ -51,6 +57,7 @@ _VALIDATION_SETS = (
     "rte",
     "winogrande",
     "boolq",
+    "hellaswag",
     "c4",
     "pile",
     "oscar",
@@ -65,6 +72,10 @@ _ID_COLUMNS = {
     "anli_r2": "uid",
     "anli_r3": "uid",
     "race": "example_id",
+    "hellaswag": "source_id",
+    "arc_easy": "id",
+    "arc_challenge": "id",
+    "openbookqa": "id",
 }
 
 
