@@ -88,6 +88,7 @@ def finished_result(folder: Path, planned: Sequence[PlannedMetric]) -> dict[str,
     asked, _ = read_scores(folder, planned)
     if any(result["metrics"].get(name) != metric for name, metric in asked.items()):
         result["metrics"] |= asked
+        result["overlap"] = result.get("overlap", {}) | read_overlaps(folder, planned)
         write_json(folder / "result.json", result)
     return result
 

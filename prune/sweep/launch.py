@@ -28,6 +28,7 @@ from prune.sweep.compose import to_config
 from prune.sweep.grid import GridPoint, check_pairs, distinct_cells, sweep_name, write_grid
 from prune.sweep.local import run_locally
 from prune.sweep.outcome import Outcome, by_id
+from prune.sweep.page import describe_page
 from prune.sweep.session import Session
 from prune.sweep.standing import Standing, find_standing
 from prune.sweep.table import print_table
@@ -214,6 +215,9 @@ def say_goodbye(sweep: Sweep, session: Session, console: Console) -> None:
     notes = [sync_note(sweep.cells, sweep.output_dir) if sweep.config.tracker.name == "wandb" else None]
     for note in filter(None, [*notes, session.tracker.closing_note()]):
         console.print(note, **say)
+    page = describe_page(sweep.output_dir, sweep.name, sweep.cells, session.outcome)
+    if page is not None:
+        console.print(page, **say)
     list_failures(sweep.cells, session.outcome)
 
 

@@ -1,0 +1,48 @@
+"""Which calibration data wins: `python -m prune.report [outputs]` writes tables, figures and a page from result files."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from prune.errors import UserError
+from prune.messages import report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the report and print it in short; end with 2 after wrong use."""
+    parser = argparse.ArgumentParser(prog="python -m prune.report", description=__doc__)
+    parser.add_argument("outputs", nargs="?", default="outputs", type=Path, help="the output_dir of the sweeps (outputs)")
+    parser.add_argument("--sweep", metavar="NAME", help="only the cells of this sweep")
+    parser.add_argument(
+        "--baseline",
+        metavar="SET",
+        help="the calibration set to compare with, like pile or gsm8k-icl (c4 where there is one)",
+    )
+    parser.add_argument("--model", metavar="NAME", help="only the cells of this model")
+    parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric; may be given several times")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write it (outputs/report)")
+    asked = parser.parse_args(arguments)
+    from prune.report.write import write_report
+
+    try:
+        write_report(
+            asked.outputs,
+            sweep=asked.sweep,
+            baseline=asked.baseline,
+            model=asked.model,
+            metrics=asked.metric,
+            out=asked.out,
+            console=Console(),
+        )
+    except UserError as error:
+        report(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

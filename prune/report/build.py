@@ -1,0 +1,244 @@
+"""Result files -> `Report`: reading, joining, comparing and judging, in this order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prune.claim import now
+from prune.config import DataSource
+from prune.errors import UserError
+from prune.messages import nearest
+from prune.report.compare import collect_column, compare_rows
+from prune.report.curves import find_curves
+from prune.report.items import ItemsOfRows, has_items
+from prune.report.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
+from prune.report.model import (
+    Cells,
+    Metric,
+    Origin,
+    OverlapWarning,
+    Protocol,
+    Report,
+    RowMetric,
+    Rows,
+    Verdict,
+)
+from prune.report.notes import notes
+from prune.report.protocols import check_protocols
+from prune.report.pruning import block_curves, mask_overlaps
+from prune.report.questions import answer_questions
+from prune.report.read import Found, Result, read_results
+from prune.report.verdicts import judge
+
+BASELINE = "c4"
+"""The calibration set that everyone uses."""
+
+MAX_ITEM_FILES = 5_000
+"""Files of items that are read so that every row is compared with the baseline and dense on its items."""
+STAGES = ("load", "calib", "prune", "eval", "total")
+
+Protocols = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def build_report(
+    outputs: Path,
+    *,
+    sweep: str | None = None,
+    baseline: str | None = None,
+    model: str | None = None,
+    metrics: Sequence[str] | None = None,
+    cells_href: str = "../cells",
+) -> Report:
+    """The report on the results in `outputs`, or on those of one sweep and model.
+
+    Args:
+        metrics: the names of those to report on; None takes all.
+        baseline: the calibration set that others are compared with, with its prompt (`gsm8k-icl`) where it has several;
+            None takes C4, and goes on without one where there is no C4.
+
+    Raises:
+        UserError: no result that can be used, an unknown sweep, model, metric or baseline, or results that cannot be mixed.
+    """
+    found = read_results(outputs, sweep, model, metrics)
+    protocols = check_protocols(found.results, found.sweeps)
+    joined, baseline_label = _with_baseline(join_cells(found.results, found.unfinished), baseline)
+    measured = _metrics(found.results, protocols)
+    row_metrics, verdicts, pairs_all = _compare(measured, found.results, joined)
+    blocks, block_notes = block_curves(found.results, joined)
+    overlaps, mask_notes = mask_overlaps(found.results, joined)
+    calibs = calibration_sets(found.results)
+    return Report(
+        title=_title(found, sweep),
+        sample_data=any(result.source == DataSource.sample.value for result in found.results),
+        generated=now(),
+        outputs=str(outputs),
+        cells_href=cells_href,
+        sweeps=found.sweeps,
+        baseline=baseline_label,
+        warnings=[*notes(found, joined, measured, baseline_label, pairs_all), *block_notes, *mask_notes],
+        metrics=measured,
+        calibs=calibs,
+        groups=joined.groups,
+        cells=_cells(found.results, joined, measured),
+        rows=_rows(joined, [calib.name for calib in calibs], row_metrics),
+        verdicts=verdicts,
+        questions=answer_questions(measured, found.results, joined),
+        curves=find_curves(found.results, joined, calibs),
+        blocks=blocks,
+        mask_overlaps=overlaps,
+        overlap_warnings=_overlap_warnings(found.results, measured),
+        unfinished=found.unfinished,
+        origins=_origins(found.results),
+        protocols=_protocols(found.results, measured, protocols),
+    )
+
+
+def _title(found: Found, sweep: str | None) -> str:
+    models = list(dict.fromkeys(result.axes["model"] for result in found.results))
+    shown = ", ".join(models) if len(models) < 4 else f"{len(models)} models"
+    return f"{sweep}: {shown}" if sweep else f"Calibration data for {shown}"
+
+
+def _with_baseline(joined: Joined, asked: str | None) -> tuple[Joined, str]:
+    """(`joined` with the baseline's row in each group that has it, its label; empty when there is none)."""
+    wanted = BASELINE if asked is None else asked
+    found = [_baseline_row(joined, group, wanted) for group in range(len(joined.groups))]
+    labels = [joined.rows[row].label for row in found if row is not None]
+    if asked is not None and not labels:
+        known = list(dict.fromkeys(row.label for row in joined.rows if row.calib is not None))
+        raise UserError(f"--baseline={asked} is not in the data. {nearest(asked, known)}There are: {', '.join(known)}.")
+    groups = [replace(group, baseline_row=row) for group, row in zip(joined.groups, found, strict=True)]
+    return Joined(joined.rows, groups), labels[0] if labels else ""
+
+
+def _baseline_row(joined: Joined, group: int, wanted: str) -> int | None:
+    rows = [(row, joined.rows[row]) for row in joined.groups[group].rows]
+    exact = [row for row, joined_row in rows if joined_row.label == wanted]
+    of_set = [row for row, joined_row in rows if wanted in (joined_row.calib, f"{joined_row.calib}-{joined_row.prompt}")]
+    if len(exact) != 1 and len(of_set) > 1:
+        labels = [joined.rows[row].label for row in of_set]
+        raise UserError(
+            f"--baseline={wanted} could be {' or '.join(labels)} ({joined.groups[group].label}): name one of them."
+        )
+    return next(iter(exact or of_set), None)
+
+
+def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
+    """The metrics of the results, perplexities first, then by category of their sets."""
+    scores = {name: score for result in results for name, score in result.scores.items()}
+    found = []
+    for name, score in scores.items():
+        kind, _, dataset = name.partition("/")
+        asked = [protocol for (_, metric), protocol in protocols.items() if metric == name]
+        shared = {key: value for key, value in asked[0].items() if all(other.get(key) == value for other in asked)}
+        num_items = shared.pop("num_items", None)
+        found.append(
+            Metric(
+                name=name,
+                kind=kind,
+                dataset=dataset,
+                category=category_of(dataset),
+                higher_is_better=score.higher_is_better,
+                chance=score.chance,
+                num_items=num_items,
+                protocol=shared,
+            )
+        )
+    return sorted(found, key=lambda metric: (metric.kind != "ppl", CATEGORIES.index(metric.category)))
+
+
+def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: Protocols) -> list[Protocol]:
+    models = {result.dense_cell: result.axes["model"] for result in results}
+    index = {metric.name: place for place, metric in enumerate(metrics)}
+    return [
+        Protocol(
+            metric=index[name],
+            model=models[dense],
+            num_items=protocol["num_items"],
+            protocol={key: value for key, value in protocol.items() if key != "num_items"},
+        )
+        for (dense, name), protocol in protocols.items()
+    ]
+
+
+def _compare(
+    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined
+) -> tuple[list[RowMetric], list[Verdict], bool]:
+    """(every metric of every row, the verdicts by group and metric, whether all rows were compared on their items)."""
+    num_files = sum(has_items(name) for result in results for name in result.scores)
+    items = ItemsOfRows(results, [row.cells for row in joined.rows])
+    pairs_all = num_files <= MAX_ITEM_FILES
+    row_metrics, verdicts = [], []
+    for index, metric in enumerate(metrics):
+        column = collect_column(metric.name, results, joined)
+        row_metrics.append(compare_rows(column, joined, items if pairs_all else None))
+        verdicts += judge(index, metric, column, row_metrics[-1], joined, items)
+    return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric)), pairs_all
+
+
+def _cells(results: Sequence[Result], joined: Joined, metrics: Sequence[Metric]) -> Cells:
+    row_of = {cell: index for index, row in enumerate(joined.rows) for cell in row.cells}
+    scores = [[result.scores.get(metric.name) for result in results] for metric in metrics]
+    return Cells(
+        id=[result.id for result in results],
+        name=[result.name for result in results],
+        row=[row_of[cell] for cell in range(len(results))],
+        seed=[result.axes["seed"] for result in results],
+        values=[[None if score is None else score.value for score in column] for column in scores],
+        stderrs=[[None if score is None else score.stderr for score in column] for column in scores],
+        sparsity_reached=[result.sparsity_reached for result in results],
+        seconds={stage: [result.seconds.get(stage) for result in results] for stage in STAGES},
+        host_mb=[result.memory_mb.get("host") for result in results],
+        device_mb=[result.memory_mb.get("device") for result in results],
+    )
+
+
+def _rows(joined: Joined, calibs: Sequence[str], metrics: Sequence[RowMetric]) -> Rows:
+    index = {name: place for place, name in enumerate(calibs)}
+    return Rows(
+        group=[row.group for row in joined.rows],
+        calib=[None if row.calib is None else index[row.calib] for row in joined.rows],
+        prompt=[row.prompt for row in joined.rows],
+        knobs=[row.knobs for row in joined.rows],
+        cells=[row.cells for row in joined.rows],
+        missing=[row.missing for row in joined.rows],
+        metrics=metrics,
+    )
+
+
+def _overlap_warnings(results: Sequence[Result], metrics: Sequence[Metric]) -> list[OverlapWarning]:
+    index = {metric.name: place for place, metric in enumerate(metrics)}
+    return [
+        OverlapWarning(
+            cell=cell,
+            metric=index[name],
+            num_items=counts["num_items"],
+            num_shared_rows=counts["num_shared_rows"],
+            num_shared_ngrams=counts["num_shared_ngrams"],
+        )
+        for cell, result in enumerate(results)
+        for name, counts in result.overlap.items()
+        if name in index
+    ]
+
+
+def _origins(results: Sequence[Result]) -> list[Origin]:
+    """The distinct circumstances of the cells, the most frequent first."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        told = result.provenance
+        key = repr([told.get(name) for name in ("git", "dirty", "device", "versions")])
+        alike.setdefault(key, []).append(told)
+    origins = [
+        Origin(
+            num_cells=len(several),
+            git=several[0].get("git"),
+            dirty=several[0].get("dirty"),
+            device=str(several[0].get("device", "")),
+            hosts=sorted({str(told.get("host", "")) for told in several}),
+            versions=dict(several[0].get("versions", {})),
+        )
+        for several in alike.values()
+    ]
+    return sorted(origins, key=lambda origin: -origin.num_cells)

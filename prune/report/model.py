@@ -1,0 +1,416 @@
+"""What a report says, as plain values: everything that the page, the tables and the figures show.
+
+Three levels: a **cell** is one result; a **row** joins the cells that differ only in the calibration seed; a **group** holds
+the rows that are compared with each other (same model, method, sparsity and setting, so that only the calibration data and
+its prompt differ). Things refer to each other by index into the tuples of `Report`.
+
+Numbers by cell or row lie in columns (a sequence with an entry for each cell or row), because there may be 10,000 of them.
+None stands wherever a number is not known. Intervals are 95 %. Differences are "this minus the other" in the metric's own
+unit; whether that is good says `Metric.higher_is_better`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from enum import IntEnum
+from typing import Any
+
+Numbers = Sequence[float | None]
+"""A column of numbers."""
+
+SIGNIFICANT_DIGITS = 5
+DIGITS = {"p": 3, "sd": 3, "stderrs": 3, "jaccard": 3, "error": 3, "difference": 4, "low": 4, "high": 4}
+"""Significant digits of the numbers that `to_plain` gives out, where a field has fewer."""
+
+
+class Basis(IntEnum):
+    """What the interval and p of a comparison take into account."""
+
+    NONE = 0
+    """Nothing: no interval, no p."""
+    ITEMS = 1
+    """The items that both sides share, paired. Seed noise is unknown: one side or both have one seed."""
+    ITEMS_AND_SEEDS = 2
+    """The items, paired, and the spread over the seeds of both sides (none where a side, like dense, has no seed)."""
+    STDERR = 3
+    """The standard errors of both sides, as if their items were independent (wider than paired). Seed noise is unknown."""
+    STDERR_AND_SEEDS = 4
+    """As STDERR, and the spread over the seeds of both sides."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """A column of the heat map."""
+
+    name: str
+    """`ppl/wikitext2`, `acc/gsm8k`."""
+    kind: str
+    """The part before the slash: `ppl`, `acc`, `acc_mc`, `acc_mc_norm`, `bleu`."""
+    dataset: str
+    """The set that it is measured on."""
+    category: str
+    """That set's category, as in CalibrationSet."""
+    higher_is_better: bool
+    chance: float | None
+    """What guessing scores."""
+    num_items: int | None
+    """Items behind each value: questions, or chunks of text; None when models differ: see `Report.protocols`."""
+    protocol: dict[str, Any]
+    """How it was measured: what is the same for every cell; what depends on the model stands in `Report.protocols`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """How a metric was measured on the cells of one model."""
+
+    metric: int
+    model: str
+    num_items: int
+    protocol: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSet:
+    """A value of the `calib` axis."""
+
+    name: str
+    category: str
+    """`pre-training`, `arithmetic`, `NLI`, `commonsense`, `translation`, `control`, or `other` (a set that is not known)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """The rows that are compared with each other."""
+
+    model: str
+    method: str
+    """`dense` for the group that a dense model forms by itself."""
+    sparsity: str | None
+    """`50%`, `2:4`; None: dense."""
+    setting: str
+    """What else tells it from other groups, like `calib.num_samples=64 method.damping=0.1`; empty when nothing does."""
+    baseline_row: int | None
+    """The row of the baseline calibration set in this group."""
+    dense_row: int | None
+    """The row of the unpruned model."""
+    rows: Sequence[int]
+
+    @property
+    def label(self) -> str:
+        """`tiny wanda 50%`."""
+        return " ".join(part for part in (self.model, self.method, self.sparsity, self.setting) if part)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cells:
+    """The finished cells, in columns."""
+
+    id: Sequence[str]
+    """The cell's folder is `Report.cells_href` + "/" + id."""
+    name: Sequence[str]
+    """`tiny/gsm8k-icl/wanda/50%/s0`."""
+    row: Sequence[int]
+    seed: Sequence[int | None]
+    values: Sequence[Numbers]
+    """[metric][cell]."""
+    stderrs: Sequence[Numbers]
+    """[metric][cell]: standard error over the items."""
+    sparsity_reached: Numbers
+    seconds: dict[str, Numbers]
+    """Stage (load, calib, prune, eval, total) -> seconds."""
+    host_mb: Numbers
+    """Peak memory of the process."""
+    device_mb: Numbers
+    """Peak memory on the GPU; 0 without one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparisons:
+    """A metric's differences of every row to one other row of its group (or to dense), in columns by row."""
+
+    difference: Numbers
+    low: Numbers
+    high: Numbers
+    p: Numbers
+    """Two-sided; to the baseline: adjusted by Holm over the rows of the group. Beyond noise: below 0.05."""
+    basis: Sequence[int]
+    """A `Basis` for each row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowMetric:
+    """One metric of every row, in columns by row."""
+
+    mean: Numbers
+    """Over the seeds; of perplexities the geometric mean."""
+    sd: Numbers
+    """Standard deviation over the seeds; None with one seed: seed noise is unknown."""
+    low: Numbers
+    """Of the t interval over the seeds (perplexities: on the log scale); None with one seed."""
+    high: Numbers
+    num_seeds: Sequence[int]
+    """Seeds that have the metric; compare with the number of the row's cells."""
+    rank: Sequence[int | None]
+    """1 = best of the group; equal means share a rank."""
+    to_baseline: Comparisons
+    to_dense: Comparisons
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The rows, in columns."""
+
+    group: Sequence[int]
+    calib: Sequence[int | None]
+    """Into `Report.calibs`; None: dense, or a method without calibration."""
+    prompt: Sequence[str | None]
+    """icl, cot, single, zero_shot; None: raw text has none."""
+    knobs: Sequence[str]
+    """What else tells the row from others of its group, like `prompt.num_shots=2`; mostly empty."""
+    cells: Sequence[Sequence[int]]
+    """The finished cells, one a seed."""
+    missing: Sequence[Sequence[str]]
+    """Names of the row's cells that have no result (failed, running or to do): means are without them."""
+    metrics: Sequence[RowMetric]
+    """[metric]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Row against row on one metric."""
+
+    row: int
+    """The other row."""
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    """Against the baseline: by Holm over the rows of the group. Against the runner-up: as it is."""
+    basis: int
+    """A `Basis`."""
+    beyond_noise: bool | None
+    """p < 0.05; None when the noise is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Which calibration data and prompt win for one group and metric."""
+
+    group: int
+    metric: int
+    best: int
+    """The row with the best mean; the first one where several share it."""
+    ties: Sequence[int]
+    """The other rows with exactly the best mean."""
+    baseline: Comparison | None
+    """The best against the baseline; None when it is the baseline, or there is none."""
+    runner_up: Comparison | None
+    """The best against the second best."""
+    num_rows: int
+    """Rows that were compared."""
+    sentence: str
+    """One or two short sentences, plain text, at most 250 characters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One contrast that a question is answered with."""
+
+    contrast: str
+    """`arithmetic - pre-training`, `cot - icl`, `c4 - pile`."""
+    category: str | None
+    """The category of calibration or evaluation sets that it is about; None: all."""
+    kind: str
+    """The kind of metric, as Metric.kind."""
+    unit: str
+    """Of the effect: `points` (of accuracy, in percent), `%` (change of the perplexity), `BLEU`."""
+    higher_is_better: bool
+    effect: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    num_cells: int
+    """Cells behind the effect."""
+    num_units: int
+    """Independent units that the interval is over."""
+    units: str
+    """What those are: `sets`, `tasks`, `models x methods x sparsities x seeds`."""
+    enough: bool
+    """Whether there is an interval; if not, `sentence` says what is missing."""
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One of the study's four questions."""
+
+    title: str
+    """`Is C4 the best of the pre-training sets?`."""
+    summary: str
+    """The answer in a sentence, or `Not enough cells: ...`."""
+    enough: bool
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A line of a curve: one calibration set and prompt, along one knob."""
+
+    calib: int | None
+    prompt: str | None
+    x: Sequence[float]
+    rows: Sequence[int]
+    """The row at each x; mean, low and high of a metric are those of the row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """Lines that share an axis; only made where a line has two points or more."""
+
+    axis: str
+    """`sparsity` (x: share removed), `num_samples` or `seq_len`."""
+    model: str
+    method: str
+    sparsity: str | None
+    """None for the sparsity axis."""
+    setting: str
+    """What else is the same along the lines; empty when nothing tells it from other curves."""
+    dense_row: int | None
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockCurve:
+    """A row's blocks, mean over its seeds."""
+
+    row: int
+    error: Numbers
+    """By block: the method's estimate of the relative squared output error, mean over the block's linears."""
+    sparsity: Numbers
+    """By block: share of the weights that are zero."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskOverlap:
+    """How much the masks of a group's cells have in common."""
+
+    group: int
+    seed: int | None
+    """The seed of the cells."""
+    rows: Sequence[int]
+    jaccard: Sequence[Numbers]
+    """[i][j]: removed by both / removed by either, for the cells of rows[i] and rows[j]."""
+    expected: float
+    """What two random masks of this sparsity s would share: s / (2 - s)."""
+    share_compared: float = 1.0
+    """Below 1 when only evenly spaced linears were compared, because the masks are large."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """A cell without a usable result."""
+
+    id: str
+    name: str
+    """Empty when not even that is known."""
+    state: str
+    """`failed`, `running`, `todo`, `corrupt` (a damaged result.json), `schema` (a version that is not known), or
+    `not applicable` (a point of the grid that means nothing)."""
+    reason: str
+    sweep: str
+    """The sweep that asks for it; empty when no sweep does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverlapWarning:
+    """A cell whose evaluation shares items with its calibration set."""
+
+    cell: int
+    metric: int
+    num_items: int
+    num_shared_rows: int
+    num_shared_ngrams: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where cells come from: one of the distinct circumstances, and how many cells have it."""
+
+    num_cells: int
+    git: str | None
+    dirty: bool | None
+    device: str
+    hosts: Sequence[str]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """All of it."""
+
+    title: str
+    sample_data: bool
+    """Whether any cell was measured on the embedded sample data."""
+    generated: str
+    """ISO 8601, UTC."""
+    outputs: str
+    """The folder that was read."""
+    cells_href: str
+    """Relative link from the page to the folder of cells, `../cells`."""
+    sweeps: Sequence[str]
+    """The sweeps that were read; empty: all cells of the folder."""
+    baseline: str
+    """The baseline calibration set, with its prompt where it has one; empty when there is none in the data."""
+    warnings: Sequence[str]
+    """Plain sentences, most important first: what was skipped, mixed versions, seed noise unknown, missing baseline."""
+    metrics: Sequence[Metric]
+    """Perplexities first, then by category."""
+    calibs: Sequence[CalibrationSet]
+    """By category, in the order of the study."""
+    groups: Sequence[Group]
+    cells: Cells
+    rows: Rows
+    verdicts: Sequence[Verdict]
+    """By group, then metric."""
+    questions: Sequence[Question]
+    """The four, in the study's order."""
+    curves: Sequence[Curve]
+    blocks: Sequence[BlockCurve]
+    mask_overlaps: Sequence[MaskOverlap]
+    overlap_warnings: Sequence[OverlapWarning]
+    unfinished: Sequence[Unfinished]
+    origins: Sequence[Origin]
+    protocols: Sequence[Protocol] = ()
+    """Of every metric and model: a perplexity's chunks depend on the model's tokenizer."""
+
+
+def to_plain(report: Report) -> dict[str, Any]:
+    """The report as JSON's own types: dataclasses become objects, sequences arrays.
+
+    Numbers are rounded as `DIGITS` says; one that is not finite becomes None. An array that would hold nothing but None
+    becomes None itself (a seed column of a grid without seeds, an sd with one seed).
+    """
+    plain = _plain(report, SIGNIFICANT_DIGITS)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(value: Any, digits: int) -> Any:
+    if isinstance(value, float):
+        return _rounded(value, digits)
+    if value is None or isinstance(value, str | int):
+        return value
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name), DIGITS.get(field.name, digits)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(entry, digits) for key, entry in value.items()}
+    entries = [_plain(entry, digits) for entry in value]
+    return None if entries and all(entry is None for entry in entries) else entries
+
+
+def _rounded(number: float, digits: int) -> float | int | None:
+    """Whole numbers without their `.0`, which saves a tenth of the page."""
+    if not math.isfinite(number):
+        return None
+    short = float(f"{number:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short

@@ -1,0 +1,58 @@
+// Numbers and words as the page prints them.
+
+const DECIMALS = { ppl: 2, acc: 3, acc_mc: 3, acc_mc_norm: 3, bleu: 2 };
+const NOTHING = "–";
+
+/** A score of a kind of metric, like `72.07` or `0.940`. */
+export function score(value, kind) {
+  if (value === null) return NOTHING;
+  if (Math.abs(value) >= 10000) return value.toExponential(2);
+  return value.toFixed(DECIMALS[kind] ?? 3).replace("-", "−");
+}
+
+/** A difference of scores, with its sign. */
+export function signed(value, kind) {
+  if (value === null) return NOTHING;
+  return (value >= 0 ? "+" : "") + score(value, kind);
+}
+
+/** An interval, like `[−0.020, +0.013]`; empty where it is not known. */
+export function interval(low, high, text) {
+  return low === null || high === null ? "" : `[${text(low)}, ${text(high)}]`;
+}
+
+/** A probability, like `p = 0.031`. */
+export function probability(p) {
+  if (p === null) return "";
+  return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
+}
+
+/** A number that is no score: five digits at most, grouped by thousands. */
+export function plain(value, digits = 3) {
+  if (value === null || value === undefined) return NOTHING;
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1);
+  return value.toLocaleString("en", { maximumFractionDigits: Math.abs(value) >= 100 ? 0 : digits }).replace("-", "−");
+}
+
+/** A share as percent. */
+export function percent(value, digits = 1) {
+  return value === null || value === undefined ? NOTHING : `${(value * 100).toFixed(digits)} %`;
+}
+
+/** Seconds in the unit that reads best. */
+export function duration(seconds) {
+  if (seconds === null) return NOTHING;
+  if (seconds < 100) return `${plain(seconds, seconds < 10 ? 2 : 1)} s`;
+  return seconds < 6000 ? `${plain(seconds / 60, 1)} min` : `${plain(seconds / 3600, 1)} h`;
+}
+
+/** Megabytes in the unit that reads best. */
+export function memory(megabytes) {
+  if (megabytes === null) return NOTHING;
+  return megabytes < 10000 ? `${plain(megabytes, 0)} MB` : `${plain(megabytes / 1024, 1)} GB`;
+}
+
+/** `1 cell`, `2 cells`. */
+export function count(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}

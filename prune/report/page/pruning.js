@@ -1,0 +1,90 @@
+// What pruning did to the weights: error and sparsity by block, and how much the masks have in common.
+
+import { el, scrollBox } from "./dom.js";
+import { lineChart } from "./chart.js";
+import { baselineFirst } from "./curves.js";
+import { matchesCategory, shownGroups } from "./filters.js";
+import { percent, plain } from "./format.js";
+import { someAtFirst } from "./table.js";
+import { at, groupLabel, report, rowLabel } from "./report.js";
+
+/** The content of the section on blocks. */
+export function blocks() {
+  const byGroup = new Map(shownGroups().map((group) => [group, []]));
+  for (const curve of report.blocks) if (matchesCategory(curve.row)) byGroup.get(report.rows.group[curve.row])?.push(curve);
+  const charts = [...byGroup]
+    .filter(([, found]) => found.length)
+    .flatMap(([group, found]) => [
+      () => blockChart(group, found, "error", "relative squared error", (y) => plain(y, 4)),
+      () => blockChart(group, found, "sparsity", "share of zeros", (y) => percent(y)),
+    ]);
+  const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
+  return [el("p", {}, note), someAtFirst(charts, { limit: 4, noun: "charts", nothing: "The filters leave no block." })];
+}
+
+function blockChart(group, found, field, yLabel, yText) {
+  const points = (column) =>
+    (column ?? []).map((y, x) => ({ x, y, low: null, high: null })).filter((point) => point.y !== null);
+  const lines = found
+    .map((curve) => ({ label: rowLabel(curve.row), points: points(curve[field]) }))
+    .filter((line) => line.points.length);
+  if (!lines.length) return el("p", {}, `${groupLabel(report.groups[group])}: no ${yLabel} is known.`);
+  return lineChart({
+    title: `${groupLabel(report.groups[group])}: ${field} by block`,
+    xLabel: "block",
+    yLabel,
+    xText: String,
+    yText,
+    lines: baselineFirst(lines),
+    xTicks: blockTicks(lines),
+  });
+}
+
+function blockTicks(lines) {
+  const last = Math.max(...lines.flatMap((line) => line.points.map((point) => point.x)));
+  const step = Math.ceil((last + 1) / 12);
+  return [...Array(last + 1).keys()].filter((block) => block % step === 0);
+}
+
+/** The content of the section on masks. */
+export function masks() {
+  const groups = new Set(shownGroups());
+  const shown = report.mask_overlaps.filter((overlap) => groups.has(overlap.group));
+  const note = "Jaccard: weights that both masks remove, over those that either removes; 1 is the same mask.";
+  return [
+    el("p", {}, note),
+    someAtFirst(
+      shown.map((overlap) => () => matrix(overlap)),
+      { limit: 4, noun: "matrices", nothing: "The filters leave no saved masks." },
+    ),
+  ];
+}
+
+function matrix({ group, seed, rows, jaccard, expected, share_compared }) {
+  const places = [...rows.keys()].filter((place) => matchesCategory(rows[place]));
+  const overlap = (i, j) => at(jaccard?.[i], j);
+  const lowest = Math.min(expected, ...places.flatMap((i) => places.map((j) => overlap(i, j) ?? 1)));
+  const cell = (number) => {
+    const depth = number === null || lowest >= 1 ? 0 : (60 * (number - lowest)) / (1 - lowest);
+    return el(
+      "td",
+      { class: "number tone better", style: { "--depth": `${depth.toFixed(1)}%` } },
+      number?.toFixed(3) ?? "–",
+    );
+  };
+  const name = (place) => rowLabel(rows[place]);
+  const heads = places.map((place) => el("th", { scope: "col" }, name(place)));
+  const lines = places.map((i) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, name(i)),
+      places.map((j) => cell(overlap(i, j))),
+    ),
+  );
+  const label = groupLabel(report.groups[group]) + (seed === null ? "" : `, seed ${seed}`);
+  const sampled = share_compared < 1 ? `; compared on ${percent(share_compared)} of the weights` : "";
+  const caption = el("caption", {}, label, el("small", {}, `random masks would share ${plain(expected)}${sampled}`));
+  const head = el("thead", {}, el("tr", {}, el("td", {}), heads));
+  return scrollBox(`Mask overlap of ${label}`, el("table", { class: "map" }, caption, head, el("tbody", {}, lines)));
+}

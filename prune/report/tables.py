@@ -1,0 +1,175 @@
+"""The report as tables: every number in a tidy file, and rows against metrics for a paper.
+
+In a paper's table a number is the mean over seeds with their standard deviation, the best of a group is bold, and a star
+says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from prune.files import write_text, write_whole
+from prune.report.model import Report
+from prune.report.statistics import ALPHA
+from prune.report.verdicts import format_value
+
+
+def write_cells(report: Report, folder: Path) -> None:
+    """Write cells.csv and cells.parquet: a row for each cell and metric.
+
+    Raises:
+        UserError: the disk does not take them.
+    """
+    table = cells_table(report)
+    write_whole(folder / "cells.csv", lambda stream: pyarrow.csv.write_csv(table, stream))
+    write_whole(folder / "cells.parquet", lambda stream: pyarrow.parquet.write_table(table, stream))
+
+
+def cells_table(report: Report) -> Any:
+    """The tidy table, a line for each cell and metric that it has; `row` and `group` are numbers of the report's."""
+    cells, rows = report.cells, report.rows
+    places = [
+        (cell, metric)
+        for cell in range(len(cells.id))
+        for metric in range(len(report.metrics))
+        if cells.values[metric][cell] is not None
+    ]
+    of_cell = _cell_columns(report)
+    columns: dict[str, Any] = {
+        name: pa.array(values).take(pa.array([cell for cell, _ in places])) for name, values in of_cell.items()
+    }
+    metrics = [report.metrics[metric] for _, metric in places]
+    columns |= {
+        "metric": [metric.name for metric in metrics],
+        "kind": [metric.kind for metric in metrics],
+        "dataset": [metric.dataset for metric in metrics],
+        "dataset_category": [metric.category for metric in metrics],
+        "higher_is_better": [metric.higher_is_better for metric in metrics],
+        "chance": pa.array([metric.chance for metric in metrics], pa.float64()),
+        "value": pa.array([cells.values[metric][cell] for cell, metric in places], pa.float64()),
+        "stderr": pa.array([cells.stderrs[metric][cell] for cell, metric in places], pa.float64()),
+        "num_items": pa.array(_num_items(report, places), pa.int64()),
+        "row_mean": pa.array([rows.metrics[metric].mean[cells.row[cell]] for cell, metric in places], pa.float64()),
+        "row_rank": pa.array([rows.metrics[metric].rank[cells.row[cell]] for cell, metric in places], pa.int64()),
+    }
+    for name in ("to_baseline", "to_dense"):
+        compared = [getattr(metric, name) for metric in rows.metrics]
+        for field in ("difference", "low", "high", "p"):
+            numbers = [getattr(compared[metric], field)[cells.row[cell]] for cell, metric in places]
+            columns[f"row_{name}_{field}"] = pa.array(numbers, pa.float64())
+    return pa.table(columns)
+
+
+def _cell_columns(report: Report) -> dict[str, Any]:
+    """What is said of each cell, whatever the metric."""
+    cells, rows = report.cells, report.rows
+    calibs = [rows.calib[row] for row in cells.row]
+    groups = [report.groups[rows.group[row]] for row in cells.row]
+    return {
+        "cell": cells.id,
+        "name": cells.name,
+        "model": [group.model for group in groups],
+        "calib": pa.array([None if calib is None else report.calibs[calib].name for calib in calibs], pa.string()),
+        "category": pa.array([None if calib is None else report.calibs[calib].category for calib in calibs], pa.string()),
+        "prompt": pa.array([rows.prompt[row] for row in cells.row], pa.string()),
+        "method": [group.method for group in groups],
+        "sparsity": pa.array([group.sparsity for group in groups], pa.string()),
+        "seed": pa.array(cells.seed, pa.int64()),
+        "setting": [group.setting for group in groups],
+        "knobs": [rows.knobs[row] for row in cells.row],
+        "group": [rows.group[row] for row in cells.row],
+        "row": cells.row,
+        "sparsity_reached": pa.array(cells.sparsity_reached, pa.float64()),
+        **{f"seconds_{stage}": pa.array(numbers, pa.float64()) for stage, numbers in cells.seconds.items()},
+        "host_mb": pa.array(cells.host_mb, pa.float64()),
+        "device_mb": pa.array(cells.device_mb, pa.float64()),
+    }
+
+
+def _num_items(report: Report, places: Sequence[tuple[int, int]]) -> list[int | None]:
+    of_model = {(protocol.metric, protocol.model): protocol.num_items for protocol in report.protocols}
+    models = [report.groups[report.rows.group[row]].model for row in report.cells.row]
+    return [of_model.get((metric, models[cell]), report.metrics[metric].num_items) for cell, metric in places]
+
+
+def row_label(report: Report, row: int) -> str:
+    """`gsm8k-icl`, `c4`; the method where there is no calibration data."""
+    calib, rows = report.rows.calib[row], report.rows
+    name = report.groups[rows.group[row]].method if calib is None else report.calibs[calib].name
+    return " ".join(part for part in ("-".join(filter(None, (name, rows.prompt[row]))), rows.knobs[row]) if part)
+
+
+def write_tables(report: Report, folder: Path) -> None:
+    """Write tables.md and tables.tex: for each group and kind of metric, rows against metrics, with the dense row on top.
+
+    Raises:
+        UserError: the disk does not take them.
+    """
+    parts = [(group, kind) for group in range(len(report.groups)) for kind in _kinds(report) if _is_shown(report, group)]
+    write_text(folder / "tables.md", "\n".join(_markdown(report, group, kind) for group, kind in parts))
+    head = "% \\usepackage{booktabs}; a star: beyond noise against the baseline (Holm, p < 0.05)\n"
+    write_text(folder / "tables.tex", head + "\n".join(_latex(report, group, kind) for group, kind in parts))
+
+
+def _kinds(report: Report) -> list[str]:
+    return list(dict.fromkeys(metric.kind for metric in report.metrics))
+
+
+def _is_shown(report: Report, group: int) -> bool:
+    """Dense rows stand in every table; alone they make one only when there is nothing else."""
+    only_dense = all(other.dense_row in other.rows for other in report.groups)
+    return only_dense or report.groups[group].dense_row not in report.groups[group].rows
+
+
+def _markdown(report: Report, group: int, kind: str) -> str:
+    bold: Callable[[str], str] = "**{}**".format
+    heads, body = _grid(report, group, kind, bold, " ± ", "\\*")
+    lines = [f"### {report.groups[group].label}: {kind}", ""]
+    lines += [f"| {' | '.join(['calibration', *heads])} |", f"|{'---|' * (len(heads) + 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in body), ""])
+
+
+def _latex(report: Report, group: int, kind: str) -> str:
+    bold: Callable[[str], str] = "\\textbf{{{}}}".format
+    heads, body = _grid(report, group, kind, bold, " $\\pm$ ", "$^*$")
+    lines = [f"% {report.groups[group].label}: {kind}", f"\\begin{{tabular}}{{l{'r' * len(heads)}}}", "\\toprule"]
+    lines.append(" & ".join(["calibration", *map(_escape, heads)]) + " \\\\")
+    rows = [" & ".join([_escape(line[0]), *line[1:]]) + " \\\\" for line in body]
+    return "\n".join([*lines, "\\midrule", *rows, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    special = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)
+
+
+def _grid(
+    report: Report, group: int, kind: str, bold: Callable[[str], str], plus_minus: str, star: str
+) -> tuple[list[str], list[list[str]]]:
+    """(the sets of the kind's metrics, a line for each row: its label and its numbers)."""
+    metrics = [index for index, metric in enumerate(report.metrics) if metric.kind == kind]
+    dense = report.groups[group].dense_row
+    rows = [*([] if dense is None else [dense]), *(row for row in report.groups[group].rows if row != dense)]
+    body = [
+        [row_label(report, row), *(_number(report, row, metric, bold, plus_minus, star, row == dense) for metric in metrics)]
+        for row in rows
+    ]
+    return [report.metrics[metric].dataset for metric in metrics], body
+
+
+def _number(
+    report: Report, row: int, metric: int, bold: Callable[[str], str], plus_minus: str, star: str, is_dense: bool
+) -> str:
+    columns, kind = report.rows.metrics[metric], report.metrics[metric].kind
+    mean, sd, p = columns.mean[row], columns.sd[row], columns.to_baseline.p[row]
+    if mean is None:
+        return "-"
+    text = format_value(kind, mean) + ("" if sd is None else plus_minus + format_value(kind, sd))
+    text = bold(text) if columns.rank[row] == 1 and not is_dense else text
+    return text + (star if p is not None and p < ALPHA else "")

@@ -1,0 +1,99 @@
+"""All files of a report: page, tables, figures."""
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from prune.files import disk_errors
+from prune.report.build import build_report
+from prune.report.page import write_page
+
+FOLDER = "report"
+"""Where a report lies in its outputs, unless it is asked for elsewhere."""
+
+
+def write_report(
+    outputs: Path,
+    *,
+    sweep: str | None = None,
+    baseline: str | None = None,
+    model: str | None = None,
+    metrics: Sequence[str] | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write the report on the results in `outputs` and return the path of its page.
+
+    Beside index.html lie cells.csv, cells.parquet, tables.md, tables.tex and figures/.
+
+    Args:
+        sweep, baseline, model, metrics: as for `build_report`.
+        out: the folder to write into; None is `outputs`/report.
+        console: where to print a summary; None prints nothing.
+
+    Raises:
+        UserError: as `build_report`, or the disk does not take the files.
+    """
+    from prune.report.figures import write_figures
+    from prune.report.tables import write_cells, write_tables
+    from prune.report.terminal import print_summary
+
+    folder = outputs / FOLDER if out is None else out
+    page = folder / "index.html"
+    with _no_collector():
+        report = build_report(
+            outputs,
+            sweep=sweep,
+            baseline=baseline,
+            model=model,
+            metrics=metrics,
+            cells_href=_cells_href(outputs, folder),
+        )
+        write_cells(report, folder)
+        write_tables(report, folder)
+        _clear(folder / "figures")
+        notes = write_figures(report, folder / "figures")
+        write_page(report, page)
+    if console is not None:
+        print_summary(console, report, notes, page)
+    return page
+
+
+def write_sweep_page(outputs: Path, sweep: str, metrics: Sequence[str]) -> Path:
+    """Write nothing but the page, on the results of one sweep beside its grid.jsonl, and return its path.
+
+    Raises:
+        UserError: as `write_report`.
+    """
+    folder = outputs / "sweeps" / sweep / FOLDER
+    with _no_collector():
+        report = build_report(outputs, sweep=sweep, metrics=metrics, cells_href=_cells_href(outputs, folder))
+        write_page(report, folder / "index.html")
+    return folder / "index.html"
+
+
+def _cells_href(outputs: Path, folder: Path) -> str:
+    return Path(os.path.relpath(outputs / "cells", folder)).as_posix()
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Inside, Python does not look for cycles: there are millions of numbers to go through and hardly a cycle to find."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _clear(figures: Path) -> None:
+    """Remove the figures of an earlier report: another choice of cells has other figures."""
+    with disk_errors(figures):
+        for path in [*figures.glob("*.png"), *figures.glob("*.svg")]:
+            path.unlink()

@@ -1,0 +1,170 @@
+"""Writes the files of cells as prune.run leaves them, with scores made of given items."""
+
+import gzip
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prune.eval.metric import mean, mean_stderr
+
+Items = Sequence[float]
+"""0 and 1 of an accuracy, losses of a perplexity."""
+
+DENSE_ID = "d" * 12
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass
+class Outputs:
+    """A folder of results that grows by calls."""
+
+    root: Path
+    with_items: bool = True
+    source: str = "hub"
+    num_cells: int = 0
+    points: list[dict[str, Any]] = field(default_factory=list)
+
+    def dense(
+        self,
+        scores: Mapping[str, Items],
+        model: str = "m",
+        cell_id: str = DENSE_ID,
+        protocol: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """The dense cell of a model."""
+        axes = {"model": model, "calib": None, "prompt": None, "method": "dense", "sparsity": None, "seed": None}
+        canonical = {
+            "format": 1,
+            "model": {"name": model},
+            "data": {"source": self.source},
+            "method": {"class": "DenseConfig"},
+        }
+        return self._write(cell_id, f"{model}/dense", axes, cell_id, canonical, scores, protocol)
+
+    def cell(
+        self,
+        calib: str,
+        prompt: str | None = None,
+        *,
+        scores: Mapping[str, Items],
+        seed: int = 0,
+        ratio: float = 0.5,
+        model: str = "m",
+        dense_id: str = DENSE_ID,
+        num_samples: int = 128,
+        prompt_knobs: Mapping[str, Any] | None = None,
+        method: str = "wanda",
+        protocol: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """A pruned cell, under an id of its own."""
+        sparsity = f"{100 * ratio:g}%"
+        axes = {"model": model, "calib": calib, "prompt": prompt, "method": method, "sparsity": sparsity, "seed": seed}
+        calibration = {"name": calib, "num_samples": num_samples, "seq_len": 2048, "seed": seed, "compat": "none"}
+        canonical = {
+            "format": 1,
+            "model": {"name": model},
+            "data": {"source": self.source},
+            "method": {"class": method},
+            "sparsity": {"class": "UnstructuredConfig", "ratio": ratio},
+            "calib": calibration | {"prompt": prompt and {"name": prompt, "separator": "\n\n", **(prompt_knobs or {})}},
+        }
+        name = f"{model}/{'-'.join(filter(None, (calib, prompt)))}/{method}/{sparsity}/s{seed}"
+        self.num_cells += 1
+        return self._write(f"{self.num_cells:012x}", name, axes, dense_id, canonical, scores, protocol)
+
+    def _write(
+        self,
+        cell_id: str,
+        name: str,
+        axes: Mapping[str, Any],
+        dense_id: str,
+        canonical: Mapping[str, Any],
+        scores: Mapping[str, Items],
+        protocol: Mapping[str, Any] | None,
+    ) -> Path:
+        folder = self.root / "cells" / cell_id
+        (folder / "items").mkdir(parents=True)
+        result = {
+            "schema": 1,
+            "cell": cell_id,
+            "name": name,
+            "axes": axes,
+            "dense_cell": dense_id,
+            "metrics": {metric: _entry(metric, items, protocol or {}) for metric, items in scores.items()},
+            "sparsity": {"asked": 0.5, "reached": 0.5, "num_zero": 1, "num_weights": 2},
+            "calib": None,
+            "data": {"source": self.source, "root": None},
+            "overlap": {},
+            "warnings": [],
+            "seconds": {"load": 1.0, "calib": 2.0, "prune": 3.0, "eval": 4.0, "total": 10.0},
+            "peak_memory_mb": {"host": 100.0, "device": 0.0},
+            "provenance": {"git": "abc", "dirty": False, "versions": {"torch": "2.13"}, "device": "cpu", "host": "n1"},
+        }
+        write_json(folder / "result.json", result)
+        (folder / "config.yaml").write_text(to_yaml({"canonical": canonical, "asked": {"model": {"name": axes["model"]}}}))
+        (folder / "status.json").write_text(
+            json.dumps({"state": "done", "since": "", "host": "n1", "pid": 1, "job_id": None})
+        )
+        for metric, items in scores.items() if self.with_items else ():
+            write_items(folder, metric, items)
+        self.points.append({"cell": cell_id, "dense_cell": dense_id, "name": name, "overrides": [], "not_applicable": None})
+        return folder
+
+    def grid(
+        self, sweep: str, extra: Sequence[Mapping[str, Any]] = (), points: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """The grid.jsonl of a sweep: the cells so far (or `points`), and further lines."""
+        path = self.root / "sweeps" / sweep / "grid.jsonl"
+        path.parent.mkdir(parents=True)
+        lines = [*(self.points if points is None else points), *extra]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Overwrite a result."""
+    path.write_text(json.dumps(value))
+
+
+def change_result(folder: Path, **changes: Any) -> None:
+    """Replace top-level keys of a cell's result.json."""
+    path = folder / "result.json"
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def to_yaml(plain: Mapping[str, Any]) -> str:
+    """As prune.run writes config.yaml."""
+    return yaml.dump(dict(plain), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
+
+
+def write_items(folder: Path, metric: str, items: Items) -> None:
+    """items/<metric>.jsonl.gz of a cell."""
+    packed = _packed("loss" if metric.startswith("ppl/") else "correct", tuple(items))
+    (folder / "items" / f"{metric.replace('/', '-')}.jsonl.gz").write_bytes(packed)
+
+
+@lru_cache(maxsize=4096)
+def _packed(column: str, items: tuple[float, ...]) -> bytes:
+    values = [value if column == "loss" else bool(value) for value in items]
+    text = "".join(json.dumps({"id": index, column: value}) + "\n" for index, value in enumerate(values))
+    return gzip.compress(text.encode(), compresslevel=1)
+
+
+def _entry(metric: str, items: Items, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    is_ppl = metric.startswith("ppl/")
+    stderr = mean_stderr(items)
+    value = math.exp(mean(items)) if is_ppl else mean(items)
+    return {
+        "value": value,
+        "stderr": stderr if stderr is None or not is_ppl else value * stderr,
+        "num_items": len(items),
+        "higher_is_better": not is_ppl,
+        "chance": None,
+        "protocol": {"kind": "test", "batch_size": 8, **protocol},
+    }

@@ -1,0 +1,137 @@
+import json
+import math
+
+import pytest
+
+from prune.cell import State, write_status
+from prune.errors import UserError
+from prune.report.build import build_report
+from prune.report.model import SIGNIFICANT_DIGITS, to_plain
+from tests.report.result_files import Outputs, change_result
+
+ACC = {"acc/gsm8k": [1, 0, 1]}
+
+
+def test_the_baseline_is_c4_by_itself(outputs: Outputs) -> None:
+    outputs.cell("c4", scores=ACC)
+    outputs.cell("pile", scores=ACC)
+    outputs.cell("pile", scores=ACC, ratio=0.7)
+    report = build_report(outputs.root)
+    assert report.baseline == "c4"
+    assert [group.baseline_row for group in report.groups] == [0, None]
+    assert "No baseline in 1 group without c4: m wanda 70%." in report.warnings
+
+
+def test_without_c4_there_is_no_baseline_and_it_is_said(outputs: Outputs) -> None:
+    outputs.cell("pile", scores=ACC)
+    report = build_report(outputs.root)
+    assert (report.baseline, report.groups[0].baseline_row) == ("", None)
+    assert "There is no baseline: c4 is not in the data; there are pile. Name one with --baseline." in report.warnings
+
+
+def test_a_baseline_that_is_not_in_the_data(outputs: Outputs) -> None:
+    outputs.cell("pile", scores=ACC)
+    outputs.cell("gsm8k", "icl", scores=ACC)
+    with pytest.raises(UserError, match=r"--baseline=c4 is not in the data\. There are: pile, gsm8k-icl"):
+        build_report(outputs.root, baseline="c4")
+
+
+def test_a_baseline_with_several_prompts_needs_one(outputs: Outputs) -> None:
+    outputs.cell("gsm8k", "icl", scores=ACC)
+    outputs.cell("gsm8k", "cot", scores=ACC)
+    with pytest.raises(UserError, match="--baseline=gsm8k could be gsm8k-icl or gsm8k-cot"):
+        build_report(outputs.root, baseline="gsm8k")
+    report = build_report(outputs.root, baseline="gsm8k-cot")
+    assert (report.baseline, report.groups[0].baseline_row) == ("gsm8k-cot", 1)
+
+
+def test_what_is_missing_is_said_first(outputs: Outputs) -> None:
+    outputs.cell("c4", scores=ACC)
+    folder = outputs.cell("c4", scores=ACC, seed=1)
+    (folder / "result.json").unlink()
+    write_status(folder, State.failed, "RuntimeError: out of memory")
+    corrupt = outputs.cell("pile", scores=ACC)
+    (corrupt / "result.json").write_text("{")
+    outputs.dense(ACC)
+    outputs.grid("first")
+    report = build_report(outputs.root)
+    assert report.warnings[0].startswith(f"1 result skipped: {corrupt / 'result.json'} is damaged")
+    assert report.warnings[1] == ("No result of 1 of 3 cells (1 failed): m/c4/wanda/50%/s1. Every mean is without them.")
+    assert list(report.rows.missing) == [(), ("m/c4/wanda/50%/s1",)]
+
+
+def test_one_seed_is_said(outputs: Outputs) -> None:
+    outputs.cell("c4", scores=ACC)
+    outputs.cell("pile", scores=ACC)
+    unknown = "seed noise is unknown"
+    assert any(warning.startswith("Every row has one seed only") for warning in build_report(outputs.root).warnings)
+    outputs.cell("pile", scores=ACC, seed=1)
+    assert f"1 of 2 rows with one seed only: there, {unknown}." in build_report(outputs.root).warnings
+    outputs.cell("c4", scores=ACC, seed=1)
+    assert not any(unknown in warning for warning in build_report(outputs.root).warnings)
+
+
+def test_mixed_versions_and_the_cells_own_warnings_are_said(outputs: Outputs) -> None:
+    folder = outputs.cell("c4", scores=ACC)
+    outputs.cell("pile", scores=ACC)
+    origin = {"git": "fedcba9876543210", "dirty": True, "versions": {"torch": "2.14"}, "device": "cuda", "host": "n2"}
+    own = ["Pruned again, with other bits than earlier scores.", "acc/gsm8k: 2 of 3 items"]
+    change_result(folder, provenance=origin, warnings=own)
+    report = build_report(outputs.root)
+    assert "Cells were run with 2 versions of torch: 2.13, 2.14." in report.warnings
+    assert "Cells were run with 2 commits of prune: abc, fedcba987654." in report.warnings
+    assert own[0] in report.warnings
+    assert own[1] not in report.warnings
+    assert [(origin.num_cells, origin.dirty, origin.device, list(origin.hosts)) for origin in report.origins] == [
+        (1, True, "cuda", ["n2"]),
+        (1, False, "cpu", ["n1"]),
+    ]
+
+
+def test_overlaps_and_sample_data_are_told(outputs: Outputs) -> None:
+    outputs.source = "sample"
+    folder = outputs.cell("gsm8k", "icl", scores=ACC)
+    counts = {"num_items": 3, "num_shared_rows": 1, "num_shared_ngrams": 2}
+    change_result(folder, overlap={"acc/gsm8k": counts})
+    report = build_report(outputs.root)
+    assert report.sample_data
+    (warning,) = report.overlap_warnings
+    assert (warning.cell, warning.metric, warning.num_shared_rows, warning.num_shared_ngrams) == (0, 0, 1, 2)
+    assert "Scored items share text with the calibration set in 1 cell." in report.warnings
+
+
+def test_metrics_come_perplexities_first_then_by_category(outputs: Outputs) -> None:
+    names = ["acc/rte", "acc/gsm8k", "bleu/wmt14", "acc/boolq", "ppl/wikitext2", "acc_mc/rte"]
+    outputs.cell("c4", scores={name: [1, 0] for name in names})
+    metrics = build_report(outputs.root).metrics
+    assert [metric.name for metric in metrics] == [
+        "ppl/wikitext2",
+        "acc/gsm8k",
+        "acc/rte",
+        "acc_mc/rte",
+        "acc/boolq",
+        "bleu/wmt14",
+    ]
+    assert (metrics[3].kind, metrics[3].dataset, metrics[3].category) == ("acc_mc", "rte", "NLI")
+
+
+def test_models_keep_their_own_numbers_of_items(outputs: Outputs) -> None:
+    outputs.dense({"acc/rte": [1, 0], "acc/gsm8k": [1]})
+    outputs.dense({"acc/rte": [1, 0, 0], "acc/gsm8k": [1]}, model="other", cell_id="e" * 12)
+    report = build_report(outputs.root)
+    assert {metric.name: metric.num_items for metric in report.metrics} == {"acc/gsm8k": 1, "acc/rte": None}
+    told = {(protocol.model, report.metrics[protocol.metric].name): protocol.num_items for protocol in report.protocols}
+    assert told[("m", "acc/rte")] == 2
+    assert told[("other", "acc/rte")] == 3
+
+
+def test_the_plain_form_is_json_without_infinity(outputs: Outputs) -> None:
+    folder = outputs.dense(ACC)
+    change_result(folder, seconds={"total": math.pi * 1e4, "load": 2.0}, peak_memory_mb={"host": math.inf})
+    plain = to_plain(build_report(outputs.root))
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["cells"]["seconds"]["total"] == [float(f"{math.pi * 1e4:.{SIGNIFICANT_DIGITS}g}")]
+    assert plain["cells"]["seconds"]["load"] == [2]
+    assert plain["cells"]["seconds"]["calib"] is None  # a column in which nothing is known
+    assert plain["cells"]["host_mb"] is None
+    assert plain["groups"][0]["method"] == "dense"

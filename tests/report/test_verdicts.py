@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from prune.report import build
+from prune.report.build import build_report
+from prune.report.model import Basis
+from prune.report.verdicts import MAX_SENTENCE, format_p
+from tests.report.result_files import Outputs
+from tests.report.test_compare import row_of
+
+BASE = np.random.default_rng(8).normal(3, 0.2, 40)
+
+
+def losses(shift: float, seed: int = 0) -> dict[str, list[float]]:
+    """Chunk losses that differ from each other by `shift` and a little noise."""
+    return {"ppl/wikitext2": (BASE + np.random.default_rng([9, seed]).normal(shift, 0.02, 40)).tolist()}
+
+
+def test_the_winner_against_baseline_and_runner_up(outputs: Outputs) -> None:
+    outputs.cell("c4", scores=losses(0.0, 1))
+    outputs.cell("pile", scores=losses(-0.099, 2))
+    outputs.cell("gsm8k", "icl", scores=losses(-0.1, 3))
+    report = build_report(outputs.root)
+    (verdict,) = report.verdicts
+    assert verdict.best == row_of(report, "gsm8k-icl")
+    assert verdict.baseline is not None and verdict.runner_up is not None
+    assert (verdict.baseline.row, verdict.runner_up.row) == (row_of(report, "c4"), row_of(report, "pile"))
+    assert verdict.baseline.beyond_noise is True
+    assert verdict.runner_up.beyond_noise is False
+    assert verdict.num_rows == 3
+    assert verdict.sentence.startswith("gsm8k-icl is best on ppl/wikitext2 with ")
+    assert "(beyond noise, p < 0.001) better than the baseline c4; " in verdict.sentence
+    assert "better than the runner-up pile. One seed: seed noise is unknown." in verdict.sentence
+
+
+def test_with_two_seeds_the_noise_is_known(outputs: Outputs) -> None:
+    for seed in range(2):
+        outputs.cell("c4", scores=losses(0.0, seed), seed=seed)
+        outputs.cell("pile", scores=losses(0.3, 2 + seed), seed=seed)
+    (verdict,) = build_report(outputs.root).verdicts
+    assert verdict.baseline is None
+    assert verdict.runner_up is not None
+    assert verdict.runner_up.basis == Basis.ITEMS_AND_SEEDS
+    assert "c4 is best on ppl/wikitext2" in verdict.sentence
+    assert "(baseline)" in verdict.sentence
+    assert "unknown" not in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["c4", "pile"], "c4 and pile"),
+        (["c4", "pile", "oscar"], "c4, pile and oscar"),
+        (["c4", "pile", "oscar", "rte"], "c4, pile, oscar and 1 more"),
+    ],
+)
+def test_equal_values_share_the_first_place(outputs: Outputs, names: list[str], said: str) -> None:
+    for name in names:
+        outputs.cell(name, scores={"acc/rte": [1, 0, 1, 0]})
+    report = build_report(outputs.root)
+    (verdict,) = report.verdicts
+    assert list(verdict.ties) == [row_of(report, name) for name in names[1:]]
+    assert verdict.sentence.startswith(f"{said} share the best acc/rte, 0.500 (baseline).")
+
+
+def test_one_row_wins_nothing(outputs: Outputs) -> None:
+    outputs.dense({"acc/rte": [1, 0]})
+    outputs.cell("c4", scores={"acc/rte": [1, 0]})
+    assert build_report(outputs.root).verdicts == []
+
+
+def test_sentences_stay_short(outputs: Outputs) -> None:
+    knobs = {"num_shots": 123456789, "separator": "a rather long separator between the pairs of a sequence" * 3}
+    outputs.cell("commonsense_qa", "zero_shot", scores={"acc_mc_norm/commonsense_qa": [1, 1]})
+    outputs.cell("commonsense_qa", "zero_shot", scores={"acc_mc_norm/commonsense_qa": [1, 0]}, prompt_knobs=knobs)
+    (verdict,) = build_report(outputs.root).verdicts
+    assert len(verdict.sentence) <= MAX_SENTENCE
+
+
+def test_too_many_cells_for_their_items(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are then compared by standard errors, the winners still on their items; p is at least Holm's."""
+    for index, name in enumerate(("c4", "pile", "oscar")):
+        outputs.cell(name, scores=losses(-0.01 * index, index))
+    exact = build_report(outputs.root)
+    monkeypatch.setattr(build, "MAX_ITEM_FILES", 2)
+    rough = build_report(outputs.root)
+    assert set(rough.rows.metrics[0].to_baseline.basis) == {Basis.NONE, Basis.STDERR}
+    first, second = exact.verdicts[0].baseline, rough.verdicts[0].baseline
+    assert first is not None and second is not None and first.p is not None and second.p is not None
+    assert second.basis == Basis.ITEMS
+    assert (second.low, second.high) == (first.low, first.high)
+    assert second.p >= first.p
+    assert any("too many cells" in warning for warning in rough.warnings)
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0321, "0.032"), (0.0009, "< 0.001"), (1.0, "1.000"), (0.0499, "0.050")])
+def test_p_values_are_written_with_three_places(p: float, text: str) -> None:
+    assert format_p(p) == text
