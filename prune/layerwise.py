@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
+from prune.methods.method import all_finite
+from prune.methods.together import Together
 from prune.models import find_blocks, find_linears, read_weight, write_weight
-from prune.replay import Call, record_calls, rehearse
+from prune.replay import Call, record_calls, rehearse, same_calls
 from prune.sparsity import NM, Pattern
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class LinearReport:
     error: float | None
     """The method's estimate of the relative squared output error."""
     seconds: float
-    """For choosing and writing the weights, without the statistics."""
+    """For choosing and writing the weights, without the statistics; linears pruned together count at the first of them."""
     num_removed: int
     """Weights that the mask removes, also where the dense weight was 0 already."""
 
@@ -100,10 +102,10 @@ def prune_model(
             walk = Walk(model, tokens_NL, real_NL, batch_size=batch_size)
         for index in range(len(blocks)):
             statistics = walk.collect(index, method) if walk else {}
+            weights = {name: read_weight(linear) for name, linear in linears[index].items()}
+            together = Together(method, weights, statistics, dict.fromkeys(weights, pattern))
             for name, linear in linears[index].items():
-                report, mask_OI = _prune_linear(
-                    linear, statistics.get(name), method, pattern, block=index, name=name, seed=seed
-                )
+                report, mask_OI = _prune_linear(linear, together, block=index, name=name, seed=seed)
                 on_mask(index, name, mask_OI)
                 reports.append(report)
                 on_linear(report)
@@ -207,7 +209,11 @@ class Walk:
         return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
 
     def _keep(self, batch: slice, calls: list[Call]) -> None:
-        """Keep the arguments of a batch, as long as they are small."""
+        """Keep the arguments of a batch, as long as they are small, or those of the first batch where they are equal."""
+        first = next(iter(self._kept.values()), None)
+        if first is not None and same_calls(calls, first):
+            self._kept[batch.start] = first
+            return
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _all_tensors(calls)}
         num_bytes = sum(storages.values())
         if self._kept_bytes + num_bytes <= CALL_CACHE_BYTES:
@@ -219,6 +225,8 @@ class Walk:
         return calls[index].replay(self._blocks[index], self.hidden_NLH[batch])
 
     def _check_finite(self, hidden_NLH: Tensor, what: str) -> None:
+        if all_finite(hidden_NLH):
+            return  # else it may be padding
         for batch in self._batches:
             finite_BL = hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
             if not bool(finite_BL.all()):
@@ -267,18 +275,16 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
         yield from call.tensors()
 
 
-def _prune_linear(
-    linear: "Linear", statistic: "Statistic | None", method: "Method", pattern: Pattern, *, block: int, name: str, seed: int
-) -> tuple[LinearReport, Tensor]:
+def _prune_linear(linear: "Linear", together: Together, *, block: int, name: str, seed: int) -> tuple[LinearReport, Tensor]:
     started = time.perf_counter()
     try:
-        pruned = method.prune(read_weight(linear), statistic, pattern, _generator(seed, block, name))
+        pruned = together.prune(name, _generator(seed, block, name))
     except UserError as error:
         raise type(error)(f"block {block}, {name}: {error}") from error
     _check_pruned(linear, pruned, block, name)
     write_weight(linear, pruned.weight_OI)
     weight_OI = read_weight(linear)
-    num_zero = weight_OI.numel() - int(weight_OI.count_nonzero())
+    num_zero = weight_OI.numel() - int(weight_OI.bool().count_nonzero())
     report = LinearReport(
         block=block,
         name=name,
@@ -288,7 +294,7 @@ def _prune_linear(
         sparsity=num_zero / weight_OI.numel(),
         error=pruned.error,
         seconds=time.perf_counter() - started,
-        num_removed=int(pruned.mask_OI.sum()),
+        num_removed=int(pruned.mask_OI.count_nonzero()),
     )
     return report, pruned.mask_OI
 
@@ -302,8 +308,8 @@ def _generator(seed: int, block: int, name: str) -> torch.Generator:
 def _check_pruned(linear: "Linear", pruned: "Pruned", block: int, name: str) -> None:
     shape = read_weight(linear).shape
     assert pruned.weight_OI.shape == shape == pruned.mask_OI.shape, (pruned.weight_OI.shape, pruned.mask_OI.shape, shape)
-    assert not pruned.weight_OI.masked_fill(~pruned.mask_OI, 0).any(), "a removed weight is not 0"
-    if not bool(pruned.weight_OI.isfinite().all()):
+    assert not (pruned.weight_OI.bool() & pruned.mask_OI).count_nonzero(), "a removed weight is not 0"
+    if not all_finite(pruned.weight_OI):
         raise UserError(f"block {block}, {name}: the new weights are infinite or not a number.")
 
 

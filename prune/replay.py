@@ -101,13 +101,18 @@ def rehearse(
     lengths = [len(output) if isinstance(output, tuple) else 0 for output in real.outputs]
     _, calls = record_calls(model, blocks, lengths, tokens_BL, mask_BL)
     for index, (empty, full) in enumerate(zip(calls, real.calls, strict=True)):
-        if not _same((empty.args, empty.kwargs), (full.args, full.kwargs)):
+        if not same_calls([empty], [full]):
             raise UserError(
                 f"{name} gives block {index} arguments that depend on the blocks before it (shared keys and values, "
                 "states); such models cannot be pruned block by block."
             )
     groups = [_groups(name, index, real.inputs[index], list(linears[index])) for index in range(len(blocks))]
     return Rehearsal(output_lengths=lengths, groups=groups)
+
+
+def same_calls(calls: Sequence[Call], others: Sequence[Call]) -> bool:
+    """Whether two batches call their blocks with equal arguments."""
+    return _same([(call.args, call.kwargs) for call in calls], [(call.args, call.kwargs) for call in others])
 
 
 class _Observed:
@@ -226,12 +231,23 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Whether two arguments are equal in structure and value."""
+def _same(a: Any, b: Any, known: set[tuple[int, int]] | None = None) -> bool:
+    """Whether two arguments are equal in structure and value; `known` remembers pairs of tensors found equal."""
+    known = set() if known is None else known
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a is b or torch.equal(a, b)
+        return _same_tensors(a, b, known)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(_same(a[key], b[key], known) for key in a)
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(_same(x, y, known) for x, y in zip(a, b, strict=True))
     return a is b or bool(a == b)
+
+
+def _same_tensors(a: Tensor, b: Tensor, known: set[tuple[int, int]]) -> bool:
+    pair = id(a), id(b)
+    if a is b or pair in known:
+        return True
+    if not torch.equal(a, b):
+        return False
+    known.add(pair)
+    return True

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prune.config import NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
+from prune.selection import kth_lowest
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,17 @@ def build_pattern(config: SparsityConfig) -> Pattern:
 def lowest_in_rows(score_RC: Tensor, num: int) -> Tensor:
     """Bool R x C, True at exactly the `num` lowest scores of each row; of equal scores the lower columns go first.
 
-    Equal to the first `num` of a stable sort, from a k-th value instead: everything below it, and as many of those equal
-    to it as are still missing. Scores must not be NaN.
+    Equal to the first `num` of a stable sort, from a k-th value instead: everything up to it, or where that is too much,
+    everything below it, and as many of those equal to it as are still missing. Scores must not be NaN.
     """
     num_columns = score_RC.shape[1]
     assert 0 <= num <= num_columns, (num, num_columns)
     if num == 0 or score_RC.shape[0] == 0:
         return torch.zeros_like(score_RC, dtype=torch.bool)
-    threshold_R1 = score_RC.kthvalue(num, dim=1, keepdim=True).values
+    threshold_R1 = kth_lowest(score_RC, num)
+    at_most_RC = score_RC <= threshold_R1
+    if _is_count(at_most_RC, num * len(score_RC)):
+        return at_most_RC
     below_RC = score_RC < threshold_R1
     equal_RC = score_RC == threshold_R1
     num_missing_R1 = num - below_RC.sum(dim=1, keepdim=True)
@@ -99,7 +103,17 @@ def lowest_in_rows(score_RC: Tensor, num: int) -> Tensor:
 
 def lowest_in_matrix(score_OI: Tensor, num: int) -> Tensor:
     """Bool O x I, True at exactly the `num` lowest scores of the matrix; of equal scores the lower flat index goes first."""
+    if num:
+        in_memory_order = score_OI.T if score_OI.stride(0) < score_OI.stride(1) else score_OI
+        at_most_OI = score_OI <= kth_lowest(in_memory_order.reshape(1, -1), num)
+        if _is_count(at_most_OI, num):
+            return at_most_OI
     return lowest_in_rows(score_OI.reshape(1, -1), num).view(score_OI.shape)
+
+
+def _is_count(mask: Tensor, num: int) -> bool:
+    """Whether so many are True; not asked on a device that would have to be waited for."""
+    return mask.device.type == "cpu" and int(mask.sum()) == num
 
 
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:

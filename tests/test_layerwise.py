@@ -13,6 +13,7 @@ from prune.layerwise import LinearReport, Walk, check_reached, prune_model
 from prune.methods import Method, Pruned, Statistic
 from prune.methods.dense import Dense
 from prune.methods.magnitude import Magnitude
+from prune.methods.method import PrunesTogether
 from prune.methods.random import Random
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
@@ -299,6 +300,16 @@ def test_arguments_that_are_not_kept_are_recorded_again(monkeypatch: pytest.Monk
     assert len(hashes) == 1
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_equal_masks_and_rotary_tables_are_kept_once(padded: bool) -> None:
+    """No mask of N x L x L: without padding one batch's 1 x L x L serves all."""
+    model = tiny_model(CONFIGS["gemma3"]())
+    model.set_attn_implementation("eager")
+    walk = Walk(model, *calibration(padded=padded), batch_size=1)
+    assert len({id(calls) for calls in walk._kept.values()}) == (5 if padded else 1)
+    assert walk._kept_bytes > 0
+
+
 def test_the_last_block_is_not_propagated_and_no_forward_pass_is_wasted() -> None:
     model = tiny_model(CONFIGS["llama"]())
     calls = [0] * NUM_BLOCKS
@@ -348,6 +359,33 @@ def test_the_error_of_a_method_names_block_and_linear() -> None:
 
     with pytest.raises(UserError, match=r"^block 0, self_attn\.q_proj: not positive definite$"):
         prune_model(tiny_model(CONFIGS["llama"]()), *calibration(), Failing(), HALF, batch_size=5, seed=0)
+
+
+def test_linears_pruned_together_are_those_pruned_alone() -> None:
+    """SparseGPT on q, k, v at once, and gate and up; a method without `prune_together` on each."""
+
+    class Alone:
+        name, needs_inputs = "sparsegpt", True
+        start_statistic, prune = SparseGPT().start_statistic, SparseGPT().prune
+
+    assert isinstance(SparseGPT(), PrunesTogether) and not isinstance(Alone(), PrunesTogether)
+    weights = []
+    for method in (SparseGPT(), Alone()):
+        model = tiny_model(CONFIGS["llama"]()).double()
+        reports = prune_model(model, *calibration(8, 16), method, HALF, batch_size=4, seed=0)
+        check_reached(HALF, method, reports)
+        weights.append([read_weight(linear) for block in find_blocks(model) for linear in find_linears(block).values()])
+    for together_OI, alone_OI in zip(*weights, strict=True):
+        assert torch.equal(together_OI == 0, alone_OI == 0)
+        torch.testing.assert_close(together_OI, alone_OI, rtol=1e-9, atol=1e-9)
+
+
+def test_of_linears_pruned_together_the_one_at_fault_is_named() -> None:
+    model = tiny_model(CONFIGS["llama"]())
+    with torch.no_grad():
+        find_linears(find_blocks(model)[0])["self_attn.k_proj"].weight[0, 0] = torch.inf
+    with pytest.raises(UserError, match=r"^block 0, self_attn\.k_proj: 1 of 128 weights are infinite"):
+        prune_model(model, *calibration(8, 16, padded=False), SparseGPT(), HALF, batch_size=4, seed=0)
 
 
 def test_hidden_states_that_overflow_name_the_block() -> None:

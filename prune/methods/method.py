@@ -3,8 +3,9 @@
 Shapes: O out, I in, T tokens. In every mask True = removed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -61,9 +62,31 @@ class Method(Protocol):
         """
 
 
+@runtime_checkable
+class PrunesTogether(Protocol):
+    """A method that prunes linears with the same inputs faster together than one after the other."""
+
+    def prune_together(
+        self, weights: Sequence[Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
+    ) -> list[Pruned]:
+        """As `Method.prune` of each; patterns are all unstructured, or all N:M with one M.
+
+        Raises:
+            UserError: see `Method.prune`.
+        """
+
+
 def masked(weight_OI: Tensor, mask_OI: Tensor, error: float | None = None) -> Pruned:
     """The weights without the masked ones, the others untouched."""
-    return Pruned(weight_OI=weight_OI.masked_fill(mask_OI, 0), mask_OI=mask_OI, error=error)
+    return Pruned(weight_OI=without(weight_OI, mask_OI), mask_OI=mask_OI, error=error)
+
+
+def without(weight_OI: Tensor, mask_OI: Tensor) -> Tensor:
+    """The weights (finite) with 0 where the mask is True: a product, four times as fast on the CPU as masked_fill.
+
+    Adding 0 makes 0 of -0.
+    """
+    return (weight_OI * ~mask_OI).add_(0)
 
 
 def finite_weight(weight_OI: Tensor) -> Tensor:
@@ -73,13 +96,23 @@ def finite_weight(weight_OI: Tensor) -> Tensor:
         UserError: some are infinite or not a number.
     """
     weight_OI = weight_OI.detach().to(torch.promote_types(weight_OI.dtype, torch.float32))
-    num_bad = weight_OI.numel() - int(weight_OI.isfinite().sum())
+    num_bad = 0 if all_finite(weight_OI) else weight_OI.numel() - int(weight_OI.isfinite().sum())
     if num_bad:
         raise UserError(
             f"{num_bad} of {weight_OI.numel()} weights are infinite or not a number before pruning: "
             "the model is damaged; load it again, or in another type (model.dtype=float32)."
         )
     return weight_OI
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no element is infinite or not a number.
+
+    A finite sum shows it in one pass over memory; only where the sum is not finite (it may just be too large) all are looked
+    at, which takes many.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return bool(x.sum(dtype=wide).isfinite()) or bool(x.isfinite().all())
 
 
 def check_statistic(total: Tensor, num_tokens: int) -> None:
@@ -92,7 +125,7 @@ def check_statistic(total: Tensor, num_tokens: int) -> None:
         raise UserError(
             "no real token of the calibration set reached this linear; give it more samples (calib.num_samples)."
         )
-    if not bool(total.isfinite().all()):
+    if not all_finite(total):
         raise UserError(
             "the calibration inputs of this linear are infinite or not a number: "
             "activations overflowed; load the model in a wider type (model.dtype=bfloat16 or float32)."

@@ -1,0 +1,131 @@
+"""The Hessian of a linear's inputs, and its Cholesky factor: what SparseGPT keeps of the calibration set.
+
+Shapes: I in, T tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prune.errors import UserError
+from prune.methods.method import check_statistic
+
+PANEL_SIZE = 256
+"""Columns of X^T X that are computed at once on the CPU; changes speed only."""
+WIDE_PANEL_SIZE = 1024
+"""The same on a GPU, whose multiprocessors a narrow product would not fill."""
+NARROW_TYPES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The damped Hessian as R R^T."""
+
+    root_II: Tensor
+    """R, upper triangular with a positive diagonal."""
+    damping: float
+    """What was added to the diagonal of H before."""
+
+
+class Hessian:
+    """H = 2/T X^T X of the inputs, and the factor that the sweep needs, computed once for all linears that share it.
+
+    H is symmetric, so only its upper triangle is accumulated, in panels of columns: little more than half of the products.
+    """
+
+    def __init__(self, num_inputs: int, device: torch.device) -> None:
+        self.num_tokens = 0
+        self._panels_II = torch.zeros(num_inputs, num_inputs, dtype=torch.float32, device=device)
+        self._factor: tuple[float, Factor] | None = None
+
+    def add(self, x_TI: Tensor) -> None:
+        """Add the products of these tokens' inputs."""
+        x_TI = x_TI.detach()
+        self._panels_II = self._panels_II.to(torch.promote_types(x_TI.dtype, self._panels_II.dtype))
+        if x_TI.device.type == "cpu" or x_TI.dtype not in NARROW_TYPES:
+            x_TI = x_TI.to(self._panels_II.dtype)
+        step = PANEL_SIZE if x_TI.device.type == "cpu" else WIDE_PANEL_SIZE
+        for start in range(0, x_TI.shape[1], step):
+            stop = start + step
+            _add_products(self._panels_II[:stop, start:stop], x_TI[:, :stop], x_TI[:, start:stop])
+        self.num_tokens += x_TI.shape[0]
+        self._factor = None
+
+    def hessian(self) -> Tensor:
+        """H, undamped.
+
+        Raises:
+            UserError: no token was seen, or a product is not finite.
+        """
+        check_statistic(self._panels_II, self.num_tokens)
+        upper_II = self._panels_II.triu() * (2 / self.num_tokens)
+        return upper_II.add_(upper_II.triu(1).T)
+
+    def dead_inputs(self) -> Tensor:
+        """Bool, True for inputs that were 0 in every token."""
+        return self._panels_II.diagonal() == 0
+
+    def factor(self, damping: float) -> Factor:
+        """R of H with 1 on the diagonal of dead inputs and then, on all of it, `damping` times its mean.
+
+        Raises:
+            UserError: see `hessian` and `cholesky_root`.
+        """
+        if self._factor is None or self._factor[0] != damping:
+            check_statistic(self._panels_II, self.num_tokens)
+            upper_II = self._panels_II * (2 / self.num_tokens)
+            diagonal_I = upper_II.diagonal()
+            diagonal_I.masked_fill_(self.dead_inputs(), 1)
+            added = damping * diagonal_I.mean()
+            diagonal_I.add_(added)
+            self._factor = damping, Factor(cholesky_root(upper_II, damping), float(added))
+        return self._factor[1]
+
+    def squared_output(self, weight_OI: Tensor) -> float:
+        """tr(W H W^T), in the wider type of both; half of the products, as H is symmetric."""
+        dtype = torch.promote_types(weight_OI.dtype, self._panels_II.dtype)
+        weight_OI = weight_OI.to(dtype)
+        total = torch.zeros((), dtype=dtype, device=weight_OI.device)
+        for start in range(0, weight_OI.shape[1], PANEL_SIZE):
+            panel = slice(start, start + PANEL_SIZE)
+            products_IP = self._panels_II[:, panel].to(dtype)
+            output_OP = weight_OI[:, panel] @ products_IP[panel]
+            if start:
+                output_OP.addmm_(weight_OI[:, :start], products_IP[:start], alpha=2)
+            total += (output_OP * weight_OI[:, panel]).sum()
+        return float(total) * 2 / self.num_tokens
+
+
+def _add_products(total_IP: Tensor, x_TI: Tensor, x_TP: Tensor) -> None:
+    """Add X^T X_P. float16 and bfloat16 stay what they are: their products are exact in float32, which sums them."""
+    if x_TI.dtype == total_IP.dtype:
+        total_IP.addmm_(x_TI.T, x_TP)
+    else:
+        total_IP.add_(torch.mm(x_TI.T, x_TP, out_dtype=total_IP.dtype))
+
+
+def cholesky_root(upper_II: Tensor, damping: float) -> Tensor:
+    """The upper triangular R with positive diagonal and R R^T = H, I x I; of H only the upper triangle is read.
+
+    From the Cholesky decomposition of H with both its axes reversed, whose lower triangle is the upper one of H. The factor
+    of H^-1 that the paper sweeps with is R^-1. `damping` is what H already contains, as a share, for the message only.
+
+    Raises:
+        UserError: H is not positive definite to working precision, that is, a squared pivot is not positive or no more
+            than the rounding error of its diagonal element.
+    """
+    lower_II, failed_column = torch.linalg.cholesky_ex(upper_II.flip(0, 1))
+    root_II: Tensor = lower_II.flip(0, 1)
+    lost_I = root_II.diagonal().square() <= torch.finfo(root_II.dtype).eps * upper_II.diagonal()
+    if bool(failed_column > 0) or bool(lost_I.any()):
+        raise UserError(
+            f"the Hessian of this linear's inputs is singular with method.damping={damping:g}: its Cholesky decomposition "
+            f"fails. Damp it more (method.damping={more_damping(damping):g}), or give it more tokens (calib.num_samples)."
+        )
+    return root_II
+
+
+def more_damping(damping: float) -> float:
+    """What to try where `damping` was not enough."""
+    return max(10 * damping, 0.01)
