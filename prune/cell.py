@@ -16,6 +16,7 @@ from typing import Any
 from prune.calib.identity import canonical_calibration
 from prune.claim import job_id, now
 from prune.config import (
+    Allocation,
     Config,
     DenseConfig,
     MagnitudeConfig,
@@ -87,16 +88,20 @@ class Cell:
 
 
 def describe_sparsity(config: SparsityConfig) -> str:
-    """`50%` or `2:4`."""
+    """`50%`, `2:4`, `50%-owl`, or `50%-mapped` where single linears have ratios of their own."""
     if isinstance(config, UnstructuredConfig):
-        return f"{100 * config.ratio:g}%"
+        how = "-mapped" if config.ratios else "-owl" if config.allocation is Allocation.owl else ""
+        return f"{100 * config.ratio:g}%{how}"
     assert isinstance(config, NMConfig)
     return f"{config.n}:{config.m}"
 
 
-def uses_calibration(method: MethodConfig) -> bool:
-    """Whether the method looks at inputs."""
-    return not isinstance(method, DenseConfig | MagnitudeConfig | RandomConfig)
+def uses_calibration(config: Config) -> bool:
+    """Whether pruning looks at inputs: the method, or the allocation of the ratios."""
+    if isinstance(config.method, DenseConfig):
+        return False
+    by_inputs = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
+    return by_inputs or not isinstance(config.method, MagnitudeConfig | RandomConfig)
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -105,14 +110,14 @@ def canonical_form(config: Config) -> dict[str, Any]:
         "format": FORMAT,
         "model": _canonical_model(config),
         "data": {"source": config.data.name.value, "root": config.data.root and str(Path(config.data.root).resolve())},
-        "method": _with_class(config.method),
+        "method": _canonical_method(config.method),
     }
     if isinstance(config.method, DenseConfig):
         return form
-    form["sparsity"] = _with_class(config.sparsity)
+    form["sparsity"] = _canonical_sparsity(config.sparsity)
     if isinstance(config.method, RandomConfig):
         form["seed"] = config.calib.seed
-    if uses_calibration(config.method):
+    if uses_calibration(config):
         form["calib"] = canonical_calibration(config.calib, config.prompt)
     return form
 
@@ -147,6 +152,26 @@ def _canonical_model(config: Config) -> dict[str, Any]:
     if path and Path(path).exists():
         model["path"] = str(Path(path).resolve())
     return {key: _plain(model[key]) for key in ("name", "path", "revision", "gguf_file", "dtype")}
+
+
+def _canonical_method(config: MethodConfig) -> dict[str, Any]:
+    """Without the patterns of names where all linears are meant; their order and repetition mean nothing."""
+    form = _with_class(config)
+    targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
+    if isinstance(config, DenseConfig):
+        return form
+    if "*" not in targets:
+        form["targets"] = targets
+    return form | ({"skip": skip} if skip else {})
+
+
+def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
+    """Without what is at its default where that key came later; ratios as pairs, as their order counts."""
+    form = _with_class(config)
+    ratios = form.pop("ratios", None)
+    if form.get("allocation") == Allocation.uniform.value:
+        form = {key: form[key] for key in ("class", "ratio")}
+    return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
 
 
 def _with_class(config: MethodConfig | SparsityConfig) -> dict[str, Any]:

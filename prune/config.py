@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that a wrong value is reported at once. Optio
 of method and sparsity name their schema in their defaults list. Enums are written by member name.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from prune.checks import reject, require_at_least
+from prune.checks import read_ratios, reject, require_at_least
 from prune.errors import UserError
 from prune.eval_config import EvalBos, EvalConfig
 from prune.launcher_config import (
@@ -81,11 +82,18 @@ class TrackerMode(str, Enum):
 
 
 class Save(str, Enum):
-    """What is kept of a pruned model: nothing, a bit a weight, or the new weights."""
+    """What is kept of a pruned model: nothing, a bit a weight, or a folder that transformers loads."""
 
     none = "none"
     mask = "mask"
     model = "model"
+
+
+class Allocation(str, Enum):
+    """How a ratio is shared among the blocks: all alike, or by their outliers as in OWL (arXiv 2310.05175)."""
+
+    uniform = "uniform"
+    owl = "owl"
 
 
 class Device(str, Enum):
@@ -168,6 +176,11 @@ class MethodConfig:
     """A pruning method; each has a subclass with its own knobs."""
 
     name: str = MISSING
+    targets: list[str] = field(default_factory=lambda: ["*"])
+    """Which linears of the blocks are pruned: patterns of their names, `<number of the block>.<name in the block>`. A `*`
+    stands for anything, so `*.mlp.*` are those of the feed-forward part, and `0.*` those of the first block."""
+    skip: list[str] = field(default_factory=list)
+    """Which of them are left as they are."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -201,6 +214,19 @@ class WandaConfig(MethodConfig):
 
 
 @dataclass(kw_only=True, slots=True)
+class RIAConfig(MethodConfig):
+    """Removes the weights that are the smallest share of their row and column, x input norm to a power."""
+
+    name: str = "ria"
+    power: float = 0.5
+    """Exponent of the input norms."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.power < math.inf:
+            reject("method.power", self.power, "it must be a number of 0 or more")
+
+
+@dataclass(kw_only=True, slots=True)
 class SparseGPTConfig(MethodConfig):
     """Removes weights by the optimal brain surgeon's error and corrects the others."""
 
@@ -230,10 +256,27 @@ class UnstructuredConfig(SparsityConfig):
     name: str = "unstructured"
     ratio: float = 0.5
     """Share of the weights that is removed."""
+    ratios: Any = None
+    """Ratios of single linears or blocks: pattern of names (see method.targets) -> ratio, or the path of a YAML file with
+    such a mapping, read at once. Of several patterns the first that matches counts; the rest take `ratio`."""
+    allocation: Allocation = Allocation.uniform
+    """owl: blocks with more outliers lose less, and `ratio` is the mean over the blocks. Needs a calibration set, whatever
+    the method."""
+    owl_m: float = 5.0
+    """owl: a weight is an outlier where |weight| x input norm is above so many times the mean of its block."""
+    owl_lambda: float = 0.08
+    """owl: the ratios of the blocks span twice this."""
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
             reject("sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)")
+        self.ratios = read_ratios(self.ratios)
+        if self.ratios and self.allocation is Allocation.owl:
+            raise UserError("sparsity.ratios and sparsity.allocation=owl both say what the blocks lose: give one of them.")
+        if not 0 < self.owl_m < math.inf:
+            reject("sparsity.owl_m", self.owl_m, "it must be a number above 0")
+        if not 0 <= self.owl_lambda < 1:
+            reject("sparsity.owl_lambda", self.owl_lambda, "it must be at least 0 and below 1")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -314,6 +357,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "method/magnitude": MagnitudeConfig,
     "method/random": RandomConfig,
     "method/wanda": WandaConfig,
+    "method/ria": RIAConfig,
     "method/sparsegpt": SparseGPTConfig,
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,

@@ -8,7 +8,7 @@ Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, O out, I i
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from prune.methods.together import Together
 from prune.models import find_blocks, find_linears, read_weight, write_weight
 from prune.replay import Call, record_calls, rehearse, same_calls
 from prune.sparsity import NM, Pattern
+from prune.targets import block_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,6 +56,10 @@ class LinearReport:
     """For choosing and writing the weights, without the statistics; linears pruned together count at the first of them."""
     num_removed: int
     """Weights that the mask removes, also where the dense weight was 0 already."""
+    asked: float = 0.0
+    """Share of its weights that was to go."""
+    skipped: bool = False
+    """Left as it was, by method.targets and method.skip."""
 
 
 def prune_model(
@@ -62,7 +67,7 @@ def prune_model(
     tokens_NL: Tensor | None,
     mask_NL: Tensor | None,
     method: "Method",
-    pattern: Pattern,
+    pattern: Pattern | Mapping[str, Pattern],
     *,
     batch_size: int,
     seed: int,
@@ -71,19 +76,19 @@ def prune_model(
     on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> list[LinearReport]:
-    """Prune all linears of all blocks in place and return a report for each, in the order of the walk.
+    """Prune linears of all blocks in place and return a report for each, in the order of the walk, skipped ones included.
 
     Args:
         model: in evaluation mode; float16, bfloat16, float32 or float64.
         tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs.
         mask_NL: True = real token. Padding is neither attended nor part of a statistic.
         method: chooses the weights.
-        pattern: which weights may go together.
+        pattern: which weights may go together: for all linears, or for each that is to be pruned, by `<block>.<name>`.
         batch_size: sequences in one forward pass.
         seed: draws what a method draws, for each linear on its own.
         padding_in_statistics: the study's habit: padding counts as real, so it is attended and enters the statistics.
         on_linear: called with each report.
-        on_mask: called with the block's number, the linear's name and its mask O x I.
+        on_mask: called with the block's number, the linear's name and its mask O x I; not for skipped linears.
         on_block: called after each block with the number of blocks done, and of all blocks.
 
     Raises:
@@ -92,7 +97,8 @@ def prune_model(
     """
     blocks = find_blocks(model)
     linears = [find_linears(block) for block in blocks]
-    _check_pattern(pattern, method, linears)
+    patterns = _check_patterns(pattern, method, linears)
+    last = max(block_of(name) for name in patterns)
     reports: list[LinearReport] = []
     with torch.no_grad():
         walk = None
@@ -100,41 +106,52 @@ def prune_model(
             assert tokens_NL is not None and mask_NL is not None, f"{method.name} needs a calibration set"
             real_NL = torch.ones_like(mask_NL) if padding_in_statistics else mask_NL
             walk = Walk(model, tokens_NL, real_NL, batch_size=batch_size)
-        for index in range(len(blocks)):
-            statistics = walk.collect(index, method) if walk else {}
-            weights = {name: read_weight(linear) for name, linear in linears[index].items()}
-            together = Together(method, weights, statistics, dict.fromkeys(weights, pattern))
-            for name, linear in linears[index].items():
-                report, mask_OI = _prune_linear(linear, together, block=index, name=name, seed=seed)
-                on_mask(index, name, mask_OI)
+        for index, named in enumerate(linears):
+            chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
+            statistics = walk.collect(index, method, chosen) if walk and chosen else {}
+            weights = {name: read_weight(named[name]) for name in chosen}
+            together = Together(method, weights, statistics, chosen)
+            for name, linear in named.items():
+                if name in chosen:
+                    report, mask_OI = _prune_linear(linear, together, chosen[name], block=index, name=name, seed=seed)
+                    on_mask(index, name, mask_OI)
+                else:
+                    report = _report(linear, block=index, name=name, skipped=True)
                 reports.append(report)
                 on_linear(report)
-            if walk and index + 1 < len(blocks):
+            if walk and index < last:
                 walk.advance(index)
             on_block(index + 1, len(blocks))
     return reports
 
 
-def check_reached(pattern: Pattern, method: "Method", reports: Sequence[LinearReport]) -> None:
+def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", reports: Sequence[LinearReport]) -> None:
     """Raise UserError unless every linear lost what was asked, by the counts of the masks.
 
     N:M is exact. Unstructured is exact up to rounding down in each group of weights that a method compares (a row, a set of
     columns, the matrix): less than one weight for each row or column. Wanda's variant may be off by 0.001 either way.
+    `pattern` is what prune_model got; a linear that was skipped lost nothing.
     """
     for report in reports:
-        asked = 0.0 if method.name == "dense" else pattern.ratio * report.num_weights
-        missing = asked - report.num_removed
-        if method.name == "dense" or isinstance(pattern, NM):
-            reached = abs(missing) < 0.5
-        elif getattr(method, "variant", False):
-            reached = abs(missing) <= SPARSITY_TOLERANCE * report.num_weights + 1e-6
-        else:
-            reached = -1e-6 <= missing < max(report.shape)
-        if not reached:
+        if report.skipped:
+            assert report.num_removed == 0, report
+            continue
+        of_linear = pattern[f"{report.block}.{report.name}"] if isinstance(pattern, Mapping) else pattern
+        if not _is_reached(of_linear, method, report):
             raise UserError(
-                f"block {report.block}, {report.name}: sparsity {pattern} was asked of method {method.name}, but "
+                f"block {report.block}, {report.name}: sparsity {of_linear} was asked of method {method.name}, but "
                 f"{report.num_removed} of {report.num_weights} weights were removed."
             )
+
+
+def _is_reached(pattern: Pattern, method: "Method", report: LinearReport) -> bool:
+    asked = 0.0 if method.name == "dense" else pattern.ratio * report.num_weights
+    missing = asked - report.num_removed
+    if method.name == "dense" or isinstance(pattern, NM):
+        return abs(missing) < 0.5
+    if getattr(method, "variant", False):
+        return abs(missing) <= SPARSITY_TOLERANCE * report.num_weights + 1e-6
+    return -1e-6 <= missing < max(report.shape)
 
 
 class Walk:
@@ -164,12 +181,18 @@ class Walk:
         self._output_lengths = rehearsal.output_lengths
         self.hidden_NLH = self._enter()
 
-    def collect(self, index: int, method: "Method") -> dict[str, "Statistic"]:
+    def collect(self, index: int, method: "Method", wanted: Collection[str] | None = None) -> dict[str, "Statistic"]:
         """Return name -> statistic for the linears of a block, linears of one group with the same object.
 
         The hidden states stay as they are. A batch stops at the input of the last group, whose output nobody needs.
+        `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
         """
-        groups, linears = self.groups[index], self._linears[index]
+        linears = self._linears[index]
+        groups = {
+            first: names
+            for first, names in self.groups[index].items()
+            if wanted is None or not set(names).isdisjoint(wanted)
+        }
         statistics = {
             first: method.start_statistic(read_weight(linears[first]).shape[1], self._model.device) for first in groups
         }
@@ -275,7 +298,9 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
         yield from call.tensors()
 
 
-def _prune_linear(linear: "Linear", together: Together, *, block: int, name: str, seed: int) -> tuple[LinearReport, Tensor]:
+def _prune_linear(
+    linear: "Linear", together: Together, pattern: Pattern, *, block: int, name: str, seed: int
+) -> tuple[LinearReport, Tensor]:
     started = time.perf_counter()
     try:
         pruned = together.prune(name, _generator(seed, block, name))
@@ -283,20 +308,45 @@ def _prune_linear(linear: "Linear", together: Together, *, block: int, name: str
         raise type(error)(f"block {block}, {name}: {error}") from error
     _check_pruned(linear, pruned, block, name)
     write_weight(linear, pruned.weight_OI)
+    report = _report(
+        linear,
+        block=block,
+        name=name,
+        error=pruned.error,
+        seconds=time.perf_counter() - started,
+        num_removed=int(pruned.mask_OI.sum()),
+        asked=pattern.ratio,
+    )
+    return report, pruned.mask_OI
+
+
+def _report(
+    linear: "Linear",
+    *,
+    block: int,
+    name: str,
+    error: float | None = None,
+    seconds: float = 0.0,
+    num_removed: int = 0,
+    asked: float = 0.0,
+    skipped: bool = False,
+) -> LinearReport:
+    """What is to be said of a linear as it is now."""
     weight_OI = read_weight(linear)
     num_zero = weight_OI.numel() - int(weight_OI.bool().count_nonzero())
-    report = LinearReport(
+    return LinearReport(
         block=block,
         name=name,
         shape=(weight_OI.shape[0], weight_OI.shape[1]),
         num_zero=num_zero,
         num_weights=weight_OI.numel(),
         sparsity=num_zero / weight_OI.numel(),
-        error=pruned.error,
-        seconds=time.perf_counter() - started,
-        num_removed=int(pruned.mask_OI.count_nonzero()),
+        error=error,
+        seconds=seconds,
+        num_removed=num_removed,
+        asked=asked,
+        skipped=skipped,
     )
-    return report, pruned.mask_OI
 
 
 def _generator(seed: int, block: int, name: str) -> torch.Generator:
@@ -313,13 +363,22 @@ def _check_pruned(linear: "Linear", pruned: "Pruned", block: int, name: str) -> 
         raise UserError(f"block {block}, {name}: the new weights are infinite or not a number.")
 
 
-def _check_pattern(pattern: Pattern, method: "Method", linears: Sequence[Mapping[str, "Linear"]]) -> None:
-    """Make sure that the pattern fits every linear, before the first is changed."""
-    if method.name == "dense":
-        return
-    for index, named in enumerate(linears):
-        for name, linear in named.items():
-            pattern.check(read_weight(linear).shape[1], f"block {index}, {name}")
+def _check_patterns(
+    pattern: Pattern | Mapping[str, Pattern], method: "Method", linears: Sequence[Mapping[str, "Linear"]]
+) -> Mapping[str, Pattern]:
+    """Return `<block>.<name>` -> pattern of what is to be pruned, after checking each, before the first is changed."""
+    widths = {
+        f"{index}.{name}": read_weight(linear).shape[1]
+        for index, named in enumerate(linears)
+        for name, linear in named.items()
+    }
+    patterns = pattern if isinstance(pattern, Mapping) else dict.fromkeys(widths, pattern)
+    assert patterns and patterns.keys() <= widths.keys(), patterns.keys() - widths.keys()
+    if method.name != "dense":
+        for key, of_linear in patterns.items():
+            block, _, name = key.partition(".")
+            of_linear.check(widths[key], f"block {block}, {name}")
+    return patterns
 
 
 def _check_calibration(model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor) -> None:

@@ -32,6 +32,8 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "model_window",
+    "named_linears",
+    "no_progress_bar",
     "read_weight",
     "weights_sha256",
     "write_weight",
@@ -80,7 +82,7 @@ def load_model(
     if tokenizer is None:
         tokenizer = load_tokenizer(config)
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 _source(config), dtype=_dtype(config), trust_remote_code=False, output_loading_info=True, **_location(config)
             )
@@ -97,7 +99,7 @@ def load_model(
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Keep transformers' bar for the weights off the screen, where our own progress is shown."""
     from transformers.utils import logging
 
@@ -137,28 +139,50 @@ def _where(config: ModelConfig) -> str:
 def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
     """Return the decoder blocks in order: the outermost ModuleList with as many entries as the text model has layers.
 
-    Raises UserError for encoder-decoder models, when there is no such list, or when two are equally far out.
+    Where the configuration names no number of layers, it is the outermost ModuleList whose entries all hold a linear.
+
+    Raises UserError for encoder-decoder models, for modules that are no PreTrainedModel (naming what they lack), when there
+    is no such list, or when two are equally far out.
     """
     from torch import nn
 
+    _check_pretrained(model)
     if model.config.is_encoder_decoder:
         raise UserError(f"{type(model).__name__} is an encoder-decoder model; only causal (decoder) models can be pruned.")
-    num_blocks = model.config.get_text_config().num_hidden_layers
+    num_blocks = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     found = [
         (name.count("."), name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == num_blocks
+        if isinstance(module, nn.ModuleList) and (_hold_linears(module) if num_blocks is None else len(module) == num_blocks)
     ]
     depth = min((item[0] for item in found), default=0)
     outermost = [(name, module) for item_depth, name, module in found if item_depth == depth]
+    what = "blocks with linear layers" if num_blocks is None else f"{num_blocks} blocks"
     if not outermost:
-        raise UserError(
-            f"{type(model).__name__} has no list of {num_blocks} blocks (nn.ModuleList), so it cannot be pruned."
-        )
+        raise UserError(f"{type(model).__name__} has no list of {what} (nn.ModuleList), so it cannot be pruned.")
     if len(outermost) > 1:
         names = ", ".join(name for name, _ in outermost)
-        raise UserError(f"{type(model).__name__} has several lists of {num_blocks} modules ({names}); which are its blocks?")
+        raise UserError(f"{type(model).__name__} has several lists of {what} ({names}); which are its blocks?")
     return outermost[0][1]
+
+
+def _check_pretrained(model: "nn.Module") -> None:
+    """Make sure that the model offers what the walk asks of it."""
+    lacking = [name for name in ("config", "base_model", "get_input_embeddings", "device") if not hasattr(model, name)]
+    if lacking:
+        raise UserError(
+            f"{type(model).__name__} lacks {', '.join(lacking)}: a model to prune is a PreTrainedModel of transformers, or "
+            "offers these as one does."
+        )
+
+
+def _hold_linears(blocks: "nn.ModuleList") -> bool:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return len(blocks) > 0 and all(
+        any(isinstance(module, (nn.Linear, Conv1D)) for module in block.modules()) for block in blocks
+    )
 
 
 def find_linears(block: "nn.Module") -> "dict[str, Linear]":
@@ -189,6 +213,15 @@ def find_linears(block: "nn.Module") -> "dict[str, Linear]":
     return linears
 
 
+def named_linears(model: "PreTrainedModel") -> "dict[str, Linear]":
+    """Return `<number of the block>.<name in the block>` -> prunable matrix, block by block."""
+    return {
+        f"{index}.{name}": linear
+        for index, block in enumerate(find_blocks(model))
+        for name, linear in find_linears(block).items()
+    }
+
+
 def read_weight(linear: "Linear") -> "Tensor":
     """Return the weight as O x I; a view, also of the transposed Conv1D."""
     from torch import nn
@@ -205,10 +238,9 @@ def write_weight(linear: "Linear", weight_OI: "Tensor") -> None:
 def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
     """Return (weights that are 0, all weights) over the prunable matrices."""
     num_zero = num_weights = 0
-    for block in find_blocks(model):
-        for linear in find_linears(block).values():
-            num_weights += linear.weight.numel()
-            num_zero += linear.weight.numel() - int(linear.weight.count_nonzero())
+    for linear in named_linears(model).values():
+        num_weights += linear.weight.numel()
+        num_zero += linear.weight.numel() - int(linear.weight.count_nonzero())
     return num_zero, num_weights
 
 

@@ -7,6 +7,7 @@ sure that this is right for the model: its blocks form a chain, and their argume
 Shapes: B sequences in a batch, L tokens, H hidden.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,14 +182,30 @@ def _groups(model_name: str, index: int, inputs: list[tuple[str, Tensor]], expec
 
 
 def _run(model: "PreTrainedModel", tokens_BL: Tensor, mask_BL: Tensor) -> None:
-    """Run the model without its head; the attention mask says which tokens are real, and positions are the model's own."""
-    model.base_model(input_ids=tokens_BL, attention_mask=mask_BL.long(), use_cache=False)
+    """Run the model without its head; the attention mask says which tokens are real, and positions are the model's own.
+
+    Raises UserError when there is padding and the model takes no attention mask.
+    """
+    taken = inspect.signature(model.base_model.forward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    if not takes_any and "attention_mask" not in taken and not bool(mask_BL.all()):
+        raise UserError(
+            f"{type(model.base_model).__name__}.forward takes no attention_mask, so padding would be attended: "
+            "give it a calibration set without padding (prompt=icl without prompt.num_shots, or raw text)."
+        )
+    asked = {"attention_mask": mask_BL.long(), "use_cache": False}
+    model.base_model(input_ids=tokens_BL, **{name: value for name, value in asked.items() if takes_any or name in taken})
 
 
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
     if args:
         return args[0], Call(args=args[1:], kwargs=dict(kwargs))
     rest = dict(kwargs)
+    if "hidden_states" not in rest:
+        raise UserError(
+            f"The model calls its blocks with {', '.join(rest) or 'nothing'}; hidden states must come first, or be named "
+            "hidden_states, for a block to be called alone."
+        )
     hidden_BLH = rest.pop("hidden_states")
     return hidden_BLH, Call(args=(), kwargs=rest)
 

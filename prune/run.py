@@ -25,7 +25,6 @@ from prune.results import (
     file_name,
     finished_result,
     missing_scores,
-    read_linears,
     read_overlaps,
     read_result,
     read_scores,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from prune.data.source import Source
     from prune.layerwise import LinearReport
     from prune.models import LoadedModel
+    from prune.saved import MaskKeeper
 
 log = logging.getLogger("prune")
 
@@ -92,6 +92,8 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeSt
 
 
 def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
+    from prune.reached import describe_linears, describe_sparsity
+
     started, clock = now(), Stopwatch()
     config, folder = cell.config, cell.folder()
     device = resolve_device(config.device)
@@ -103,7 +105,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
     with clock("load"):
         loaded = workshop.dense_model(config.model, device)
     with clock("prune"):
-        reports, sha256, differs = _pruned(cell, loaded.model, calibration, watcher)
+        reports, sha256, differs = _pruned(cell, loaded, calibration, watcher)
     for planned in missing_scores(folder, plan(cell)):
         _score(cell, planned, loaded, calibration, workshop, watcher)
     metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
@@ -115,7 +117,8 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "axes": asdict(cell.axes),
         "dense_cell": cell.dense_id,
         "metrics": _earlier_metrics(folder) | metrics,
-        "sparsity": _sparsity(cell, loaded.model, reports),
+        "sparsity": describe_sparsity(loaded.model, reports),
+        "linears": describe_linears(reports),
         "calib": _describe_calibration(calibration),
         "data": {"source": config.data.name.value, "root": config.data.root},
         "overlap": overlaps,
@@ -128,7 +131,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
 
 
 def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "CalibrationSet | None":
-    if not uses_calibration(cell.config.method):
+    if not uses_calibration(cell.config):
         return None
     from prune.calib import load_or_build
 
@@ -139,27 +142,29 @@ def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "Calib
 
 
 def _pruned(
-    cell: Cell, model: Any, calibration: "CalibrationSet | None", watcher: Watcher
+    cell: Cell, loaded: "LoadedModel", calibration: "CalibrationSet | None", watcher: Watcher
 ) -> "tuple[list[LinearReport], str, str | None]":
-    """Bring a dense `model` to the cell's weights: from what was saved, or by pruning.
+    """Bring a dense model to the cell's weights: from what was saved, or by pruning.
 
     Returns the reports, the hash of the weights, and a warning when earlier scores belong to weights of other bits.
     """
-    from prune.layerwise import LinearReport
     from prune.models import weights_sha256
-    from prune.saved import MaskKeeper, restore_pruned, save_pruned
+    from prune.reached import read_reports
+    from prune.saved import MaskKeeper, restore_pruned
+    from prune.sparsity import build_pattern
 
-    folder, save = cell.folder(), cell.config.save
+    folder, model = cell.folder(), loaded.model
     if isinstance(cell.config.method, DenseConfig):
         return [], weights_sha256(model), None
     earlier = (read_json(folder / "pruned.json") or {}).get("weights_sha256")
     if earlier is not None and restore_pruned(folder, model, earlier):
         log.info("the pruned weights were saved; they are used again")
-        return [LinearReport(**line | {"shape": tuple(line["shape"])}) for line in read_linears(folder)], earlier, None
-    masks = MaskKeeper() if save is Save.mask else None
-    reports = _prune(cell, model, calibration, watcher, masks or (lambda block, name, mask_OI: None))
+        return read_reports(folder, build_pattern(cell.config.sparsity).ratio), earlier, None
+    masks = MaskKeeper()
+    keep_mask = masks if cell.config.save is Save.mask else (lambda block, name, mask_OI: None)
+    reports = _prune(cell, model, calibration, watcher, keep_mask)
     sha256 = weights_sha256(model)
-    save_pruned(folder, save, model, masks)
+    _save(cell, loaded, masks, reports, calibration, sha256)
     write_json(folder / "pruned.json", {"weights_sha256": sha256})
     differs = (
         None
@@ -167,6 +172,29 @@ def _pruned(
         else f"Pruned again, with other bits than earlier scores: {sha256[:12]}, not {earlier[:12]}."
     )
     return reports, sha256, differs
+
+
+def _save(
+    cell: Cell,
+    loaded: "LoadedModel",
+    masks: "MaskKeeper",
+    reports: "Sequence[LinearReport]",
+    calibration: "CalibrationSet | None",
+    sha256: str,
+) -> None:
+    """Keep what `save` asks for."""
+    from prune.model_card import cell_facts, model_card
+    from prune.reached import describe_linears, describe_sparsity
+    from prune.saved import MASK_FILE, MODEL_FOLDER, save_mask, save_model
+
+    if cell.config.save is Save.mask:
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
+        about = {"cell": cell.id, "name": cell.name, "method": cell.axes.method, "weights_sha256": sha256, "dtype": dtype}
+        save_mask(cell.folder() / MASK_FILE, masks, about)
+    if cell.config.save is Save.model:
+        sparsity, linears = describe_sparsity(loaded.model, reports), describe_linears(reports)
+        facts = cell_facts(cell, sparsity, linears, calibration, sha256)
+        save_model(cell.folder() / MODEL_FOLDER, loaded, model_card(cell.name, facts, cell.config.model))
 
 
 def _prune(
@@ -177,27 +205,35 @@ def _prune(
     on_mask: "Callable[[int, str, Tensor], None]",
 ) -> "list[LinearReport]":
     """Prune `model` in place as the cell says and keep blocks.jsonl; the reached sparsity is the asked one."""
+    from prune.allocation import allocate
     from prune.layerwise import check_reached, prune_model
     from prune.methods import build_method
-    from prune.sparsity import build_pattern
 
     if isinstance(cell.config.method, DenseConfig):
         return []
     watcher.stage("prune")
-    method, pattern = build_method(cell.config.method), build_pattern(cell.config.sparsity)
+    method = build_method(cell.config.method)
+    patterns = allocate(
+        model,
+        cell.config.method,
+        cell.config.sparsity,
+        calibration,
+        batch_size=cell.config.batch_size,
+        on_block=watcher.advance,
+    )
     reports = prune_model(
         model,
         calibration.tokens_NL if calibration else None,
         calibration.mask_NL if calibration else None,
         method,
-        pattern,
+        patterns,
         batch_size=cell.config.batch_size,
         seed=cell.config.calib.seed,
         padding_in_statistics=calibration.padding_in_statistics if calibration else False,
         on_block=watcher.advance,
         on_mask=on_mask,
     )
-    check_reached(pattern, method, reports)
+    check_reached(patterns, method, reports)
     write_text(cell.folder() / "blocks.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in reports))
     return reports
 
@@ -278,17 +314,6 @@ def _warnings(
 def _earlier_metrics(folder: Path) -> dict[str, Any]:
     earlier = read_result(folder)
     return earlier["metrics"] if earlier else {}
-
-
-def _sparsity(cell: Cell, model: Any, reports: "list[LinearReport]") -> dict[str, Any]:
-    """Asked, reached by the masks, and the zeros there are: a weight that was 0 before may stand outside the mask."""
-    from prune.models import count_sparsity
-    from prune.sparsity import build_pattern
-
-    num_zero, num_weights = count_sparsity(model)
-    asked = build_pattern(cell.config.sparsity).ratio if reports else 0.0
-    reached = sum(report.num_removed for report in reports) / num_weights
-    return {"asked": asked, "reached": reached, "num_zero": num_zero, "num_weights": num_weights}
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:

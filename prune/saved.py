@@ -1,28 +1,35 @@
-"""A pruned model on disk, so that a score that is asked for later needs no second pruning.
+"""A pruned model on disk: to use it elsewhere, and so that a score that is asked for later needs no second pruning.
 
-save=mask keeps a bit a weight, which is enough where a method only removes (wanda, magnitude, random); save=model keeps the
-new weights of all linears. Either is used only if it gives the very weights that were scored before, by their hash.
+save=mask keeps a bit a weight, which is enough where a method only removes (wanda, ria, magnitude, random); save=model keeps
+a folder that transformers loads. Either is used again only if it gives the very weights that were scored before, by hash.
 """
 
-from collections.abc import Callable, Mapping
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from prune.config import Save
-from prune.files import write_whole
-from prune.models import find_blocks, find_linears, read_weight, weights_sha256, write_weight
+from prune.errors import UserError
+from prune.files import write_folder, write_whole
+from prune.methods.method import masked
+from prune.models import named_linears, no_progress_bar, read_weight, weights_sha256, write_weight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from prune.models import Linear, LoadedModel
+
 MASK_FILE = "mask.safetensors"
-WEIGHTS_FILE = "weights.safetensors"
+"""Name (`<block>.<linear>`) -> the bits of its mask, row by row, of each pruned linear."""
+MODEL_FOLDER = "model"
 
 
 class MaskKeeper:
@@ -30,89 +37,140 @@ class MaskKeeper:
 
     def __init__(self) -> None:
         self.packed: dict[str, Tensor] = {}
+        self.shapes: dict[str, tuple[int, int]] = {}
 
     def __call__(self, block: int, name: str, mask_OI: Tensor) -> None:
         """Keep the mask of one linear."""
         bits = np.packbits(mask_OI.cpu().numpy().reshape(-1))
         self.packed[f"{block}.{name}"] = torch.from_numpy(bits)
+        self.shapes[f"{block}.{name}"] = (mask_OI.shape[0], mask_OI.shape[1])
 
 
-def save_pruned(folder: Path, save: Save, model: "PreTrainedModel", masks: MaskKeeper | None) -> None:
-    """Keep what `save` asks for, whole or not at all.
+@dataclass(frozen=True, slots=True)
+class SavedMask:
+    """The masks of a file."""
+
+    packed: Mapping[str, Tensor]
+    """Name -> bits."""
+    shapes: Mapping[str, tuple[int, int]] | None
+    """Name -> O x I; None in files of before shapes were kept."""
+    about: Mapping[str, str]
+    """The cell that they were made by, as `save_mask` was told."""
+
+    def mask(self, name: str, shape: tuple[int, int]) -> Tensor:
+        """Bool O x I, True = removed."""
+        bits = np.unpackbits(self.packed[name].numpy(), count=shape[0] * shape[1])
+        return torch.from_numpy(bits.astype(bool)).view(shape)
+
+
+def save_mask(path: Path, masks: MaskKeeper, about: Mapping[str, str]) -> None:
+    """Write masks with their shapes and what they are about, whole or not at all.
 
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    if save is Save.mask:
-        assert masks is not None, "masks are kept while pruning"
-        _write(folder / MASK_FILE, masks.packed)
-    if save is Save.model:
-        _write(folder / WEIGHTS_FILE, {name: weight.contiguous() for name, weight in _named_weights(model).items()})
+    data = safetensors.torch.save(
+        masks.packed, metadata={"shapes": json.dumps(masks.shapes), "about": json.dumps(dict(about))}
+    )
+    write_whole(path, lambda stream: stream.write(data))
+
+
+def load_mask(path: Path) -> SavedMask | None:
+    """The masks of a file; None when it is not there or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError):
+        return None
+    shapes = {name: (rows, columns) for name, (rows, columns) in json.loads(metadata.get("shapes", "{}")).items()}
+    return SavedMask(packed, shapes or None, json.loads(metadata.get("about", "{}")))
+
+
+def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
+    """Write a folder that from_pretrained loads: configuration, weights, tokenizer and card; whole or not at all.
+
+    Raises:
+        UserError: the disk is full or cannot be written, or transformers cannot save this model.
+    """
+
+    def fill(temporary: Path) -> None:
+        with no_progress_bar():
+            _serializable(loaded.model).save_pretrained(temporary)
+        loaded.tokenizer.save_pretrained(temporary)
+        (temporary / "README.md").write_text(card)
+
+    try:
+        write_folder(folder, fill)
+    except UserError:
+        raise
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder} could not be written: {error}. save=mask takes less space, and any model.") from error
 
 
 def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str) -> bool:
     """Give a dense `model` the saved weights and return True, if they are the ones with this hash; else leave it dense."""
-    for file, apply in ((WEIGHTS_FILE, _take_weight), (MASK_FILE, _apply_mask)):
-        saved = _read(folder / file)
-        if saved is not None and _restore(model, saved, apply, sha256):
-            return True
-    return False
+    saved = (_weights_of_folder(folder / MODEL_FOLDER, model), _weights_of_mask(folder / MASK_FILE, model))
+    return any(weights is not None and _put(model, weights, sha256) for weights in saved)
 
 
-def read_mask(folder: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor] | None:
-    """Name (`block.linear`) -> mask O x I of a cell that saved its masks; None when it did not."""
-    saved = _read(folder / MASK_FILE)
-    return None if saved is None else {name: _unpack(saved[name], shape) for name, shape in shapes.items()}
-
-
-def _restore(
-    model: "PreTrainedModel", saved: Mapping[str, Tensor], apply: Callable[[Tensor, Tensor], Tensor], sha256: str
-) -> bool:
-    weights = _named_weights(model)
-    if weights.keys() != saved.keys():
-        return False
-    dense = {name: weight.clone() for name, weight in weights.items()}
-    for name, linear in _named_linears(model).items():
-        write_weight(linear, apply(dense[name], saved[name]))
+def _put(model: "PreTrainedModel", weights: Mapping[str, Tensor], sha256: str) -> bool:
+    """Write weights by their names, and take them back unless the model then has this hash."""
+    linears = named_linears(model)
+    dense = {name: read_weight(linears[name]).clone() for name in weights}
+    for name, weight_OI in weights.items():
+        write_weight(linears[name], weight_OI)
     if weights_sha256(model) == sha256:
         return True
-    for name, linear in _named_linears(model).items():
-        write_weight(linear, dense[name])
+    for name, weight_OI in dense.items():
+        write_weight(linears[name], weight_OI)
     return False
 
 
-def _take_weight(dense_OI: Tensor, saved_OI: Tensor) -> Tensor:
-    return saved_OI.to(dense_OI.device)
+def masked_weights(saved: SavedMask, linears: "Mapping[str, Linear]") -> dict[str, Tensor]:
+    """Name -> the dense weights O x I of `linears` without those that the masks remove, bit for bit as methods do it."""
+    weights = {}
+    for name in saved.packed:
+        dense_OI = read_weight(linears[name])
+        mask_OI = saved.mask(name, (dense_OI.shape[0], dense_OI.shape[1]))
+        weights[name] = masked(dense_OI, mask_OI.to(dense_OI.device)).weight_OI
+    return weights
 
 
-def _apply_mask(dense_OI: Tensor, packed: Tensor) -> Tensor:
-    return dense_OI.masked_fill(_unpack(packed, (dense_OI.shape[0], dense_OI.shape[1])).to(dense_OI.device), 0)
-
-
-def _unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
-    bits = np.unpackbits(packed.numpy(), count=shape[0] * shape[1])
-    return torch.from_numpy(bits.astype(bool)).view(shape)
-
-
-def _named_linears(model: "PreTrainedModel") -> dict[str, Any]:
-    return {
-        f"{index}.{name}": linear
-        for index, block in enumerate(find_blocks(model))
-        for name, linear in find_linears(block).items()
-    }
-
-
-def _named_weights(model: "PreTrainedModel") -> dict[str, Tensor]:
-    return {name: read_weight(linear) for name, linear in _named_linears(model).items()}
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    data = safetensors.torch.save({name: tensor.cpu() for name, tensor in tensors.items()})
-    write_whole(path, lambda stream: stream.write(data))
-
-
-def _read(path: Path) -> dict[str, Tensor] | None:
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except (FileNotFoundError, SafetensorError):
+def _weights_of_mask(path: Path, model: "PreTrainedModel") -> dict[str, Tensor] | None:
+    saved, linears = load_mask(path), named_linears(model)
+    if saved is None or not saved.packed.keys() <= linears.keys():
         return None
+    fits = all(bits.numel() == -(-linears[name].weight.numel() // 8) for name, bits in saved.packed.items())
+    return masked_weights(saved, linears) if fits else None
+
+
+def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> dict[str, Tensor] | None:
+    """Name -> O x I of every linear in the folder's files; None when one is not there, damaged or of another shape."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    linears = named_linears(model)
+    keys = {f"{paths[id(linear)]}.weight": name for name, linear in linears.items()}
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                found |= {keys[key]: file.get_tensor(key) for key in file.keys() if key in keys}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return None
+    if found.keys() != linears.keys() or any(found[name].shape != linears[name].weight.shape for name in found):
+        return None
+    return {name: stored if isinstance(linears[name], nn.Linear) else stored.t() for name, stored in found.items()}
+
+
+def _serializable(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model, or the same weights in a fresh one: a model that was de-quantised on loading refuses to be saved."""
+    if getattr(model, "hf_quantizer", None) is None:
+        return model
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        fresh: PreTrainedModel = type(model)(config)
+    fresh.load_state_dict(model.state_dict(), assign=True)
+    fresh.tie_weights()
+    return fresh

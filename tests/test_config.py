@@ -10,6 +10,7 @@ from prune.config import (
     ModelConfig,
     NMConfig,
     PromptStyle,
+    RIAConfig,
     SparseGPTConfig,
     UnstructuredConfig,
     WandaConfig,
@@ -47,7 +48,7 @@ def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
     assert options("calib") == set(DATASETS)
     assert options("prompt") == {style.value for style in PromptStyle}
-    assert options("method") == {"dense", "magnitude", "wanda", "sparsegpt", "random"}
+    assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random"}
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm"}
     assert options("data") == {"sample", "hub", "local"}
     assert len(OPTIONS) == sum(1 for _ in Path(CONFIG_DIR).rglob("*.yaml")) - 1  # config.yaml itself
@@ -74,11 +75,20 @@ def test_knobs_reach_their_schema(compose_config: Compose) -> None:
     assert config.method == SparseGPTConfig(damping=0.1, block_size=64)
     assert config.sparsity == NMConfig(n=4, m=8)
     assert compose_config("method=magnitude").method == MagnitudeConfig()
+    assert compose_config("method=wanda", "method.variant=true").method == WandaConfig(variant=True)
+    assert compose_config("method=ria", "method.power=1").method == RIAConfig(power=1.0)
+
+
+@pytest.mark.parametrize("value", ["-1", "inf", "nan"])
+def test_impossible_powers(compose_config: Compose, value: str) -> None:
+    with pytest.raises(UserError, match=rf"method\.power={value}"):
+        compose_config("method=ria", f"method.power={value}")
 
 
 @pytest.mark.parametrize(
     "override",
     [
+        *("sparsity.owl_m=0", "sparsity.owl_lambda=1", "sparsity.owl_lambda=-1"),
         *("sparsity.ratio=1.5", "sparsity.ratio=0", "sparsity.ratio=1", "sparsity.ratio=-1"),
         *("calib.num_samples=0", "calib.seq_len=1", "calib.seed=-1"),
         *("prompt.num_shots=0", "prompt.num_cot_steps=0"),
@@ -101,6 +111,44 @@ def test_wrong_types_fail_at_composition(compose_config: Compose, override: str)
     with pytest.raises(Exception) as caught:
         compose_config(override)
     assert isinstance(caught.value.__cause__ or caught.value, OmegaConfBaseException)
+
+
+def test_ratios_by_name_come_from_the_line_or_from_a_file(compose_config: Compose, tmp_path: Path) -> None:
+    file = tmp_path / "ratios.yaml"
+    file.write_text("'0.*': 0.25\n'*.mlp.*': 0.75\n")
+    from_line = compose_config("sparsity.ratios={0.*:0.25,*.mlp.*:0.75}").sparsity
+    from_file = compose_config(f"sparsity.ratios={file}").sparsity
+    assert from_line == from_file == UnstructuredConfig(ratios={"0.*": 0.25, "*.mlp.*": 0.75})
+    assert isinstance(from_file, UnstructuredConfig) and list(from_file.ratios) == ["0.*", "*.mlp.*"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: 1.5", r"a: 1\.5 is not possible: a ratio must lie between 0 and 1, both excluded \(method\.skip"),
+        ("a: 0", "a: 0 is not possible"),
+        ("a: true", "a: True is not possible"),
+        ("a: half", "a: half is not possible"),
+        ("- 0.5", "it must map patterns of names to ratios"),
+        ("", "it must map patterns of names to ratios"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_ratios_that_are_impossible(compose_config: Compose, tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "ratios.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        compose_config(f"sparsity.ratios={file}")
+
+
+def test_ratios_of_a_file_that_is_not_there(compose_config: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sparsity\.ratios=.*nowhere\.yaml cannot be read"):
+        compose_config(f"sparsity.ratios={tmp_path}/nowhere.yaml")
+
+
+def test_ratios_by_name_and_by_outliers_exclude_each_other(compose_config: Compose) -> None:
+    with pytest.raises(UserError, match=r"sparsity\.ratios and sparsity\.allocation=owl both"):
+        compose_config("sparsity.allocation=owl", "sparsity.ratios={0.*:0.5}")
 
 
 def test_values_that_need_a_companion() -> None:

@@ -329,7 +329,7 @@ def test_models_without_one_list_of_blocks_are_refused() -> None:
         find_blocks(model)
     model.config.num_hidden_layers = 2
     model.model.others = nn.ModuleList([nn.ReLU(), nn.ReLU()])
-    with pytest.raises(UserError, match=r"several lists of 2 modules \(model\.layers, model\.others\)"):
+    with pytest.raises(UserError, match=r"several lists of 2 blocks \(model\.layers, model\.others\)"):
         find_blocks(model)
     small = T5Config(vocab_size=VOCAB, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     with pytest.raises(UserError, match="encoder-decoder"):

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import fields
 
-from prune.config import DenseConfig, MagnitudeConfig, MethodConfig, RandomConfig, SparseGPTConfig, WandaConfig
+from prune.config import DenseConfig, MagnitudeConfig, MethodConfig, RandomConfig, RIAConfig, SparseGPTConfig, WandaConfig
 from prune.methods.dense import Dense
 from prune.methods.magnitude import Magnitude
 from prune.methods.method import Method, Pruned, Statistic
 from prune.methods.random import Random
+from prune.methods.ria import RIA
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
 
@@ -18,6 +19,7 @@ METHODS: dict[type[MethodConfig], Callable[..., Method]] = {
     MagnitudeConfig: Magnitude,
     RandomConfig: Random,
     WandaConfig: Wanda,
+    RIAConfig: RIA,
     SparseGPTConfig: SparseGPT,
 }
 """Configuration class -> method; the method has the fields of its configuration as parameters."""
@@ -25,5 +27,6 @@ METHODS: dict[type[MethodConfig], Callable[..., Method]] = {
 
 def build_method(config: MethodConfig) -> Method:
     """The method that a configuration asks for."""
-    knobs = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "name"}
+    shared = {field.name for field in fields(MethodConfig)}
+    knobs = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in shared}
     return METHODS[type(config)](**knobs)

@@ -28,7 +28,7 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
     for cell in cells:
         config = cell.config
         check_seq_len(config.model, config.eval.seq_len, "eval.seq_len")
-        if uses_calibration(config.method):
+        if uses_calibration(config):
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
             workshop.source(config.data).rows(dataset, split)
@@ -59,7 +59,7 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
 def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
     """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
     needed: list[tuple[TextSet | QuestionSet, str]] = []
-    if uses_calibration(cell.config.method):
+    if uses_calibration(cell.config):
         calib = find_dataset(cell.config.calib.name)
         if not isinstance(calib, ControlSet):
             needed.append((calib, calib.train_split))

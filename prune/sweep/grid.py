@@ -53,7 +53,7 @@ def check_pairs(config: Config) -> None:
     """
     if isinstance(config.method, WandaConfig) and config.method.variant and isinstance(config.sparsity, NMConfig):
         raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
-    if uses_calibration(config.method):
+    if uses_calibration(config):
         check_applicable(config.calib, config.prompt)
 
 

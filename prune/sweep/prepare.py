@@ -82,7 +82,7 @@ def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
     models = [_model(cell.config.model) for cell in cells]
     rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
     rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
-    sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config.method)]
+    sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config)]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
 

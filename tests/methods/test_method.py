@@ -4,16 +4,32 @@ import pytest
 import torch
 from torch import nn
 
-from prune.config import DenseConfig, MagnitudeConfig, MethodConfig, RandomConfig, SparseGPTConfig, WandaConfig
+from prune.config import (
+    DenseConfig,
+    MagnitudeConfig,
+    MethodConfig,
+    RandomConfig,
+    RIAConfig,
+    SparseGPTConfig,
+    WandaConfig,
+)
 from prune.errors import UserError
 from prune.methods import METHODS, Method, build_method
+from prune.methods.ria import RIA
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
 from prune.sparsity import NM, Pattern, Unstructured
 
-CONFIGS: list[MethodConfig] = [DenseConfig(), MagnitudeConfig(), RandomConfig(), WandaConfig(), SparseGPTConfig()]
+CONFIGS: list[MethodConfig] = [
+    DenseConfig(),
+    MagnitudeConfig(),
+    RandomConfig(),
+    WandaConfig(),
+    RIAConfig(),
+    SparseGPTConfig(),
+]
 PRUNING = [build_method(config) for config in CONFIGS if config.name != "dense"]
-WITH_INPUTS: list[Method] = [Wanda(), SparseGPT()]
+WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT()]
 
 
 def name(method: Method) -> str:
@@ -27,7 +43,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_every_configuration_has_its_method() -> None:
     assert set(METHODS) == {type(config) for config in CONFIGS}
     assert [build_method(config).name for config in CONFIGS] == [config.name for config in CONFIGS]
-    assert [build_method(config).needs_inputs for config in CONFIGS] == [False, False, False, True, True]
+    assert [build_method(config).needs_inputs for config in CONFIGS] == [False, False, False, True, True, True]
 
 
 def test_knobs_reach_the_method() -> None:
