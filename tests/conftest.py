@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from absl.logging import get_absl_handler
 from hydra import compose, initialize_config_dir
 
 from prune.config import Config, register_schemas
@@ -18,6 +19,10 @@ Compose = Callable[..., Config]
 RunLine = Callable[..., subprocess.CompletedProcess[str]]
 
 SHARED = Path(os.environ.get("PRUNE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+# absl, which some of lm-eval's tasks import, closes the stream of its handler when Hydra sets up logging anew, unless it is
+# one of the process's own: pytest's would be gone.
+get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture
