@@ -46,10 +46,14 @@ function columns(answers) {
     {
       title: "Behind it",
       value: (answer) => answer.num_cells,
-      cell: (answer) => [count(answer.num_cells, "cell"), el("small", {}, `${answer.num_units} ${answer.units}`)],
+      cell: (answer) => [count(answer.num_cells, "cell"), el("small", {}, unitsText(answer))],
     },
     { title: "In words", cell: (answer) => el("span", { class: "words" }, answer.sentence) },
   ];
+}
+
+function unitsText({ num_units: number, units }) {
+  return `${number} ${number === 1 ? units.replace(/^(\w+)s$/, "$1") : units}`;
 }
 
 function effectText({ effect, unit, higher_is_better }) {
