@@ -404,7 +404,7 @@ def _plain(value: Any, digits: int) -> Any:
         return {field.name: _plain(getattr(value, field.name), DIGITS.get(field.name, digits)) for field in fields(value)}
     if isinstance(value, dict):
         return {str(key): _plain(entry, digits) for key, entry in value.items()}
-    entries = [_plain(entry, digits) for entry in value]
+    entries = [_rounded(entry, digits) if type(entry) is float else _plain(entry, digits) for entry in value]
     return None if entries and all(entry is None for entry in entries) else entries
 
 
