@@ -21,7 +21,8 @@ def install(packages: Sequence[str]) -> None:
     if shutil.which("apt-get") is None:
         raise AptError(f"{' '.join(packages)} is not installed, and there is no apt-get to install it")
     options = ["-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-unsafe-io"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])  # where dpkg looks for its tools
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": path}
     for step in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
         line = ["apt-get", *options, *step]
         done = subprocess.run(line, capture_output=True, text=True, env=environment, input="", check=False)

@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
+from tests import apt
 from tests.slurm.configuration import ClusterError
 
 PACKAGES = {
@@ -47,14 +47,10 @@ def install() -> None:
     if own_policy:
         POLICY.write_text("#!/bin/sh\nexit 101\n")
         POLICY.chmod(0o755)
-    options = ["-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-unsafe-io"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": SEARCH}
     try:
-        for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-            line = ["apt-get", *options, *step]
-            done = subprocess.run(line, capture_output=True, text=True, env=environment, input="", check=False)
-            if done.returncode != 0:
-                raise InstallError(f"{' '.join(line)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        apt.install(missing)
+    except apt.AptError as error:
+        raise InstallError(str(error)) from error
     finally:
         if own_policy:
             POLICY.unlink()
