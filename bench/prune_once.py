@@ -24,13 +24,14 @@ from torch import Tensor
 
 from bench import plain
 from prune.allocator import keep_freed_memory
-from prune.layerwise import Walk, check_reached, prune_model
+from prune.layerwise import check_reached, prune_model
 from prune.methods import Method, Pruned
 from prune.methods.hessian import Hessian
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
 from prune.models import find_blocks, find_linears, read_weight, write_weight
 from prune.sparsity import Unstructured
+from prune.walk import Walk
 
 METHODS: dict[str, Method] = {"wanda": Wanda(), "sparsegpt": SparseGPT()}
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from prune.errors import UserError
-from prune.layerwise import Walk
 from prune.methods.method import finite_weight
 from prune.methods.wanda import InputNorms, Wanda
 from prune.models import find_blocks, find_linears, read_weight
+from prune.walk import Walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, PreTrainedModel
 
 from prune.errors import UserError
-from prune.layerwise import LinearReport, Walk, check_reached, prune_model
+from prune.layerwise import LinearReport, check_reached, prune_model
 from prune.methods import Method, Pruned, Statistic
 from prune.methods.dense import Dense
 from prune.methods.magnitude import Magnitude
@@ -20,6 +20,7 @@ from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
 from prune.models import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256
 from prune.sparsity import NM, Pattern, Unstructured
+from prune.walk import Walk
 from tests.architectures import CONFIGS, EAGER_ONLY, FINAL_NORMS, NUM_BLOCKS, VOCAB, calibration, tiny_model
 
 HALF = Unstructured(0.5)
@@ -312,7 +313,7 @@ def test_two_runs_are_equal_and_the_batch_size_does_not_matter_in_float64() -> N
 def test_arguments_that_are_not_kept_are_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = set()
     for num_bytes in (0, 2**28):
-        monkeypatch.setattr("prune.layerwise.CALL_CACHE_BYTES", num_bytes)
+        monkeypatch.setattr("prune.walk.CALL_CACHE_BYTES", num_bytes)
         model = tiny_model(CONFIGS["gemma3"]())
         prune_model(model, *calibration(padded=True), Scored(), HALF, batch_size=2, seed=0)
         hashes.add(weights_sha256(model))

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from prune.errors import UserError
-from prune.layerwise import Walk, check_reached, prune_model
+from prune.layerwise import check_reached, prune_model
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
 from prune.models import find_blocks, find_linears, read_weight
 from prune.sparsity import NM, Unstructured
+from prune.walk import Walk
 from tests.architectures import NUM_BLOCKS, VOCAB, calibration
 
 WIDTH, NUM_HEADS = 16, 4

@@ -1,0 +1,186 @@
+"""The hidden states of a calibration set on their way through the blocks of a model, and the inputs that linears see there.
+
+prune/replay.py says how a block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+
+Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prune.errors import UserError
+from prune.methods.method import all_finite
+from prune.models import find_blocks, find_linears, read_weight
+from prune.replay import Call, record_calls, rehearse, same_calls
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.methods import Method, Statistic
+    from prune.models import Linear
+
+CALL_CACHE_BYTES = 256 * 2**20
+"""Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""
+
+
+class Walk:
+    """The hidden states of the whole calibration set on their way through the blocks.
+
+    `hidden_NLH` is what enters the block that comes next. `groups` says for each block which linears have the same input and
+    so share one statistic: first linear of a group -> all of the group.
+    """
+
+    def __init__(self, model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor, *, batch_size: int) -> None:
+        """Rehearse on a few tokens and fill the buffer with what enters the first block.
+
+        Raises UserError when the set does not fit the model, or the model cannot be walked.
+        """
+        _check_calibration(model, tokens_NL, mask_NL)
+        assert not model.training, "dropout must be off"
+        self._model = model
+        self._blocks = list(find_blocks(model))
+        self._linears = [find_linears(block) for block in self._blocks]
+        self._tokens_NL = tokens_NL
+        self._mask_NL = mask_NL.to(model.device)
+        self._batches = [slice(start, start + batch_size) for start in range(0, len(tokens_NL), batch_size)]
+        self._kept: dict[int, list[Call]] = {}
+        self._kept_bytes = 0
+        rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
+        self.groups = rehearsal.groups
+        self._output_lengths = rehearsal.output_lengths
+        self.hidden_NLH = self._enter()
+
+    def collect(self, index: int, method: "Method", wanted: Collection[str] | None = None) -> dict[str, "Statistic"]:
+        """Return name -> statistic for the linears of a block, linears of one group with the same object.
+
+        The hidden states stay as they are. A batch stops at the input of the last group, whose output nobody needs.
+        `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
+        """
+        linears = self._linears[index]
+        groups = {
+            first: names
+            for first, names in self.groups[index].items()
+            if wanted is None or not set(names).isdisjoint(wanted)
+        }
+        statistics = {
+            first: method.start_statistic(read_weight(linears[first]).shape[1], self._model.device) for first in groups
+        }
+        last = list(groups)[-1]
+        for batch in self._batches:
+            mask_BL = self._mask_NL[batch]
+            with _Feeding(linears, statistics, mask_BL, last):
+                try:
+                    self._replay(index, batch)
+                except _LastInputSeen:
+                    continue
+        return {name: statistics[first] for first, names in groups.items() for name in names}
+
+    def advance(self, index: int) -> None:
+        """Replace the hidden states by what the block makes of them.
+
+        Raises UserError when a real token's become infinite or NaN.
+        """
+        for batch in self._batches:
+            self.hidden_NLH[batch] = self._replay(index, batch)
+        self._check_finite(self.hidden_NLH, f"leave block {index}")
+
+    def _enter(self) -> Tensor:
+        """Return what enters the first block, and keep the arguments of the batches that fit."""
+        hidden_NLH = torch.empty(0)
+        for batch in self._batches:
+            hidden_BLH, calls = self._record(batch)
+            if batch.start == 0:
+                hidden_NLH = hidden_BLH.new_empty(*self._tokens_NL.shape, hidden_BLH.shape[-1])
+            hidden_NLH[batch] = hidden_BLH
+            self._keep(batch, calls)
+        self._check_finite(hidden_NLH, "enter the first block")
+        return hidden_NLH
+
+    def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
+        tokens_BL = self._tokens_NL[batch].to(self._model.device)
+        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
+
+    def _keep(self, batch: slice, calls: list[Call]) -> None:
+        """Keep the arguments of a batch, as long as they are small, or those of the first batch where they are equal."""
+        first = next(iter(self._kept.values()), None)
+        if first is not None and same_calls(calls, first):
+            self._kept[batch.start] = first
+            return
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _all_tensors(calls)}
+        num_bytes = sum(storages.values())
+        if self._kept_bytes + num_bytes <= CALL_CACHE_BYTES:
+            self._kept[batch.start] = calls
+            self._kept_bytes += num_bytes
+
+    def _replay(self, index: int, batch: slice) -> Tensor:
+        calls = self._kept.get(batch.start) or self._record(batch)[1]
+        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch])
+
+    def _check_finite(self, hidden_NLH: Tensor, what: str) -> None:
+        if all_finite(hidden_NLH):
+            return  # else it may be padding
+        for batch in self._batches:
+            finite_BL = hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
+            if not bool(finite_BL.all()):
+                raise UserError(
+                    f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
+                    f"{hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
+                )
+
+
+class _LastInputSeen(Exception):  # noqa: N818 - not an error
+    """Ends the forward pass of a block early."""
+
+
+class _Feeding:
+    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`."""
+
+    def __init__(
+        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str
+    ) -> None:
+        self._linears, self._statistics, self._last = linears, statistics, last
+        self._mask_T = None if bool(mask_BL.all()) else mask_BL.reshape(-1)
+        self._num_tokens = mask_BL.numel()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> None:
+        for name in self._statistics:
+            self._handles.append(self._linears[name].register_forward_pre_hook(self._hook(name)))
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
+            x_TI = args[0].reshape(-1, args[0].shape[-1])
+            assert len(x_TI) == self._num_tokens, f"{name} saw {len(x_TI)} of {self._num_tokens} tokens"
+            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T])
+            if name == self._last:
+                raise _LastInputSeen
+
+        return feed
+
+
+def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
+    for call in calls:
+        yield from call.tensors()
+
+
+def _check_calibration(model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor) -> None:
+    assert tokens_NL.dim() == 2 and tokens_NL.shape == mask_NL.shape, (tokens_NL.shape, mask_NL.shape)
+    empty = (~mask_NL.any(dim=1)).nonzero().flatten().tolist()
+    if empty or not len(tokens_NL):
+        raise UserError(f"Samples {empty} of {len(tokens_NL)} in the calibration set have no real token; build it again.")
+    embedding = model.get_input_embeddings().weight
+    assert isinstance(embedding, Tensor), type(embedding)
+    num_embeddings = embedding.shape[0]
+    low, high = int(tokens_NL.min()), int(tokens_NL.max())
+    if low < 0 or high >= num_embeddings:
+        raise UserError(
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: "
+            "its tokenizer is not this model's."
+        )
