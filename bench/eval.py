@@ -1,7 +1,7 @@
 """What evaluation costs: lm-eval's own HFLM against prune/eval/lm.py, on the same prompts.
 
     python -m bench.eval --model FOLDER --data ROOT [--items 100] [--sets gsm8k,commonsense_qa] [--batch-sizes 1,4,8] \
-        [--our-batch-sizes 32,64] [--pilot 8]
+        [--our-batch-sizes 32,64] [--pilot 8] [--again]
 
 For each set two protocols, in one run: `acc`, greedy answers, and `acc_mc`, the likelihood of each choice (sets with choices
 only). HFLM's batch size is the one that was quickest on the first items (the pilot), ours the quicker of all on all items.
@@ -9,7 +9,8 @@ Ours are larger: rows that share their prefix and give one position's logits tak
 end, from texts to answers, and the answers are compared. The floor is the arithmetic that cannot be left out (the shared
 prefix once, every other token once, the head where a token is chosen or scored; attention is left out) at the speed that
 this machine reaches in one large matrix product.
-Rows are `ROOT/<set>/<split>.jsonl` and so on, as for data=local. Results go to bench/results/eval.json.
+Rows are `ROOT/<set>/<split>.jsonl` and so on, as for data=local. Results go to bench/results/eval.json, line by line;
+lines that are there with the same model, number of items and versions are not measured again, unless --again is given.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from bench.flops import measure_flops
 from prune.allocator import keep_freed_memory
 from prune.config import DataConfig, DataSource
 from prune.data import find_dataset
@@ -39,7 +41,7 @@ from prune.eval.lm import PrefixLM
 from prune.eval.prefix import common_prefix
 from prune.eval.protocol import BLOCK_SEPARATOR, MAX_NEW_TOKENS, few_shot_prefix
 
-ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results/eval.json"
 
 
 def main() -> None:
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--our-batch-sizes", default="32,64")
     parser.add_argument("--pilot", type=int, default=8, help="items that choose HFLM's batch size")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--again", action="store_true", help="measure all lines, also those that are there")
     asked = parser.parse_args()
     keep_freed_memory()  # serves both sides
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -63,19 +66,28 @@ def main() -> None:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     source = open_source(DataConfig(name=DataSource.local, root=asked.data))
     sizes = [[int(size) for size in given.split(",")] for given in (asked.batch_sizes, asked.our_batch_sizes)]
-    flops = measure_flops(model)
-    lines = []
+    flops = measure_flops(model.dtype, model.device)
+    about = describe(model, asked.items)
+    lines = [] if asked.again else earlier_lines(about)
     for name in asked.sets.split(","):
         for protocol, requests in make_requests(name, source, tokenizer, asked.items).items():
-            lines.append({"set": name, "protocol": protocol, "items": asked.items})
+            if any((line["set"], line["protocol"]) == (name, protocol) for line in lines):
+                continue
             pilot = [one for one in requests if one.doc_id < asked.pilot]
             best, seconds = choose_batch_size(pilot, model, tokenizer, sizes[0])
-            lines[-1] |= {"pilot_s": seconds} | compare(protocol, requests, model, tokenizer, best, sizes[1])
+            lines.append({"set": name, "protocol": protocol, "pilot_s": seconds})
+            lines[-1] |= compare(protocol, requests, model, tokenizer, best, sizes[1])
             lines[-1]["floor_s"] = round(count_flops(protocol, requests, model, tokenizer) / flops, 2)
+            lines[-1] |= {"gflops": round(flops / 1e9), "date": datetime.now(UTC).date().isoformat()}
             print(json.dumps(lines[-1]), flush=True)
-    report = summarise(lines) | describe(model, flops)
-    print_table(lines, report)
-    (ROOT / "bench/results/eval.json").write_text(json.dumps(report, indent=2) + "\n")
+            RESULTS.write_text(json.dumps(summarise(lines) | about, indent=2) + "\n")
+    print_table(lines)
+
+
+def earlier_lines(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines that an earlier run has kept, where what was measured is the same."""
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return list(earlier["lines"]) if about.items() <= earlier.items() else []
 
 
 def make_requests(name: str, source: Source, tokenizer: Any, num_items: int) -> dict[str, list[Instance]]:
@@ -163,17 +175,6 @@ def differences(protocol: str, requests: list[Instance], ours: list[Any], theirs
     }
 
 
-def measure_flops(model: Any) -> float:
-    """Operations a second in a large matrix product, the best of some."""
-    left, right = (torch.randn(2048, 2048, dtype=model.dtype, device=model.device) for _ in range(2))
-    best = 0.0
-    for _ in range(6):
-        start = time.perf_counter()
-        float((left @ right)[0, 0])
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
-    return best
-
-
 def count_flops(protocol: str, requests: list[Instance], model: Any, tokenizer: Any) -> float:
     """Operations that the requests cannot do without: 2 for each weight and token."""
     head = model.get_output_embeddings().weight.numel()
@@ -202,25 +203,25 @@ def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {"ratio": round(theirs / ours, 2), "hflm_s": round(theirs, 1), "ours_s": round(ours, 1), "lines": lines}
 
 
-def describe(model: Any, flops: float) -> dict[str, Any]:
-    """What was measured, on what."""
+def describe(model: Any, num_items: int) -> dict[str, Any]:
+    """What is measured, on what."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
     return {
         "model": model.config.model_type,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "items": num_items,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": device,
         "threads": torch.get_num_threads(),
-        "gflops": round(flops / 1e9),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "lm_eval": lm_eval.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def print_table(lines: list[dict[str, Any]], report: dict[str, Any]) -> None:
-    """One line a set and protocol."""
+def print_table(lines: list[dict[str, Any]]) -> None:
+    """One line a set and protocol, and all together."""
+    report = summarise(lines)
     print(f"{'set':16} {'protocol':8} {'HFLM s':>8} {'ours s':>8} {'ratio':>6} {'floor s':>8} {'differ':>6}")
     for line in lines:
         best = [line["hflm_s"], min(line["ours_s"].values())]

@@ -71,8 +71,8 @@ def solve(
 ) -> tuple[Tensor, Tensor]:
     """New weights and their mask; `hessian_II`, of the type that is solved in, is used up.
 
-    As published, a block loses one weight more than its share, which moves the rest of that weight's row; `exact_count`
-    leaves that out, so that nothing but rounding differs from ours.
+    As published, a block loses one weight more than its share, and all that tie with the last, which moves the rest of their
+    rows; `exact_count` removes its share, the first of equal ones, so that nothing but rounding differs from ours.
     """
     new_OI = weight_OI.to(hessian_II.dtype).clone()
     dead_I = hessian_II.diagonal() == 0
@@ -86,21 +86,24 @@ def solve(
         stop = min(start + BLOCK_SIZE, new_OI.shape[1])
         block_OB, factor_BB = new_OI[:, start:stop].clone(), factor_II[start:stop, start:stop]
         new_OI[:, start:stop], error_OB, all_masks_OI[:, start:stop] = _solve_block(
-            block_OB, factor_BB, ratio, group, int(exact_count)
+            block_OB, factor_BB, ratio, group, exact_count
         )
         new_OI[:, stop:] -= error_OB @ factor_II[start:stop, stop:]
     return new_OI.to(weight_OI.dtype), all_masks_OI
 
 
 def _solve_block(
-    weight_OB: Tensor, factor_BB: Tensor, ratio: float, group: tuple[int, int] | None, fewer: int
+    weight_OB: Tensor, factor_BB: Tensor, ratio: float, group: tuple[int, int] | None, exact_count: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New weights, errors and mask of a block, column by column."""
     new_OB, error_OB = torch.zeros_like(weight_OB), torch.zeros_like(weight_OB)
     mask_OB = torch.zeros_like(weight_OB, dtype=torch.bool)
     if not group:
         score_OB = weight_OB**2 / factor_BB.diagonal() ** 2
-        mask_OB = score_OB <= score_OB.flatten().sort().values[int(score_OB.numel() * ratio) - fewer]
+        num, order = int(score_OB.numel() * ratio), score_OB.flatten().sort(stable=True)
+        mask_OB = score_OB <= order.values[num]
+        if exact_count:
+            mask_OB = torch.zeros_like(mask_OB).flatten().index_fill_(0, order.indices[:num], True).view_as(mask_OB)
     for column in range(weight_OB.shape[1]):
         if group and column % group[1] == 0:
             members = slice(column, column + group[1])

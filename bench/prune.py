@@ -1,7 +1,7 @@
 """What pruning costs: ours, the published flow, llm-compressor, in units of two dense forwards over the same tokens.
 
     python -m bench.prune --model FOLDER --data ROOT [--samples 16] [--length 512] [--count 3] [--batch-sizes 1,2,4,8,16] \
-        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts pruning,solver,batch,scaling] [--out FILE]
+        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts batch,pruning,stages,solver,scaling] [--out FILE]
 
 Each measurement is a process of its own (bench/prune_once.py), so that peak memory is its own too; a warm-up forward comes
 first and loading is not counted. Sides alternate, medians of `--count` runs are compared. The unit is two forwards over all
@@ -58,6 +58,8 @@ def main() -> None:
         if "pruning" in parts:
             report["pruning"] = bench.pruning(sizes)
             print_table(report["pruning"])
+        if "stages" in parts:
+            report["stages"] = {method: bench.run("stages", sizes[method], method) for method in METHODS}
         if "solver" in parts:
             report["solver"] = bench.solver(sizes["sparsegpt"])
             print("solver alone", json.dumps(report["solver"]))
@@ -82,7 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=1, help="where the part `batch` is left out")
     parser.add_argument("--scaling", default="8,16,32,64")
     parser.add_argument("--llm-compressor", help="a Python that has llm-compressor")
-    parser.add_argument("--parts", default="batch,pruning,solver,scaling")
+    parser.add_argument("--parts", default="batch,pruning,stages,solver,scaling")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/prune.json")
     return parser.parse_args()
 
@@ -96,12 +98,15 @@ class Bench:
         self._tokens = folder / "tokens.safetensors"
         save_file(draw(asked, max([asked.samples, *self._scaling])), self._tokens)
 
-    def run(self, side: str, batch_size: int, method: str = "", samples: int = 0) -> dict[str, Any]:
+    def run(
+        self, side: str, batch_size: int, method: str = "", samples: int = 0, *, with_float64: bool = False
+    ) -> dict[str, Any]:
         """One measurement in a process of its own."""
         asked = self._asked
         names = ("model", "dtype", "ratio", "threads")
         specification = {name: getattr(asked, name) for name in names}
         specification |= {"side": side, "batch_size": batch_size, "method": method, "samples": samples or asked.samples}
+        specification["with_float64"] = with_float64
         path = self._folder / "specification.json"
         path.write_text(json.dumps(specification | {"tokens": str(self._tokens)}))
         module = [sys.executable, "-m", "bench.prune_once"]
@@ -148,13 +153,13 @@ class Bench:
 
     def solver(self, batch_size: int) -> dict[str, Any]:
         """Both solvers on the same statistics."""
-        runs = [self.run("solver", batch_size) for _ in range(self._asked.count)]
+        runs = [self.run("solver", batch_size, with_float64=not round_) for round_ in range(self._asked.count)]
         seconds = {side: statistics.median(run["seconds"][side] for run in runs) for side in ("ours", "plain")}
         return {
             "ours_s": round(seconds["ours"], 2),
             "plain_s": round(seconds["plain"], 2),
             "ratio": round(seconds["plain"] / seconds["ours"], 2),
-            "masks_equal": min(run["masks_equal"] for run in runs),
+            "masks_equal": runs[0]["masks_equal"],
             "largest_error_difference": max(run["largest_error_difference"] for run in runs),
         }
 

@@ -2,8 +2,8 @@
 
     python -m bench.prune_once SPECIFICATION.json
 
-Prints one line of JSON. `side` says what is done: forward (two dense forwards over all blocks, the unit), ours, plain, or
-solver (every linear of the model, both solvers fed the same statistics in turn).
+Prints one line of JSON. `side` says what is done: forward (two dense forwards over all blocks, the unit), ours, plain,
+stages (ours, and where its time goes), or solver (every linear of the model, both solvers fed the same statistics in turn).
 
 Shapes: O out, I in.
 """
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench import plain
+from bench.flops import measure_flops
 from prune.allocator import keep_freed_memory
 from prune.layerwise import check_reached, prune_model
 from prune.methods import Method, Pruned
@@ -33,6 +35,8 @@ from prune.models import find_blocks, find_linears, read_weight, write_weight
 from prune.sparsity import Unstructured
 from prune.walk import Walk
 
+PAIRS = ("ours, plain", "ours, plain in float64", "plain, plain in float64")
+"""Masks that are compared."""
 METHODS: dict[str, Method] = {"wanda": Wanda(), "sparsegpt": SparseGPT()}
 
 
@@ -97,6 +101,47 @@ def ours(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]
     return {"seconds": seconds, "choosing_seconds": sum(report.seconds for report in reports)}
 
 
+def stages(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
+    """Ours once more, with seconds for each stage, and the least that its arithmetic can take.
+
+    enter: embeddings and the blocks' arguments; collect: the forward that statistics watch, and of it `statistics` alone;
+    choose: masks and weights; advance: the forward with the pruned weights.
+    """
+    seconds = dict.fromkeys(("enter", "collect", "statistics", "advance"), 0.0)
+
+    def clock(owner: Any, name: str, stage: str) -> None:
+        work = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            results: list[Any] = []
+            seconds[stage] += timed(lambda: results.append(work(*args, **kwargs)))
+            return results[0]
+
+        setattr(owner, name, watched)
+
+    for name, stage in (("__init__", "enter"), ("collect", "collect"), ("advance", "advance")):
+        clock(Walk, name, stage)
+    clock(type(METHODS[asked["method"]].start_statistic(1, torch.device("cpu"))), "add", "statistics")
+    report = ours(model, tokens_NL, asked)
+    flops = measure_flops(model.dtype, model.device)
+    return report | {
+        "stages_s": seconds | {"choose": report["choosing_seconds"]},
+        "gflops": flops / 1e9,
+        "hessians_floor_s": _count_hessian_flops(model, tokens_NL) / flops,
+    }
+
+
+def _count_hessian_flops(model: Any, tokens_NL: Tensor) -> float:
+    """Operations of the upper triangles of X^T X, once for each input that linears share."""
+    walk = Walk(model, tokens_NL[:1], torch.ones_like(tokens_NL[:1]).bool(), batch_size=1)
+    widths = [
+        read_weight(linears[first]).shape[1]
+        for linears, groups in zip(map(find_linears, find_blocks(model)), walk.groups, strict=True)
+        for first in groups
+    ]
+    return float(sum(width * (width + 1) * tokens_NL.numel() for width in widths))
+
+
 def published(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
     """The flow of bench/plain.py."""
     return {"seconds": timed(lambda: plain.prune_plainly(model, tokens_NL, asked["method"], asked["ratio"]))}
@@ -107,9 +152,10 @@ class Comparison:
     """What both solvers made of the linears so far."""
 
     ratio: float
+    with_float64: bool
     seconds: dict[str, float] = field(default_factory=lambda: {"ours": 0.0, "plain": 0.0})
-    num_same: int = 0
-    num_weights: int = 0
+    agreements: dict[str, list[float]] = field(default_factory=lambda: {pair: [] for pair in PAIRS})
+    """For each linear the share of equal entries of two masks."""
     largest_error_difference: float = 0.0
 
     def solve(self, weights: list[Tensor], statistic: Hessian, ours_first: bool) -> list[Tensor]:
@@ -128,8 +174,11 @@ class Comparison:
         for side in ("ours", "plain") if ours_first else ("plain", "ours"):
             self.seconds[side] += timed(solve_ours if side == "ours" else solve_plainly)
         for weight_OI, pruned, (plain_OI, mask_OI) in zip(weights, ours, published, strict=True):
-            self.num_same += int((pruned.mask_OI == mask_OI).sum())
-            self.num_weights += mask_OI.numel()
+            masks = [pruned.mask_OI, mask_OI]
+            if self.with_float64:
+                masks.append(plain.solve(weight_OI.double(), hessian_II.double(), self.ratio, None, exact_count=True)[1])
+            for pair, (one, other) in zip(PAIRS, combinations(masks, 2), strict=False):
+                self.agreements[pair].append(float((one == other).double().mean()))
             errors = [statistic.squared_output(solved_OI - weight_OI) for solved_OI in (pruned.weight_OI, plain_OI)]
             self.largest_error_difference = max(self.largest_error_difference, abs(errors[0] / errors[1] - 1))
         return [pruned.weight_OI for pruned in ours]
@@ -137,9 +186,12 @@ class Comparison:
 
 @torch.no_grad()
 def solvers(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
-    """Both solvers of SparseGPT on the same statistics of every linear, and how alike their results are."""
+    """Both solvers of SparseGPT on the same statistics of every linear, and how alike their masks are.
+
+    The plain solver in float64 shows how much of a difference is rounding on either side.
+    """
     walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=asked["batch_size"])
-    comparison = Comparison(asked["ratio"])
+    comparison = Comparison(asked["ratio"], asked["with_float64"])
     for index, block in enumerate(find_blocks(model)):
         linears = find_linears(block)
         collected = walk.collect(index, SparseGPT())
@@ -152,7 +204,15 @@ def solvers(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, A
         walk.advance(index)
     return {
         "seconds": comparison.seconds,
-        "masks_equal": comparison.num_same / comparison.num_weights,
+        "masks_equal": {
+            pair: {
+                "mean": sum(shares) / len(shares),
+                "lowest": min(shares),
+                "below_0.9999": sum(share < 0.9999 for share in shares),
+            }
+            for pair, shares in comparison.agreements.items()
+            if shares
+        },
         "largest_error_difference": comparison.largest_error_difference,
     }
 
@@ -170,6 +230,7 @@ SIDES: dict[str, Callable[[Any, Tensor, dict[str, Any]], dict[str, Any]]] = {
     "forward": two_forwards,
     "ours": ours,
     "plain": published,
+    "stages": stages,
     "solver": solvers,
 }
 
