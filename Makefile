@@ -1,5 +1,6 @@
 # Two commands do everything on a machine with Python 3.11: `make demo` and `make test`.
 PYTHON ?= python3.11
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -10,7 +11,7 @@ demo: install  ## Compare calibration sets on the embedded model
 	$(BIN)/python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot
 
 test: install  ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .

@@ -18,11 +18,22 @@ from prune.sweep.compose import to_config
 Compose = Callable[..., Config]
 RunLine = Callable[..., subprocess.CompletedProcess[str]]
 
-SHARED = Path(os.environ.get("PRUNE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+TESTS = Path(__file__).resolve().parent
+SLURM = "slurm"
+"""The folder of tests that share one cluster."""
+SHARED = Path(os.environ.get("PRUNE_SHARED", TESTS.parents[1] / "shared"))
 
 # absl, which some of lm-eval's tasks import, closes the stream of its handler when Hydra sets up logging anew, unless it is
 # one of the process's own: pytest's would be gone.
 get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files stay whole where tests run in several processes; the private Slurm, which takes longest, is one and comes first."""
+    for item in items:
+        parts = item.path.relative_to(TESTS).parts
+        item.add_marker(pytest.mark.xdist_group(SLURM if parts[0] == SLURM else "/".join(parts)))
+    items.sort(key=lambda item: item.path.parent.name != SLURM)
 
 
 @pytest.fixture
