@@ -2,9 +2,9 @@
 
     python -m bench.cells --model FOLDER --data ROOT [--line "calib=gsm8k,svamp prompt=icl,cot sparsity.ratio=0.4,0.5"]
 
-The line runs as a user runs it, in a process of its own and an empty folder; the dense cell is one of its cells. Everything
-that is neither pruning (with the hash of the weights) nor scoring counts as overhead: starting, importing, loading the model,
-building calibration sets, restoring dense weights, writing, W&B's offline runs, the page. Results go to bench/results/cells.json.
+The line runs as a user runs it, in a process of its own and an empty folder; the dense cell is one of its cells. All that is
+neither pruning (with the hash of the weights) nor scoring is overhead: starting, importing, loading the model, building
+calibration sets, restoring dense weights, writing, W&B's offline runs, the page. Results go to bench/results/cells.json.
 """
 
 import argparse

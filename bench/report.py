@@ -116,10 +116,11 @@ def _pool(is_loss: bool, ratio: float) -> list[tuple[float, ...]]:
 
 
 def measure(root: Path) -> dict[str, object]:
-    """The report's wall-clock and processor seconds, peak memory, and the size of its page and of the data in it."""
+    """The report's seconds, wall-clock and of the processor, and peak memory, of both its processes; its page's size."""
     command = (
-        "import resource, sys, time; from prune.report.__main__ import main; main(sys.argv[1:]); "
-        "used = resource.getrusage(resource.RUSAGE_SELF); print(time.process_time(), used.ru_maxrss / 1024)"
+        "import resource, sys; from prune.report.__main__ import main; main(sys.argv[1:]); "
+        "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]; "
+        "print(sum(u.ru_utime + u.ru_stime for u in used), sum(u.ru_maxrss for u in used) / 1024)"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     begin = time.monotonic()

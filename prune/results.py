@@ -12,7 +12,7 @@ from typing import Any
 
 from prune.eval.plan import PlannedMetric
 from prune.eval.suites import mean_metrics
-from prune.files import read_json, write_json
+from prune.files import parse_json, read_json, write_json
 
 SCHEMA = 1
 """Version of result.json."""
@@ -96,4 +96,4 @@ def finished_result(folder: Path, planned: Sequence[PlannedMetric]) -> dict[str,
 def read_linears(folder: Path) -> list[dict[str, Any]]:
     """blocks.jsonl of the cell in `folder`: one dict a pruned linear; empty for a dense cell."""
     path = folder / "blocks.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [parse_json(line) for line in path.read_bytes().splitlines()] if path.exists() else []

@@ -1,13 +1,14 @@
 """Files are whole or absent, whatever the disk does."""
 
 import errno
+import json
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from prune.errors import UserError
-from prune.files import read_json, write_json, write_text, write_whole
+from prune.files import parse_json, read_json, write_json, write_text, write_whole
 
 
 def test_json_comes_back_as_it_went(tmp_path: Path) -> None:
@@ -16,6 +17,29 @@ def test_json_comes_back_as_it_went(tmp_path: Path) -> None:
     assert read_json(path) == {"a": [1, None, "é"]}
     assert path.stat().st_mode & 0o777 == 0o644
     assert read_json(tmp_path / "absent.json") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a": [1, -0.0, 2.50, 1e-7, true, null], "a\\u00e9": "\xc3\xa9 \\ud83d\\ude00", "b": {}, "b": 123456789012345678}',
+        b"[NaN, Infinity, -Infinity, 1e999]",
+        b'"\\ud800"',
+        b"\xef\xbb\xbf[1]",
+        b" [ ] ",
+    ],
+)
+def test_fast_reading_means_the_same_as_json(data: bytes) -> None:
+    assert repr(parse_json(data)) == repr(json.loads(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"[1,", b"[1 2]", b'"\xff"', b"{'a': 1}", b"[1]\n[2]"])
+def test_what_is_no_json_is_refused_in_its_words(data: bytes) -> None:
+    with pytest.raises(ValueError) as expected:
+        json.loads(data)
+    with pytest.raises(type(expected.value)) as raised:
+        parse_json(data)
+    assert str(raised.value) == str(expected.value)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

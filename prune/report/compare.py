@@ -56,6 +56,11 @@ class Column:
     seed_df_R: Array
     higher_is_better: bool
 
+    def known_means(self, rows: Sequence[int]) -> dict[int, float]:
+        """Row -> its mean, of the rows where it is known."""
+        means = self.mean_R[list(rows)].tolist()
+        return {row: mean for row, mean in zip(rows, means, strict=True) if not math.isnan(mean)}
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -192,9 +197,9 @@ def _spread(column: Column) -> Numbers:
 def _ranks(column: Column, joined: Joined) -> list[int | None]:
     ranks: list[int | None] = [None] * len(joined.rows)
     for group in joined.groups:
-        known = [row for row in group.rows if not np.isnan(column.mean_R[row])]
-        places = rank(column.mean_R[known].tolist(), higher_is_better=column.higher_is_better)
-        for row, place in zip(known, places, strict=True):
+        means = column.known_means(group.rows)
+        places = rank(list(means.values()), higher_is_better=column.higher_is_better)
+        for row, place in zip(means, places, strict=True):
             ranks[row] = place
     return ranks
 

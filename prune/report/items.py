@@ -1,7 +1,6 @@
 """What a cell scored on each item of a metric, for comparing two cells on the same items."""
 
 import gzip
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from prune.files import parse_json
 from prune.report.read import Result, Score
 from prune.report.statistics import Array
 from prune.results import file_name
@@ -43,7 +43,7 @@ def read_items(result: Result, metric: str) -> Array | None:
         return None
     file, column = _COLUMNS[kind]
     try:
-        rows = _read_rows(result.folder / "items" / f"{file_name(f'{file}/{dataset}')}.jsonl.gz")
+        rows = _read_rows(result.folder / f"items/{file_name(f'{file}/{dataset}')}.jsonl.gz")
         values = np.array([row[column] for row in rows], dtype=np.float64)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
@@ -53,8 +53,7 @@ def read_items(result: Result, metric: str) -> Array | None:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     lines = gzip.decompress(path.read_bytes()).splitlines()
-    rows = json.loads(b"[" + b",".join(lines) + b"]")
-    assert isinstance(rows, list)
+    rows: list[dict[str, Any]] = parse_json(b"[" + b",".join(lines) + b"]")
     return rows
 
 
@@ -89,4 +88,6 @@ class ItemsOfRows:
             if items is None or (found and len(items) != len(found[0])):
                 return None
             found.append(items)
+        if len(found) == 1:
+            return found[0]
         return np.mean(found, axis=0) if found else None

@@ -15,6 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+import orjson
+
 from prune.files import write_text
 from prune.report.model import Report, to_plain
 
@@ -80,8 +82,15 @@ def data_element(data: str) -> str:
 
 
 def embedded_json(value: object) -> str:
-    """`value` as JSON that may stand in a script element, where `<` could end it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    """`value` as JSON that may stand in a script element, where `<` could end it; a number that is not finite is null.
+
+    What orjson refuses, json writes: integers beyond 64 bits, and text that is no Unicode, like the name of a folder.
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 def joined_modules() -> str:

@@ -18,6 +18,14 @@ class _Way:
 
     asked: dict[str, Any]
     cells: list[str]
+    first: Score
+    """A score that was measured so."""
+
+    def is_of(self, score: Score) -> bool:
+        """Whether a score was measured so. Most are alike in the neutral keys too, which is told without a copy."""
+        if score.protocol == self.first.protocol and score.num_items == self.first.num_items:
+            return True
+        return _asked(score) == self.asked
 
 
 Ways = dict[tuple[str, str], list[_Way]]
@@ -43,11 +51,10 @@ def _ways(results: Sequence[Result]) -> Ways:
     ways: Ways = {}
     for result in results:
         for metric, score in result.scores.items():
-            asked = _asked(score)
             several = ways.setdefault((result.dense_cell, metric), [])
-            way = next((way for way in several if way.asked == asked), None)
+            way = next((way for way in several if way.is_of(score)), None)
             if way is None:
-                several.append(_Way(asked, [result.name]))
+                several.append(_Way(_asked(score), [result.name], score))
             else:
                 way.cells.append(result.name)
     return ways

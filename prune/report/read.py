@@ -12,6 +12,7 @@ import yaml
 
 from prune.cell import State
 from prune.errors import UserError
+from prune.files import parse_json
 from prune.messages import nearest
 from prune.report.model import Unfinished
 from prune.results import SCHEMA
@@ -170,9 +171,9 @@ def _take_cell(found: Found, folder: Path, name: str, sweep: str) -> None:
 
 def _read_result(folder: Path) -> Result:
     path = folder / "result.json"
-    text = path.read_bytes()
+    data = path.read_bytes()
     try:
-        plain = json.loads(text)
+        plain = parse_json(data)
         schema = plain["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise _UnreadableError("corrupt", f"{path} is damaged ({error})") from None

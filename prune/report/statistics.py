@@ -6,7 +6,7 @@ Arrays: R comparisons, N items, S seeds. NaN in, NaN out, unless a function says
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean, stdev
 
 import numpy as np
@@ -81,22 +81,35 @@ def paired_bootstrap(differences_N: Array) -> Difference:
     Raises:
         ValueError: the differences are no multiples of 1/MAX_STEPS or more.
     """
-    num_items, steps = len(differences_N), _steps(differences_N)
+    steps = _steps(differences_N)
     whole_N = np.rint(steps * differences_N).astype(np.int64)
-    smallest, largest = int(whole_N.min()), int(whole_N.max())
-    draw = np.bincount(whole_N - smallest) / num_items
-    size = num_items * (largest - smallest) + 1
+    smallest = int(whole_N.min())
+    low, high, p = _resample(smallest, tuple(np.bincount(whole_N - smallest).tolist()))
+    one = steps * len(differences_N)
+    return Difference(float(np.mean(differences_N)), low / one, high / one, p)
+
+
+@lru_cache(maxsize=65536)
+def _resample(smallest: int, counts: tuple[int, ...]) -> tuple[int, int, float]:
+    """(low and high end of the interval of a resample's sum, p), where `counts[i]` items are `smallest` + i.
+
+    Two cells that differ on as many items either way are alike: of a few hundred items there are few such counts.
+    """
+    num_items, span = sum(counts), len(counts) - 1
+    size = num_items * span + 1
+    draw = np.array(counts) / num_items
     probabilities_S = np.clip(np.fft.irfft(np.fft.rfft(draw, size) ** num_items, size), 0, None) if size > 1 else np.ones(1)
-    sums_S = np.arange(num_items * smallest, num_items * largest + 1)
-    low, high = sums_S[_quantiles(probabilities_S)] / (steps * num_items)
+    sums_S = num_items * smallest + np.arange(size)
+    low, high = sums_S[_quantiles(probabilities_S)].tolist()
     tail = min(probabilities_S[sums_S <= 0].sum(), probabilities_S[sums_S >= 0].sum())
-    return Difference(float(np.mean(differences_N)), float(low), float(high), min(1.0, 2 * float(tail)))
+    return low, high, min(1.0, 2 * float(tail))
 
 
 def _steps(values: Array) -> int:
     """The least number of steps in 1 of which all values are multiples."""
     for steps in range(1, MAX_STEPS + 1):
-        if np.allclose(steps * values, np.rint(steps * values), rtol=0, atol=1e-6):
+        scaled = steps * values
+        if np.abs(scaled - np.rint(scaled)).max() <= 1e-6:
             return steps
     raise ValueError(f"these differences are no multiples of 1/{MAX_STEPS} or more")
 

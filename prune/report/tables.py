@@ -5,12 +5,16 @@ says that it differs from the baseline beyond noise (p < 0.05 by Holm over the r
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from prune.files import write_text, write_whole
 from prune.report.model import Report
@@ -31,37 +35,35 @@ def write_cells(report: Report, folder: Path) -> None:
 
 def cells_table(report: Report) -> Any:
     """The tidy table, a line for each cell and metric that it has; `row` and `group` are numbers of the report's."""
-    cells, rows = report.cells, report.rows
-    places = [
-        (cell, metric)
-        for cell in range(len(cells.id))
-        for metric in range(len(report.metrics))
-        if cells.values[metric][cell] is not None
-    ]
-    of_cell = _cell_columns(report)
-    columns: dict[str, Any] = {
-        name: pa.array(values).take(pa.array([cell for cell, _ in places])) for name, values in of_cell.items()
-    }
-    metrics = [report.metrics[metric] for _, metric in places]
+    cells, rows, metrics = report.cells, report.rows, report.metrics
+    known = [[value is not None for value in column] for column in cells.values]
+    cell_P, metric_P = np.nonzero(np.array(known, dtype=bool).reshape(len(metrics), len(cells.id)).T)
+    of_cell = partial(_taken, places_P=metric_P * len(cells.id) + cell_P)
+    of_row = partial(_taken, places_P=metric_P * len(rows.group) + np.array(cells.row, dtype=np.int64)[cell_P])
+    columns: dict[str, Any] = {name: pa.array(values).take(cell_P) for name, values in _cell_columns(report).items()}
     columns |= {
-        "metric": [metric.name for metric in metrics],
-        "kind": [metric.kind for metric in metrics],
-        "dataset": [metric.dataset for metric in metrics],
-        "dataset_category": [metric.category for metric in metrics],
-        "higher_is_better": [metric.higher_is_better for metric in metrics],
-        "chance": pa.array([metric.chance for metric in metrics], pa.float64()),
-        "value": pa.array([cells.values[metric][cell] for cell, metric in places], pa.float64()),
-        "stderr": pa.array([cells.stderrs[metric][cell] for cell, metric in places], pa.float64()),
-        "num_items": pa.array(_num_items(report, places), pa.int64()),
-        "row_mean": pa.array([rows.metrics[metric].mean[cells.row[cell]] for cell, metric in places], pa.float64()),
-        "row_rank": pa.array([rows.metrics[metric].rank[cells.row[cell]] for cell, metric in places], pa.int64()),
+        "metric": pa.array([metric.name for metric in metrics], pa.string()).take(metric_P),
+        "kind": pa.array([metric.kind for metric in metrics], pa.string()).take(metric_P),
+        "dataset": pa.array([metric.dataset for metric in metrics], pa.string()).take(metric_P),
+        "dataset_category": pa.array([metric.category for metric in metrics], pa.string()).take(metric_P),
+        "higher_is_better": pa.array([metric.higher_is_better for metric in metrics], pa.bool_()).take(metric_P),
+        "chance": pa.array([metric.chance for metric in metrics], pa.float64()).take(metric_P),
+        "value": of_cell(cells.values, pa.float64()),
+        "stderr": of_cell(cells.stderrs, pa.float64()),
+        "num_items": of_cell(_num_items(report), pa.int64()),
+        "row_mean": of_row([metric.mean for metric in rows.metrics], pa.float64()),
+        "row_rank": of_row([metric.rank for metric in rows.metrics], pa.int64()),
     }
     for name in ("to_baseline", "to_dense"):
         compared = [getattr(metric, name) for metric in rows.metrics]
         for field in ("difference", "low", "high", "p"):
-            numbers = [getattr(compared[metric], field)[cells.row[cell]] for cell, metric in places]
-            columns[f"row_{name}_{field}"] = pa.array(numbers, pa.float64())
+            columns[f"row_{name}_{field}"] = of_row([getattr(column, field) for column in compared], pa.float64())
     return pa.table(columns)
+
+
+def _taken(columns: Sequence[Sequence[Any]], kind: Any, places_P: NDArray[np.int64]) -> Any:
+    """Of columns of one length, laid one after another, the entries at the places, as an array of the `kind`."""
+    return pa.array(chain.from_iterable(columns), kind).take(places_P)
 
 
 def _cell_columns(report: Report) -> dict[str, Any]:
@@ -90,10 +92,13 @@ def _cell_columns(report: Report) -> dict[str, Any]:
     }
 
 
-def _num_items(report: Report, places: Sequence[tuple[int, int]]) -> list[int | None]:
+def _num_items(report: Report) -> list[list[int | None]]:
+    """[metric][cell]."""
     of_model = {(protocol.metric, protocol.model): protocol.num_items for protocol in report.protocols}
     models = [report.groups[report.rows.group[row]].model for row in report.cells.row]
-    return [of_model.get((metric, models[cell]), report.metrics[metric].num_items) for cell, metric in places]
+    return [
+        [of_model.get((index, model), metric.num_items) for model in models] for index, metric in enumerate(report.metrics)
+    ]
 
 
 def row_label(report: Report, row: int) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prune.report.model import Comparison, Report, Verdict
+from prune.report.notes import count
 from prune.report.tables import row_label
 from prune.report.verdicts import format_p, format_value
 from prune.run import SAMPLE_NOTE
@@ -23,13 +24,13 @@ LEGEND = "*: beyond noise (p < 0.05; to the baseline by Holm over the rows of th
 
 def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:
     """Print the report in short, with `notes` on its files; the last line is the path of its page."""
-    _say(console, f"{report.title}   {len(report.cells.id)} cells   baseline {report.baseline or 'none'}")
+    _say(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
     if report.sample_data:
         _say(console, SAMPLE_NOTE)
     for warning in report.warnings[:MAX_WARNINGS]:
         _say(console, f"! {warning}")
     if len(report.warnings) > MAX_WARNINGS:
-        _say(console, f"! {len(report.warnings) - MAX_WARNINGS} more warnings are on the page.")
+        _say(console, f"! {count(len(report.warnings) - MAX_WARNINGS, 'more warning')} on the page.")
     if report.verdicts:
         _print_table(console, report)
         _say(console, LEGEND)

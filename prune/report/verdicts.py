@@ -64,18 +64,15 @@ def judge(
 
 
 def _contest(group: int, column: Column, joined: Joined) -> _Contest | None:
-    known = [
-        row for row in joined.groups[group].rows if joined.rows[row].calib is not None and not np.isnan(column.mean_R[row])
-    ]
-    if len(known) < 2:
+    means = column.known_means([row for row in joined.groups[group].rows if joined.rows[row].calib is not None])
+    if len(means) < 2:
         return None
-    sign = -1.0 if column.higher_is_better else 1.0
-    order = sorted(known, key=lambda row: sign * column.mean_R[row])
+    order = sorted(means, key=lambda row: means[row], reverse=column.higher_is_better)
     best = order[0]
-    ties = [row for row in order[1:] if column.mean_R[row] == column.mean_R[best]]
+    ties = [row for row in order[1:] if means[row] == means[best]]
     baseline = joined.groups[group].baseline_row
-    compared = baseline if baseline in known and baseline != best else None
-    return _Contest(group, best, tuple(ties), order[1], compared, len(known))
+    compared = baseline if baseline in means and baseline != best else None
+    return _Contest(group, best, tuple(ties), order[1], compared, len(means))
 
 
 def _compare(column: Column, pairs: Sequence[tuple[int, int | None]], items: ItemsOfRows | None) -> list[Comparison | None]:

@@ -2,18 +2,23 @@
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from prune.files import disk_errors
+from prune.report.beside import Beside, num_cores
 from prune.report.build import build_report
+from prune.report.model import Report
 from prune.report.page import write_page
 
 FOLDER = "report"
 """Where a report lies in its outputs, unless it is asked for elsewhere."""
+MANY_CELLS = 1000
+"""From here on the figures are drawn in a process of their own: its start takes less time than page and tables."""
 
 
 def write_report(
@@ -38,13 +43,12 @@ def write_report(
     Raises:
         UserError: as `build_report`, or the disk does not take the files.
     """
-    from prune.report.figures import write_figures
     from prune.report.tables import write_cells, write_tables
     from prune.report.terminal import print_summary
 
     folder = outputs / FOLDER if out is None else out
     page = folder / "index.html"
-    with _no_collector():
+    with _no_collector(), _figures_beside(outputs / "cells") as draw:
         report = build_report(
             outputs,
             sweep=sweep,
@@ -53,11 +57,12 @@ def write_report(
             metrics=metrics,
             cells_href=_cells_href(outputs, folder),
         )
+        _clear(folder / "figures")
+        finish_figures = draw(report, folder / "figures")
         write_cells(report, folder)
         write_tables(report, folder)
-        _clear(folder / "figures")
-        notes = write_figures(report, folder / "figures")
         write_page(report, page)
+        notes = finish_figures()
     if console is not None:
         print_summary(console, report, notes, page)
     return page
@@ -90,6 +95,21 @@ def _no_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def _figures_beside(cells: Path) -> Iterator[Callable[[Report, Path], Callable[[], list[str]]]]:
+    """A function that draws a report's figures into a folder and returns one that waits for them, and their notes.
+
+    Drawn in a second process where there are many cells, and a core for it.
+    """
+    from prune.report.figures import write_figures
+
+    if num_cores() == 1 or sum(1 for _ in cells.glob("*")) < MANY_CELLS:
+        yield lambda report, folder: partial(write_figures, report, folder)
+        return
+    with Beside("The process that draws the figures", "prune.report.figures", "write_figures") as process:
+        yield process.call
 
 
 def _clear(figures: Path) -> None:

@@ -1,6 +1,5 @@
 import json
 import math
-import time
 from pathlib import Path
 
 import pytest
@@ -8,19 +7,16 @@ import pytest
 from bench.report import METRICS, generate
 from prune.report.build import build_report
 from prune.report.model import to_plain
-from prune.report.tables import write_tables
+from prune.report.tables import cells_table, write_tables
 from tests.report.result_files import Outputs
 
 
 def test_a_thousand_cells(tmp_path: Path) -> None:
-    """Nothing grows with the square: 10,000 cells have 30 s, and 30 MB of JSON before it is packed."""
+    """10,000 cells have 30 MB of JSON before it is packed; bench/report.py has the seconds."""
     generate(tmp_path / "outputs", 1000, 1, with_items=False)
-    begin = time.process_time()
     report = build_report(tmp_path / "outputs")
-    seconds = time.process_time() - begin
     assert len(report.cells.id) > 1000
     assert len(report.metrics) == len(METRICS) == 20
-    assert seconds < 5
     assert len(json.dumps(to_plain(report), separators=(",", ":"))) < 3e6
 
 
@@ -30,6 +26,7 @@ def test_cells_without_any_score(outputs: Outputs, tmp_path: Path) -> None:
     report = build_report(outputs.root)
     assert (len(report.cells.id), report.metrics, report.verdicts) == (2, [], [])
     write_tables(report, tmp_path)
+    assert cells_table(report).num_rows == 0
     assert [question.enough for question in report.questions] == [False] * 4
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from prune.report import figures
+from prune.report import figures, write
 from prune.report.__main__ import main
 from prune.report.build import build_report
 from prune.report.figures import write_figures
@@ -57,6 +57,39 @@ def test_all_files_of_a_report(outputs: Outputs) -> None:
     assert drawn == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert all((page.parent / "figures" / f"{name}.png").read_bytes().startswith(PNG) for name in names)
     assert pyarrow.parquet.read_table(page.parent / "cells.parquet").num_rows == 10
+
+
+def test_figures_drawn_beside_the_rest_are_the_same(
+    outputs: Outputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a second process, where there are many cells and a second core."""
+    fill(outputs)
+    monkeypatch.setattr(write, "MANY_CELLS", 5)  # dense, and two sets at two sparsities
+    monkeypatch.setattr(write, "num_cores", lambda: 1)
+    alone = write_report(outputs.root, out=tmp_path / "alone").parent
+    monkeypatch.setattr(write, "num_cores", lambda: 2)
+    monkeypatch.setattr(figures, "_save", None)  # here, not there
+    beside = write_report(outputs.root, out=tmp_path / "beside").parent
+    names = sorted(str(path.relative_to(alone)) for path in alone.rglob("*.*"))
+    assert names == sorted(str(path.relative_to(beside)) for path in beside.rglob("*.*"))
+    assert sum(name.startswith("figures/") for name in names) == 10
+    names.remove("index.html")  # which tells the time
+    assert all((alone / name).read_bytes() == (beside / name).read_bytes() for name in names)
+
+
+def test_figures_that_cannot_be_written_by_the_second_process(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(outputs)
+    monkeypatch.setattr(write, "MANY_CELLS", 5)
+    monkeypatch.setattr(write, "num_cores", lambda: 2)
+    (outputs.root / "report").mkdir()
+    (outputs.root / "report" / "figures").write_text("a file")
+    with pytest.raises(SystemExit) as ending:
+        main([str(outputs.root)])
+    assert ending.value.code == 2
+    assert f"{outputs.root / 'report' / 'figures'}" in (said := capsys.readouterr().err)
+    assert "could not be written: " in said and "Traceback" not in said
 
 
 def test_a_heat_map_shows_every_number(outputs: Outputs, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ function columns(answers) {
 }
 
 function unitsText({ num_units: number, units }) {
-  return `${number} ${number === 1 ? units.replace(/^(\w+)s$/, "$1") : units}`;
+  return `${number} ${number === 1 ? units.replace(/ies\b/g, "y").replace(/s\b/g, "") : units}`;
 }
 
 function effectText({ effect, unit, higher_is_better }) {
