@@ -1,15 +1,16 @@
 """What pruning costs: ours, the published flow, llm-compressor, in units of two dense forwards over the same tokens.
 
     python -m bench.prune --model FOLDER --data ROOT [--samples 16] [--length 512] [--count 3] [--batch-sizes 1,2,4,8,16] \
-        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts batch,pruning,stages,solver,scaling] [--out FILE]
+        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts batch,pruning,stages,solver,curve,scaling] [--out FILE]
 
 Each measurement is a process of its own (bench/prune_once.py), so that peak memory is its own too; a warm-up forward comes
 first and loading is not counted. Sides alternate, medians of `--count` runs are compared. The unit is two forwards over all
 blocks, without the head, at the batch size that is fastest for them; ours runs at the batch size that is fastest for it,
 found by measuring. The solver's own line feeds ours and the plain one the same statistics at every linear, and compares
 masks and output errors. llm-compressor needs another transformers than ours: `--llm-compressor` names a Python that has it;
-it is measured at batch sizes 1 and 8. Calibration text is C4's training split from ROOT/c4, held-out text its validation
-split. Results go to bench/results/prune.json.
+it is measured at batch sizes 1 and 8. A sparsity curve (method.propagation=dense) is compared with one of its cells.
+Calibration text is C4's training split from ROOT/c4, held-out text its validation split. Results go to
+bench/results/prune.json.
 """
 
 import argparse
@@ -37,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("wanda", "sparsegpt")
 TARGETS = {"wanda": 0.95, "sparsegpt": 1.5}
 """Units that ours may take."""
+CURVE_TARGET = 1.5
+"""Times of one cell that the cells of a curve of six ratios may take."""
 NUM_HELD_OUT = 8
 COMPRESSOR_BATCH_SIZES = (1, 8)
 
@@ -63,6 +66,9 @@ def main() -> None:
         if "solver" in parts:
             report["solver"] = bench.solver(sizes["sparsegpt"])
             print("solver alone", json.dumps(report["solver"]))
+        if "curve" in parts:
+            report["curve"] = bench.curve(sizes)
+            print("curve", json.dumps(report["curve"]))
         if "scaling" in parts:
             report["scaling"] = bench.scaling(sizes)
             print("scaling", json.dumps(report["scaling"]))
@@ -84,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=1, help="where the part `batch` is left out")
     parser.add_argument("--scaling", default="8,16,32,64")
     parser.add_argument("--llm-compressor", help="a Python that has llm-compressor")
-    parser.add_argument("--parts", default="batch,pruning,stages,solver,scaling")
+    parser.add_argument("--parts", default="batch,pruning,stages,solver,curve,scaling")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/prune.json")
     return parser.parse_args()
 
@@ -162,6 +168,16 @@ class Bench:
             "masks_equal": runs[0]["masks_equal"],
             "largest_error_difference": max(run["largest_error_difference"] for run in runs),
         }
+
+    def curve(self, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
+        """For each method the run of the median quotient."""
+        found = {}
+        for method in METHODS:
+            runs = [self.run("curve", sizes[method], method) for _ in range(self._asked.count)]
+            middle = sorted(runs, key=lambda run: run["quotient"])[len(runs) // 2]
+            numbers = {key: round(middle[key], 2) for key in ("one", "seconds", "pass", "quotient", "peak_mb")}
+            found[method] = numbers | {"each": [round(seconds, 2) for seconds in middle["each"]], "target": CURVE_TARGET}
+        return found
 
     def scaling(self, sizes: dict[str, int]) -> dict[str, dict[int, dict[str, float]]]:
         """Seconds and peak memory over the number of samples."""

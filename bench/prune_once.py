@@ -3,7 +3,8 @@
     python -m bench.prune_once SPECIFICATION.json
 
 Prints one line of JSON. `side` says what is done: forward (two dense forwards over all blocks, the unit), ours, plain,
-stages (ours, and where its time goes), or solver (every linear of the model, both solvers fed the same statistics in turn).
+stages (ours, and where its time goes), solver (every linear of the model, both solvers fed the same statistics in turn), or
+curve (several ratios by one pass over the dense model, as cells with method.propagation=dense do it).
 
 Shapes: O out, I in.
 """
@@ -26,17 +27,20 @@ from torch import Tensor
 from bench import plain
 from bench.flops import measure_flops
 from prune.allocator import keep_freed_memory
+from prune.inputs import DenseInputs, Inputs, KeptInputs, collect_all, kind_of
 from prune.layerwise import check_reached, prune_model
 from prune.methods import Method, Pruned
 from prune.methods.hessian import Hessian
 from prune.methods.sparsegpt import SparseGPT
 from prune.methods.wanda import Wanda
-from prune.models import find_blocks, find_linears, read_weight, write_weight
+from prune.models import find_blocks, find_linears, named_linears, read_weight, write_weight
 from prune.sparsity import Unstructured
 from prune.walk import Walk
 
 PAIRS = ("ours, plain", "ours, plain in float64", "plain, plain in float64")
 """Masks that are compared."""
+CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Ratios of a sparsity curve."""
 METHODS: dict[str, Method] = {"wanda": Wanda(), "sparsegpt": SparseGPT()}
 
 
@@ -165,7 +169,8 @@ class Comparison:
         published: list[tuple[Tensor, Tensor]] = []
 
         def solve_ours() -> None:
-            ours.extend(SparseGPT().prune_together(weights, statistic, [Unstructured(self.ratio)] * len(weights)))
+            named = {str(index): weight_OI for index, weight_OI in enumerate(weights)}
+            ours.extend(SparseGPT().prune_together(named, statistic, [Unstructured(self.ratio)] * len(weights)))
 
         def solve_plainly() -> None:
             for weight_OI in weights:
@@ -217,6 +222,32 @@ def solvers(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, A
     }
 
 
+def curve(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of one cell alone and of the cells of a curve, each from the dense weights."""
+    method, batch_size = METHODS[asked["method"]], asked["batch_size"]
+    dense = {name: read_weight(linear).clone() for name, linear in named_linears(model).items()}
+    kept: dict[str, Inputs] = {}
+
+    def walk() -> Walk:
+        with torch.no_grad():
+            return Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
+
+    def keep() -> None:
+        kept["inputs"] = KeptInputs(model, collect_all(walk(), [method])[kind_of(method)])
+
+    def prune(ratio: float, inputs: Inputs) -> None:
+        for name, linear in named_linears(model).items():
+            write_weight(linear, dense[name])
+        reports = prune_model(model, None, None, method, Unstructured(ratio), batch_size=batch_size, seed=0, inputs=inputs)
+        check_reached(Unstructured(ratio), method, reports)
+
+    one = timed(lambda: prune(asked["ratio"], DenseInputs(walk(), method)))
+    passed = timed(keep)
+    each = [timed(lambda ratio=ratio: prune(ratio, kept["inputs"])) for ratio in CURVE]
+    seconds = passed + sum(each)
+    return {"one": one, "seconds": seconds, "quotient": seconds / one, "pass": passed, "each": each}
+
+
 @torch.no_grad()
 def loss(model: Any, tokens_NL: Tensor) -> float:
     """The mean cross-entropy on held-out text."""
@@ -232,6 +263,7 @@ SIDES: dict[str, Callable[[Any, Tensor, dict[str, Any]], dict[str, Any]]] = {
     "plain": published,
     "stages": stages,
     "solver": solvers,
+    "curve": curve,
 }
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from prune.config import Allocation, MethodConfig, SparsityConfig, UnstructuredConfig
 from prune.models import named_linears
 from prune.owl import owl_ratios
@@ -55,11 +53,10 @@ def _by_block(
     targets: dict[int, list[str]] = {}
     for name in names:
         targets.setdefault(block_of(name), []).append(name.partition(".")[2])
-    mask_NL = torch.ones_like(calibration.mask_NL) if calibration.padding_in_statistics else calibration.mask_NL
     ratios = owl_ratios(
         model,
         calibration.tokens_NL,
-        mask_NL,
+        calibration.counted_mask,
         targets,
         sparsity.ratio,
         multiple=sparsity.owl_m,

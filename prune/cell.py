@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from prune.calib.identity import canonical_calibration
+from prune.calib.identity import calibration_id, canonical_calibration
 from prune.claim import job_id, now
 from prune.config import (
     Allocation,
@@ -22,6 +22,7 @@ from prune.config import (
     MagnitudeConfig,
     MethodConfig,
     NMConfig,
+    Propagation,
     RandomConfig,
     SparsityConfig,
     UnstructuredConfig,
@@ -101,7 +102,22 @@ def uses_calibration(config: Config) -> bool:
     if isinstance(config.method, DenseConfig):
         return False
     by_inputs = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
-    return by_inputs or not isinstance(config.method, MagnitudeConfig | RandomConfig)
+    return by_inputs or propagation(config) is not None
+
+
+def propagation(config: Config) -> Propagation | None:
+    """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
+    if isinstance(config.method, DenseConfig | MagnitudeConfig | RandomConfig):
+        return None
+    return config.method.propagation
+
+
+def pass_key(config: Config) -> str | None:
+    """Equal for cells that one pass of the calibration set through the dense model serves; None where none does."""
+    if propagation(config) is not Propagation.dense:
+        return None
+    calibration = calibration_id(config.calib, config.prompt, config.data, config.model)
+    return repr((calibration, config.model, config.device, config.batch_size))
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -110,7 +126,7 @@ def canonical_form(config: Config) -> dict[str, Any]:
         "format": FORMAT,
         "model": _canonical_model(config),
         "data": {"source": config.data.name.value, "root": config.data.root and str(Path(config.data.root).resolve())},
-        "method": _canonical_method(config.method),
+        "method": _canonical_method(config),
     }
     if isinstance(config.method, DenseConfig):
         return form
@@ -154,12 +170,18 @@ def _canonical_model(config: Config) -> dict[str, Any]:
     return {key: _plain(model[key]) for key in ("name", "path", "revision", "gguf_file", "dtype")}
 
 
-def _canonical_method(config: MethodConfig) -> dict[str, Any]:
-    """Without the patterns of names where all linears are meant; their order and repetition mean nothing."""
-    form = _with_class(config)
+def _canonical_method(config: Config) -> dict[str, Any]:
+    """Without the patterns of names where all linears are meant; their order and repetition mean nothing.
+
+    The propagation stands in it where it is not the published one and there are inputs.
+    """
+    form = _with_class(config.method)
     targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
-    if isinstance(config, DenseConfig):
+    del form["propagation"]
+    if isinstance(config.method, DenseConfig):
         return form
+    if propagation(config) is Propagation.dense:
+        form["propagation"] = Propagation.dense.value
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})

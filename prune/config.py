@@ -96,6 +96,13 @@ class Allocation(str, Enum):
     owl = "owl"
 
 
+class Propagation(str, Enum):
+    """Which blocks' outputs the later blocks are pruned by: those of pruned blocks, as published, or of dense ones."""
+
+    pruned = "pruned"
+    dense = "dense"
+
+
 class Device(str, Enum):
     """Where to compute; `auto` takes a GPU when there is one."""
 
@@ -181,6 +188,9 @@ class MethodConfig:
     stands for anything, so `*.mlp.*` are those of the feed-forward part, and `0.*` those of the first block."""
     skip: list[str] = field(default_factory=list)
     """Which of them are left as they are."""
+    propagation: Propagation = Propagation.pruned
+    """dense: every block is pruned by inputs from the dense model, so that one pass serves all cells of a calibration set,
+    whatever their ratio, pattern or method. Another result than pruned; without effect on methods that need no inputs."""
 
 
 @dataclass(kw_only=True, slots=True)

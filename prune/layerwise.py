@@ -1,6 +1,7 @@
 """Pruning block by block: statistics of a block's linears, new weights, and on to the next block with the pruned outputs.
 
-Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) do so; prune/walk.py takes the hidden states along.
+Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) do so; prune/walk.py takes the hidden states along, and
+prune/inputs.py has the other way, with dense outputs.
 
 Shapes: N samples, L tokens, O out, I in.
 """
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from prune.errors import UserError
+from prune.inputs import Inputs, PrunedInputs
 from prune.methods.method import all_finite
 from prune.methods.together import Together
 from prune.models import find_blocks, find_linears, read_weight, write_weight
@@ -68,6 +70,7 @@ def prune_model(
     batch_size: int,
     seed: int,
     padding_in_statistics: bool = False,
+    inputs: Inputs | None = None,
     on_linear: Callable[[LinearReport], None] = lambda report: None,
     on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
@@ -76,13 +79,14 @@ def prune_model(
 
     Args:
         model: in evaluation mode; float16, bfloat16, float32 or float64.
-        tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs.
+        tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs, or `inputs` are given.
         mask_NL: True = real token. Padding is neither attended nor part of a statistic.
         method: chooses the weights.
         pattern: which weights may go together: for all linears, or for each that is to be pruned, by `<block>.<name>`.
         batch_size: sequences in one forward pass.
         seed: draws what a method draws, for each linear on its own.
         padding_in_statistics: the study's habit: padding counts as real, so it is attended and enters the statistics.
+        inputs: where the statistics come from; None lets the calibration set pass through the pruned blocks, as published.
         on_linear: called with each report.
         on_mask: called with the block's number, the linear's name and its mask O x I; not for skipped linears.
         on_block: called after each block with the number of blocks done, and of all blocks.
@@ -97,14 +101,13 @@ def prune_model(
     last = max(block_of(name) for name in patterns)
     reports: list[LinearReport] = []
     with torch.no_grad():
-        walk = None
-        if method.needs_inputs:
+        if method.needs_inputs and inputs is None:
             assert tokens_NL is not None and mask_NL is not None, f"{method.name} needs a calibration set"
             real_NL = torch.ones_like(mask_NL) if padding_in_statistics else mask_NL
-            walk = Walk(model, tokens_NL, real_NL, batch_size=batch_size)
+            inputs = PrunedInputs(Walk(model, tokens_NL, real_NL, batch_size=batch_size), method, last)
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
-            statistics = walk.collect(index, method, chosen) if walk and chosen else {}
+            statistics = inputs.enter(index, chosen) if inputs and index <= last else {}
             weights = {name: read_weight(named[name]) for name in chosen}
             together = Together(method, weights, statistics, chosen)
             for name, linear in named.items():
@@ -115,8 +118,8 @@ def prune_model(
                     report = _report(linear, block=index, name=name, skipped=True)
                 reports.append(report)
                 on_linear(report)
-            if walk and index < last:
-                walk.advance(index)
+            if inputs and index <= last:
+                inputs.leave(index)
             on_block(index + 1, len(blocks))
     return reports
 

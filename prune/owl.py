@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prune.errors import UserError
+from prune.inputs import DenseInputs
 from prune.methods.method import finite_weight
 from prune.methods.wanda import InputNorms, Wanda
 from prune.models import find_blocks, find_linears, read_weight
@@ -51,14 +52,12 @@ def owl_ratios(
     shares: dict[int, float] = {}
     last = max(targets)
     with torch.no_grad():
-        walk = Walk(model, tokens_NL, mask_NL, batch_size=batch_size)
+        inputs = DenseInputs(Walk(model, tokens_NL, mask_NL, batch_size=batch_size), Wanda())
         for index in range(last + 1):
+            norms = inputs.enter(index, targets.get(index, ()))
             if index in targets:
-                statistics = walk.collect(index, Wanda(), targets[index])
-                norms = {name: statistics[name] for name in targets[index]}
-                shares[index] = outlier_share([_scores(linears[index][name], norms[name]) for name in norms], multiple)
-            if index < last:
-                walk.advance(index)
+                scores = [_scores(linears[index][name], norms[name]) for name in targets[index]]
+                shares[index] = outlier_share(scores, multiple)
             on_block(index + 1, last + 1)
     return dict(zip(shares, spread_ratios(list(shares.values()), ratio, spread), strict=True))
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import OmegaConf
 
-from prune.cell import Cell, State, uses_calibration, write_status
+from prune.cell import Cell, State, propagation, uses_calibration, write_status
 from prune.claim import claim, job_id, now
-from prune.config import Config, DataSource, DenseConfig, Save
+from prune.config import Config, DataSource, DenseConfig, Propagation, Save
+from prune.dense_passes import DENSE_NOTE
 from prune.errors import UserError
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.files import read_json, write_json, write_text, write_whole
@@ -105,7 +106,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
     with clock("load"):
         loaded = workshop.dense_model(config.model, device)
     with clock("prune"):
-        reports, sha256, differs = _pruned(cell, loaded, calibration, watcher)
+        reports, sha256, differs = _pruned(cell, loaded, calibration, workshop, watcher)
     for planned in missing_scores(folder, plan(cell)):
         _score(cell, planned, loaded, calibration, workshop, watcher)
     metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
@@ -119,6 +120,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "metrics": _earlier_metrics(folder) | metrics,
         "sparsity": describe_sparsity(loaded.model, reports),
         "linears": describe_linears(reports),
+        "propagation": (propagated := propagation(config)) and propagated.value,
         "calib": _describe_calibration(calibration),
         "data": {"source": config.data.name.value, "root": config.data.root},
         "overlap": overlaps,
@@ -142,7 +144,7 @@ def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "Calib
 
 
 def _pruned(
-    cell: Cell, loaded: "LoadedModel", calibration: "CalibrationSet | None", watcher: Watcher
+    cell: Cell, loaded: "LoadedModel", calibration: "CalibrationSet | None", workshop: Workshop, watcher: Watcher
 ) -> "tuple[list[LinearReport], str, str | None]":
     """Bring a dense model to the cell's weights: from what was saved, or by pruning.
 
@@ -162,7 +164,7 @@ def _pruned(
         return read_reports(folder, build_pattern(cell.config.sparsity).ratio), earlier, None
     masks = MaskKeeper()
     keep_mask = masks if cell.config.save is Save.mask else (lambda block, name, mask_OI: None)
-    reports = _prune(cell, model, calibration, watcher, keep_mask)
+    reports = _prune(cell, model, calibration, workshop, watcher, keep_mask)
     sha256 = weights_sha256(model)
     _save(cell, loaded, masks, reports, calibration, sha256)
     write_json(folder / "pruned.json", {"weights_sha256": sha256})
@@ -201,6 +203,7 @@ def _prune(
     cell: Cell,
     model: Any,
     calibration: "CalibrationSet | None",
+    workshop: Workshop,
     watcher: Watcher,
     on_mask: "Callable[[int, str, Tensor], None]",
 ) -> "list[LinearReport]":
@@ -230,6 +233,7 @@ def _prune(
         batch_size=cell.config.batch_size,
         seed=cell.config.calib.seed,
         padding_in_statistics=calibration.padding_in_statistics if calibration else False,
+        inputs=workshop.dense_passes.inputs(cell, model, calibration, watcher.advance) if calibration else None,
         on_block=watcher.advance,
         on_mask=on_mask,
     )
@@ -305,9 +309,10 @@ def _warnings(
     from prune.eval.window import describe_skipped
 
     sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
+    dense = DENSE_NOTE if propagation(config) is Propagation.dense else None
     known = {name: Overlap(**counts) for name, counts in overlaps.items()}
     shared = [f"{name}: {overlap.describe()}" for name, overlap in known.items() if overlap.has_shared_items]
-    some = (sample, code_warning(submitted), differs, *describe_skipped(metrics), *shared)
+    some = (sample, dense, code_warning(submitted), differs, *describe_skipped(metrics), *shared)
     return [warning for warning in some if warning is not None]
 
 

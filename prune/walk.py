@@ -19,7 +19,8 @@ from prune.replay import Call, record_calls, rehearse, same_calls
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from prune.methods import Method, Statistic
+    from prune.methods import Statistic
+    from prune.methods.method import StartsStatistic
     from prune.models import Linear
 
 CALL_CACHE_BYTES = 256 * 2**20
@@ -53,10 +54,13 @@ class Walk:
         self._output_lengths = rehearsal.output_lengths
         self.hidden_NLH = self._enter()
 
-    def collect(self, index: int, method: "Method", wanted: Collection[str] | None = None) -> dict[str, "Statistic"]:
+    def collect(
+        self, index: int, method: "StartsStatistic", wanted: Collection[str] | None = None, *, advance: bool = False
+    ) -> dict[str, "Statistic"]:
         """Return name -> statistic for the linears of a block, linears of one group with the same object.
 
-        The hidden states stay as they are. A batch stops at the input of the last group, whose output nobody needs.
+        The hidden states stay as they are, and a batch stops at the input of the last group, whose output nobody needs; or,
+        in the same pass, they `advance`, as after `Walk.advance` with these weights.
         `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
         """
         linears = self._linears[index]
@@ -68,14 +72,16 @@ class Walk:
         statistics = {
             first: method.start_statistic(read_weight(linears[first]).shape[1], self._model.device) for first in groups
         }
-        last = list(groups)[-1]
+        last = None if advance else list(groups)[-1]
         for batch in self._batches:
             mask_BL = self._mask_NL[batch]
             with _Feeding(linears, statistics, mask_BL, last):
                 try:
-                    self._replay(index, batch)
+                    self.hidden_NLH[batch] = self._replay(index, batch)
                 except _LastInputSeen:
                     continue
+        if advance:
+            self._check_finite(self.hidden_NLH, f"leave block {index}")
         return {name: statistics[first] for first, names in groups.items() for name in names}
 
     def advance(self, index: int) -> None:
@@ -139,7 +145,7 @@ class _Feeding:
     """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`."""
 
     def __init__(
-        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str
+        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str | None
     ) -> None:
         self._linears, self._statistics, self._last = linears, statistics, last
         self._mask_T = None if bool(mask_BL.all()) else mask_BL.reshape(-1)

@@ -1,4 +1,4 @@
-"""What the cells of one process share: rows, a tokenizer, and one loaded model that each cell gets as it was loaded."""
+"""What the cells of one process share: rows, a tokenizer, statistics, and one model that each cell gets as it was loaded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prune.allocator import keep_freed_memory
 from prune.config import DataConfig, Device, ModelConfig
 from prune.data.dataset import QuestionSet, Row, TextSet
 from prune.data.source import Source, open_source
+from prune.dense_passes import DensePasses
 from prune.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Workshop:
         self._sources: dict[str, Source] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._held: tuple[str, DenseCopy] | None = None
+        self.dense_passes = DensePasses()
 
     def source(self, config: DataConfig) -> Source:
         """The source of `config`; each split of it is read once."""

@@ -29,7 +29,7 @@ get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole where tests run in several processes; the private Slurm is one group, and comes first, as the longest."""
+    """In several processes files stay whole, and the private Slurm is one group that comes first, as the longest."""
     for item in items:
         parts = item.path.relative_to(TESTS).parts
         item.add_marker(pytest.mark.xdist_group(SLURM if parts[0] == SLURM else "/".join(parts)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell import State, dense_cell, make_cell, read_status, write_status
+from prune.cell import State, dense_cell, make_cell, pass_key, read_status, write_status
 
 from .conftest import Compose
 
@@ -24,6 +24,8 @@ KNOWN_IDS = {
     "method=wanda calib=gsm8k prompt=cot sparsity.ratio=0.7": "49bfdfd42c74",
     "method=wanda sparsity=nm sparsity.n=1 sparsity.m=4": "2f586f8bc7f3",
     "method=sparsegpt": "bf88fd4c3776",
+    "method=sparsegpt method.propagation=pruned": "bf88fd4c3776",
+    "method=magnitude method.propagation=dense": "6a0fa2e1b387",
     "method=sparsegpt method.damping=0.1 method.block_size=64 sparsity=4to8": "a3e80877c5c7",
     "method=sparsegpt model=llama2_7b data=hub calib=svamp calib.num_samples=64": "83ccda34e442",
 }
@@ -52,6 +54,11 @@ def test_ids_stay(compose_config: Compose, line: str) -> None:
         (["sparsity.ratios={}"], ["sparsity.ratios=null"]),
         (["sparsity.allocation=uniform"], ["sparsity.owl_m=3", "sparsity.owl_lambda=0.1"]),
         (["method=dense"], ["method=dense", "sparsity.allocation=owl"]),
+        (["method=dense"], ["method=dense", "method.propagation=dense"]),
+        (
+            ["method=random", "sparsity.allocation=owl"],
+            ["method=random", "sparsity.allocation=owl", "method.propagation=dense"],
+        ),
     ],
 )
 def test_what_does_not_matter_is_dropped(compose_config: Compose, one: list[str], other: list[str]) -> None:
@@ -76,6 +83,9 @@ def test_what_does_not_matter_is_dropped(compose_config: Compose, one: list[str]
         (["method.targets=[0.*]"], ["method.skip=[0.*]"]),
         (["method=ria"], ["method=wanda"]),
         (["method=ria"], ["method=ria", "method.power=1"]),
+        (["method=ria"], ["method=ria", "method.propagation=dense"]),
+        (["method=wanda"], ["method=wanda", "method.propagation=dense"]),
+        (["method=sparsegpt"], ["method=sparsegpt", "method.propagation=dense"]),
         (["sparsity.allocation=uniform"], ["sparsity.allocation=owl"]),
         (["sparsity.allocation=owl"], ["sparsity.allocation=owl", "sparsity.owl_m=7"]),
         (["sparsity.allocation=owl"], ["sparsity.allocation=owl", "sparsity.owl_lambda=0.1"]),
@@ -93,6 +103,19 @@ def test_what_does_not_matter_is_dropped(compose_config: Compose, one: list[str]
 )
 def test_what_matters_is_kept(compose_config: Compose, one: list[str], other: list[str]) -> None:
     assert cell_id(compose_config, *one) != cell_id(compose_config, *other)
+
+
+def test_which_cells_one_pass_over_the_dense_model_serves(compose_config: Compose) -> None:
+    """Whatever they remove, and by which method; not where the inputs are others, or come from pruned blocks."""
+
+    def key(*overrides: str) -> str | None:
+        return pass_key(compose_config("method.propagation=dense", *overrides))
+
+    assert key() is not None
+    assert key() == key("method=sparsegpt") == key("sparsity=2to4", "method=ria") == key("method.skip=[0.*]", "eval=quick")
+    others = [["calib=gsm8k"], ["calib.seed=1"], ["model.dtype=float64"], ["batch_size=1"], ["calib.compat=study"]]
+    assert len({key(*other) for other in [[], *others]}) == 1 + len(others)
+    assert pass_key(compose_config()) is None and key("method=magnitude") is None and key("method=dense") is None
 
 
 def test_names_leave_out_what_does_not_matter(compose_config: Compose) -> None:

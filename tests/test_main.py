@@ -85,6 +85,7 @@ def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
     for metric in result["metrics"].values():
         assert {"value", "stderr", "num_items", "higher_is_better", "chance", "protocol"} <= set(metric)
     assert result["sparsity"]["asked"] == result["sparsity"]["reached"] == 0.5
+    assert result["propagation"] == "pruned" and grid.cells["tiny/dense"]["propagation"] is None
     assert result["calib"]["num_tokens"] == result["calib"]["num_real_tokens"] == 8 * 256
     assert set(result["seconds"]) == {"load", "calib", "prune", "eval", "total"}
     assert set(result["peak_memory_mb"]) == {"host", "device"} and result["peak_memory_mb"]["host"] > 50

@@ -43,6 +43,11 @@ class CalibrationSet:
     padding_in_statistics: bool = False
     """compat=study: padding counts in the statistics as if it were text."""
 
+    @property
+    def counted_mask(self) -> Tensor:
+        """N x L, True = the token is attended and enters the statistics."""
+        return self.mask_NL | self.padding_in_statistics
+
 
 def load_or_build(
     calib: CalibConfig,

@@ -3,7 +3,7 @@
 Shapes: I in, T tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class Hessian:
         self.num_tokens = 0
         self._panels_II = torch.zeros(num_inputs, num_inputs, dtype=torch.float32, device=device)
         self._factor: tuple[float, Factor] | None = None
+        self._dense_outputs: dict[str, float] = {}
 
     def add(self, x_TI: Tensor) -> None:
         """Add the products of these tokens' inputs."""
@@ -51,6 +52,19 @@ class Hessian:
             _add_products(self._panels_II[:stop, start:stop], x_TI[:, :stop], x_TI[:, start:stop])
         self.num_tokens += x_TI.shape[0]
         self._factor = None
+        self._dense_outputs = {}
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the memory, with the factor."""
+        return 2 * self._panels_II.nbytes
+
+    def move(self, device: torch.device) -> None:
+        """Bring it to a device, with the factor if there is one."""
+        self._panels_II = self._panels_II.to(device)
+        if self._factor is not None:
+            damping, factor = self._factor
+            self._factor = damping, replace(factor, root_II=factor.root_II.to(device))
 
     def hessian(self) -> Tensor:
         """H, undamped.
@@ -81,6 +95,12 @@ class Hessian:
             diagonal_I.add_(added)
             self._factor = damping, Factor(cholesky_root(upper_II, damping), float(added))
         return self._factor[1]
+
+    def dense_output(self, name: str, weight_OI: Tensor) -> float:
+        """`squared_output` of the dense linear of that name, computed once, however often the linear is pruned."""
+        if name not in self._dense_outputs:
+            self._dense_outputs[name] = self.squared_output(weight_OI)
+        return self._dense_outputs[name]
 
     def squared_output(self, weight_OI: Tensor) -> float:
         """tr(W H W^T), in the wider type of both; half of the products, as H is symmetric."""

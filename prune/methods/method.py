@@ -3,7 +3,7 @@
 Shapes: O out, I in, T tokens. In every mask True = removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,25 @@ class Statistic(Protocol):
 
     def add(self, x_TI: Tensor) -> None:
         """Take in the inputs of some real tokens, in any float type; sums are float32, or float64 when `x_TI` is."""
+
+
+@runtime_checkable
+class Keepable(Statistic, Protocol):
+    """A statistic that can wait, in host memory, for other cells that need it."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the memory, with what is computed from it once for all."""
+
+    def move(self, device: torch.device) -> None:
+        """Bring it to a device; it stays bit for bit the same."""
+
+
+class StartsStatistic(Protocol):
+    """As much of a method as the walk needs."""
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """See `Method.start_statistic`."""
 
 
 class NoStatistic:
@@ -67,9 +86,11 @@ class PrunesTogether(Protocol):
     """A method that prunes linears with the same inputs faster together than one after the other."""
 
     def prune_together(
-        self, weights: Sequence[Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
+        self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
     ) -> list[Pruned]:
         """As `Method.prune` of each; patterns are all unstructured, or all N:M with one M.
+
+        `weights` are by name: a name stands for one dense linear, as long as the statistic lives.
 
         Raises:
             UserError: see `Method.prune`.

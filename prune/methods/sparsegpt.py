@@ -5,7 +5,7 @@ prune/methods/hessian.py has the statistic, prune/methods/sweep.py the sweep ove
 Shapes: O out, I in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,11 +45,11 @@ class SparseGPT:
         return Hessian(num_inputs, device)
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
-        """The weights without the removed ones, the others corrected: `prune_together` of one linear."""
-        return self.prune_together([weight_OI], statistic, [pattern])[0]
+        """The weights without the removed ones, the others corrected; see `prune_together`."""
+        return self._prune([weight_OI], statistic, [pattern])[0]
 
     def prune_together(
-        self, weights: Sequence[Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
+        self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
     ) -> list[Pruned]:
         """Linears that share their inputs, each without its removed weights, the others corrected.
 
@@ -60,6 +60,15 @@ class SparseGPT:
         Raises:
             UserError: see `Method.prune`; also, H is singular, or a corrected weight overflows the weights' type.
         """
+        return self._prune(list(weights.values()), statistic, patterns, list(weights))
+
+    def _prune(
+        self,
+        weights: Sequence[Tensor],
+        statistic: Statistic | None,
+        patterns: Sequence[Pattern],
+        names: Sequence[str] | None = None,
+    ) -> list[Pruned]:
         assert isinstance(statistic, Hessian), type(statistic)
         assert len({isinstance(pattern, NM) and pattern.m for pattern in patterns}) == 1, patterns
         for weight_OI, pattern in zip(weights, patterns, strict=True):
@@ -71,7 +80,11 @@ class SparseGPT:
         if bool((dead_I := statistic.dead_inputs()).any()):
             old = [weight_OI.masked_fill(dead_I, 0) for weight_OI in old]
         done = sweep(old, patterns, factor.root_II.to(dtype), self.block_size)
-        totals = [statistic.squared_output(weight_OI) for weight_OI in old]
+        totals = (
+            [statistic.squared_output(weight_OI) for weight_OI in old]
+            if names is None
+            else [statistic.dense_output(name, weight_OI) for name, weight_OI in zip(names, old, strict=True)]
+        )
         return [
             Pruned(self._rounded(swept.weight_OI, weight_OI.dtype), swept.mask_OI, _error(swept, factor.damping, total))
             for swept, weight_OI, total in zip(done, weights, totals, strict=True)

@@ -69,8 +69,8 @@ def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], root_II: Tenso
     `patterns` has one for each linear: all unstructured, or all N:M with one M. `root_II` is R, in the weights' type.
     """
     stack = _stack(weights, patterns)
-    start_IO = torch.cat([weight_OI.T for weight_OI in weights], dim=1)
-    new_IO, change_IO = start_IO.clone(memory_format=torch.contiguous_format), torch.zeros_like(start_IO)
+    start_IO = torch.cat(list(weights)).T.contiguous()
+    new_IO, change_IO = start_IO.clone(), torch.zeros_like(start_IO)
     mask_IO = torch.zeros_like(start_IO, dtype=torch.bool)
     error_O = torch.zeros_like(start_IO[0])
     for start in range(0, len(start_IO), step := stack.whole_groups(block_size)):
@@ -84,10 +84,11 @@ def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], root_II: Tenso
         torch.sub(new_IO[block], start_IO[block], out=change_IO[block])
         error_O += error_BO.square_().sum(dim=0)
     change_O = change_IO.square_().sum(dim=0)
+    new_OI, mask_OI = new_IO.add_(0).T.contiguous(), mask_IO.T.contiguous()  # adding 0 makes 0 of -0
     return [
         Swept(
-            new_IO[:, rows].T.contiguous().add_(0),  # makes 0 of -0
-            mask_IO[:, rows].T.contiguous(),
+            new_OI[rows],
+            mask_OI[rows],
             float(error_O[rows].sum()),
             float(change_O[rows].sum()),
         )

@@ -37,7 +37,7 @@ class Together:
         return self._method.prune(self._weights[name], self._statistics.get(name), self._patterns[name], generator)
 
     def _prune_group(self, method: PrunesTogether, names: list[str]) -> None:
-        weights, patterns = [self._weights[name] for name in names], [self._patterns[name] for name in names]
+        weights, patterns = {name: self._weights[name] for name in names}, [self._patterns[name] for name in names]
         try:
             pruned = method.prune_together(weights, self._statistics[names[0]], patterns)
         except UserError:

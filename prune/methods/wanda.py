@@ -31,6 +31,15 @@ class InputNorms:
         self.squared_I = self.squared_I.to(dtype) + squared_norms(x_TI.detach(), dtype)
         self.num_tokens += x_TI.shape[0]
 
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the memory."""
+        return self.squared_I.nbytes
+
+    def move(self, device: torch.device) -> None:
+        """Bring it to a device."""
+        self.squared_I = self.squared_I.to(device)
+
     def norms(self) -> Tensor:
         """Euclidean norms.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune.calib.prompts import check_applicable
-from prune.cell import Cell, State, dense_cell, make_cell, uses_calibration
+from prune.cell import Cell, State, dense_cell, make_cell, pass_key, uses_calibration
 from prune.config import Config, NMConfig, WandaConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
@@ -58,10 +58,17 @@ def check_pairs(config: Config) -> None:
 
 
 def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:
-    """Each cell of the grid once: the dense cells that they are compared with, then the others in grid order."""
+    """Each cell of the grid once: the dense cells that they are compared with, then the others in grid order.
+
+    Cells that can share a pass over the dense model follow the first of them.
+    """
     cells = [point.cell for point in points if point.reason is None]
     dense = {cell.dense_id: dense_cell(cell) for cell in cells}
-    return list(({cell.id: cell for cell in dense.values()} | {cell.id: cell for cell in cells}).values())
+    distinct = ({cell.id: cell for cell in dense.values()} | {cell.id: cell for cell in cells}).values()
+    sharing: dict[str, list[Cell]] = {}
+    for cell in distinct:
+        sharing.setdefault(pass_key(cell.config) or cell.id, []).append(cell)
+    return [cell for several in sharing.values() for cell in several]
 
 
 def sweep_name(config: Config, overrides: Sequence[str]) -> str:

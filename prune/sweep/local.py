@@ -25,6 +25,7 @@ def run_locally(
 
         run_in_workers(cells, launcher, session, console)
         return
+    workshop.dense_passes.expect(cells)
     with watch(console, len(cells)) as watcher:
         for cell in cells:
             watcher.begin_cell(cell.name)

@@ -130,11 +130,22 @@ def test_linears_with_the_same_inputs_are_swept_together_each_by_its_own_thresho
     x_TI = make_inputs(152, dtype)
     statistic = Hessian(152, torch.device("cpu"))
     statistic.add(x_TI)
-    together = SparseGPT().prune_together(weights, statistic, patterns)
+    together = SparseGPT().prune_together(dict(zip("qkv", weights, strict=True)), statistic, patterns)
     for pruned, weight_OI, pattern in zip(together, weights, patterns, strict=True):
         assert_same(pruned, naive_prune(weight_OI, x_TI, pattern))
         alone = SparseGPT().prune(weight_OI, statistic, pattern, torch.Generator())
         assert pruned.error == pytest.approx(alone.error, rel=1e-4)
+
+
+def test_what_a_dense_linear_puts_out_is_computed_once_by_its_name() -> None:
+    """2/T sum of (W x)^2 by hand: x of 1, 0 and 0, 2, T = 2."""
+    statistic = Hessian(2, torch.device("cpu"))
+    statistic.add(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    weight_OI = torch.tensor([[3.0, 1.0]])
+    assert statistic.dense_output("q", weight_OI) == 13 and statistic.dense_output("k", -2 * weight_OI) == 52
+    assert statistic.dense_output("q", 0 * weight_OI) == 13, "a name stands for one linear"
+    statistic.add(torch.tensor([[0.0, 0.0], [0.0, 0.0]]))
+    assert statistic.dense_output("q", weight_OI) == 6.5
 
 
 @settings(max_examples=60, deadline=None)

@@ -61,6 +61,7 @@ class Outputs:
         num_samples: int = 128,
         prompt_knobs: Mapping[str, Any] | None = None,
         method: str = "wanda",
+        method_knobs: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
     ) -> Path:
         """A pruned cell, under an id of its own."""
@@ -71,7 +72,7 @@ class Outputs:
             "format": 1,
             "model": {"name": model},
             "data": {"source": self.source},
-            "method": {"class": method},
+            "method": {"class": method, **(method_knobs or {})},
             "sparsity": {"class": "UnstructuredConfig", "ratio": ratio},
             "calib": calibration | {"prompt": prompt and {"name": prompt, "separator": "\n\n", **(prompt_knobs or {})}},
         }

@@ -39,6 +39,15 @@ def test_groups_are_told_apart_by_the_knobs_that_differ(outputs: Outputs) -> Non
     ]
 
 
+def test_cells_by_inputs_of_dense_blocks_are_a_group_of_their_own(outputs: Outputs) -> None:
+    """The published way is not named in a canonical configuration, as ids of before would change."""
+    outputs.cell("c4", scores=ACC)
+    outputs.cell("c4", scores=ACC, method_knobs={"propagation": "dense"})
+    found = joined(outputs)
+    assert [group.label for group in found.groups] == ["m wanda 50%", "m wanda 50% method.propagation=dense"]
+    assert [list(row.cells) for row in found.rows] == [[0], [1]]
+
+
 def test_rows_are_told_apart_by_the_prompts_knobs(outputs: Outputs) -> None:
     for num_shots in (2, 4):
         outputs.cell("gsm8k", "icl", scores=ACC, prompt_knobs={"num_shots": num_shots})

@@ -40,6 +40,21 @@ def test_the_readme_line_has_six_points_and_four_pruned_cells(compose_config: Co
     ]
 
 
+def test_cells_that_share_a_pass_over_the_dense_model_come_one_after_another(compose_config: Compose) -> None:
+    """The ratio varies slowest here: else each cell would need another pass than the one before."""
+    axes = ("sparsity.ratio=0.3", "sparsity.ratio=0.6"), ("calib=c4", "calib=pile"), ("method=magnitude", "method=wanda")
+    points = points_of(compose_config, *axes, ("method.propagation=dense",))
+    assert [cell.name for cell in distinct_cells(points)] == [
+        "tiny/dense",
+        "tiny/magnitude/30%",
+        "tiny/c4/wanda/30%/s0",
+        "tiny/c4/wanda/60%/s0",
+        "tiny/pile/wanda/30%/s0",
+        "tiny/pile/wanda/60%/s0",
+        "tiny/magnitude/60%",
+    ]
+
+
 def test_points_without_meaning_are_listed_and_the_rest_runs(compose_config: Compose, tmp_path: Path) -> None:
     points = points_of(compose_config, ("calib=boolq", "calib=gsm8k"), ("prompt=cot",))
     assert [point.reason is None for point in points] == [False, True]

@@ -46,6 +46,7 @@ class CellsJob:
         config = self.cells[0].config
         watcher, workshop = PlainWatcher(Console(width=120), len(self.cells)), Workshop()
         tracker = build_tracker(config.tracker, self.cells[0].output_dir)
+        workshop.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
         for cell in self.cells:
             watcher.begin_cell(cell.name)
