@@ -1,4 +1,4 @@
-"""Checks of single values of the configuration."""
+"""Checks of single values of the configuration, and the mark of one that has to be given."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import yaml
 
 from prune.errors import UserError
+
+MISSING: Any = "???"
+"""What omegaconf takes for a value that has to be given: its own constant, for where omegaconf is not installed."""
 
 
 def reject(path: str, value: object, allowed: str) -> None:

@@ -1,7 +1,8 @@
-"""The typed configuration: one dataclass per axis, the checks of single values, and their registration with Hydra.
+"""The typed configuration: one dataclass per axis, and the checks of single values.
 
-Nothing heavy is imported here, so that a wrong value is reported at once. Options live in conf/<axis>/<option>.yaml; those
-of method and sparsity name their schema in their defaults list. Enums are written by member name.
+Nothing heavy is imported here, so that a wrong value is reported at once, and nothing of Hydra: prune/schemas.py registers
+these classes with it. Options live in conf/<axis>/<option>.yaml; those of method and sparsity name their schema in their
+defaults list. Enums are written by member name.
 """
 
 import math
@@ -10,19 +11,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
-
-from prune.checks import read_ratios, reject, require_at_least
+from prune.checks import MISSING, read_ratios, reject, require_at_least
 from prune.errors import UserError
 from prune.eval_config import EvalBos, EvalConfig
-from prune.launcher_config import (
-    LauncherConfig,
-    LocalLauncherConfig,
-    PlanLauncherConfig,
-    PrepareLauncherConfig,
-    SlurmLauncherConfig,
-)
+from prune.launcher_config import LauncherConfig
 
 
 class DType(str, Enum):
@@ -111,6 +103,10 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""How transformers may spread a model over several GPUs."""
+
+
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
     """A causal language model from transformers."""
@@ -128,9 +124,20 @@ class ModelConfig:
     """Tokens in a calibration sequence and in a perplexity chunk, unless calib.seq_len or eval.seq_len say otherwise."""
     bos: EvalBos = EvalBos.text
     """Where this model needs BOS in a perplexity, unless eval.bos says otherwise."""
+    offload: bool = False
+    """Keep the blocks on the host and take one at a time to the device, for a model that is larger than it."""
+    device_map: str | None = None
+    """Spread the blocks over several GPUs, as transformers does: auto, balanced, balanced_low_0 or sequential."""
 
     def __post_init__(self) -> None:
         require_at_least("model.seq_len", self.seq_len, 2)
+        if self.device_map is not None and self.device_map not in DEVICE_MAPS:
+            reject("model.device_map", self.device_map, f"it must be one of {', '.join(DEVICE_MAPS)}, or null")
+        if self.device_map is not None and self.offload:
+            raise UserError(
+                f"model.offload=true and model.device_map={self.device_map} do not go together: the one keeps blocks on the "
+                "host, the other spreads them over GPUs. Give one of them."
+            )
         if self.name == "hf" and not self.path:
             raise UserError("model=hf needs model.path: a hub id (owner/name) or the folder of a model.")
         if self.name == "hf":
@@ -360,30 +367,3 @@ class Config:
 
     def __post_init__(self) -> None:
         require_at_least("batch_size", self.batch_size, 1)
-
-
-SCHEMAS: dict[str, type[Any]] = {
-    "method/dense": DenseConfig,
-    "method/magnitude": MagnitudeConfig,
-    "method/random": RandomConfig,
-    "method/wanda": WandaConfig,
-    "method/ria": RIAConfig,
-    "method/sparsegpt": SparseGPTConfig,
-    "sparsity/unstructured": UnstructuredConfig,
-    "sparsity/nm": NMConfig,
-    "launcher/local": LocalLauncherConfig,
-    "launcher/plan": PlanLauncherConfig,
-    "launcher/prepare": PrepareLauncherConfig,
-    "launcher/slurm": SlurmLauncherConfig,
-}
-"""Schema name under `schema/` -> dataclass, for the groups that have several; their options in conf/ refer to these names.
-The other groups get their type from `Config`."""
-
-
-def register_schemas() -> None:
-    """Make the schemas known to Hydra; may be called again."""
-    store = ConfigStore.instance()
-    store.store(group="schema", name="config", node=Config, package="_global_")
-    for path, schema in SCHEMAS.items():
-        group, name = path.split("/")
-        store.store(group=f"schema/{group}", name=name, node=schema)

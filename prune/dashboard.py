@@ -55,10 +55,10 @@ def suite_metrics(suite: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    from prune.config import register_schemas
     from prune.eval.plan import plan_metrics
     from prune.main import CONFIG_DIR
     from prune.messages import explain
+    from prune.schemas import register_schemas
     from prune.sweep.compose import to_config
 
     register_schemas()

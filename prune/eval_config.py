@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from omegaconf import MISSING
-
-from prune.checks import require_at_least
+from prune.checks import MISSING, require_at_least
 
 
 class EvalBos(str, Enum):

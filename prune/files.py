@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from prune.errors import UserError
 
 
@@ -87,6 +85,8 @@ def parse_json(data: bytes) -> Any:
     Raises:
         ValueError: it is no JSON.
     """
+    import orjson  # not above: the engine runs where there is none
+
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

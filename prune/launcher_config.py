@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from omegaconf import MISSING
-
+from prune.checks import MISSING
 from prune.errors import UserError
 
 

@@ -8,7 +8,7 @@ Shapes: N samples, L tokens, O out, I in.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from prune.inputs import Inputs, PrunedInputs
 from prune.methods.method import all_finite
 from prune.methods.together import Together
 from prune.models import find_blocks, find_linears, read_weight, write_weight
+from prune.placement import on_device
 from prune.sparsity import NM, Pattern
 from prune.targets import block_of
 from prune.walk import Walk
@@ -107,21 +108,36 @@ def prune_model(
             inputs = PrunedInputs(Walk(model, tokens_NL, real_NL, batch_size=batch_size), method, last)
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
-            statistics = inputs.enter(index, chosen) if inputs and index <= last else {}
-            weights = {name: read_weight(named[name]) for name in chosen}
-            together = Together(method, weights, statistics, chosen)
-            for name, linear in named.items():
-                if name in chosen:
-                    report, mask_OI = _prune_linear(linear, together, chosen[name], block=index, name=name, seed=seed)
-                    on_mask(index, name, mask_OI)
-                else:
-                    report = _report(linear, block=index, name=name, skipped=True)
-                reports.append(report)
-                on_linear(report)
-            if inputs and index <= last:
-                inputs.leave(index)
+            with on_device(blocks[index], changes=True):
+                for report in _prune_block(index, named, chosen, method, inputs if index <= last else None, seed, on_mask):
+                    reports.append(report)
+                    on_linear(report)
+                if inputs and index <= last:
+                    inputs.leave(index)
             on_block(index + 1, len(blocks))
     return reports
+
+
+def _prune_block(
+    index: int,
+    named: Mapping[str, "Linear"],
+    chosen: Mapping[str, Pattern],
+    method: "Method",
+    inputs: Inputs | None,
+    seed: int,
+    on_mask: Callable[[int, str, Tensor], None],
+) -> Iterator[LinearReport]:
+    """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
+    statistics = inputs.enter(index, chosen) if inputs else {}
+    weights = {name: read_weight(named[name]) for name in chosen}
+    together = Together(method, weights, statistics, chosen)
+    for name, linear in named.items():
+        if name in chosen:
+            report, mask_OI = _prune_linear(linear, together, chosen[name], block=index, name=name, seed=seed)
+            on_mask(index, name, mask_OI)
+            yield report
+        else:
+            yield _report(linear, block=index, name=name, skipped=True)
 
 
 def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", reports: Sequence[LinearReport]) -> None:

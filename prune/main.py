@@ -11,10 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.config import register_schemas
 from prune.errors import SweepFailedError
 from prune.help import help_text
 from prune.messages import explain, report
+from prune.schemas import register_schemas
 
 _PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())

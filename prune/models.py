@@ -29,6 +29,7 @@ __all__ = [
     "count_sparsity",
     "find_blocks",
     "find_linears",
+    "linear_names",
     "load_model",
     "load_tokenizer",
     "model_window",
@@ -71,6 +72,8 @@ def load_model(
 ) -> LoadedModel:
     """Return the model on `device` in evaluation mode, with its tokenizer (`tokenizer` when it is loaded already).
 
+    With `model.offload` its blocks stay on the host (prune/placement.py); with `model.device_map` it is spread over GPUs.
+
     `dtype=auto` keeps the stored type, except for the embedded model (stored in float16) and GGUF (de-quantised): float32.
     float16 is slow on a CPU, and some models overflow in it; float32 or bfloat16 are safer there.
 
@@ -84,7 +87,12 @@ def load_model(
     try:
         with no_progress_bar():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                _source(config), dtype=_dtype(config), trust_remote_code=False, output_loading_info=True, **_location(config)
+                _source(config),
+                dtype=_dtype(config),
+                trust_remote_code=False,
+                output_loading_info=True,
+                **_location(config),
+                **_spread(config, device),
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise UserError(f"{_where(config)}: the model could not be loaded: {error}") from error
@@ -95,7 +103,45 @@ def load_model(
             f"{_where(config)}: {len(missing)} weights are missing from the files, such as {missing[:3]}. "
             "Fetch the model again, or give a model whose files hold every weight."
         )
-    return LoadedModel(name=config.name, model=model.to(device).eval(), tokenizer=tokenizer)
+    _place(model, config, device)
+    return LoadedModel(name=config.name, model=model.eval(), tokenizer=tokenizer)
+
+
+def _spread(config: ModelConfig, device: "torch.device | str") -> dict[str, Any]:
+    """The arguments that let transformers spread a model over the GPUs.
+
+    Raises:
+        UserError: it is not to be on GPUs.
+    """
+    if config.device_map is None:
+        return {}
+    if not str(device).startswith("cuda"):
+        raise UserError(
+            f"model.device_map={config.device_map} spreads a model over GPUs, but this runs on {device}. Leave it out, or "
+            "run where PyTorch sees GPUs (with device=auto or cuda)."
+        )
+    return {"device_map": config.device_map}
+
+
+def _place(model: "PreTrainedModel", config: ModelConfig, device: "torch.device | str") -> None:
+    """Put a loaded model where it is to compute.
+
+    Raises:
+        UserError: parts of it found no room on the GPUs that it was spread over.
+    """
+    import torch
+
+    from prune.placement import Mover, offload_blocks
+
+    if config.offload:
+        offload_blocks(model, find_blocks(model), Mover(torch.device(device)))
+    elif config.device_map is None:
+        model.to(device)
+    elif outside := {"cpu", "disk"} & {str(place) for place in getattr(model, "hf_device_map", {}).values()}:
+        raise UserError(
+            f"{_where(config)}: with model.device_map={config.device_map} parts of it would be on {' and '.join(outside)}: "
+            "it does not fit the GPUs. model.offload=true prunes it on one of them, a block at a time."
+        )
 
 
 @contextmanager
@@ -220,6 +266,27 @@ def named_linears(model: "PreTrainedModel") -> "dict[str, Linear]":
         for index, block in enumerate(find_blocks(model))
         for name, linear in find_linears(block).items()
     }
+
+
+def linear_names(config: ModelConfig) -> list[str] | None:
+    """Return the names of `named_linears` going by the model's configuration, without its weights.
+
+    None where they cannot be known before loading: for GGUF, and where transformers does not build the model.
+
+    Raises UserError as find_blocks and find_linears do.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if config.gguf_file is not None:
+        return None
+    try:
+        settings = AutoConfig.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError):
+        return None
+    return list(named_linears(model))
 
 
 def read_weight(linear: "Linear") -> "Tensor":

@@ -14,6 +14,7 @@ from prune.inputs import DenseInputs
 from prune.methods.method import finite_weight
 from prune.methods.wanda import InputNorms, Wanda
 from prune.models import find_blocks, find_linears, read_weight
+from prune.placement import on_device
 from prune.walk import Walk
 
 if TYPE_CHECKING:
@@ -48,16 +49,18 @@ def owl_ratios(
     Raises:
         UserError: the set does not fit the model, a score is unusable, or a ratio would not lie between 0 and 1.
     """
-    linears = [find_linears(block) for block in find_blocks(model)]
+    blocks = find_blocks(model)
+    linears = [find_linears(block) for block in blocks]
     shares: dict[int, float] = {}
     last = max(targets)
     with torch.no_grad():
         inputs = DenseInputs(Walk(model, tokens_NL, mask_NL, batch_size=batch_size), Wanda())
         for index in range(last + 1):
-            norms = inputs.enter(index, targets.get(index, ()))
-            if index in targets:
-                scores = [_scores(linears[index][name], norms[name]) for name in targets[index]]
-                shares[index] = outlier_share(scores, multiple)
+            with on_device(blocks[index]):
+                norms = inputs.enter(index, targets.get(index, ()))
+                if index in targets:
+                    scores = [_scores(linears[index][name], norms[name]) for name in targets[index]]
+                    shares[index] = outlier_share(scores, multiple)
             on_block(index + 1, last + 1)
     return dict(zip(shares, spread_ratios(list(shares.values()), ratio, spread), strict=True))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.claim import job_id, now
+from prune.config import ModelConfig
 
 PACKAGES = (
     "prune",
@@ -117,3 +118,17 @@ def peak_host_memory_mb() -> float:
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def peak_device_memory_mb(device: str) -> float:
+    """The most memory that one of the GPUs has held so far, in MB; 0 on a CPU."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return 0.0
+    return round(max(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count())) / 2**20, 1)
+
+
+def describe_placement(config: ModelConfig) -> dict[str, Any]:
+    """How the model was held, where not whole on one device: no number depends on it but by rounding."""
+    return ({"offload": True} if config.offload else {}) | ({"device_map": config.device_map} if config.device_map else {})

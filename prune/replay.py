@@ -80,7 +80,7 @@ def rehearse(
     Raises UserError when the blocks are not called once each, in order, each with the output of the one before, when an
     argument depends on earlier blocks (shared keys and values, caches), or when a linear is not called exactly once.
     """
-    tokens_BL = tokens_NL[:1, -REHEARSAL_TOKENS:].to(model.device)
+    tokens_BL = tokens_NL[:1, -REHEARSAL_TOKENS:].to(model.get_input_embeddings().weight.device)
     mask_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
     real = _run_observed(model, blocks, linears, tokens_BL, mask_BL)
     name = type(model).__name__

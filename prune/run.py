@@ -20,7 +20,14 @@ from prune.dense_passes import DENSE_NOTE
 from prune.errors import UserError
 from prune.eval.plan import PlannedMetric, plan_metrics
 from prune.files import read_json, write_json, write_text, write_whole
-from prune.provenance import CodeState, code_warning, peak_host_memory_mb, provenance
+from prune.provenance import (
+    CodeState,
+    code_warning,
+    describe_placement,
+    peak_device_memory_mb,
+    peak_host_memory_mb,
+    provenance,
+)
 from prune.results import (
     SCHEMA,
     file_name,
@@ -127,8 +134,8 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "warnings": _warnings(config, submitted, differs, overlaps, {one.name: metrics[one.name] for one in plan(cell)}),
         "weights_sha256": sha256,
         "seconds": clock.rounded(),
-        "peak_memory_mb": {"host": peak_host_memory_mb(), "device": _peak_device_memory_mb(device)},
-        "provenance": provenance(device, started, submitted),
+        "peak_memory_mb": {"host": peak_host_memory_mb(), "device": peak_device_memory_mb(device)},
+        "provenance": provenance(device, started, submitted) | describe_placement(config.model),
     }
 
 
@@ -341,12 +348,6 @@ def _write_failure(folder: Path, error: BaseException) -> None:
         write_status(folder, State.failed, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
     except (OSError, UserError):
         log.error("status.json could not be written either")
-
-
-def _peak_device_memory_mb(device: str) -> float:
-    import torch
-
-    return round(torch.cuda.max_memory_allocated() / 2**20, 1) if device.startswith("cuda") else 0.0
 
 
 class Stopwatch:

@@ -1,19 +1,21 @@
 """The hidden states of a calibration set on their way through the blocks of a model, and the inputs that linears see there.
 
 prune/replay.py says how a block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+It lies beside the embedding, or on the host where blocks are offloaded; a batch is taken to where its block is.
 
 Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
-from prune.methods.method import all_finite
 from prune.models import find_blocks, find_linears, read_weight
+from prune.placement import is_offloaded, on_device
 from prune.replay import Call, record_calls, rehearse, same_calls
 
 if TYPE_CHECKING:
@@ -44,15 +46,17 @@ class Walk:
         self._model = model
         self._blocks = list(find_blocks(model))
         self._linears = [find_linears(block) for block in self._blocks]
+        self._device = model.get_input_embeddings().weight.device
         self._tokens_NL = tokens_NL
-        self._mask_NL = mask_NL.to(model.device)
+        self._mask_NL = mask_NL.to(self._device)
         self._batches = [slice(start, start + batch_size) for start in range(0, len(tokens_NL), batch_size)]
         self._kept: dict[int, list[Call]] = {}
         self._kept_bytes = 0
         rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
         self.groups = rehearsal.groups
         self._output_lengths = rehearsal.output_lengths
-        self.hidden_NLH = self._enter()
+        self._sums: list[Tensor] = []
+        self._enter()
 
     def collect(
         self, index: int, method: "StartsStatistic", wanted: Collection[str] | None = None, *, advance: bool = False
@@ -69,19 +73,17 @@ class Walk:
             for first, names in self.groups[index].items()
             if wanted is None or not set(names).isdisjoint(wanted)
         }
-        statistics = {
-            first: method.start_statistic(read_weight(linears[first]).shape[1], self._model.device) for first in groups
-        }
         last = None if advance else list(groups)[-1]
-        for batch in self._batches:
-            mask_BL = self._mask_NL[batch]
-            with _Feeding(linears, statistics, mask_BL, last):
-                try:
-                    self.hidden_NLH[batch] = self._replay(index, batch)
-                except _LastInputSeen:
-                    continue
+        with on_device(self._blocks[index]):
+            weights = {first: read_weight(linears[first]) for first in groups}
+            statistics = {
+                first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
+            }
+            for batch in self._batches:
+                with _Feeding(linears, statistics, self._mask_NL[batch], last), suppress(_LastInputSeen):
+                    self._put(batch, self._replay(index, batch))
         if advance:
-            self._check_finite(self.hidden_NLH, f"leave block {index}")
+            self._check_finite(f"leave block {index}")
         return {name: statistics[first] for first, names in groups.items() for name in names}
 
     def advance(self, index: int) -> None:
@@ -89,24 +91,35 @@ class Walk:
 
         Raises UserError when a real token's become infinite or NaN.
         """
-        for batch in self._batches:
-            self.hidden_NLH[batch] = self._replay(index, batch)
-        self._check_finite(self.hidden_NLH, f"leave block {index}")
+        with on_device(self._blocks[index]):
+            for batch in self._batches:
+                self._put(batch, self._replay(index, batch))
+        self._check_finite(f"leave block {index}")
 
-    def _enter(self) -> Tensor:
-        """Return what enters the first block, and keep the arguments of the batches that fit."""
-        hidden_NLH = torch.empty(0)
+    def _enter(self) -> None:
+        """Fill the buffer with what enters the first block, and keep the arguments of the batches that fit."""
         for batch in self._batches:
             hidden_BLH, calls = self._record(batch)
             if batch.start == 0:
-                hidden_NLH = hidden_BLH.new_empty(*self._tokens_NL.shape, hidden_BLH.shape[-1])
-            hidden_NLH[batch] = hidden_BLH
+                self.hidden_NLH = self._make_room(hidden_BLH)
+            self._put(batch, hidden_BLH)
             self._keep(batch, calls)
-        self._check_finite(hidden_NLH, "enter the first block")
-        return hidden_NLH
+        self._check_finite("enter the first block")
+
+    def _put(self, batch: slice, hidden_BLH: Tensor) -> None:
+        """Take in the hidden states of a batch. Their sum is not finite where one of them is not."""
+        self._sums.append(hidden_BLH.sum(dtype=torch.promote_types(hidden_BLH.dtype, torch.float32)))
+        self.hidden_NLH[batch].copy_(hidden_BLH, non_blocking=True)
+
+    def _make_room(self, hidden_BLH: Tensor) -> Tensor:
+        """Room for the hidden states of all samples; in pinned memory of the host where a GPU's blocks are offloaded."""
+        shape, dtype = (*self._tokens_NL.shape, hidden_BLH.shape[-1]), hidden_BLH.dtype
+        if is_offloaded(self._blocks[0]):
+            return torch.empty(shape, dtype=dtype, pin_memory=self._device.type == "cuda")
+        return torch.empty(shape, dtype=dtype, device=hidden_BLH.device)
 
     def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
-        tokens_BL = self._tokens_NL[batch].to(self._model.device)
+        tokens_BL = self._tokens_NL[batch].to(self._device)
         return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
 
     def _keep(self, batch: slice, calls: list[Call]) -> None:
@@ -123,17 +136,19 @@ class Walk:
 
     def _replay(self, index: int, batch: slice) -> Tensor:
         calls = self._kept.get(batch.start) or self._record(batch)[1]
-        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch])
+        there = next(iter(self._linears[index].values())).weight.device
+        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch].to(there, non_blocking=True))
 
-    def _check_finite(self, hidden_NLH: Tensor, what: str) -> None:
-        if all_finite(hidden_NLH):
-            return  # else it may be padding
+    def _check_finite(self, what: str) -> None:
+        sums, self._sums = self._sums, []
+        if bool(torch.stack(sums).isfinite().all()):
+            return  # else it may be padding, or a sum too large
         for batch in self._batches:
-            finite_BL = hidden_NLH[batch].isfinite().all(dim=-1) | ~self._mask_NL[batch]
-            if not bool(finite_BL.all()):
+            finite_BLH = self.hidden_NLH[batch].isfinite()
+            if not bool((finite_BLH.all(dim=-1) | ~self._mask_NL[batch].to(finite_BLH.device)).all()):
                 raise UserError(
                     f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
-                    f"{hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
+                    f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
                 )
 
 
@@ -164,7 +179,7 @@ class _Feeding:
         def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
             x_TI = args[0].reshape(-1, args[0].shape[-1])
             assert len(x_TI) == self._num_tokens, f"{name} saw {len(x_TI)} of {self._num_tokens} tokens"
-            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T])
+            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T.to(x_TI.device)])
             if name == self._last:
                 raise _LastInputSeen
 

@@ -46,9 +46,16 @@ class Workshop:
         return self._tokenizers[key]
 
     def dense_model(self, config: ModelConfig, device: str) -> LoadedModel:
-        """The model with its dense weights, bit for bit as loaded; pruning it in place is expected."""
+        """The model with its dense weights, bit for bit as loaded; pruning it in place is expected.
+
+        With `model.offload` it is loaded each time: the host holds the weights once, and has no room for a dense copy.
+        """
         from prune.models import load_model
 
+        if config.offload:
+            self._held = None
+            gc.collect()
+            return load_model(config, device, self.tokenizer(config))
         key = repr((config, device))
         if self._held is None or self._held[0] != key:
             self._held = None

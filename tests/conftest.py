@@ -11,8 +11,9 @@ import pytest
 from absl.logging import get_absl_handler
 from hydra import compose, initialize_config_dir
 
-from prune.config import Config, register_schemas
+from prune.config import Config
 from prune.main import CONFIG_DIR, main
+from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
 
 Compose = Callable[..., Config]

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from prune.config import ModelConfig
+from prune.models import linear_names, named_linears
 from prune.results import read_linears
+from tests.architectures import CONFIGS, tiny_model
 
 from .conftest import Said
 
@@ -94,8 +97,31 @@ def test_a_grid_of_targets_and_ratios(say: Say, tmp_path: Path) -> None:
     assert said.out.count("[0.*]") == 2
 
 
-def test_a_pattern_that_matches_nothing_names_the_linears(say: Say) -> None:
-    said = say(*LINE, "method=magnitude", "method.skip=[*.nothing]")
-    assert said.code != 0
-    assert "method.skip: *.nothing matches no linear of this model. It has blocks 0 to" in said.err
-    assert "self_attn.q_proj" in said.err
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.skip=[*.nothing]", "method.skip: *.nothing matches no linear of this model. It has blocks 0 to"),
+        ("method.targets=[9*]", "method.targets: 9* matches no linear of this model. It has blocks 0 to"),
+        ("sparsity.ratios={*.up:0.3}", "sparsity.ratios: *.up matches no linear that is pruned. Pruned are blocks 0 to"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_names_the_linears_before_anything_runs(
+    say: Say, tmp_path: Path, override: str, message: str
+) -> None:
+    said = say("-m", *LINE, "method=magnitude", "calib.seed=0", override)
+    assert said.code == 2 and message in said.err and "self_attn.q_proj" in said.err
+    assert not (tmp_path / "outputs/cells").exists()
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_names_are_known_without_weights(architecture: str, tmp_path: Path) -> None:
+    config = CONFIGS[architecture]()
+    config.save_pretrained(tmp_path)
+    names = linear_names(ModelConfig(name="hf", path=str(tmp_path), seq_len=2))
+    assert names == list(named_linears(tiny_model(config)))
+
+
+def test_names_that_cannot_be_known_are_left_to_the_loading(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "nosuch"}')
+    assert linear_names(ModelConfig(name="hf", path=str(tmp_path), seq_len=2)) is None
+    assert linear_names(ModelConfig(name="hf", path=str(tmp_path), gguf_file="a.gguf", seq_len=2)) is None

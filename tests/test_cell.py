@@ -47,6 +47,8 @@ def test_ids_stay(compose_config: Compose, line: str) -> None:
         (["method=random", "calib=c4"], ["method=random", "calib=svamp", "prompt=cot"]),
         (["eval=quick"], ["eval=perplexity", "eval.batch_size=2"]),
         (["tracker=none", "device=cpu", "batch_size=2"], ["tracker=wandb", "output_dir=elsewhere"]),
+        (["model.offload=true"], ["model.device_map=balanced"]),
+        (["model.offload=false"], ["model.offload=true"]),
         (["sparsity=2to4"], ["sparsity=nm", "sparsity.n=2", "sparsity.m=4"]),
         (["method=dense"], ["method=dense", "method.targets=[0.*]", "method.skip=[1.*]", "sparsity.ratios={0.*:0.1}"]),
         (["method.targets=[0.*,1.*]", "method.skip=[*.q]"], ["method.targets=[1.*,0.*,1.*]", "method.skip=[*.q,*.q]"]),

@@ -90,6 +90,7 @@ def test_impossible_powers(compose_config: Compose, value: str) -> None:
     [
         *("sparsity.owl_m=0", "sparsity.owl_lambda=1", "sparsity.owl_lambda=-1"),
         *("sparsity.ratio=1.5", "sparsity.ratio=0", "sparsity.ratio=1", "sparsity.ratio=-1"),
+        *("model.device_map=cpu", "model.device_map=disk"),
         *("calib.num_samples=0", "calib.seq_len=1", "calib.seed=-1"),
         *("prompt.num_shots=0", "prompt.num_cot_steps=0"),
         *("eval.limit=0", "eval.batch_size=0", "eval.num_chunks=0", "eval.num_fewshot=-1", "batch_size=0"),
@@ -149,6 +150,12 @@ def test_ratios_of_a_file_that_is_not_there(compose_config: Compose, tmp_path: P
 def test_ratios_by_name_and_by_outliers_exclude_each_other(compose_config: Compose) -> None:
     with pytest.raises(UserError, match=r"sparsity\.ratios and sparsity\.allocation=owl both"):
         compose_config("sparsity.allocation=owl", "sparsity.ratios={0.*:0.5}")
+
+
+def test_a_model_is_either_offloaded_or_spread(compose_config: Compose) -> None:
+    assert compose_config("model.device_map=balanced").model.device_map == "balanced"
+    with pytest.raises(UserError, match=r"model\.offload=true and model\.device_map=auto do not go together.*one of them"):
+        compose_config("model.offload=true", "model.device_map=auto")
 
 
 def test_values_that_need_a_companion() -> None:

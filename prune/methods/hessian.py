@@ -137,7 +137,7 @@ def cholesky_root(upper_II: Tensor, damping: float) -> Tensor:
         UserError: H is not positive definite to working precision, that is, a squared pivot is not positive or no more
             than the rounding error of its diagonal element.
     """
-    lower_II, failed_column = torch.linalg.cholesky_ex(upper_II.double().flip(0, 1))
+    lower_II, failed_column = torch.linalg.cholesky_ex(upper_II.flip(0, 1).double())
     root_II: Tensor = lower_II.to(upper_II.dtype).flip(0, 1)
     lost_I = root_II.diagonal().square() <= torch.finfo(root_II.dtype).eps * upper_II.diagonal()
     if bool(failed_column > 0) or bool(lost_I.any()):

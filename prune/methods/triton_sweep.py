@@ -37,18 +37,19 @@ def _launch(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, num_O: Tenso
     assert weight_BO.is_contiguous() and mask_BO.is_contiguous() and num_O.is_contiguous()
     inverse_BB, error_BO = inverse_BB.contiguous(), torch.empty_like(weight_BO)
     num_columns, num_outputs = weight_BO.shape
-    _sweep_kernel[(triton.cdiv(num_outputs, OUTPUTS_AT_ONCE),)](
-        weight_BO,
-        mask_BO.view(torch.uint8),
-        inverse_BB,
-        error_BO,
-        num_O,
-        num_columns,
-        num_outputs,
-        GROUP=group_size,
-        COLUMNS=triton.next_power_of_2(num_columns),
-        OUTPUTS=OUTPUTS_AT_ONCE,
-    )
+    with torch.cuda.device_of(weight_BO):  # type: ignore[no-untyped-call]  # Triton launches on the current GPU
+        _sweep_kernel[(triton.cdiv(num_outputs, OUTPUTS_AT_ONCE),)](
+            weight_BO,
+            mask_BO.view(torch.uint8),
+            inverse_BB,
+            error_BO,
+            num_O,
+            num_columns,
+            num_outputs,
+            GROUP=group_size,
+            COLUMNS=triton.next_power_of_2(num_columns),
+            OUTPUTS=OUTPUTS_AT_ONCE,
+        )
     return error_BO
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune.cell import Cell, uses_calibration
-from prune.config import DataSource, ModelConfig
+from prune.config import Config, DataSource, DenseConfig, ModelConfig, UnstructuredConfig
 from prune.data import find_dataset
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
 from prune.errors import UserError
@@ -34,6 +34,29 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
             workshop.source(config.data).rows(dataset, split)
     for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
         read_hub(definition)
+    _check_names([cell for cell in cells if names_linears(cell.config)])
+
+
+def names_linears(config: Config) -> bool:
+    """Whether patterns of names say which linears are pruned, or how much."""
+    if isinstance(config.method, DenseConfig):
+        return False
+    has_ratios = isinstance(config.sparsity, UnstructuredConfig) and bool(config.sparsity.ratios)
+    return has_ratios or config.method.targets != ["*"] or bool(config.method.skip)
+
+
+def _check_names(cells: Sequence[Cell]) -> None:
+    """Check patterns of names against the linears of each model; nothing is imported for that where there are none."""
+    if not cells:
+        return
+    from prune.allocation import check_names
+    from prune.models import linear_names
+
+    for model in distinct_models(cells):
+        names = linear_names(model)
+        for cell in cells:
+            if names is not None and cell.config.model == model:
+                check_names(names, cell.config.method, cell.config.sparsity)
 
 
 def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:

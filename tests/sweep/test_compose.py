@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from prune.config import register_schemas
 from prune.main import CONFIG_DIR
+from prune.schemas import register_schemas
 from prune.sweep.compose import compose_points, to_config
 
 

@@ -1,0 +1,79 @@
+"""What the stages of pruning one block take, each alone; used by bench/gpu.py."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.prune_once import METHODS, timed
+from prune.methods import Statistic
+from prune.methods.hessian import Hessian
+from prune.methods.method import NoStatistic
+from prune.methods.sparsegpt import SparseGPT
+from prune.models import find_blocks, find_linears, read_weight
+from prune.sparsity import Pattern
+from prune.walk import Walk
+
+
+class Unfed:
+    """Wants inputs and keeps nothing: what is left of collecting is the forward pass."""
+
+    name, needs_inputs = "unfed", True
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """Nothing is kept."""
+        return NoStatistic()
+
+
+@torch.no_grad()
+def measure_stages(model: Any, tokens_NL: Tensor, patterns: Mapping[str, Pattern], batch_size: int) -> dict[str, float]:
+    """Stage -> seconds for the last block of a model, after those before it have warmed everything up.
+
+    Statistics are counted without the forward pass that feeds them, the sweep without the factorisation. Weights stay dense.
+    """
+    walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
+    seconds: dict[str, float] = {}
+    for index, block in enumerate(find_blocks(model)):
+        collected, seconds = _collect(walk, index)
+        linears = find_linears(block)
+        for first, names in walk.groups[index].items():
+            weights = {name: read_weight(linears[name]) for name in names}
+            _add(seconds, _choose(weights, collected["wanda"][first], collected["sparsegpt"][first], patterns))
+        seconds["forward to the next block"] = timed(partial(walk.advance, index))
+    return seconds
+
+
+def _collect(walk: Walk, index: int) -> tuple[dict[str, dict[str, Statistic]], dict[str, float]]:
+    """Method -> the statistics of a block's linears, and the seconds."""
+    collected: dict[str, dict[str, Statistic]] = {}
+
+    def collect(method: Any) -> None:
+        collected[method.name] = walk.collect(index, method)
+
+    feeding = timed(partial(collect, Unfed()))
+    seconds = {"forward to the last linear": feeding}
+    for name, method in METHODS.items():
+        seconds[f"{name}: statistics"] = timed(partial(collect, method)) - feeding
+    return collected, seconds
+
+
+def _choose(
+    weights: Mapping[str, Tensor], norms: Statistic, hessian: Statistic, patterns: Mapping[str, Pattern]
+) -> dict[str, float]:
+    """Seconds of what both methods do with linears that share an input."""
+    assert isinstance(hessian, Hessian)
+    sparsegpt, wanda = SparseGPT(), METHODS["wanda"]
+    seconds = {"sparsegpt: factorisation": timed(partial(hessian.factor, sparsegpt.damping))}
+    for name, pattern in patterns.items():
+        sweep = partial(sparsegpt.prune_together, weights, hessian, [pattern] * len(weights))
+        seconds[f"sparsegpt: sweep {name}"] = timed(sweep)
+        masks = [partial(wanda.prune, weight_OI, norms, pattern, torch.Generator()) for weight_OI in weights.values()]
+        seconds[f"wanda: masks {name}"] = sum(timed(mask) for mask in masks)
+    return seconds
+
+
+def _add(seconds: dict[str, float], more: Mapping[str, float]) -> None:
+    for stage, value in more.items():
+        seconds[stage] = seconds.get(stage, 0.0) + value
