@@ -47,17 +47,18 @@ def main() -> None:
 def device_bytes(shape: Shape, dtype: torch.dtype, tokens_in_batch: int) -> dict[str, float]:
     """What is on the device at once: the sum of all but the smaller of the last two is the peak.
 
-    Solving: the factors of the inputs before stay. A factorisation holds the damped Hessian, two matrices in float64
-    (five times I x I in float32) and the weights in float32; the sweep holds the factor and, in float32, the weights
-    four times (as they were, transposed, new, changed), the new ones once more as O x I, and two masks of a byte: 5.5 of
-    O x I, and two blocks of columns.
+    Solving: factors of the inputs before stay, and the last mask; a factorisation holds beside the Hessian a damped copy
+    and, in float64, its mirror image and that one's factor, and the weights in float32; the sweep holds the factor and, in
+    float32, the weights four times (as they were, transposed, new, changed), the new ones once more as O x I, and two masks
+    of a byte: 5.5 of O x I in float32, and two blocks of columns.
     """
-    width, roots, solving = dtype.itemsize, 0, 0.0
+    width, roots, mask, solving = dtype.itemsize, 0, 0, 0.0
     for num_outputs, num_inputs in shape.linears:
-        root, weights = FLOAT32 * num_inputs**2, FLOAT32 * num_outputs * num_inputs
-        sweep = 5.5 * weights + FLOAT32 * num_outputs * 2 * COLUMNS_AT_ONCE
-        solving = max(solving, roots + 5 * root + weights, roots + root + sweep)
-        roots += root
+        root = FLOAT32 * num_inputs**2
+        sweep = FLOAT32 * num_outputs * (5.5 * num_inputs + 2 * COLUMNS_AT_ONCE)
+        factorisation = 5 * root + FLOAT32 * num_outputs * num_inputs
+        solving = max(solving, roots + mask + factorisation, roots + mask + root + sweep)
+        roots, mask = roots + root, num_outputs * num_inputs
     return {
         "embedding and head": 2 * shape.vocabulary * shape.hidden * width,
         "one block": block_bytes(shape, dtype),

@@ -1,6 +1,6 @@
 """What the stages of pruning one block take, each alone; used by bench/gpu.py."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from prune.methods import Statistic
 from prune.methods.hessian import Hessian
 from prune.methods.method import NoStatistic
 from prune.methods.sparsegpt import SparseGPT
+from prune.methods.together import Together
 from prune.models import find_blocks, find_linears, read_weight
 from prune.sparsity import Pattern
 from prune.walk import Walk
@@ -64,14 +65,20 @@ def _choose(
 ) -> dict[str, float]:
     """Seconds of what both methods do with linears that share an input."""
     assert isinstance(hessian, Hessian)
-    sparsegpt, wanda = SparseGPT(), METHODS["wanda"]
-    seconds = {"sparsegpt: factorisation": timed(partial(hessian.factor, sparsegpt.damping))}
-    for name, pattern in patterns.items():
-        sweep = partial(sparsegpt.prune_together, weights, hessian, [pattern] * len(weights))
-        seconds[f"sparsegpt: sweep {name}"] = timed(sweep)
-        masks = [partial(wanda.prune, weight_OI, norms, pattern, torch.Generator()) for weight_OI in weights.values()]
-        seconds[f"wanda: masks {name}"] = sum(timed(mask) for mask in masks)
+    seconds = {"sparsegpt: factorisation": timed(partial(hessian.factor, SparseGPT().damping))}
+    for pattern_name, pattern in patterns.items():
+        named = {f"{name} {pattern_name}": weight_OI for name, weight_OI in weights.items()}  # nothing is kept by name
+        asked = dict.fromkeys(named, pattern)
+        sweep = Together(METHODS["sparsegpt"], named, dict.fromkeys(named, hessian), asked)
+        masks = Together(METHODS["wanda"], named, dict.fromkeys(named, norms), asked)
+        seconds[f"sparsegpt: sweep {pattern_name}"] = timed(partial(_prune_all, sweep, named))
+        seconds[f"wanda: masks {pattern_name}"] = timed(partial(_prune_all, masks, named))
     return seconds
+
+
+def _prune_all(together: Together, names: Iterable[str]) -> None:
+    for name in names:
+        together.prune(name, torch.Generator())
 
 
 def _add(seconds: dict[str, float], more: Mapping[str, float]) -> None:

@@ -59,8 +59,8 @@ def owl_ratios(
             with on_device(blocks[index]):
                 norms = inputs.enter(index, targets.get(index, ()))
                 if index in targets:
-                    scores = [_scores(linears[index][name], norms[name]) for name in targets[index]]
-                    shares[index] = outlier_share(scores, multiple)
+                    names = targets[index]
+                    shares[index] = outlier_share([_scores(linears[index][name], norms[name]) for name in names], multiple)
             on_block(index + 1, last + 1)
     return dict(zip(shares, spread_ratios(list(shares.values()), ratio, spread), strict=True))
 

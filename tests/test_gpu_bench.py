@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 THERE = ("torch", "transformers", "triton")
 ENGINE = (
     *("layerwise", "walk", "replay", "placement", "methods", "models", "sparsity", "targets", "owl", "allocation"),
-    *("reached", "saved", "allocator", "errors"),
+    *("allocator", "errors"),
 )
 HIDING = """
 import sys
@@ -102,7 +102,7 @@ def test_the_arithmetic_of_offloading_is_what_is_counted() -> None:
     counted = count_bytes(shape, torch.bfloat16, tokens_NL)
     expected = device_bytes(shape, torch.bfloat16, tokens_NL.numel())
     assert counted["counted: blocks"] == expected["one block"]
-    assert counted["counted: all"] == pytest.approx(peak_bytes(expected), rel=0.03)
+    assert counted["counted: all"] == pytest.approx(peak_bytes(expected), rel=0.01)
     of_70b = device_bytes(SHAPES["llama2_70b"], torch.bfloat16, 8 * 2048)
     assert of_70b["one block"] == (2 * 8192**2 + 2 * 1024 * 8192 + 3 * 8192 * 28672 + 2 * 8192) * 2
     assert of_70b["Hessians of its four inputs (float32)"] == 4 * (3 * 8192**2 + 28672**2)
