@@ -48,7 +48,7 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     """
     from prune.model_card import code_facts, describe_model, model_card
     from prune.models import load_model, named_linears, weights_sha256, write_weight
-    from prune.saved import load_mask, masked_weights, save_model
+    from prune.saved import load_mask, masked_weight, save_model
 
     file = _mask_file(mask)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -59,8 +59,8 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     loaded = load_model(model, "cpu")
     linears = named_linears(loaded.model)
     check_fit(saved, linears, str(file), f"model {model.name}")
-    for name, weight_OI in masked_weights(saved, linears).items():
-        write_weight(linears[name], weight_OI)
+    for name in saved.packed:
+        write_weight(linears[name], masked_weight(saved, name, linears[name]))
     num_zero = sum(int((linears[name].weight == 0).sum()) for name in saved.packed)
     num_weights = sum(linears[name].weight.numel() for name in saved.packed)
     sha256 = weights_sha256(loaded.model)

@@ -4,7 +4,7 @@ torch and transformers are imported inside the functions, so that importing this
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -311,12 +311,16 @@ def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
     return num_zero, num_weights
 
 
-def weights_sha256(model: "PreTrainedModel") -> str:
-    """Return a hash over name, type, shape and bytes of every entry of the state dict, in the order of the names."""
+def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[], Tensor]] | None" = None) -> str:
+    """Return a hash over name, type, shape and bytes of every entry of the state dict, in the order of the names.
+
+    `replaced` gives other weights for some of the names: the hash is that of the model with these.
+    """
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, own in sorted(model.state_dict().items()):
+        tensor = replaced[name]() if replaced and name in replaced else own
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

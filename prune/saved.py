@@ -6,10 +6,11 @@ a folder that transformers loads. Either is used again only if it gives the very
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import safetensors.torch
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 MASK_FILE = "mask.safetensors"
 """Name (`<block>.<linear>`) -> the bits of its mask, row by row, of each pruned linear."""
 MODEL_FOLDER = "model"
+
+Weights: TypeAlias = Mapping[str, Callable[[], Tensor]]
+"""Name (`<block>.<linear>`) -> its weight O x I, made when asked for."""
 
 
 class MaskKeeper:
@@ -114,42 +118,49 @@ def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str) -> bool:
     return any(weights is not None and _put(model, weights, sha256) for weights in saved)
 
 
-def _put(model: "PreTrainedModel", weights: Mapping[str, Tensor], sha256: str) -> bool:
-    """Write weights by their names, and take them back unless the model then has this hash."""
-    linears = named_linears(model)
-    dense = {name: read_weight(linears[name]).clone() for name in weights}
-    for name, weight_OI in weights.items():
-        write_weight(linears[name], weight_OI)
-    if weights_sha256(model) == sha256:
-        return True
-    for name, weight_OI in dense.items():
-        write_weight(linears[name], weight_OI)
-    return False
+def _put(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:
+    """Write weights by their names if the model then has this hash; one linear at a time is held beside the model."""
+    linears, paths = named_linears(model), _paths(model)
+    replaced = {paths[name]: partial(_stored, linears[name], weight) for name, weight in weights.items()}
+    if weights_sha256(model, replaced) != sha256:
+        return False
+    for name, weight in weights.items():
+        write_weight(linears[name], weight())
+    return True
 
 
-def masked_weights(saved: SavedMask, linears: "Mapping[str, Linear]") -> dict[str, Tensor]:
-    """Name -> the dense weights O x I of `linears` without those that the masks remove, bit for bit as methods do it."""
-    weights = {}
-    for name in saved.packed:
-        dense_OI = read_weight(linears[name])
-        mask_OI = saved.mask(name, (dense_OI.shape[0], dense_OI.shape[1]))
-        weights[name] = masked(dense_OI, mask_OI.to(dense_OI.device)).weight_OI
-    return weights
+def _stored(linear: "Linear", weight: Callable[[], Tensor]) -> Tensor:
+    """A weight O x I as the linear stores it."""
+    weight_OI = weight().to(linear.weight.dtype)
+    return weight_OI if isinstance(linear, nn.Linear) else weight_OI.t()
 
 
-def _weights_of_mask(path: Path, model: "PreTrainedModel") -> dict[str, Tensor] | None:
+def _paths(model: "PreTrainedModel") -> dict[str, str]:
+    """Name of a linear -> that of its weight in the state dict."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    return {name: f"{paths[id(linear)]}.weight" for name, linear in named_linears(model).items()}
+
+
+def masked_weight(saved: SavedMask, name: str, linear: "Linear") -> Tensor:
+    """The dense weight O x I of a linear without what its mask removes, bit for bit as methods do it."""
+    dense_OI = read_weight(linear)
+    mask_OI = saved.mask(name, (dense_OI.shape[0], dense_OI.shape[1]))
+    return masked(dense_OI, mask_OI.to(dense_OI.device)).weight_OI
+
+
+def _weights_of_mask(path: Path, model: "PreTrainedModel") -> Weights | None:
     saved, linears = load_mask(path), named_linears(model)
     if saved is None or not saved.packed.keys() <= linears.keys():
         return None
-    fits = all(bits.numel() == -(-linears[name].weight.numel() // 8) for name, bits in saved.packed.items())
-    return masked_weights(saved, linears) if fits else None
+    if any(bits.numel() != -(-linears[name].weight.numel() // 8) for name, bits in saved.packed.items()):
+        return None
+    return {name: partial(masked_weight, saved, name, linears[name]) for name in saved.packed}
 
 
-def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> dict[str, Tensor] | None:
-    """Name -> O x I of every linear in the folder's files; None when one is not there, damaged or of another shape."""
-    paths = {id(module): path for path, module in model.named_modules()}
+def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None:
+    """Of every linear in the folder's files; None when one is not there, damaged or of another shape."""
     linears = named_linears(model)
-    keys = {f"{paths[id(linear)]}.weight": name for name, linear in linears.items()}
+    keys = {path: name for name, path in _paths(model).items()}
     found: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -159,7 +170,11 @@ def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> dict[str, Tens
             return None
     if found.keys() != linears.keys() or any(found[name].shape != linears[name].weight.shape for name in found):
         return None
-    return {name: stored if isinstance(linears[name], nn.Linear) else stored.t() for name, stored in found.items()}
+    return {name: partial(_as_outputs_by_inputs, linears[name], stored) for name, stored in found.items()}
+
+
+def _as_outputs_by_inputs(linear: "Linear", stored: Tensor) -> Tensor:
+    return stored if isinstance(linear, nn.Linear) else stored.t()
 
 
 def _serializable(model: "PreTrainedModel") -> "PreTrainedModel":

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.quantizers.quantizer_gguf import GgufHfQuantizer
 from transformers.utils.quantization_config import GgufConfig
 
+from bench.offload import LiveBytes
 from prune.config import ModelConfig
 from prune.errors import UserError
 from prune.layerwise import prune_model
@@ -118,6 +119,16 @@ def test_a_mask_gives_the_bits_that_a_method_leaves_also_where_zeros_have_a_sign
     prune_model(model, None, None, Random(), Unstructured(0.5), batch_size=1, seed=0, on_mask=masks)
     save_mask(tmp_path / MASK_FILE, masks, {})
     assert restore_pruned(tmp_path, again, weights_sha256(model))
+
+
+def test_one_linear_at_a_time_is_held_beside_the_model(tmp_path: Path) -> None:
+    model, again, masks = dense().model, dense().model, MaskKeeper()
+    prune_half(model, masks)
+    save_mask(tmp_path / MASK_FILE, masks, {})
+    sizes = [linear.weight.nbytes for linear in named_linears(model).values()]
+    with LiveBytes() as live:
+        assert restore_pruned(tmp_path, again, weights_sha256(model))
+    assert live.peak < sum(bits.nbytes for bits in masks.packed.values()) + 4 * max(sizes) < sum(sizes) / 2
 
 
 def test_a_mask_takes_a_bit_a_weight_and_is_read_back(tmp_path: Path) -> None:
