@@ -184,7 +184,7 @@ class Comparison:
                 masks.append(plain.solve(weight_OI.double(), hessian_II.double(), self.ratio, None, exact_count=True)[1])
             for pair, (one, other) in zip(PAIRS, combinations(masks, 2), strict=False):
                 self.agreements[pair].append(float((one == other).double().mean()))
-            errors = [statistic.squared_output(solved_OI - weight_OI) for solved_OI in (pruned.weight_OI, plain_OI)]
+            errors = statistic.squared_outputs([solved_OI - weight_OI for solved_OI in (pruned.weight_OI, plain_OI)])
             self.largest_error_difference = max(self.largest_error_difference, abs(errors[0] / errors[1] - 1))
         return [pruned.weight_OI for pruned in ours]
 

@@ -185,7 +185,7 @@ def _prune_linear(
         name=name,
         error=pruned.error,
         seconds=time.perf_counter() - started,
-        num_removed=int(pruned.mask_OI.sum()),
+        num_removed=int(pruned.mask_OI.count_nonzero()),
         asked=pattern.ratio,
     )
     return report, pruned.mask_OI

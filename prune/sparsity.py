@@ -113,7 +113,7 @@ def lowest_in_matrix(score_OI: Tensor, num: int) -> Tensor:
 
 def _is_count(mask: Tensor, num: int) -> bool:
     """Whether so many are True; not asked on a device that would have to be waited for."""
-    return mask.device.type == "cpu" and int(mask.sum()) == num
+    return mask.device.type == "cpu" and int(mask.count_nonzero()) == num
 
 
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: I in, T tokens.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -96,25 +97,27 @@ class Hessian:
             self._factor = damping, Factor(cholesky_root(upper_II, damping), float(added))
         return self._factor[1]
 
-    def dense_output(self, name: str, weight_OI: Tensor) -> float:
-        """`squared_output` of the dense linear of that name, computed once, however often the linear is pruned."""
-        if name not in self._dense_outputs:
-            self._dense_outputs[name] = self.squared_output(weight_OI)
-        return self._dense_outputs[name]
+    def dense_outputs(self, weights: Mapping[str, Tensor]) -> list[float]:
+        """`squared_outputs` of dense linears by name, each computed once, however often the linear is pruned."""
+        unknown = {name: weight_OI for name, weight_OI in weights.items() if name not in self._dense_outputs}
+        self._dense_outputs |= zip(unknown, self.squared_outputs(list(unknown.values())), strict=True)
+        return [self._dense_outputs[name] for name in weights]
 
-    def squared_output(self, weight_OI: Tensor) -> float:
-        """tr(W H W^T), in the wider type of both; half of the products, as H is symmetric."""
-        dtype = torch.promote_types(weight_OI.dtype, self._panels_II.dtype)
-        weight_OI = weight_OI.to(dtype)
-        total = torch.zeros((), dtype=dtype, device=weight_OI.device)
-        for start in range(0, weight_OI.shape[1], PANEL_SIZE):
+    def squared_outputs(self, weights: Sequence[Tensor]) -> list[float]:
+        """tr(W H W^T) of each, in the wider type of both; half of the products, as H is symmetric."""
+        if not weights:
+            return []
+        stacked_OI = torch.cat(list(weights)).to(torch.promote_types(weights[0].dtype, self._panels_II.dtype))
+        total_O = torch.zeros_like(stacked_OI[:, 0])
+        for start in range(0, stacked_OI.shape[1], PANEL_SIZE):
             panel = slice(start, start + PANEL_SIZE)
-            products_IP = self._panels_II[:, panel].to(dtype)
-            output_OP = weight_OI[:, panel] @ products_IP[panel]
+            products_IP = self._panels_II[:, panel].to(stacked_OI.dtype)
+            output_OP = stacked_OI[:, panel] @ products_IP[panel]
             if start:
-                output_OP.addmm_(weight_OI[:, :start], products_IP[:start], alpha=2)
-            total += (output_OP * weight_OI[:, panel]).sum()
-        return float(total) * 2 / self.num_tokens
+                output_OP.addmm_(stacked_OI[:, :start], products_IP[:start], alpha=2)
+            total_O += output_OP.mul_(stacked_OI[:, panel]).sum(dim=1)
+        totals = torch.split(total_O, [len(weight_OI) for weight_OI in weights])
+        return [float(total.sum()) * 2 / self.num_tokens for total in totals]
 
 
 def _add_products(total_IP: Tensor, x_TI: Tensor, x_TP: Tensor) -> None:

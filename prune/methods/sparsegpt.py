@@ -80,11 +80,8 @@ class SparseGPT:
         if bool((dead_I := statistic.dead_inputs()).any()):
             old = [weight_OI.masked_fill(dead_I, 0) for weight_OI in old]
         done = sweep(old, patterns, factor.root_II.to(dtype), self.block_size)
-        totals = (
-            [statistic.squared_output(weight_OI) for weight_OI in old]
-            if names is None
-            else [statistic.dense_output(name, weight_OI) for name, weight_OI in zip(names, old, strict=True)]
-        )
+        named = names and dict(zip(names, old, strict=True))
+        totals = statistic.dense_outputs(named) if named else statistic.squared_outputs(old)
         return [
             Pruned(self._rounded(swept.weight_OI, weight_OI.dtype), swept.mask_OI, _error(swept, factor.damping, total))
             for swept, weight_OI, total in zip(done, weights, totals, strict=True)

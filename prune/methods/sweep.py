@@ -24,7 +24,7 @@ from torch import Tensor
 
 from prune.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
 
-TILE_SIZE = 16
+TILE_SIZE = 32
 """Columns that are swept one by one, each from the few before it in the tile; changes speed only."""
 
 MAX_KERNEL_COLUMNS = 256
@@ -148,17 +148,18 @@ def _sweep_tile(weight_CO: Tensor, mask_CO: Tensor, inverse_CC: Tensor, error_CO
 
     reciprocal_C = inverse_CC.diagonal().reciprocal()
     scale_CO = mask_CO * reciprocal_C[:, None]
-    first = 0
-    for column, (weight_O, error_O) in enumerate(zip(weight_CO.unbind(), error_CO.unbind(), strict=True)):
+    first, error_OC, inverse_of = 0, error_CO.T, inverse_CC.T.unbind()
+    columns = zip(weight_CO.unbind(), error_CO.unbind(), scale_CO.unbind(), strict=True)
+    for column, (weight_O, error_O, scale_O) in enumerate(columns):
         if stack.group_size > 1 and column % stack.group_size == 0:
             first, group = column, slice(column, column + stack.group_size)
             if first:
                 weight_CO[group].addmm_(inverse_CC[:first, group].T, error_CO[:first], alpha=-1)
             mask_CO[group] = stack.mask(_scores(weight_CO[group], inverse_CC[group, group]), lowest)
             scale_CO[group] = mask_CO[group] * reciprocal_C[group, None]
-        if column > first:
-            weight_O.addmv_(error_CO[first:column].T, inverse_CC[first:column, column], alpha=-1)
-        torch.mul(weight_O, scale_CO[column], out=error_O)
+        if num := column - first:
+            weight_O.addmv_(error_OC.narrow(1, first, num), inverse_of[column].narrow(0, first, num), alpha=-1)
+        torch.mul(weight_O, scale_O, out=error_O)
 
 
 def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:

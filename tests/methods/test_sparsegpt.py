@@ -142,10 +142,10 @@ def test_what_a_dense_linear_puts_out_is_computed_once_by_its_name() -> None:
     statistic = Hessian(2, torch.device("cpu"))
     statistic.add(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
     weight_OI = torch.tensor([[3.0, 1.0]])
-    assert statistic.dense_output("q", weight_OI) == 13 and statistic.dense_output("k", -2 * weight_OI) == 52
-    assert statistic.dense_output("q", 0 * weight_OI) == 13, "a name stands for one linear"
+    assert statistic.dense_outputs({"q": weight_OI, "k": -2 * weight_OI}) == [13, 52]
+    assert statistic.dense_outputs({"v": weight_OI, "q": 0 * weight_OI}) == [13, 13], "a name stands for one linear"
     statistic.add(torch.tensor([[0.0, 0.0], [0.0, 0.0]]))
-    assert statistic.dense_output("q", weight_OI) == 6.5
+    assert statistic.dense_outputs({"q": weight_OI}) == [6.5]
 
 
 @settings(max_examples=60, deadline=None)
@@ -277,7 +277,7 @@ def test_the_hessian_in_panels_is_that_of_one_product(num_inputs: int) -> None:
     torch.testing.assert_close(hessian_II, expected_II, rtol=1e-12, atol=1e-12)
     weight_OI = make_weight(5, num_inputs, torch.float64)
     expected = float((weight_OI @ expected_II @ weight_OI.T).trace())
-    assert statistic.squared_output(weight_OI) == pytest.approx(expected, rel=1e-12)
+    assert statistic.squared_outputs([weight_OI])[0] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
