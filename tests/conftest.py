@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from absl.logging import get_absl_handler
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 
 from prune.config import Config
 from prune.main import CONFIG_DIR, main
@@ -27,6 +28,9 @@ SHARED = Path(os.environ.get("PRUNE_SHARED", TESTS.parents[1] / "shared"))
 # absl, which some of lm-eval's tasks import, closes the stream of its handler when Hydra sets up logging anew, unless it is
 # one of the process's own: pytest's would be gone.
 get_absl_handler().python_handler.stream = sys.__stderr__
+
+settings.register_profile("prune", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # how busy a machine is
+settings.load_profile("prune")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

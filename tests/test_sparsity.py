@@ -25,7 +25,7 @@ def matrices(draw: st.DrawFn) -> torch.Tensor:
     return torch.tensor(flat).view(num_rows, num_columns)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(matrices(), st.data())
 def test_lowest_in_rows_is_the_head_of_a_stable_sort(score_RC: torch.Tensor, data: st.DataObject) -> None:
     num = data.draw(st.integers(0, score_RC.shape[1]))
@@ -33,7 +33,7 @@ def test_lowest_in_rows_is_the_head_of_a_stable_sort(score_RC: torch.Tensor, dat
     assert lowest_in_rows(score_RC, num).tolist() == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(matrices(), st.data())
 def test_lowest_in_matrix_is_the_head_of_a_stable_sort(score_OI: torch.Tensor, data: st.DataObject) -> None:
     num = data.draw(st.integers(0, score_OI.numel()))

@@ -125,14 +125,14 @@ def _expressions() -> st.SearchStrategy[str]:
 
 
 @given(_expressions())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_value_agrees_with_python_on_whole_numbers(text: str) -> None:
     assert evaluate(text) == eval(text, {"__builtins__": {}})
     assert len(steps(text)) == sum(text.count(f" {sign} ") for sign in "+-*")
 
 
 @given(st.text(alphabet="0123456789+-*/(). ,_$%xe\n\u00b2\u00bd\u0663\u00d7", max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_has_a_value_or_none(text: str) -> None:
     value = evaluate(text)
     assert value is None or isinstance(value, Fraction)

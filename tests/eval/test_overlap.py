@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from prune.calib import CalibrationSet, load_or_build
@@ -201,7 +201,6 @@ def naive_count(items: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) 
 WORD_LISTS = st.lists(st.lists(st.sampled_from("ab"), max_size=22).map(tuple), max_size=5)
 
 
-@settings(deadline=None)
 @given(items=WORD_LISTS, texts=WORD_LISTS)
 def test_the_count_is_that_of_the_naive_twin(items: list[tuple[str, ...]], texts: list[tuple[str, ...]]) -> None:
     assert count_shared(items, texts) == naive_count(items, texts)

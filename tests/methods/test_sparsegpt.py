@@ -148,7 +148,7 @@ def test_what_a_dense_linear_puts_out_is_computed_once_by_its_name() -> None:
     assert statistic.dense_outputs({"q": weight_OI}) == [6.5]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 50), st.floats(0.005, 0.995))
 def test_the_count_of_the_matrix_is_exact(num_outputs: int, num_inputs: int, block_size: int, ratio: float) -> None:
     weight_OI, x_TI = make_weight(num_outputs, num_inputs, torch.float32), make_inputs(num_inputs, torch.float32)
