@@ -11,7 +11,7 @@ demo: install  ## Compare calibration sets on the embedded model
 	$(BIN)/python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot
 
 test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl.logging import get_absl_handler
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from prune.config import Config
 from prune.main import CONFIG_DIR, main
@@ -33,11 +35,21 @@ settings.register_profile("prune", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("prune")
 
 
+class FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """In several processes the tests of a file stay together, and so do all that share the private Slurm."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return SLURM if f"/{SLURM}/" in path else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:
+    """How pytest-xdist deals out the tests."""
+    return FileByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes files stay whole, and the private Slurm is one group that comes first, as the longest."""
-    for item in items:
-        parts = item.path.relative_to(TESTS).parts
-        item.add_marker(pytest.mark.xdist_group(SLURM if parts[0] == SLURM else "/".join(parts)))
+    """The private Slurm comes first, as it takes longest."""
     items.sort(key=lambda item: item.path.parent.name != SLURM)
 
 
