@@ -62,7 +62,7 @@ def main() -> None:
             report["pruning"] = bench.pruning(sizes)
             print_table(report["pruning"])
         if "stages" in parts:
-            report["stages"] = {method: bench.run("stages", sizes[method], method) for method in METHODS}
+            report["stages"] = bench.run("stages", sizes["sparsegpt"])
         if "solver" in parts:
             report["solver"] = bench.solver(sizes["sparsegpt"])
             print("solver alone", json.dumps(report["solver"]))

@@ -3,8 +3,8 @@
     python -m bench.prune_once SPECIFICATION.json
 
 Prints one line of JSON. `side` says what is done: forward (two dense forwards over all blocks, the unit), ours, plain,
-stages (ours, and where its time goes), solver (every linear of the model, both solvers fed the same statistics in turn), or
-curve (several ratios by one pass over the dense model, as cells with method.propagation=dense do it).
+stages (where ours spends its time in one block), solver (every linear of the model, both solvers fed the same statistics in
+turn), or curve (several ratios by one pass over the dense model, as cells with method.propagation=dense do it).
 
 Shapes: O out, I in.
 """
@@ -106,37 +106,21 @@ def ours(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]
 
 
 def stages(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
-    """Ours once more, with seconds for each stage, and the least that its arithmetic can take.
+    """Seconds of each stage of both methods in one block, and the least that the products of its Hessians can take."""
+    from bench.stages import measure_stages  # it needs what stands above
 
-    enter: embeddings and the blocks' arguments; collect: the forward that statistics watch, and of it `statistics` alone;
-    choose: masks and weights; advance: the forward with the pruned weights.
-    """
-    seconds = dict.fromkeys(("enter", "collect", "statistics", "advance"), 0.0)
-
-    def clock(owner: Any, name: str, stage: str) -> None:
-        work = getattr(owner, name)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            results: list[Any] = []
-            seconds[stage] += timed(lambda: results.append(work(*args, **kwargs)))
-            return results[0]
-
-        setattr(owner, name, watched)
-
-    for name, stage in (("__init__", "enter"), ("collect", "collect"), ("advance", "advance")):
-        clock(Walk, name, stage)
-    clock(type(METHODS[asked["method"]].start_statistic(1, torch.device("cpu"))), "add", "statistics")
-    report = ours(model, tokens_NL, asked)
+    patterns = {"unstructured": Unstructured(asked["ratio"])}
+    seconds = measure_stages(model, tokens_NL, patterns, asked["batch_size"], num_blocks=2)
     flops = measure_flops(model.dtype, model.device)
-    return report | {
-        "stages_s": seconds | {"choose": report["choosing_seconds"]},
+    return {
+        "one_block_s": seconds,
         "gflops": flops / 1e9,
-        "hessians_floor_s": _count_hessian_flops(model, tokens_NL) / flops,
+        "hessians_floor_s": _count_hessian_flops(model, tokens_NL) / flops / len(find_blocks(model)),
     }
 
 
 def _count_hessian_flops(model: Any, tokens_NL: Tensor) -> float:
-    """Operations of the upper triangles of X^T X, once for each input that linears share."""
+    """Operations of the upper triangles of X^T X of all blocks, once for each input that linears share."""
     walk = Walk(model, tokens_NL[:1], torch.ones_like(tokens_NL[:1]).bool(), batch_size=1)
     widths = [
         read_weight(linears[first]).shape[1]

@@ -1,4 +1,4 @@
-"""What the stages of pruning one block take, each alone; used by bench/gpu.py."""
+"""What the stages of pruning one block take, each alone; used by bench/gpu.py and bench/prune.py."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -29,14 +29,16 @@ class Unfed:
 
 
 @torch.no_grad()
-def measure_stages(model: Any, tokens_NL: Tensor, patterns: Mapping[str, Pattern], batch_size: int) -> dict[str, float]:
-    """Stage -> seconds for the last block of a model, after those before it have warmed everything up.
+def measure_stages(
+    model: Any, tokens_NL: Tensor, patterns: Mapping[str, Pattern], batch_size: int, *, num_blocks: int | None = None
+) -> dict[str, float]:
+    """Stage -> seconds for the last of the first `num_blocks` of a model (None: all), after the others warmed everything up.
 
     Statistics are counted without the forward pass that feeds them, the sweep without the factorisation. Weights stay dense.
     """
     walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
     seconds: dict[str, float] = {}
-    for index, block in enumerate(find_blocks(model)):
+    for index, block in list(enumerate(find_blocks(model)))[:num_blocks]:
         collected, seconds = _collect(walk, index)
         linears = find_linears(block)
         for first, names in walk.groups[index].items():

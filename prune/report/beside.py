@@ -2,6 +2,7 @@
 
 import gc
 import os
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -76,5 +77,6 @@ def _answer(connection: Connection, module: str, function: str) -> None:
         return  # nobody wants it any more
     try:
         connection.send((call(*arguments), None))
-    except Exception as error:
+    except Exception as error:  # raised where the result is waited for
+        error.add_note(traceback.format_exc())  # a traceback itself does not travel
         connection.send((None, error))

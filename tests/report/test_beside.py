@@ -26,9 +26,11 @@ def test_it_is_another_process() -> None:
         assert process.call()() == process._process.pid != os.getpid()
 
 
-def test_what_a_function_raises_is_raised_here() -> None:
-    with Beside("the helper", "math", "sqrt") as process, pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+def test_what_a_function_raises_is_raised_here_with_where_it_was() -> None:
+    expected = pytest.raises(ValueError, match=r"math domain error|nonnegative")
+    with Beside("the helper", "math", "sqrt") as process, expected as raised:
         process.call(-1.0)()
+    assert "beside.py" in raised.value.__notes__[0]
 
 
 def test_an_error_for_the_user_stays_one(tmp_path: Path) -> None:
