@@ -45,34 +45,20 @@ COMPRESSOR_BATCH_SIZES = (1, 8)
 
 
 def main() -> None:
-    """Measure, print, and keep the numbers."""
+    """Measure, print, and keep the numbers, part after part."""
     asked = parse()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(asked, Path(folder))
-        report: dict[str, Any] = bench.describe()
-        parts = asked.parts.split(",")
-        best = (
-            bench.best_batch_sizes()
-            if "batch" in parts
-            else {side: {asked.batch_size: 0.0} for side in ("forward", *METHODS)}
-        )
-        sizes = {side: min(measured, key=measured.__getitem__) for side, measured in best.items()}
-        report |= {"batch_sizes": best, "batch_size": sizes}
-        if "pruning" in parts:
-            report["pruning"] = bench.pruning(sizes)
+        sizes = dict.fromkeys(("forward", *METHODS), asked.batch_size)
+        report = bench.describe() | {"batch_size": sizes}
+        for part in asked.parts.split(","):
+            report[part] = getattr(bench, part)(sizes)
+            if part == "batch":
+                sizes |= {side: min(seconds, key=seconds.__getitem__) for side, seconds in report[part].items()}
+            print(part, json.dumps(report[part], indent=2), flush=True)
+            asked.out.write_text(json.dumps(report, indent=2) + "\n")
+        if "pruning" in report:
             print_table(report["pruning"])
-        if "stages" in parts:
-            report["stages"] = bench.run("stages", sizes["sparsegpt"])
-        if "solver" in parts:
-            report["solver"] = bench.solver(sizes["sparsegpt"])
-            print("solver alone", json.dumps(report["solver"]))
-        if "curve" in parts:
-            report["curve"] = bench.curve(sizes)
-            print("curve", json.dumps(report["curve"]))
-        if "scaling" in parts:
-            report["scaling"] = bench.scaling(sizes)
-            print("scaling", json.dumps(report["scaling"]))
-    asked.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -132,12 +118,10 @@ class Bench:
         print(side, method, f"batch {batch_size}", f"{samples or asked.samples} samples", json.dumps(measured), flush=True)
         return measured
 
-    def best_batch_sizes(self) -> dict[str, dict[int, float]]:
-        """Seconds at each batch size, for the unit and for ours."""
-        sizes = [int(size) for size in self._asked.batch_sizes.split(",")]
-        seconds: dict[str, dict[int, float]] = {"forward": {}}
-        seconds |= {method: {} for method in METHODS}
-        for size in sizes:
+    def batch(self, sizes: dict[str, int]) -> dict[str, dict[int, float]]:
+        """Seconds at each batch size that is asked for, for the unit and for ours; `sizes` are those of before."""
+        seconds: dict[str, dict[int, float]] = {side: {} for side in sizes}
+        for size in map(int, self._asked.batch_sizes.split(",")):
             seconds["forward"][size] = self.run("forward", size)["seconds"]
             for method in METHODS:
                 seconds[method][size] = self.run("ours", size, method)["seconds"]
@@ -157,9 +141,13 @@ class Bench:
         unit = median(runs[sides[0]], "seconds")
         return [line(side, measured, unit) for side, measured in runs.items()]
 
-    def solver(self, batch_size: int) -> dict[str, Any]:
+    def stages(self, sizes: dict[str, int]) -> dict[str, Any]:
+        """Where our time goes, beside the floors."""
+        return self.run("stages", sizes["sparsegpt"])
+
+    def solver(self, sizes: dict[str, int]) -> dict[str, Any]:
         """Both solvers on the same statistics."""
-        runs = [self.run("solver", batch_size, with_float64=not round_) for round_ in range(self._asked.count)]
+        runs = [self.run("solver", sizes["sparsegpt"], with_float64=not round_) for round_ in range(self._asked.count)]
         seconds = {side: statistics.median(run["seconds"][side] for run in runs) for side in ("ours", "plain")}
         return {
             "ours_s": round(seconds["ours"], 2),

@@ -91,9 +91,16 @@ def lowest_in_rows(score_RC: Tensor, num: int) -> Tensor:
     if num == 0 or score_RC.shape[0] == 0:
         return torch.zeros_like(score_RC, dtype=torch.bool)
     threshold_R1 = kth_lowest(score_RC, num)
+    if score_RC.device.type != "cpu":  # what follows would have to wait for the device
+        return _lowest_among_equals(score_RC, threshold_R1, num)
     at_most_RC = score_RC <= threshold_R1
-    if _is_count(at_most_RC, num * len(score_RC)):
-        return at_most_RC
+    if int(at_most_RC.count_nonzero()) != num * len(score_RC):
+        too_many_R = at_most_RC.sum(dim=1) != num
+        at_most_RC[too_many_R] = _lowest_among_equals(score_RC[too_many_R], threshold_R1[too_many_R], num)
+    return at_most_RC
+
+
+def _lowest_among_equals(score_RC: Tensor, threshold_R1: Tensor, num: int) -> Tensor:
     below_RC = score_RC < threshold_R1
     equal_RC = score_RC == threshold_R1
     num_missing_R1 = num - below_RC.sum(dim=1, keepdim=True)
@@ -103,17 +110,18 @@ def lowest_in_rows(score_RC: Tensor, num: int) -> Tensor:
 
 def lowest_in_matrix(score_OI: Tensor, num: int) -> Tensor:
     """Bool O x I, True at exactly the `num` lowest scores of the matrix; of equal scores the lower flat index goes first."""
-    if num:
-        in_memory_order = score_OI.T if score_OI.stride(0) < score_OI.stride(1) else score_OI
-        at_most_OI = score_OI <= kth_lowest(in_memory_order.reshape(1, -1), num)
-        if _is_count(at_most_OI, num):
-            return at_most_OI
-    return lowest_in_rows(score_OI.reshape(1, -1), num).view(score_OI.shape)
-
-
-def _is_count(mask: Tensor, num: int) -> bool:
-    """Whether so many are True; not asked on a device that would have to be waited for."""
-    return mask.device.type == "cpu" and int(mask.count_nonzero()) == num
+    if num == 0 or score_OI.device.type != "cpu":
+        return lowest_in_rows(score_OI.reshape(1, -1), num).view(score_OI.shape)
+    is_transposed = score_OI.stride(0) < score_OI.stride(1)
+    score = score_OI.T if is_transposed else score_OI  # as it lies in memory
+    threshold = kth_lowest(score.reshape(1, -1), num)
+    at_most = score <= threshold
+    if num_too_many := int(at_most.count_nonzero()) - num:
+        rows, columns = (score == threshold).nonzero(as_tuple=True)
+        flat_index = columns * len(score) + rows if is_transposed else rows * score.shape[1] + columns
+        last = flat_index.topk(num_too_many).indices
+        at_most[rows[last], columns[last]] = False
+    return at_most.T if is_transposed else at_most
 
 
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:

@@ -16,6 +16,8 @@ PANEL_SIZE = 256
 """Columns of X^T X that are computed at once on the CPU; changes speed only."""
 WIDE_PANEL_SIZE = 1024
 """The same on a GPU, whose multiprocessors a narrow product would not fill."""
+ROOT_PANEL_SIZE = 192
+"""Columns of the Cholesky factor that are computed at once on the CPU; changes speed only."""
 NARROW_TYPES = (torch.float16, torch.bfloat16)
 
 
@@ -140,15 +142,44 @@ def cholesky_root(upper_II: Tensor, damping: float) -> Tensor:
         UserError: H is not positive definite to working precision, that is, a squared pivot is not positive or no more
             than the rounding error of its diagonal element.
     """
-    lower_II, failed_column = torch.linalg.cholesky_ex(upper_II.flip(0, 1).double())
-    root_II: Tensor = lower_II.to(upper_II.dtype).flip(0, 1)
+    root_II, is_failed = _decompose(upper_II, ROOT_PANEL_SIZE if upper_II.device.type == "cpu" else len(upper_II))
     lost_I = root_II.diagonal().square() <= torch.finfo(root_II.dtype).eps * upper_II.diagonal()
-    if bool(failed_column > 0) or bool(lost_I.any()):
+    if bool(is_failed) or bool(lost_I.any()):
         raise UserError(
             f"the Hessian of this linear's inputs is singular with method.damping={damping:g}: its Cholesky decomposition "
             f"fails. Damp it more (method.damping={more_damping(damping):g}), or give it more tokens (calib.num_samples)."
         )
     return root_II
+
+
+def _decompose(upper_II: Tensor, panel_size: int) -> tuple[Tensor, Tensor]:
+    """R, and whether there is none: in panels of columns, from the last to the first.
+
+    A panel loses the products of the panels behind it; its block on the diagonal is decomposed; what stands above that block
+    is solved with it.
+    """
+    root_II, is_failed = torch.zeros_like(upper_II), torch.zeros((), dtype=torch.bool, device=upper_II.device)
+    behind: list[Tensor] = []
+    for start in reversed(range(0, len(upper_II), panel_size)):
+        panel = slice(start, min(start + panel_size, len(upper_II)))
+        panel_IP = upper_II[: panel.stop, panel].double()
+        for behind_IP in behind:
+            panel_IP.addmm_(behind_IP[: panel.stop], behind_IP[panel].T, alpha=-1)
+        lower_PP, failed_column = torch.linalg.cholesky_ex(panel_IP[start:].flip(0, 1))
+        is_failed |= failed_column > 0
+        panel_IP[start:] = lower_PP.flip(0, 1)
+        if start:
+            panel_IP[:start] = panel_IP[:start] @ inverse_of_upper(panel_IP[start:]).T
+        root_II[: panel.stop, panel] = panel_IP
+        behind.append(panel_IP)
+    return root_II, is_failed
+
+
+def inverse_of_upper(root_BB: Tensor) -> Tensor:
+    """The inverse of an upper triangular matrix, B x B."""
+    identity_BB = torch.eye(len(root_BB), dtype=root_BB.dtype, device=root_BB.device)
+    inverse_BB: Tensor = torch.linalg.solve_triangular(root_BB, identity_BB, upper=True)
+    return inverse_BB
 
 
 def more_damping(damping: float) -> float:

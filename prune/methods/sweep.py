@@ -11,17 +11,19 @@ inverted; the inverse of such a block is the diagonal block of the inverse.
 
 Rows (outputs) never meet: linears with the same inputs are stacked and swept together, each with a threshold of its own.
 
-Shapes: O out, of all linears together; I in; B columns of a block; C columns of a tile in it. Weights are worked on
-transposed (I x O), so that a column of the paper lies in one piece of memory.
+Shapes: O out, of all linears together; I in; B columns of a block; C columns of a tile in it. Blocks are worked on
+transposed (B x O), so that a column of the paper lies in one piece of memory.
 """
 
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from prune.methods.hessian import inverse_of_upper
 from prune.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
 
 TILE_SIZE = 32
@@ -53,6 +55,16 @@ class _Stack:
     group_size: int
     """m of N:M, which all must share; 1 otherwise."""
 
+    @property
+    def num_outputs(self) -> int:
+        """Of all linears."""
+        return int(self.rows[-1].stop)
+
+    @property
+    def tile_size(self) -> int:
+        """A group, whose mask is chosen when its turn comes, or as many columns as are fast."""
+        return self.group_size if self.group_size > 1 else TILE_SIZE
+
     def mask(self, score_BO: Tensor, choose: Callable[[Tensor, Pattern], Tensor]) -> Tensor:
         """What `choose` makes of each linear's scores O x B; B x O."""
         masks = [choose(score_BO[:, rows].T, pattern).T for rows, pattern in zip(self.rows, self.patterns, strict=True)]
@@ -63,41 +75,113 @@ class _Stack:
         return max(size // self.group_size, 1) * self.group_size
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Views of a tile of a block, or of one column of a tile, and of the E columns that were swept before in either."""
+
+    weight_CO: Tensor
+    scale_CO: Tensor
+    """1 / U_jj where a weight goes, 0 where it stays."""
+    error_CO: Tensor
+    factor_CE: Tensor
+    """U_ej."""
+    error_EO: Tensor
+
+    def take_in(self) -> None:
+        """Correct the weights for the columns before."""
+        self.weight_CO.addmm_(self.factor_CE, self.error_EO, alpha=-1)
+
+
+class _Room:
+    """Memory of one block after the other, with the views a sweep needs: making one takes longer than computing with it."""
+
+    def __init__(self, num_columns: int, stack: _Stack, like: Tensor) -> None:
+        self.weight_BO, self.scale_BO, self.error_BO = like.new_empty(3, num_columns, stack.num_outputs)
+        self.factor_BB = like.new_empty(num_columns, num_columns)
+        """U transposed."""
+        self._tile_size = stack.tile_size
+
+    @cached_property
+    def tiles(self) -> list[tuple[slice, _Columns, list[_Columns]]]:
+        """Each with its place and its columns."""
+        tiles = [slice(start, start + self._tile_size) for start in range(0, len(self.weight_BO), self._tile_size)]
+        return [
+            (
+                tile,
+                self._columns(tile, 0),
+                [self._columns(slice(j, j + 1), tile.start) for j in range(*tile.indices(len(self.weight_BO)))],
+            )
+            for tile in tiles
+        ]
+
+    def _columns(self, columns: slice, first: int) -> _Columns:
+        before = slice(first, columns.start)
+        return _Columns(
+            self.weight_BO[columns],
+            self.scale_BO[columns],
+            self.error_BO[columns],
+            self.factor_BB[columns, before],
+            self.error_BO[before],
+        )
+
+
 def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], root_II: Tensor, block_size: int) -> list[Swept]:
     """Pruned and corrected weights of linears that share their inputs; `weights` (each O x I) are left as they are.
 
     `patterns` has one for each linear: all unstructured, or all N:M with one M. `root_II` is R, in the weights' type.
     """
     stack = _stack(weights, patterns)
-    start_IO = torch.cat(list(weights)).T.contiguous()
-    new_IO, change_IO = start_IO.clone(), torch.zeros_like(start_IO)
-    mask_IO = torch.zeros_like(start_IO, dtype=torch.bool)
-    error_O = torch.zeros_like(start_IO[0])
-    for start in range(0, len(start_IO), step := stack.whole_groups(block_size)):
-        block = slice(start, min(start + step, len(start_IO)))
-        inverse_BB = _inverse(root_II[block, block])
+    new = [torch.empty_like(weight_OI) for weight_OI in weights]
+    masks = [torch.empty_like(weight_OI, dtype=torch.bool) for weight_OI in weights]
+    change_IO = root_II.new_empty(len(root_II), stack.num_outputs)
+    squared_error_O, squared_change_O = root_II.new_zeros(2, stack.num_outputs)
+    room = _Room(step := min(stack.whole_groups(block_size), len(root_II)), stack, root_II)
+    for start in range(0, len(root_II), step):
+        block = slice(start, min(start + step, len(root_II)))
+        if block.stop - start < step:
+            room = _Room(block.stop - start, stack, root_II)
+        start_BO = torch.cat([weight_OI[:, block] for weight_OI in weights]).T.contiguous()
+        weight_BO, inverse_BB = room.weight_BO.copy_(start_BO), inverse_of_upper(root_II[block, block])
         if start:
-            owed_BO = root_II[:start, block].T @ change_IO[:start]
-            new_IO[block].addmm_(inverse_BB.T, owed_BO, alpha=-1)
-        error_BO = _sweep_block(new_IO[block], mask_IO[block], inverse_BB, stack, start)
-        new_IO[block].mul_(~mask_IO[block])
-        torch.sub(new_IO[block], start_IO[block], out=change_IO[block])
-        error_O += error_BO.square_().sum(dim=0)
-    change_O = change_IO.square_().sum(dim=0)
-    new_OI, mask_OI = new_IO.add_(0).T.contiguous(), mask_IO.T.contiguous()  # adding 0 makes 0 of -0
+            weight_BO.addmm_(inverse_BB.T, root_II[:start, block].T @ change_IO[:start], alpha=-1)
+        mask_BO, error_BO = _sweep_block(room, inverse_BB, stack, start)
+        weight_BO.mul_(~mask_BO).add_(0)  # adding 0 makes 0 of -0
+        squared_error_O += error_BO.square().sum(dim=0)
+        squared_change_O += torch.sub(weight_BO, start_BO, out=change_IO[block]).square().sum(dim=0)
+        weight_OB, mask_OB = weight_BO.T.contiguous(), mask_BO.T.contiguous()
+        for rows, new_OI, mask_OI in zip(stack.rows, new, masks, strict=True):
+            new_OI[:, block], mask_OI[:, block] = weight_OB[rows], mask_OB[rows]
     return [
-        Swept(
-            new_OI[rows],
-            mask_OI[rows],
-            float(error_O[rows].sum()),
-            float(change_O[rows].sum()),
-        )
-        for rows in stack.rows
+        Swept(new_OI, mask_OI, float(squared_error_O[rows].sum()), float(squared_change_O[rows].sum()))
+        for new_OI, mask_OI, rows in zip(new, masks, stack.rows, strict=True)
     ]
 
 
-def _sweep_block(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, stack: _Stack, first: int) -> Tensor:
-    """Correct a block in place, fill in its mask, and return the errors e of its columns, B x O; `first` is its place."""
+def _sweep_block(room: _Room, inverse_BB: Tensor, stack: _Stack, first: int) -> tuple[Tensor, Tensor]:
+    """Correct the block in the room in place; its mask and the errors e, both B x O. `first` is its place in the matrix."""
+    if stack.group_size > 1:
+        mask_BO = torch.empty_like(room.weight_BO, dtype=torch.bool)
+    else:
+        mask_BO = _lowest_of_block(room.weight_BO, inverse_BB, stack, first)
+    if sweeps_on_triton(room.weight_BO, stack):
+        return mask_BO, _sweep_on_triton(room.weight_BO, mask_BO, inverse_BB, stack)
+    room.factor_BB.copy_(inverse_BB.T)
+    reciprocal_B1 = inverse_BB.diagonal().reciprocal()[:, None]
+    if stack.group_size == 1:
+        torch.mul(mask_BO, reciprocal_B1, out=room.scale_BO)
+    for place, tile, columns in room.tiles:
+        tile.take_in()
+        if stack.group_size > 1:
+            mask_BO[place] = _lowest_of_group(tile.weight_CO, inverse_BB[place, place], stack)
+            torch.mul(mask_BO[place], reciprocal_B1[place], out=tile.scale_CO)
+        for column in columns:
+            column.take_in()
+            torch.mul(column.weight_CO, column.scale_CO, out=column.error_CO)
+    return mask_BO, room.error_BO
+
+
+def _lowest_of_block(weight_BO: Tensor, inverse_BB: Tensor, stack: _Stack, first: int) -> Tensor:
+    """The mask of an unstructured block."""
 
     def lowest(score_OB: Tensor, pattern: Pattern) -> Tensor:
         assert not isinstance(pattern, NM)
@@ -105,17 +189,17 @@ def _sweep_block(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, stack: 
         num = pattern.num_removed(stop * num_outputs) - pattern.num_removed(first * num_outputs)
         return lowest_in_matrix(score_OB, num)
 
-    if stack.group_size == 1:
-        mask_BO.copy_(stack.mask(_scores(weight_BO, inverse_BB), lowest))
-    if sweeps_on_triton(weight_BO, stack):
-        return _sweep_on_triton(weight_BO, mask_BO, inverse_BB, stack)
-    error_BO = torch.empty_like(weight_BO)
-    for start in range(0, len(weight_BO), step := stack.whole_groups(TILE_SIZE)):
-        tile = slice(start, start + step)
-        if start:
-            weight_BO[tile].addmm_(inverse_BB[:start, tile].T, error_BO[:start], alpha=-1)
-        _sweep_tile(weight_BO[tile], mask_BO[tile], inverse_BB[tile, tile], error_BO[tile], stack)
-    return error_BO
+    return stack.mask(_scores(weight_BO, inverse_BB), lowest)
+
+
+def _lowest_of_group(weight_MO: Tensor, inverse_MM: Tensor, stack: _Stack) -> Tensor:
+    """The mask of one N:M group of columns."""
+
+    def lowest(score_OM: Tensor, pattern: Pattern) -> Tensor:
+        assert isinstance(pattern, NM)
+        return lowest_in_groups(score_OM, pattern)
+
+    return stack.mask(_scores(weight_MO, inverse_MM), lowest)
 
 
 def sweeps_on_triton(weight_BO: Tensor, stack: _Stack) -> bool:
@@ -139,29 +223,6 @@ def _sweep_on_triton(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, sta
     return sweep_groups(weight_BO, mask_BO, inverse_BB, num_O, stack.group_size)
 
 
-def _sweep_tile(weight_CO: Tensor, mask_CO: Tensor, inverse_CC: Tensor, error_CO: Tensor, stack: _Stack) -> None:
-    """Correct a tile in place column by column, fill in its mask for N:M, and write the errors e of its columns."""
-
-    def lowest(score_OM: Tensor, pattern: Pattern) -> Tensor:
-        assert isinstance(pattern, NM)
-        return lowest_in_groups(score_OM, pattern)
-
-    reciprocal_C = inverse_CC.diagonal().reciprocal()
-    scale_CO = mask_CO * reciprocal_C[:, None]
-    first, error_OC, inverse_of = 0, error_CO.T, inverse_CC.T.unbind()
-    columns = zip(weight_CO.unbind(), error_CO.unbind(), scale_CO.unbind(), strict=True)
-    for column, (weight_O, error_O, scale_O) in enumerate(columns):
-        if stack.group_size > 1 and column % stack.group_size == 0:
-            first, group = column, slice(column, column + stack.group_size)
-            if first:
-                weight_CO[group].addmm_(inverse_CC[:first, group].T, error_CO[:first], alpha=-1)
-            mask_CO[group] = stack.mask(_scores(weight_CO[group], inverse_CC[group, group]), lowest)
-            scale_CO[group] = mask_CO[group] * reciprocal_C[group, None]
-        if num := column - first:
-            weight_O.addmv_(error_OC.narrow(1, first, num), inverse_of[column].narrow(0, first, num), alpha=-1)
-        torch.mul(weight_O, scale_O, out=error_O)
-
-
 def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:
     sizes = {pattern.m if isinstance(pattern, NM) else 1 for pattern in patterns}
     assert len(sizes) == 1, f"patterns that are not swept together: {patterns}"
@@ -174,9 +235,3 @@ def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:
 
 def _scores(weight_BO: Tensor, inverse_BB: Tensor) -> Tensor:
     return (weight_BO / inverse_BB.diagonal()[:, None]).square_()
-
-
-def _inverse(root_BB: Tensor) -> Tensor:
-    identity_BB = torch.eye(len(root_BB), dtype=root_BB.dtype, device=root_BB.device)
-    inverse_BB: Tensor = torch.linalg.solve_triangular(root_BB, identity_BB, upper=True)
-    return inverse_BB
