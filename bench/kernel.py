@@ -10,7 +10,7 @@ import torch
 from bench.prune_once import timed
 from prune.methods.hessian import Hessian
 from prune.methods.sparsegpt import SparseGPT
-from prune.methods.sweep import Swept, sweep
+from prune.methods.sweep import Swept, sweep, whole_groups
 from prune.sparsity import Pattern
 
 TOLERANCE = 1e-4
@@ -34,9 +34,10 @@ def _compare(pattern: Pattern, num_outputs: int, num_columns: int, device: torch
     made: Any = {"generator": torch.Generator(device).manual_seed(0), "device": device}
     hessian = Hessian(num_columns, device)
     hessian.add(torch.randn(4 * num_columns, num_columns, **made))
-    root_II = hessian.factor(SparseGPT().damping).root_II
+    block_size = whole_groups([pattern], SparseGPT().block_size)
+    blocks_II = hessian.factor(SparseGPT().damping, block_size).blocks_II
     weights = [torch.randn(num_outputs, num_columns, **made) for _ in range(NUM_LINEARS)]
-    run = partial(sweep, weights, [pattern] * NUM_LINEARS, root_II, SparseGPT().block_size)
+    run = partial(sweep, weights, [pattern] * NUM_LINEARS, blocks_II, block_size)
     swept: dict[str, list[Swept]] = {}
     seconds: dict[str, float] = {}
     for side, is_triton in (("triton", True), ("torch", False)):

@@ -67,7 +67,7 @@ def _choose(
 ) -> dict[str, float]:
     """Seconds of what both methods do with linears that share an input."""
     assert isinstance(hessian, Hessian)
-    seconds = {"sparsegpt: factorisation": timed(partial(hessian.factor, SparseGPT().damping))}
+    seconds = {"sparsegpt: factorisation": timed(partial(hessian.factor, SparseGPT().damping, SparseGPT().block_size))}
     for pattern_name, pattern in patterns.items():
         named = {f"{name} {pattern_name}": weight_OI for name, weight_OI in weights.items()}  # nothing is kept by name
         asked = dict.fromkeys(named, pattern)

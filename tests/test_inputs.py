@@ -199,11 +199,11 @@ def test_a_statistic_moves_with_its_factor() -> None:
     """To the meta device, where there is no arithmetic, for want of a second one."""
     statistic = Hessian(4, torch.device("cpu"))
     statistic.add(torch.eye(4))
-    statistic.factor(0.01)
+    statistic.factor(0.01, 128)
     norms = InputNorms(4, torch.device("cpu"))
     for each in (statistic, norms):
         each.move(torch.device("meta"))
-    assert norms.squared_I.is_meta and statistic.factor(0.01).root_II.is_meta and statistic.dead_inputs().is_meta
+    assert norms.squared_I.is_meta and statistic.factor(0.01, 128).blocks_II.is_meta and statistic.dead_inputs().is_meta
 
 
 def test_an_overflow_in_the_pass_names_the_block() -> None:

@@ -23,10 +23,10 @@ NARROW_TYPES = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Factor:
-    """The damped Hessian as R R^T."""
+    """The damped Hessian as R R^T, R upper triangular with a positive diagonal."""
 
-    root_II: Tensor
-    """R, upper triangular with a positive diagonal."""
+    blocks_II: Tensor
+    """R as the sweep takes it, see `in_blocks`."""
     damping: float
     """What was added to the diagonal of H before."""
 
@@ -40,7 +40,7 @@ class Hessian:
     def __init__(self, num_inputs: int, device: torch.device) -> None:
         self.num_tokens = 0
         self._panels_II = torch.zeros(num_inputs, num_inputs, dtype=torch.float32, device=device)
-        self._factor: tuple[float, Factor] | None = None
+        self._factor: tuple[tuple[float, int], Factor] | None = None
         self._dense_outputs: dict[str, float] = {}
 
     def add(self, x_TI: Tensor) -> None:
@@ -66,8 +66,8 @@ class Hessian:
         """Bring it to a device, with the factor if there is one."""
         self._panels_II = self._panels_II.to(device)
         if self._factor is not None:
-            damping, factor = self._factor
-            self._factor = damping, replace(factor, root_II=factor.root_II.to(device))
+            asked, factor = self._factor
+            self._factor = asked, replace(factor, blocks_II=factor.blocks_II.to(device))
 
     def hessian(self) -> Tensor:
         """H, undamped.
@@ -83,20 +83,21 @@ class Hessian:
         """Bool, True for inputs that were 0 in every token."""
         return self._panels_II.diagonal() == 0
 
-    def factor(self, damping: float) -> Factor:
-        """R of H with 1 on the diagonal of dead inputs and then, on all of it, `damping` times its mean.
+    def factor(self, damping: float, block_size: int) -> Factor:
+        """R, in blocks of that size, of H with 1 on the diagonal of dead inputs and then, on all of it, `damping` times its mean.
 
         Raises:
             UserError: see `hessian` and `cholesky_root`.
         """
-        if self._factor is None or self._factor[0] != damping:
+        if self._factor is None or self._factor[0] != (damping, block_size):
             check_statistic(self._panels_II, self.num_tokens)
             upper_II = self._panels_II * (2 / self.num_tokens)
             diagonal_I = upper_II.diagonal()
             diagonal_I.masked_fill_(self.dead_inputs(), 1)
             added = damping * diagonal_I.mean()
             diagonal_I.add_(added)
-            self._factor = damping, Factor(cholesky_root(upper_II, damping), float(added))
+            blocks_II = in_blocks(cholesky_root(upper_II, damping), block_size)
+            self._factor = (damping, block_size), Factor(blocks_II, float(added))
         return self._factor[1]
 
     def dense_outputs(self, weights: Mapping[str, Tensor]) -> list[float]:
@@ -149,6 +150,16 @@ def cholesky_root(upper_II: Tensor, damping: float) -> Tensor:
             f"the Hessian of this linear's inputs is singular with method.damping={damping:g}: its Cholesky decomposition "
             f"fails. Damp it more (method.damping={more_damping(damping):g}), or give it more tokens (calib.num_samples)."
         )
+    return root_II
+
+
+def in_blocks(root_II: Tensor, block_size: int) -> Tensor:
+    """What each block of columns needs to be swept, in place of R: on the diagonal (R_BB)^-1, above it R_AB (R_BB)^-1."""
+    for start in range(0, len(root_II), block_size):
+        block = slice(start, start + block_size)
+        inverse_BB = inverse_of_upper(root_II[block, block])
+        root_II[:start, block] = root_II[:start, block] @ inverse_BB
+        root_II[block, block] = inverse_BB
     return root_II
 
 

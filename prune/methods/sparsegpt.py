@@ -15,8 +15,8 @@ from torch import Tensor
 from prune.errors import UserError
 from prune.methods.hessian import Hessian, more_damping
 from prune.methods.method import Pruned, Statistic, all_finite, finite_weight
-from prune.methods.sweep import Swept, sweep
-from prune.sparsity import NM, Pattern
+from prune.methods.sweep import Swept, sweep, whole_groups
+from prune.sparsity import Pattern
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class SparseGPT:
         names: Sequence[str] | None = None,
     ) -> list[Pruned]:
         assert isinstance(statistic, Hessian), type(statistic)
-        assert len({isinstance(pattern, NM) and pattern.m for pattern in patterns}) == 1, patterns
         for weight_OI, pattern in zip(weights, patterns, strict=True):
             pattern.check(weight_OI.shape[1], "the linear")
         finite = [finite_weight(weight_OI) for weight_OI in weights]
-        factor = statistic.factor(self.damping)
-        dtype = torch.promote_types(finite[0].dtype, factor.root_II.dtype)
+        block_size = whole_groups(patterns, self.block_size)
+        factor = statistic.factor(self.damping, block_size)
+        dtype = torch.promote_types(finite[0].dtype, factor.blocks_II.dtype)
         old = [weight_OI.to(dtype) for weight_OI in finite]
         if bool((dead_I := statistic.dead_inputs()).any()):
             old = [weight_OI.masked_fill(dead_I, 0) for weight_OI in old]
-        done = sweep(old, patterns, factor.root_II.to(dtype), self.block_size)
+        done = sweep(old, patterns, factor.blocks_II.to(dtype), block_size)
         named = names and dict(zip(names, old, strict=True))
         totals = statistic.dense_outputs(named) if named else statistic.squared_outputs(old)
         return [

@@ -7,7 +7,7 @@ order of the sums changes, the result does not.
 
 What a block owes to earlier blocks needs no inverse of R. With D = new - old weights and E of columns e_j, D R = -E, so the
 earlier blocks A change the weights of a block B by -D_A R_AB (R_BB)^-1. Only the small blocks on the diagonal of R are
-inverted; the inverse of such a block is the diagonal block of the inverse.
+inverted; the inverse of such a block is the diagonal block of the inverse (prune/methods/hessian.py, `in_blocks`).
 
 Rows (outputs) never meet: linears with the same inputs are stacked and swept together, each with a threshold of its own.
 
@@ -23,7 +23,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from prune.methods.hessian import inverse_of_upper
 from prune.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
 
 TILE_SIZE = 32
@@ -69,10 +68,6 @@ class _Stack:
         """What `choose` makes of each linear's scores O x B; B x O."""
         masks = [choose(score_BO[:, rows].T, pattern).T for rows, pattern in zip(self.rows, self.patterns, strict=True)]
         return torch.cat(masks, dim=1)
-
-    def whole_groups(self, size: int) -> int:
-        """The largest multiple of the group size that is at most `size`, and at least one group."""
-        return max(size // self.group_size, 1) * self.group_size
 
 
 @dataclass(frozen=True)
@@ -125,26 +120,32 @@ class _Room:
         )
 
 
-def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], root_II: Tensor, block_size: int) -> list[Swept]:
+def whole_groups(patterns: Sequence[Pattern], block_size: int) -> int:
+    """The most columns that are at most `block_size` and whole groups of the patterns, and at least one group."""
+    group_size = _group_size(patterns)
+    return max(block_size // group_size, 1) * group_size
+
+
+def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], blocks_II: Tensor, block_size: int) -> list[Swept]:
     """Pruned and corrected weights of linears that share their inputs; `weights` (each O x I) are left as they are.
 
-    `patterns` has one for each linear: all unstructured, or all N:M with one M. `root_II` is R, in the weights' type.
+    `patterns` has one for each linear: all unstructured, or all N:M with one M. `blocks_II` is R in blocks of `block_size`
+    (see `in_blocks`; of `whole_groups`), in the weights' type.
     """
     stack = _stack(weights, patterns)
+    assert block_size % stack.group_size == 0, (block_size, stack.group_size)
     new = [torch.empty_like(weight_OI) for weight_OI in weights]
     masks = [torch.empty_like(weight_OI, dtype=torch.bool) for weight_OI in weights]
-    change_IO = root_II.new_empty(len(root_II), stack.num_outputs)
-    squared_error_O, squared_change_O = root_II.new_zeros(2, stack.num_outputs)
-    room = _Room(step := min(stack.whole_groups(block_size), len(root_II)), stack, root_II)
-    for start in range(0, len(root_II), step):
-        block = slice(start, min(start + step, len(root_II)))
-        if block.stop - start < step:
-            room = _Room(block.stop - start, stack, root_II)
+    change_IO = blocks_II.new_empty(len(blocks_II), stack.num_outputs)
+    squared_error_O, squared_change_O = blocks_II.new_zeros(2, stack.num_outputs)
+    room = _Room(min(block_size, len(blocks_II)), stack, blocks_II)
+    for start in range(0, len(blocks_II), block_size):
+        block = slice(start, min(start + block_size, len(blocks_II)))
+        if block.stop - start < len(room.weight_BO):
+            room = _Room(block.stop - start, stack, blocks_II)
         start_BO = torch.cat([weight_OI[:, block] for weight_OI in weights]).T.contiguous()
-        weight_BO, inverse_BB = room.weight_BO.copy_(start_BO), inverse_of_upper(root_II[block, block])
-        if start:
-            weight_BO.addmm_(inverse_BB.T, root_II[:start, block].T @ change_IO[:start], alpha=-1)
-        mask_BO, error_BO = _sweep_block(room, inverse_BB, stack, start)
+        weight_BO = torch.addmm(start_BO, blocks_II[:start, block].T, change_IO[:start], alpha=-1, out=room.weight_BO)
+        mask_BO, error_BO = _sweep_block(room, blocks_II[block, block], stack, start)
         weight_BO.mul_(~mask_BO).add_(0)  # adding 0 makes 0 of -0
         squared_error_O += error_BO.square().sum(dim=0)
         squared_change_O += torch.sub(weight_BO, start_BO, out=change_IO[block]).square().sum(dim=0)
@@ -224,13 +225,17 @@ def _sweep_on_triton(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, sta
 
 
 def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:
-    sizes = {pattern.m if isinstance(pattern, NM) else 1 for pattern in patterns}
-    assert len(sizes) == 1, f"patterns that are not swept together: {patterns}"
     rows, start = [], 0
     for weight_OI in weights:
         rows.append(slice(start, start + len(weight_OI)))
         start += len(weight_OI)
-    return _Stack(patterns, rows, sizes.pop())
+    return _Stack(patterns, rows, _group_size(patterns))
+
+
+def _group_size(patterns: Sequence[Pattern]) -> int:
+    sizes = {pattern.m if isinstance(pattern, NM) else 1 for pattern in patterns}
+    assert len(sizes) == 1, f"patterns that are not swept together: {patterns}"
+    return sizes.pop()
 
 
 def _scores(weight_BO: Tensor, inverse_BB: Tensor) -> Tensor:

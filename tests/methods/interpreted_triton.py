@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from prune.methods.hessian import cholesky_root
-from prune.methods.sweep import Swept, sweep
+from prune.methods.hessian import cholesky_root, in_blocks
+from prune.methods.sweep import Swept, sweep, whole_groups
 from prune.methods.triton_sweep import fits_groups, sweep_columns
 from prune.sparsity import NM, Pattern, Unstructured
 
@@ -28,10 +28,11 @@ def both(
 ) -> list[tuple[Swept, Swept]]:
     generator = torch.Generator().manual_seed(1)
     weights = [torch.randn(rows, num_inputs, generator=generator, dtype=torch.float64).to(dtype) for rows in (21, 40)]
-    root_II = make_root(num_inputs, dtype)
-    plain = sweep(weights, patterns, root_II, 32)
+    block_size = whole_groups(patterns, 32)
+    blocks_II = in_blocks(make_root(num_inputs, dtype), block_size)
+    plain = sweep(weights, patterns, blocks_II, block_size)
     monkeypatch.setattr("prune.methods.sweep.sweeps_on_triton", lambda weight, stack: fits_groups(stack.group_size))
-    return list(zip(sweep(weights, patterns, root_II, 32), plain, strict=True))
+    return list(zip(sweep(weights, patterns, blocks_II, block_size), plain, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

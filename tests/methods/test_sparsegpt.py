@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune.errors import UserError
-from prune.methods.hessian import Hessian, cholesky_root
+from prune.methods.hessian import Hessian, cholesky_root, in_blocks
 from prune.methods.method import Pruned
 from prune.methods.sparsegpt import SparseGPT
 from prune.sparsity import NM, Pattern, Unstructured
@@ -252,17 +252,28 @@ def test_weights_that_were_zero_already_keep_the_count_exact() -> None:
         assert int(pruned.mask_OI.sum()) == 120
 
 
-def test_the_root_is_the_inverse_of_the_papers_factor() -> None:
+def test_one_block_of_the_root_is_the_papers_factor() -> None:
     x_TI = make_inputs(30, torch.float64)
     factor_II, _ = naive_factor(x_TI, 0.01)
     statistic = Hessian(30, torch.device("cpu"))
     statistic.add(x_TI)
-    factor = statistic.factor(0.01)
-    torch.testing.assert_close(factor.root_II.inverse(), factor_II, rtol=1e-10, atol=1e-12)
+    factor = statistic.factor(0.01, 30)
+    torch.testing.assert_close(factor.blocks_II, factor_II, rtol=1e-10, atol=1e-12)
     assert factor.damping == pytest.approx(0.01 * float(statistic.hessian().diagonal().mean()))
     hessian_II = torch.tensor([[2.0, 1.0], [1.0, 2.0]])
     expected_II = torch.tensor([[1.5**0.5, 0.5**0.5], [0.0, 2**0.5]])
     torch.testing.assert_close(cholesky_root(hessian_II, 0.0), expected_II)
+
+
+def test_the_root_in_blocks() -> None:
+    """Two blocks of two columns and one of one."""
+    root_II = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).triu(1) + 2 * torch.eye(5)
+    expected_II = torch.zeros_like(root_II)
+    for block in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        inverse_BB = root_II[block, block].inverse()
+        expected_II[block, block] = inverse_BB
+        expected_II[: block.start, block] = root_II[: block.start, block] @ inverse_BB
+    torch.testing.assert_close(in_blocks(root_II.clone(), 2), expected_II)
 
 
 @pytest.mark.parametrize("num_inputs", [3, 256, 300, 700])
@@ -291,11 +302,11 @@ def test_off_the_cpu_inputs_keep_their_type_and_are_summed_in_float32(dtype: tor
 def test_the_factor_is_made_once_and_again_for_new_tokens() -> None:
     statistic = Hessian(8, torch.device("cpu"))
     statistic.add(make_inputs(8, torch.float32))
-    first = statistic.factor(0.01)
-    assert statistic.factor(0.01) is first
-    assert not torch.equal(statistic.factor(0.1).root_II, first.root_II)
+    first = statistic.factor(0.01, 128)
+    assert statistic.factor(0.01, 128) is first
+    assert not torch.equal(statistic.factor(0.1, 128).blocks_II, first.blocks_II)
     statistic.add(make_inputs(8, torch.float32, seed=1))
-    assert not torch.equal(statistic.factor(0.01).root_II, first.root_II)
+    assert not torch.equal(statistic.factor(0.01, 128).blocks_II, first.blocks_II)
     assert statistic.hessian().dtype == torch.float32
 
 
