@@ -84,7 +84,7 @@ class Hessian:
         return self._panels_II.diagonal() == 0
 
     def factor(self, damping: float, block_size: int) -> Factor:
-        """R, in blocks of that size, of H with 1 on the diagonal of dead inputs and then, on all of it, `damping` times its mean.
+        """R, in such blocks, of H with 1 on the diagonal of dead inputs and then, on all of it, `damping` times its mean.
 
         Raises:
             UserError: see `hessian` and `cholesky_root`.
