@@ -11,6 +11,7 @@ Shapes: N samples, L tokens, B sequences in a batch, O out, I in, F intermediate
 import argparse
 import weakref
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.shapes import SHAPES, WIDE, Shape, make_model
 from prune.layerwise import prune_model
+from prune.methods.hessian import root_at_once
 from prune.methods.sparsegpt import SparseGPT
 from prune.models import find_blocks
 from prune.placement import Mover, offload_blocks
@@ -47,18 +49,18 @@ def main() -> None:
 def device_bytes(shape: Shape, dtype: torch.dtype, tokens_in_batch: int) -> dict[str, float]:
     """What is on the device at once: the sum of all but the smaller of the last two is the peak.
 
-    Solving: factors of the inputs before stay, and the last mask; a factorisation holds beside the Hessian a damped copy
-    and, in float64, its mirror image and that one's factor, and the weights in float32; the sweep holds the factor and, in
-    float32, the weights four times (as they were, transposed, new, changed), the new ones once more as O x I, and two masks
-    of a byte: 5.5 of O x I in float32, and two blocks of columns.
+    Solving: factors of the inputs before stay, and the mask of the last linear (of gate and up one); a factorisation holds
+    beside the Hessian a damped copy and, in float64, its mirror image and that one's factor, and the weights in float32; the
+    sweep holds the factor and, in float32, the weights three times (as they were, new, changed), a mask of a byte (3.25 of
+    O x I in float32), and eight times what a block of columns has.
     """
     width, roots, mask, solving = dtype.itemsize, 0, 0, 0.0
     for num_outputs, num_inputs in shape.linears:
         root = FLOAT32 * num_inputs**2
-        sweep = FLOAT32 * num_outputs * (5.5 * num_inputs + 2 * COLUMNS_AT_ONCE)
+        sweep = FLOAT32 * num_outputs * (3.25 * num_inputs + 8 * COLUMNS_AT_ONCE)
         factorisation = 5 * root + FLOAT32 * num_outputs * num_inputs
         solving = max(solving, roots + mask + factorisation, roots + mask + root + sweep)
-        roots, mask = roots + root, num_outputs * num_inputs
+        roots, mask = roots + root, min(num_outputs, shape.intermediate) * num_inputs
     return {
         "embedding and head": 2 * shape.vocabulary * shape.hidden * width,
         "one block": block_bytes(shape, dtype),
@@ -96,7 +98,7 @@ def count_bytes(shape: Shape, dtype: torch.dtype, tokens_NL: torch.Tensor) -> di
     model, mover = make_model(shape, dtype, torch.device("cpu"), tokens_NL.shape[1]), Mover(torch.device("cpu"))
     offload_blocks(model, find_blocks(model), mover)
     hidden_bytes = tokens_NL.numel() * shape.hidden * dtype.itemsize
-    with LiveBytes() as live:
+    with LiveBytes() as live, patch("prune.methods.hessian.root_in_panels", root_at_once):  # as on a GPU
         mask_NL = torch.ones_like(tokens_NL).bool()
         prune_model(model, tokens_NL, mask_NL, SparseGPT(), Unstructured(0.5), batch_size=len(tokens_NL), seed=0)
     staying = 2 * shape.vocabulary * shape.hidden * dtype.itemsize

@@ -143,7 +143,7 @@ def cholesky_root(upper_II: Tensor, damping: float) -> Tensor:
         UserError: H is not positive definite to working precision, that is, a squared pivot is not positive or no more
             than the rounding error of its diagonal element.
     """
-    root_II, is_failed = _decompose(upper_II, ROOT_PANEL_SIZE if upper_II.device.type == "cpu" else len(upper_II))
+    root_II, is_failed = root_in_panels(upper_II) if upper_II.device.type == "cpu" else root_at_once(upper_II)
     lost_I = root_II.diagonal().square() <= torch.finfo(root_II.dtype).eps * upper_II.diagonal()
     if bool(is_failed) or bool(lost_I.any()):
         raise UserError(
@@ -163,7 +163,13 @@ def in_blocks(root_II: Tensor, block_size: int) -> Tensor:
     return root_II
 
 
-def _decompose(upper_II: Tensor, panel_size: int) -> tuple[Tensor, Tensor]:
+def root_at_once(upper_II: Tensor) -> tuple[Tensor, Tensor]:
+    """R, and whether there is none; for devices with a fast decomposition of their own."""
+    lower_II, failed_column = torch.linalg.cholesky_ex(upper_II.flip(0, 1).double())
+    return lower_II.to(upper_II.dtype).flip(0, 1), failed_column > 0
+
+
+def root_in_panels(upper_II: Tensor) -> tuple[Tensor, Tensor]:
     """R, and whether there is none: in panels of columns, from the last to the first.
 
     A panel loses the products of the panels behind it; its block on the diagonal is decomposed; what stands above that block
@@ -171,9 +177,9 @@ def _decompose(upper_II: Tensor, panel_size: int) -> tuple[Tensor, Tensor]:
     """
     root_II, is_failed = torch.zeros_like(upper_II), torch.zeros((), dtype=torch.bool, device=upper_II.device)
     behind: list[Tensor] = []
-    for start in reversed(range(0, len(upper_II), panel_size)):
-        panel = slice(start, min(start + panel_size, len(upper_II)))
-        panel_IP = upper_II[: panel.stop, panel].double()
+    for start in reversed(range(0, len(upper_II), ROOT_PANEL_SIZE)):
+        panel = slice(start, min(start + ROOT_PANEL_SIZE, len(upper_II)))
+        panel_IP = upper_II[: panel.stop, panel].to(torch.float64, copy=True)
         for behind_IP in behind:
             panel_IP.addmm_(behind_IP[: panel.stop], behind_IP[panel].T, alpha=-1)
         lower_PP, failed_column = torch.linalg.cholesky_ex(panel_IP[start:].flip(0, 1))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune.errors import UserError
-from prune.methods.hessian import Hessian, cholesky_root, in_blocks
+from prune.methods.hessian import Hessian, cholesky_root, in_blocks, root_at_once, root_in_panels
 from prune.methods.method import Pruned
 from prune.methods.sparsegpt import SparseGPT
 from prune.sparsity import NM, Pattern, Unstructured
@@ -263,6 +263,19 @@ def test_one_block_of_the_root_is_the_papers_factor() -> None:
     hessian_II = torch.tensor([[2.0, 1.0], [1.0, 2.0]])
     expected_II = torch.tensor([[1.5**0.5, 0.5**0.5], [0.0, 2**0.5]])
     torch.testing.assert_close(cholesky_root(hessian_II, 0.0), expected_II)
+
+
+@pytest.mark.parametrize("num_inputs", [3, 192, 500])
+def test_the_root_in_panels_is_that_of_one_decomposition(num_inputs: int) -> None:
+    x_TI = make_inputs(num_inputs, torch.float64, num_tokens=2 * num_inputs)
+    upper_II = (x_TI.T @ x_TI).triu()
+    for decompose in (root_in_panels, root_at_once):
+        root_II, is_failed = decompose(upper_II)
+        torch.testing.assert_close((root_II @ root_II.T).triu(), upper_II)
+        assert torch.equal(root_II, root_II.triu()) and not is_failed
+        upper_II[1, 1], kept = -1.0, upper_II[1, 1].clone()
+        assert decompose(upper_II)[1]
+        upper_II[1, 1] = kept
 
 
 def test_the_root_in_blocks() -> None:
