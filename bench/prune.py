@@ -36,6 +36,8 @@ from prune.data.source import open_source, texts
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("wanda", "sparsegpt")
+PARTS = ("batch", "pruning", "stages", "solver", "curve", "scaling")
+"""Methods of `Bench`, in the order in which they are measured."""
 TARGETS = {"wanda": 0.95, "sparsegpt": 1.5}
 """Units that ours may take."""
 CURVE_TARGET = 1.5
@@ -76,9 +78,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=1, help="where the part `batch` is left out")
     parser.add_argument("--scaling", default="8,16,32,64")
     parser.add_argument("--llm-compressor", help="a Python that has llm-compressor")
-    parser.add_argument("--parts", default="batch,pruning,stages,solver,curve,scaling")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/prune.json")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if unknown := set(asked.parts.split(",")) - set(PARTS):
+        parser.error(f"--parts has {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+    return asked
 
 
 class Bench:
