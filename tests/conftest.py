@@ -1,5 +1,6 @@
 """What the tests share: composing configurations, running the command line, finding the real rows."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -98,6 +99,8 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             code = 0
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else 1
+        finally:
+            logging.getLogger("prune").disabled = False  # Hydra disables it; a later test may listen to it
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
 
