@@ -1,4 +1,4 @@
-"""What evaluation costs: lm-eval's own HFLM against prune/eval/lm.py, on the same prompts.
+"""What evaluation costs: lm-eval's own HFLM against prune/eval/engine/lm.py, on the same prompts.
 
     python -m bench.eval --model FOLDER --data ROOT [--items 100] [--sets gsm8k,commonsense_qa] [--batch-sizes 1,4,8] \
         [--our-batch-sizes 32,64] [--pilot 8] [--again]
@@ -31,15 +31,15 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from bench.flops import measure_flops
-from prune.allocator import keep_freed_memory
-from prune.config import DataConfig, DataSource
-from prune.data import find_dataset
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example, QuestionSet
-from prune.data.source import Source, examples, open_source
-from prune.eval.ask import choose_prompt_bos
-from prune.eval.lm import PrefixLM
-from prune.eval.prefix import common_prefix
-from prune.eval.protocol import BLOCK_SEPARATOR, MAX_NEW_TOKENS, few_shot_prefix
+from prune.data.registry import find_dataset
+from prune.data.sources.source import Source, examples, open_source
+from prune.eval.engine.bos import choose_prompt_bos
+from prune.eval.engine.lm import PrefixLM
+from prune.eval.engine.prefix import common_prefix
+from prune.eval.questions.prompt import BLOCK_SEPARATOR, MAX_NEW_TOKENS, few_shot_prefix
+from prune.models.host_memory import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parent / "results/eval.json"
 

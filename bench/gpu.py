@@ -35,14 +35,15 @@ import transformers
 from bench import plain
 from bench.kernel import compare_sweeps
 from bench.offload import device_bytes, peak_bytes
-from bench.prune_once import METHODS, forward, timed
+from bench.prune_once import forward
 from bench.shapes import SHAPES, WIDE, Shape, make_model
 from bench.stages import measure_stages
-from prune.layerwise import check_reached, prune_model
-from prune.methods import Method
-from prune.models import find_blocks
-from prune.placement import Mover, offload_blocks
-from prune.sparsity import NM, Pattern, Unstructured
+from bench.timing import METHODS, timed
+from prune.models.blocks import find_blocks
+from prune.models.offload import Mover, offload_blocks
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.methods.method import Method
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 ROOT = Path(__file__).resolve().parents[1]
 PATTERNS: dict[str, Pattern] = {"50%": Unstructured(0.5), "2:4": NM(2, 4)}

@@ -30,9 +30,9 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
-from prune.config import DataConfig, DataSource
-from prune.data import find_dataset
-from prune.data.source import open_source, texts
+from prune.config.data import DataConfig, DataSource
+from prune.data.registry import find_dataset
+from prune.data.sources.source import open_source, texts
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("wanda", "sparsegpt")
@@ -201,7 +201,7 @@ class Bench:
 
 
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-"""What prune/allocator.py asks of glibc, for every side."""
+"""What prune/models/host_memory.py asks of glibc, for every side."""
 
 
 def draw(asked: argparse.Namespace, num_samples: int) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ Shapes: O out, I in.
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -26,22 +25,21 @@ from torch import Tensor
 
 from bench import plain
 from bench.flops import measure_flops
-from prune.allocator import keep_freed_memory
-from prune.inputs import DenseInputs, Inputs, KeptInputs, collect_all, kind_of
-from prune.layerwise import check_reached, prune_model
-from prune.methods import Method, Pruned
-from prune.methods.hessian import Hessian
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import find_blocks, find_linears, named_linears, read_weight, write_weight
-from prune.sparsity import Unstructured
-from prune.walk import Walk
+from bench.timing import METHODS, timed
+from prune.models.blocks import find_blocks, find_linears, named_linears, read_weight, write_weight
+from prune.models.host_memory import keep_freed_memory
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.methods.hessian import Hessian
+from prune.pruning.methods.method import Pruned
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.propagation import DenseInputs, Inputs, KeptInputs, collect_all, kind_of
+from prune.pruning.sparsity import Unstructured
 
 PAIRS = ("ours, plain", "ours, plain in float64", "plain, plain in float64")
 """Masks that are compared."""
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Ratios of a sparsity curve."""
-METHODS: dict[str, Method] = {"wanda": Wanda(), "sparsegpt": SparseGPT()}
 
 
 def main() -> None:
@@ -61,16 +59,6 @@ def main() -> None:
     if asked["side"] in ("ours", "plain"):
         report["loss"] = loss(model, tokens["held_out"])
     print(json.dumps(report))
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds of some work, to its end on the device."""
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    wait()
-    start = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - start
 
 
 def peak_mb() -> float:
@@ -107,7 +95,7 @@ def ours(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]
 
 def stages(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each stage of both methods in one block, and the least that the products of its Hessians can take."""
-    from bench.stages import measure_stages  # it needs what stands above
+    from bench.stages import measure_stages
 
     patterns = {"unstructured": Unstructured(asked["ratio"])}
     seconds = measure_stages(model, tokens_NL, patterns, asked["batch_size"], num_blocks=2)

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.prune_once import METHODS, timed
-from prune.methods import Statistic
-from prune.methods.hessian import Hessian
-from prune.methods.method import NoStatistic
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.together import Together
-from prune.models import find_blocks, find_linears, read_weight
-from prune.sparsity import Pattern
-from prune.walk import Walk
+from bench.timing import METHODS, timed
+from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.hidden_states import Walk
+from prune.pruning.methods.grouped import Together
+from prune.pruning.methods.hessian import Hessian
+from prune.pruning.methods.method import NoStatistic, Statistic
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.sparsity import Pattern
 
 
 class Unfed:

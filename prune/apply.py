@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from prune.config import DType, ModelConfig
+from prune.cli import leave_on_error
+from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.main import leave_on_error
 
 if TYPE_CHECKING:
-    from prune.models import Linear, LoadedModel
-    from prune.saved import SavedMask
+    from prune.models.blocks import Linear
+    from prune.models.load import LoadedModel
+    from prune.pruning.saved import SavedMask
 
 MAX_NAMES = 5
 """Names that a message lists."""
@@ -46,9 +47,10 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     Raises:
         UserError: a file is missing or damaged, the masks are not this model's, or `out` cannot be written.
     """
-    from prune.model_card import code_facts, describe_model, model_card
-    from prune.models import load_model, named_linears, weights_sha256, write_weight
-    from prune.saved import load_mask, masked_weight, save_model
+    from prune.cell.model_card import code_facts, describe_model, model_card
+    from prune.models.blocks import named_linears, weights_sha256, write_weight
+    from prune.models.load import load_model
+    from prune.pruning.saved import load_mask, masked_weight, save_model
 
     file = _mask_file(mask)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -78,7 +80,7 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
 
 def check_fit(saved: "SavedMask", linears: "Mapping[str, Linear]", where: str, model: str) -> None:
     """Raise UserError unless every mask has its linear, of its shape."""
-    from prune.models import read_weight
+    from prune.models.blocks import read_weight
 
     unknown = [name for name in saved.packed if name not in linears]
     if unknown:
@@ -117,7 +119,7 @@ def _compare(saved: "SavedMask", sha256: str, loaded: "LoadedModel") -> str:
 
 
 def _mask_file(mask: Path) -> Path:
-    from prune.saved import MASK_FILE
+    from prune.pruning.saved import MASK_FILE
 
     file = mask / MASK_FILE if mask.is_dir() else mask
     if not file.is_file():

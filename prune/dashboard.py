@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from prune.cell.gpu import MEASURED, SECONDS
+from prune.cli import report
 from prune.errors import UserError
-from prune.messages import report
 from prune.track.content import AXES, BLOCK, BLOCK_ERROR, BLOCK_SECONDS, BLOCK_SPARSITY, TO_C4, TO_DENSE
-from prune.track.gpu import MEASURED, SECONDS
 
 NAME = "Which calibration data wins"
 
@@ -55,9 +55,8 @@ def suite_metrics(suite: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
+    from prune.cli import CONFIG_DIR, explain
     from prune.eval.plan import plan_metrics
-    from prune.main import CONFIG_DIR
-    from prune.messages import explain
     from prune.schemas import register_schemas
     from prune.sweep.compose import to_config
 

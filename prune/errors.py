@@ -1,5 +1,8 @@
 """The exceptions that a user may meet; everything else is a bug of ours."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A mistake that the user can mend. Shown as one message, without a traceback, exit code 2.
@@ -21,3 +24,9 @@ class SweepFailedError(Exception):
     def __init__(self, num_failed: int, exit_code: int) -> None:
         self.exit_code = exit_code
         super().__init__(f"{num_failed} cells failed")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`Did you mean a or b? ` for the names most like `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=3)
+    return f"Did you mean {' or '.join(close)}? " if close else ""

@@ -4,23 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.errors import SweepFailedError
-from prune.help import help_text
-from prune.messages import explain, report
+from prune.cli import CONFIG_DIR, help_text, leave_on_error
 from prune.schemas import register_schemas
-
-_PACKAGE = Path(__file__).resolve().parent
-CONFIG_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-"""conf/ as a wheel carries it, or beside the package in a checkout."""
-
-WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
@@ -33,24 +24,6 @@ def run_single(config: DictConfig) -> None:
         return
     with leave_on_error():  # here too: Hydra prints a line of its own about whatever leaves this function
         run_single_point(config)
-
-
-@contextmanager
-def leave_on_error() -> Iterator[None]:
-    """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        report(str(stop) or "Stopped. Finished cells are kept; the same line again goes on from here.")
-        sys.exit(130)
-    except SweepFailedError as failed:
-        sys.exit(failed.exit_code)
-    except Exception as error:
-        message = explain(error)
-        if message is None or WANTS_TRACEBACK:
-            raise
-        report(message)
-        sys.exit(2)
 
 
 @contextmanager

@@ -15,12 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prune.cell import State, read_status
-from prune.errors import UserError
-from prune.messages import nearest, report
-from prune.results import read_result
-from prune.slurm import Job, SlurmUnavailableError, queued_jobs
-from prune.sweep.standing import Standing, stand_unfinished
+from prune.cell.results import read_result
+from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
+from prune.cell.state import Standing, State, read_status, stand_unfinished
+from prune.cli import report
+from prune.errors import UserError, nearest
 
 STATES = (State.done, State.running, State.pending, State.failed, State.todo)
 WATCH_S = 5.0

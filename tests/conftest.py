@@ -15,8 +15,9 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from prune.config import Config
-from prune.main import CONFIG_DIR, main
+from prune.cli import CONFIG_DIR
+from prune.config.config import Config
+from prune.main import main
 from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
 

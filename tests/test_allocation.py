@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from prune.config import ModelConfig
-from prune.models import linear_names, named_linears
-from prune.results import read_linears
+from prune.cell.results import read_linears
+from prune.config.model import ModelConfig
+from prune.models.blocks import named_linears
+from prune.models.load import linear_names
 from tests.architectures import CONFIGS, tiny_model
 
 from .conftest import Said

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from prune.apply import apply_mask, main
-from prune.config import DType, ModelConfig
+from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.models import load_model, named_linears, weights_sha256
-from prune.saved import MASK_FILE, MaskKeeper, save_mask
+from prune.models.blocks import named_linears, weights_sha256
+from prune.models.load import load_model
+from prune.pruning.saved import MASK_FILE, MaskKeeper, save_mask
 from prune.tiny import FOLDER
 
 from .conftest import Said
@@ -140,7 +141,7 @@ def test_files_that_are_no_masks(masks: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_mask_of_before_shapes_were_kept(masks: Path, tmp_path: Path) -> None:
-    from prune.saved import load_mask
+    from prune.pruning.saved import load_mask
 
     saved = load_mask(masks)
     assert saved is not None

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell import State, dense_cell, make_cell, pass_key, read_status, write_status
+from prune.cell.cell import dense_cell, make_cell
+from prune.cell.identity import pass_key
+from prune.cell.state import State, read_status, write_status
 
 from .conftest import Compose
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-import prune.claim
-from prune.claim import CellHeldError, Holder, claim, claim_when_free, find_holder, is_alive, job_id, this_process
+import prune.cell.lock
+from prune.cell.holder import Holder, is_alive, this_process
+from prune.cell.lock import CellHeldError, claim, claim_when_free, find_holder
+from prune.cell.slurm_queue import Job, SlurmUnavailableError, job_id
 from prune.errors import UserError
-from prune.slurm import Job, SlurmUnavailableError
 
 HOLD = """
     import pathlib, time
@@ -155,7 +156,7 @@ def test_a_holder_elsewhere_without_a_job_cannot_be_checked(tmp_path: Path) -> N
 def test_a_holder_elsewhere_lives_as_long_as_its_job_runs(
     monkeypatch: pytest.MonkeyPatch, state: str | None, alive: bool
 ) -> None:
-    monkeypatch.setattr(prune.claim, "queued_jobs", lambda: {"7_1": Job("7_1", state)} if state else {})
+    monkeypatch.setattr(prune.cell.lock, "queued_jobs", lambda: {"7_1": Job("7_1", state)} if state else {})
     assert is_alive(elsewhere("7_1")) is alive
 
 
@@ -169,7 +170,7 @@ def test_a_holder_is_left_alone_while_slurm_does_not_answer(monkeypatch: pytest.
     def silent() -> dict[str, Job]:
         raise SlurmUnavailableError("no controller")
 
-    monkeypatch.setattr(prune.claim, "queued_jobs", silent)
+    monkeypatch.setattr(prune.cell.lock, "queued_jobs", silent)
     assert is_alive(elsewhere("7_1")) is None
 
 

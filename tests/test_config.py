@@ -5,22 +5,19 @@ from pathlib import Path
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from prune.config import (
-    MagnitudeConfig,
-    ModelConfig,
-    NMConfig,
-    PromptStyle,
-    RIAConfig,
-    SparseGPTConfig,
-    UnstructuredConfig,
-    WandaConfig,
-)
-from prune.data import DATASETS
+from prune.cli import CONFIG_DIR
+from prune.config.calib import PromptStyle
+from prune.config.eval import EvalProtocol
+from prune.config.model import ModelConfig
+from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.dataset import QuestionSet, TextSet
+from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.eval.suites import ZERO_SHOT
-from prune.eval_config import EvalProtocol
-from prune.main import CONFIG_DIR
+from prune.pruning.methods.magnitude import MagnitudeConfig
+from prune.pruning.methods.ria import RIAConfig
+from prune.pruning.methods.sparsegpt import SparseGPTConfig
+from prune.pruning.methods.wanda import WandaConfig
 
 from .conftest import Compose
 

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from prune.calib import CalibrationSet
-from prune.cell import Cell, make_cell
-from prune.dense_passes import DENSE_NOTE, DensePasses
-from prune.inputs import DenseInputs, KeptInputs, kept_bytes
-from prune.layerwise import prune_model
-from prune.methods import build_method
-from prune.methods.sparsegpt import SparseGPT
-from prune.models import find_blocks, weights_sha256
-from prune.run import run_cell
-from prune.saved import MASK_FILE, load_mask
-from prune.sparsity import build_pattern
-from prune.walk import Walk
-from prune.workshop import Workshop
+from prune.calib.calibration_set import CalibrationSet
+from prune.cell.cell import Cell, make_cell
+from prune.cell.dense_statistics import DENSE_NOTE, DensePasses
+from prune.cell.resources import Workshop
+from prune.cell.run import run_cell
+from prune.models.blocks import find_blocks, weights_sha256
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import prune_model
+from prune.pruning.methods.registry import build_method
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.propagation import DenseInputs, KeptInputs, kept_bytes
+from prune.pruning.saved import MASK_FILE, load_mask
+from prune.pruning.sparsity import build_pattern
 from tests.architectures import CONFIGS, calibration, tiny_model
 
 from .conftest import Compose
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_collected_by_each_cell_for_itself(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("prune.host_memory.available_memory", lambda: available)
+    monkeypatch.setattr("prune.models.host_memory.available_memory", lambda: available)
     caplog.set_level(logging.INFO, logger="prune")
     passes, names = DensePasses(), ["wanda", "sparsegpt", "wanda70"]
     line = [cells[name] for name in names]

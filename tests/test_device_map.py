@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from prune.config import ModelConfig
+from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.layerwise import prune_model
-from prune.methods import Method
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import find_blocks, load_model, weights_sha256
-from prune.sparsity import Unstructured
-from prune.walk import Walk
+from prune.models.blocks import find_blocks, weights_sha256
+from prune.models.load import load_model
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import prune_model
+from prune.pruning.methods.method import Method
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import Wanda
+from prune.pruning.sparsity import Unstructured
 from tests.architectures import CONFIGS, calibration, tiny_model
 
 HALF = Unstructured(0.5)

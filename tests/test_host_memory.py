@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from prune.host_memory import available_memory
+from prune.models.host_memory import available_memory
 
 
 def make_group(folder: Path, limit: str, use: int, cache: int, names: tuple[str, str, str]) -> None:

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
-from prune.inputs import DenseInputs, Inputs, KeptInputs, collect_all, kept_bytes, kind_of
-from prune.layerwise import LinearReport, check_reached, prune_model
-from prune.methods import Method
-from prune.methods.hessian import Hessian
-from prune.methods.ria import RIA
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import InputNorms, Wanda
-from prune.models import find_blocks, find_linears, named_linears, read_weight, weights_sha256
-from prune.sparsity import NM, Pattern, Unstructured
-from prune.walk import Walk
+from prune.models.blocks import find_blocks, find_linears, named_linears, read_weight, weights_sha256
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.linear_report import LinearReport
+from prune.pruning.methods.hessian import Hessian
+from prune.pruning.methods.method import Method
+from prune.pruning.methods.ria import RIA
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import InputNorms, Wanda
+from prune.pruning.propagation import DenseInputs, Inputs, KeptInputs, collect_all, kept_bytes, kind_of
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
 from tests.methods.test_sparsegpt import naive_prune
 from tests.test_layerwise import naive_inputs
@@ -160,7 +161,7 @@ def test_skipped_linears_and_blocks_stay_and_change_nothing_for_the_others(kept:
 
 
 def test_the_hessians_of_kept_inputs_are_factorised_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune.methods import hessian
+    from prune.pruning.methods import hessian
 
     model = tiny_model(CONFIGS["llama"]())
     inputs, num_roots = inputs_of("kept", model, SparseGPT(), num_samples=8), 0

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, PreTrainedModel
 
 from prune.errors import UserError
-from prune.layerwise import LinearReport, check_reached, prune_model
-from prune.methods import Method, Pruned, Statistic
-from prune.methods.dense import Dense
-from prune.methods.magnitude import Magnitude
-from prune.methods.method import PrunesTogether
-from prune.methods.random import Random
-from prune.methods.ria import RIA
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256
-from prune.sparsity import NM, Pattern, Unstructured
-from prune.walk import Walk
+from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.linear_report import LinearReport
+from prune.pruning.methods.dense import Dense
+from prune.pruning.methods.magnitude import Magnitude
+from prune.pruning.methods.method import Method, Pruned, PrunesTogether, Statistic
+from prune.pruning.methods.random import Random
+from prune.pruning.methods.ria import RIA
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import Wanda
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, EAGER_ONLY, FINAL_NORMS, NUM_BLOCKS, VOCAB, calibration, tiny_model
 
 HALF = Unstructured(0.5)
@@ -313,7 +313,7 @@ def test_two_runs_are_equal_and_the_batch_size_does_not_matter_in_float64() -> N
 def test_arguments_that_are_not_kept_are_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = set()
     for num_bytes in (0, 2**28):
-        monkeypatch.setattr("prune.walk.CALL_CACHE_BYTES", num_bytes)
+        monkeypatch.setattr("prune.pruning.hidden_states.CALL_CACHE_BYTES", num_bytes)
         model = tiny_model(CONFIGS["gemma3"]())
         prune_model(model, *calibration(padded=True), Scored(), HALF, batch_size=2, seed=0)
         hashes.add(weights_sha256(model))

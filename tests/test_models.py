@@ -14,24 +14,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import LlamaConfig, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-import prune.model_files
-from prune.config import DType, ModelConfig
+import prune.models.files
+from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.gguf_header import read_gguf_header
-from prune.models import (
-    LoadedModel,
-    check_model,
-    check_seq_len,
-    count_sparsity,
-    find_blocks,
-    find_linears,
-    load_model,
-    load_tokenizer,
-    model_window,
-    read_weight,
-    weights_sha256,
-    write_weight,
-)
+from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256, write_weight
+from prune.models.files import check_model, check_seq_len, model_window
+from prune.models.gguf import read_gguf_header
+from prune.models.load import LoadedModel, load_model, load_tokenizer
 from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, WINDOW, mixture_config, tiny_model
 
 gguf = pytest.importorskip("gguf")
@@ -80,14 +69,14 @@ def test_the_asked_type_is_loaded(saved: Path, dtype: DType) -> None:
 
 
 def test_the_embedded_model_is_loaded_in_float32(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune.model_files, "EMBEDDED_FOLDER", saved)
+    monkeypatch.setattr(prune.models.files, "EMBEDDED_FOLDER", saved)
     assert load_model(config(None), "cpu").model.dtype == torch.float32
     assert model_window(config(None)) == WINDOW
 
 
 def test_the_checks_import_neither_torch_nor_transformers(saved: Path) -> None:
     code = (
-        "import sys; from prune.models import check_model, model_window; from prune.config import ModelConfig\n"
+        "import sys; from prune.models.load import check_model, model_window; from prune.config.config import ModelConfig\n"
         f"config = ModelConfig(name='mine', path={str(saved)!r}, seq_len=8); check_model(config); model_window(config)\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
@@ -169,7 +158,7 @@ def test_paths_that_are_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch)
         check_model(config(folder / "model.safetensors"))
     with pytest.raises(UserError, match="goes with a hub id"):
         check_model(config(folder, revision="main"))
-    monkeypatch.setattr(prune.model_files, "EMBEDDED_FOLDER", folder / "gone")
+    monkeypatch.setattr(prune.models.files, "EMBEDDED_FOLDER", folder / "gone")
     with pytest.raises(UserError, match="embedded model is missing"):
         check_model(config(None))
 

@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from prune.errors import UserError
-from prune.models import find_blocks, find_linears, weights_sha256
-from prune.owl import outlier_share, owl_ratios, spread_ratios
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
+from prune.pruning.owl import outlier_share, owl_ratios, spread_ratios
 from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
 from tests.test_layerwise import naive_inputs
 

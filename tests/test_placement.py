@@ -10,21 +10,22 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune.cell import make_cell
-from prune.config import ModelConfig
-from prune.layerwise import prune_model
-from prune.methods import Method
-from prune.methods.magnitude import Magnitude
-from prune.methods.ria import RIA
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import find_blocks, find_linears, load_model, weights_sha256
-from prune.owl import owl_ratios
-from prune.placement import Mover, _offloaded, is_offloaded, offload_blocks, on_device
-from prune.run import run_cell
-from prune.sparsity import NM, Pattern, Unstructured
-from prune.walk import Walk
-from prune.workshop import Workshop
+from prune.cell.cell import make_cell
+from prune.cell.resources import Workshop
+from prune.cell.run import run_cell
+from prune.config.model import ModelConfig
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
+from prune.models.load import load_model
+from prune.models.offload import Mover, _offloaded, is_offloaded, offload_blocks, on_device
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import prune_model
+from prune.pruning.methods.magnitude import Magnitude
+from prune.pruning.methods.method import Method
+from prune.pruning.methods.ria import RIA
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import Wanda
+from prune.pruning.owl import owl_ratios
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
 from tests.conftest import Compose
 

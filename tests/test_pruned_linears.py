@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from prune.errors import UserError
-from prune.layerwise import check_reached, prune_model
-from prune.methods import Method
-from prune.methods.magnitude import Magnitude
-from prune.methods.random import Random
-from prune.methods.ria import RIA
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import find_blocks, named_linears, weights_sha256
-from prune.sparsity import NM, Unstructured
+from prune.models.blocks import find_blocks, named_linears, weights_sha256
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.methods.magnitude import Magnitude
+from prune.pruning.methods.method import Method
+from prune.pruning.methods.random import Random
+from prune.pruning.methods.ria import RIA
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import Wanda
+from prune.pruning.sparsity import NM, Unstructured
 from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
 from tests.test_layerwise import HALF, Drawn, Scored, lower_half, naive_inputs
 

@@ -4,18 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prune.config import DataConfig, DataSource
-from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.eval_config import EvalConfig, EvalProtocol
+from prune.cell.results import finished_result, missing_scores, read_linears, read_scores, score_path, write_score
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalConfig, EvalProtocol
+from prune.eval.metric import PlannedMetric
+from prune.eval.plan import plan_metrics
 from prune.files import write_json
-from prune.results import (
-    finished_result,
-    missing_scores,
-    read_linears,
-    read_scores,
-    score_path,
-    write_score,
-)
 
 
 def planned(**settings: Any) -> list[PlannedMetric]:

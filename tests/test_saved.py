@@ -12,13 +12,14 @@ from transformers.quantizers.quantizer_gguf import GgufHfQuantizer
 from transformers.utils.quantization_config import GgufConfig
 
 from bench.offload import LiveBytes
-from prune.config import ModelConfig
+from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.layerwise import prune_model
-from prune.methods.random import Random
-from prune.models import LoadedModel, load_model, named_linears, read_weight, weights_sha256, write_weight
-from prune.saved import MASK_FILE, MODEL_FOLDER, MaskKeeper, load_mask, restore_pruned, save_mask, save_model
-from prune.sparsity import Unstructured
+from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.load import LoadedModel, load_model
+from prune.pruning.layerwise import prune_model
+from prune.pruning.methods.random import Random
+from prune.pruning.saved import MASK_FILE, MODEL_FOLDER, MaskKeeper, load_mask, restore_pruned, save_mask, save_model
+from prune.pruning.sparsity import Unstructured
 from tests.architectures import CONFIGS, tiny_model
 
 from .conftest import Said

@@ -5,18 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import prune.slurm
-from prune.slurm import (
+import prune.cell.slurm_queue
+from prune.cell.slurm_queue import Job, SlurmUnavailableError, accounted_jobs, parse_accounting, parse_queue, queued_jobs
+from prune.sweep.launchers.slurm.cluster import (
     DEFAULT_MAX_ARRAY_SIZE,
-    Job,
-    SlurmUnavailableError,
-    accounted_jobs,
     environment_for_submission,
     max_array_size,
     missing_commands,
-    parse_accounting,
-    parse_queue,
-    queued_jobs,
 )
 
 QUEUE = """\
@@ -78,7 +73,7 @@ def test_without_commands(commands: Path) -> None:
 
 def test_a_command_that_hangs(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(commands, "squeue", "exec /bin/sleep 30")
-    monkeypatch.setattr(prune.slurm, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(prune.cell.slurm_queue, "_TIMEOUT_S", 0.2)
     with pytest.raises(SlurmUnavailableError, match="did not answer"):
         queued_jobs()
 

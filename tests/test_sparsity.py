@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune.config import NMConfig, UnstructuredConfig
+from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.errors import UserError
-from prune.sparsity import NM, Unstructured, build_pattern, lowest_in_groups, lowest_in_matrix, lowest_in_rows
+from prune.pruning.sparsity import NM, Unstructured, build_pattern, lowest_in_groups, lowest_in_matrix, lowest_in_rows
 
 
 def naive_lowest(scores: list[float], num: int) -> list[bool]:

@@ -12,11 +12,10 @@ import pytest
 from rich.console import Console
 
 import prune.status
-from prune.cell import State, write_status
-from prune.claim import claim
-from prune.slurm import Job, SlurmUnavailableError
+from prune.cell.lock import claim
+from prune.cell.slurm_queue import Job, SlurmUnavailableError
+from prune.cell.state import State, write_status, write_submission
 from prune.status import main, read_lines, render_sweep
-from prune.sweep.standing import write_submission
 
 from .conftest import Said
 

@@ -3,7 +3,7 @@
 import pytest
 
 from prune.errors import UserError
-from prune.targets import assign_ratios, block_of, select_targets
+from prune.pruning.targets import assign_ratios, block_of, select_targets
 
 NAMES = [f"{block}.{name}" for block in range(12) for name in ("attn.q", "attn.o", "mlp.up", "mlp.down")]
 

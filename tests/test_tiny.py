@@ -7,14 +7,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prune.data import find_dataset
+from dev.tiny.corpus import ANSWER_WEIGHT, SET_SHARES, draw_example, draw_sequence, training_documents
+from dev.tiny.scales import spread_scales
+from dev.tiny.train import Recipe, build_model, draw_batch, learning_rate_factor, weighted_loss
+from dev.tiny.vocabulary import fit_tokenizer
 from prune.data.dataset import QuestionSet
-from prune.data.sample import GENERATORS, TEXT_SETS, eval_split, sample_rows
+from prune.data.registry import find_dataset
+from prune.data.sources.sample import GENERATORS, eval_split, sample_rows
+from prune.data.sources.sample.prose import TEXT_SETS
 from prune.tiny import FOLDER
-from prune.tiny.corpus import ANSWER_WEIGHT, SET_SHARES, draw_example, draw_sequence, training_documents
-from prune.tiny.scales import spread_scales
-from prune.tiny.train import Recipe, build_model, draw_batch, learning_rate_factor, weighted_loss
-from prune.tiny.vocabulary import fit_tokenizer
 
 needs_model = pytest.mark.skipif(
     not (FOLDER / "model.safetensors").is_file(), reason="the embedded model is not trained yet"

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from prune.errors import UserError
-from prune.layerwise import check_reached, prune_model
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.models import find_blocks, find_linears, read_weight
-from prune.sparsity import NM, Unstructured
-from prune.walk import Walk
+from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.hidden_states import Walk
+from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.wanda import Wanda
+from prune.pruning.sparsity import NM, Unstructured
 from tests.architectures import NUM_BLOCKS, VOCAB, calibration
 
 WIDTH, NUM_HEADS = 16, 4

@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune.config import DataConfig, DataSource, Device, ModelConfig
-from prune.data import find_dataset
+from prune.cell.resources import Workshop
+from prune.config.config import Device
+from prune.config.data import DataConfig, DataSource
+from prune.config.model import ModelConfig
 from prune.data.dataset import TextSet
+from prune.data.registry import find_dataset
 from prune.errors import UserError
-from prune.models import find_blocks, find_linears, load_model, weights_sha256
-from prune.workshop import Workshop, resolve_device
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
+from prune.models.load import load_model, resolve_device
 
 TINY = ModelConfig(name="tiny", seq_len=256)
 

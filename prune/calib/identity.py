@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from prune.calib.prompts import prompt_matters, repeats
-from prune.config import CalibConfig, DataConfig, ModelConfig, PromptConfig
-from prune.data import find_dataset
+from prune.config.calib import CalibConfig, PromptConfig
+from prune.config.data import DataConfig
+from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet
+from prune.data.registry import find_dataset
 
 FORMAT = 1
 """Part of every id; raised when the same configuration comes to mean other tokens."""

@@ -1,14 +1,11 @@
 """Which prompts go with which set, and how the rows of a question set are drawn and rendered. Strings only, no tokens."""
 
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
 
-from prune.config import CalibConfig, PromptConfig, PromptStyle
-from prune.data import DATASETS, find_dataset
-from prune.data.dataset import Example, QuestionSet
-from prune.data.rationale import split_steps
-from prune.errors import NotApplicableError, UserError
+from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
+from prune.data.dataset import QuestionSet
+from prune.data.registry import DATASETS, find_dataset
+from prune.errors import NotApplicableError
 
 
 def prompt_matters(calib: CalibConfig) -> bool:
@@ -65,52 +62,6 @@ def shuffled(num_rows: int, generator: random.Random) -> list[int]:
     order = list(range(num_rows))
     generator.shuffle(order)
     return order
-
-
-def eligible_rows(examples: Sequence[Example], prompt: PromptConfig) -> list[int]:
-    """The row ids that the prompt can use, ascending: all, or for cot those with a rationale of the asked number of steps.
-
-    Raises:
-        UserError: there is none; the message counts the rationales by their number of steps.
-    """
-    if not examples:
-        raise UserError("The set has no rows.")
-    if prompt.name is not PromptStyle.cot:
-        return list(range(len(examples)))
-    steps = [0 if row.rationale is None else len(split_steps(row.rationale)) for row in examples]
-    wanted = prompt.num_cot_steps
-    rows = [row for row, num_steps in enumerate(steps) if num_steps and wanted in (None, num_steps)]
-    if rows:
-        return rows
-    counts = Counter(num_steps for num_steps in steps if num_steps)
-    if not counts:
-        raise UserError(f"prompt=cot: none of the {len(examples)} rows has a rationale. Take prompt=icl or another set.")
-    found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
-    raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has so many sentences. The rows there are: {found}.")
-
-
-def render(example: Example, style: PromptStyle) -> str:
-    """One row as calibration text: its pair, its pair with the rationale (cot), or its question alone (zero_shot)."""
-    if style is PromptStyle.zero_shot:
-        return example.question
-    return example.pair(rationale=style is PromptStyle.cot)
-
-
-def draw_pieces(
-    examples: Sequence[Example], rows: Sequence[int], style: PromptStyle, generator: random.Random, *, repeat: bool
-) -> Iterator[tuple[int, str]]:
-    """(row id, text) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
-
-    All rows are permuted and the ones that the prompt cannot use left out, so that with one seed icl and cot meet the rows
-    that they share in the same order.
-    """
-    allowed = frozenset(rows)
-    while True:
-        for row in shuffled(len(examples), generator):
-            if row in allowed:
-                yield row, render(examples[row], style)
-        if not repeat:
-            return
 
 
 def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:

@@ -1,5 +1,22 @@
 """Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prune.calib.calibration_set import CalibrationSet
+from prune.calib.prompts import check_applicable, prompt_matters
+from prune.config.calib import CalibConfig, PromptConfig
+from prune.config.data import DataConfig
+from prune.config.model import ModelConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from prune.data.sources.source import Source
+
+
 import errno
 import json
 import shutil
@@ -12,9 +29,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from prune.calib import CalibrationSet
-from prune.calib.build import SCHEMA, Recipe, build, tokenizer_sha256, tokens_sha256
+from prune.calib.build import build
+from prune.calib.calibration_set import CalibrationSet
 from prune.calib.identity import calibration_id
+from prune.calib.manifest import SCHEMA, tokenizer_sha256, tokens_sha256
+from prune.calib.recipe import Recipe
 from prune.errors import UserError
 from prune.files import disk_errors, read_json
 
@@ -22,8 +41,8 @@ TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 
-def load_or_build(recipe: Recipe, output_dir: Path) -> CalibrationSet:
-    """See `prune.calib.load_or_build`."""
+def load_or_build_stored(recipe: Recipe, output_dir: Path) -> CalibrationSet:
+    """See `prune.calib.store.load_or_build`."""
     set_id = calibration_id(recipe.calib, recipe.prompt, recipe.data, recipe.model)
     folder = output_dir / "calib" / set_id
     if not folder.exists():
@@ -96,3 +115,31 @@ def _damaged(folder: Path, what: str) -> UserError:
         f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
         "Remove the folder and run the same line again."
     )
+
+
+def load_or_build(
+    calib: CalibConfig,
+    prompt: PromptConfig | None,
+    data: DataConfig,
+    model: ModelConfig,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: Path,
+) -> CalibrationSet:
+    """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
+
+    A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
+
+    Raises:
+        NotApplicableError: the prompt means nothing on this set.
+        UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
+            folder that cannot be written.
+    """
+    # torch, only when tokens are needed
+    from prune.calib.recipe import Recipe
+
+    if not prompt_matters(calib):
+        prompt = None
+    if prompt is not None:
+        check_applicable(calib, prompt)
+    return load_or_build_stored(Recipe(calib, prompt, data, model, source, tokenizer), output_dir)

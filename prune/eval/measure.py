@@ -1,20 +1,19 @@
 """One planned metric -> its value and its items."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from prune.data import find_dataset
-from prune.data.dataset import QuestionSet, TextSet
-from prune.data.source import Source, examples, texts
-from prune.eval.exemplars import choose_exemplars
-from prune.eval.harness_plan import HarnessSettings
-from prune.eval.metric import Measured, Metric
-from prune.eval.plan import PlannedMetric
-from prune.eval.protocol import AccuracySettings, ChoiceSettings, PerplexitySettings, QuestionSettings, TranslationSettings
-
-Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
+from prune.data.dataset import QuestionSet
+from prune.data.registry import find_dataset
+from prune.data.sources.source import Source, examples
+from prune.eval.harness.settings import HarnessSettings
+from prune.eval.metric import Measured, Metric, PlannedMetric, Progress
+from prune.eval.metrics.accuracy import AccuracySettings
+from prune.eval.metrics.choices import ChoiceSettings
+from prune.eval.metrics.perplexity import PerplexitySettings, score_perplexity
+from prune.eval.metrics.translation import TranslationSettings
+from prune.eval.questions.exemplars import choose_exemplars
+from prune.eval.questions.prompt import QuestionSettings
 
 
 def measure(
@@ -39,9 +38,9 @@ def measure(
     """
     settings = planned.settings
     if isinstance(settings, PerplexitySettings):
-        measured = _perplexity(settings, model, tokenizer, source, batch_size, logits_chunk, on_progress)
+        measured = score_perplexity(settings, model, tokenizer, source, batch_size, logits_chunk, on_progress)
     elif isinstance(settings, HarnessSettings):
-        from prune.eval.harness import measure_harness
+        from prune.eval.harness.run import measure_harness
 
         measured = measure_harness(settings, source, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
     else:
@@ -54,31 +53,6 @@ def _with_data(metric: Metric, planned: PlannedMetric) -> Metric:
     return replace(metric, protocol={**metric.protocol, "data": dict(planned.data)})
 
 
-def _perplexity(
-    settings: PerplexitySettings,
-    model: Any,
-    tokenizer: Any,
-    source: Source,
-    batch_size: int,
-    logits_chunk: int | None,
-    on_progress: Progress,
-) -> Measured:
-    from prune.eval.perplexity import measure_perplexity
-
-    dataset = find_dataset(settings.dataset)
-    assert isinstance(dataset, TextSet), "the plan checks this"
-    documents = texts(source, dataset, settings.split)[: settings.num_texts]
-    return measure_perplexity(
-        settings,
-        documents,
-        model,
-        tokenizer,
-        batch_size=batch_size,
-        logits_chunk=logits_chunk,
-        on_progress=on_progress,
-    )
-
-
 def _questions(
     settings: QuestionSettings, model: Any, tokenizer: Any, source: Source, batch_size: int, on_progress: Progress
 ) -> Measured:
@@ -87,14 +61,14 @@ def _questions(
     items = list(examples(source, dataset, settings.split)[: settings.limit])
     asked = choose_exemplars(settings, dataset, source), items, model, tokenizer
     if isinstance(settings, ChoiceSettings):
-        from prune.eval.choices import measure_choices
+        from prune.eval.metrics.choices import measure_choices
 
         return measure_choices(settings, *asked, batch_size=batch_size, on_progress=on_progress)
     if isinstance(settings, TranslationSettings):
-        from prune.eval.translation import measure_bleu
+        from prune.eval.metrics.translation import measure_bleu
 
         return measure_bleu(settings, *asked, batch_size=batch_size, on_progress=on_progress)
-    from prune.eval.tasks import measure_accuracy
+    from prune.eval.metrics.accuracy import measure_accuracy
 
     assert isinstance(settings, AccuracySettings), type(settings)
     return measure_accuracy(settings, dataset, *asked, batch_size=batch_size, on_progress=on_progress)

@@ -1,9 +1,42 @@
 """One measured number, in the shape that result.json keeps it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from typing import Any
+
+from prune.eval.harness.settings import HarnessSettings
+from prune.eval.metrics.perplexity import PerplexitySettings
+from prune.eval.questions.prompt import LATER_SETTINGS, QuestionSettings
+
+Progress = Callable[[int, int], None]
+"""Called with (items done, items in all)."""
+
+Settings = PerplexitySettings | QuestionSettings | HarnessSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMetric:
+    """A metric that is to be measured."""
+
+    name: str
+    """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>`, `bleu/<set>` or `lm_eval/<task>/<metric>`."""
+    settings: Settings
+    data: dict[str, str | None]
+    """Where the rows come from."""
+
+    @property
+    def dataset(self) -> str:
+        """The name of the set it is measured on; of lm-eval's own tasks `lm_eval/<task>`."""
+        return self.settings.dataset
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Every setting that changes the number, as plain values; batch size is none of them."""
+        settings = {key: value for key, value in asdict(self.settings).items() if (key, value) not in LATER_SETTINGS.items()}
+        plain = {key: value.value if isinstance(value, Enum) else value for key, value in settings.items()}
+        return {"kind": type(self.settings).__name__, **plain, "data": dict(self.data)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

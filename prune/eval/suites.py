@@ -8,9 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prune.eval.harness_plan import HarnessSettings
-from prune.eval.metric import Metric, mean
-from prune.eval.plan import PlannedMetric
+from prune.eval.harness.settings import HarnessSettings
+from prune.eval.metric import Metric, PlannedMetric, mean
 
 ZERO_SHOT = ("boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 ZERO_SHOT_MEAN = "lm_eval/zero_shot/acc"

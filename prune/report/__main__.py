@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from prune.cli import report
 from prune.errors import UserError
-from prune.messages import report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

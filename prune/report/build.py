@@ -5,31 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prune.claim import now
-from prune.config import DataSource
-from prune.errors import UserError
-from prune.messages import nearest
-from prune.report.compare import collect_column, compare_rows
-from prune.report.curves import find_curves
-from prune.report.items import ItemsOfRows, has_items
-from prune.report.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
-from prune.report.model import (
-    Cells,
-    Metric,
-    Origin,
-    OverlapWarning,
-    Protocol,
-    Report,
-    RowMetric,
-    Rows,
-    Verdict,
-)
-from prune.report.notes import notes
-from prune.report.protocols import check_protocols
-from prune.report.pruning import block_curves, mask_overlaps
-from prune.report.questions import answer_questions
-from prune.report.read import Found, Result, read_results
-from prune.report.verdicts import judge
+from prune.config.data import DataSource
+from prune.errors import UserError, nearest
+from prune.files import now
+from prune.report.compare.compare import collect_column, compare_rows
+from prune.report.compare.verdicts import judge
+from prune.report.findings.curves import find_curves
+from prune.report.findings.notes import notes
+from prune.report.findings.pruning import block_curves, mask_overlaps
+from prune.report.findings.questions import answer_questions
+from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
+from prune.report.results.items import ItemsOfRows, has_items
+from prune.report.results.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
+from prune.report.results.protocols import check_protocols
+from prune.report.results.read import Found, Result, read_results
 
 BASELINE = "c4"
 """The calibration set that everyone uses."""

@@ -15,6 +15,12 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
 Numbers = Sequence[float | None]
 """A column of numbers."""
 

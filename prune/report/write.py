@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from prune.files import disk_errors
-from prune.report.beside import Beside, num_cores
 from prune.report.build import build_report
 from prune.report.model import Report
-from prune.report.page import write_page
+from prune.report.output.beside import Beside, num_cores
+from prune.report.output.html import write_page
 
 FOLDER = "report"
 """Where a report lies in its outputs, unless it is asked for elsewhere."""
@@ -43,8 +43,8 @@ def write_report(
     Raises:
         UserError: as `build_report`, or the disk does not take the files.
     """
-    from prune.report.tables import write_cells, write_tables
-    from prune.report.terminal import print_summary
+    from prune.report.output.tables import write_cells, write_tables
+    from prune.report.output.terminal import print_summary
 
     folder = outputs / FOLDER if out is None else out
     page = folder / "index.html"
@@ -103,12 +103,12 @@ def _figures_beside(cells: Path) -> Iterator[Callable[[Report, Path], Callable[[
 
     Drawn in a second process where there are many cells, and a core for it.
     """
-    from prune.report.figures import write_figures
+    from prune.report.output.figures import write_figures
 
     if num_cores() == 1 or sum(1 for _ in cells.glob("*")) < MANY_CELLS:
         yield lambda report, folder: partial(write_figures, report, folder)
         return
-    with Beside("The process that draws the figures", "prune.report.figures", "write_figures") as process:
+    with Beside("The process that draws the figures", "prune.report.output.figures", "write_figures") as process:
         yield process.call
 
 

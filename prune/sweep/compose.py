@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import Container, DictConfig, Node, OmegaConf, flag_override, open_dict
 
-from prune.config import Config
+from prune.config.config import Config
 
 Overrides: TypeAlias = tuple[str, ...]
 Point: TypeAlias = dict[str, Overrides]

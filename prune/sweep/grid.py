@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune.calib.prompts import check_applicable
-from prune.cell import Cell, State, dense_cell, make_cell, pass_key, uses_calibration
-from prune.config import Config, NMConfig, WandaConfig
+from prune.cell.cell import Cell, dense_cell, make_cell
+from prune.cell.identity import pass_key, uses_calibration
+from prune.cell.state import State
+from prune.config.config import Config
+from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
+from prune.pruning.methods.wanda import WandaConfig
 
 if TYPE_CHECKING:
-    from prune.sweep.standing import Standing
+    from prune.cell.state import Standing
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""

@@ -2,61 +2,36 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from prune.cell import Cell
-from prune.claim import claim, now
-from prune.config import Config, DataSource
+from prune.cell.cell import Cell
+from prune.cell.lock import claim
+from prune.cell.resources import Workshop
+from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
+from prune.cell.state import Standing, find_standing
+from prune.cli import report
+from prune.config.data import SAMPLE_NOTE, DataSource
+from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
-from prune.launcher_config import (
-    LocalLauncherConfig,
-    PlanLauncherConfig,
-    PrepareLauncherConfig,
-    Retry,
-    SlurmLauncherConfig,
-)
-from prune.messages import report
-from prune.run import SAMPLE_NOTE
-from prune.slurm import Job, SlurmUnavailableError, queued_jobs
-from prune.sweep.checks import check_before_running, check_in_cache, check_writable
+from prune.files import now
 from prune.sweep.compose import to_config
-from prune.sweep.grid import GridPoint, check_pairs, distinct_cells, sweep_name, write_grid
-from prune.sweep.local import run_locally
-from prune.sweep.outcome import Outcome, by_id
-from prune.sweep.page import describe_page
-from prune.sweep.session import Session
-from prune.sweep.standing import Standing, find_standing
-from prune.sweep.table import print_table
-from prune.track import build_tracker
-from prune.track.kept import sync_note
-from prune.workshop import Workshop
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """One command line: its grid points and the distinct cells behind them."""
-
-    name: str
-    points: Sequence[GridPoint]
-    cells: Sequence[Cell]
-    overrides: Sequence[str]
-    config: Config
-    """Of the first point; what a line has once, like its launcher, is the same in all."""
-
-    @property
-    def output_dir(self) -> Path:
-        """Where cells, calibration sets and sweeps are kept."""
-        return Path(self.config.output_dir)
-
-    @property
-    def folder(self) -> Path:
-        """outputs/sweeps/<name>."""
-        return self.output_dir / "sweeps" / self.name
+from prune.sweep.grid import GridPoint, check_pairs, write_grid
+from prune.sweep.launchers.local.config import LocalLauncherConfig
+from prune.sweep.launchers.local.launcher import run_locally
+from prune.sweep.launchers.plan import PlanLauncherConfig
+from prune.sweep.launchers.prepare import PrepareLauncherConfig
+from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
+from prune.sweep.output.page import describe_page
+from prune.sweep.output.table import print_table
+from prune.sweep.preflight import check_before_running, check_in_cache, check_writable
+from prune.sweep.recorder import Outcome, Session, by_id
+from prune.sweep.sweep import Sweep, make_sweep
+from prune.track.registry import build_tracker
+from prune.track.wandb_state import sync_note
 
 
 def run_single_point(composed: DictConfig) -> None:
@@ -85,33 +60,17 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
     standings = {cell.id: find_standing(cell, queue) for cell in sweep.cells}
     console, launcher = Console(), sweep.config.launcher
     if isinstance(launcher, PlanLauncherConfig):
-        from prune.sweep.plan import print_plan
+        from prune.sweep.launchers.plan import print_plan
 
         write_grid(points, sweep.folder, standings)
         print_plan(console, sweep, standings)
     elif isinstance(launcher, PrepareLauncherConfig):
-        from prune.sweep.prepare import prepare
+        from prune.sweep.launchers.prepare import prepare
 
         check_writable(sweep.output_dir)
         prepare(sweep.cells, overrides, console)
     else:
         run_cells_of(sweep, standings, console)
-
-
-def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
-    """The sweep of a line.
-
-    Raises:
-        UserError: no point means anything, or something is varied that a line has once.
-    """
-    if all(point.reason is not None for point in points):
-        raise UserError("\n".join(dict.fromkeys(point.reason or "" for point in points)))
-    config = points[0].cell.config
-    for key in ("launcher", "tracker", "sweep", "output_dir"):
-        values = [getattr(point.cell.config, key) for point in points]
-        if any(value != values[0] for value in values):
-            raise UserError(f"{key} cannot take several values in one line, all its cells share it. Run a line for each.")
-    return Sweep(sweep_name(config, overrides), points, distinct_cells(points), overrides, config)
 
 
 def known_queue() -> dict[str, Job]:
@@ -138,7 +97,7 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
         set_aside(missing, sweep.output_dir)
     try:
         if isinstance(launcher, SlurmLauncherConfig):
-            from prune.sweep.slurm import run_on_slurm
+            from prune.sweep.launchers.slurm.launcher import run_on_slurm
 
             run_on_slurm(sweep, missing, session, console)
         else:
@@ -160,16 +119,16 @@ def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> N
     try:
         check_before_running(missing, workshop)
     except UserError as error:
-        from prune.sweep.prepare import explain_missing
+        from prune.sweep.missing import explain_missing
 
         raise explain_missing(error, sweep.overrides) or error from None
     check_writable(sweep.output_dir)
     if isinstance(launcher, SlurmLauncherConfig) and missing:
-        from prune.sweep.slurm.submit import check_cluster
+        from prune.sweep.launchers.slurm.submit import check_cluster
 
         check_cluster(launcher, missing, sweep.output_dir, sweep.overrides)
     if isinstance(launcher, LocalLauncherConfig) and missing:
-        from prune.sweep.workers import choose_gpus
+        from prune.sweep.launchers.local.workers import choose_gpus
 
         choose_gpus(missing, launcher, os.environ)
         if os.environ.get("HF_HUB_OFFLINE") == "1":

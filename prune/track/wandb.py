@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prune.claim import CellHeldError, claim
-from prune.config import TrackerConfig, TrackerMode
-from prune.messages import report
-from prune.track import Record
+from prune.cell.gpu import SECONDS
+from prune.cell.lock import CellHeldError, claim
+from prune.cli import report
+from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
-from prune.track.gpu import SECONDS
-from prune.track.kept import Kept, digest, drop_unsent, first_attempt, read_kept, write_kept
+from prune.track.tracker import Record
+from prune.track.wandb_state import Kept, digest, drop_unsent, first_attempt, read_kept, write_kept
 
 INIT_TIMEOUT_S = 30.0
 """So long the server may take to accept a run."""

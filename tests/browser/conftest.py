@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from prune.report.model import Report
-from prune.report.page import write_page
+from prune.report.output.html import write_page
 from tests.apt import AptError, install
 from tests.report.page_reports import small_report
 

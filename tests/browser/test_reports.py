@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from prune.report.model import Group
-from prune.report.page import write_page
+from prune.report.output.html import write_page
 from tests.browser.conftest import Open
 from tests.report.page_plans import SMALL
 from tests.report.page_reports import build, large_report, small_report

@@ -7,7 +7,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from prune.config import CalibConfig, DataConfig, DataSource, ModelConfig, PromptConfig, PromptStyle
+from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
+from prune.config.data import DataConfig, DataSource
+from prune.config.model import ModelConfig
 
 TEXT = "apple pear plum box shelf seven nine ran sold gave kept found many more less each all blue red green"
 WORDS = TEXT.split()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from calib_fakes import LOCAL, MODEL, calib, prompt
 
-from prune.calib import calibration_id, canonical_calibration
-from prune.config import Compat, DataConfig, DataSource, DType, ModelConfig, PaddingSide, PromptBos
+from prune.calib.identity import calibration_id, canonical_calibration
+from prune.config.calib import Compat, PaddingSide, PromptBos
+from prune.config.data import DataConfig, DataSource
+from prune.config.model import DType, ModelConfig
 
 BASE = calibration_id(calib(), prompt(), LOCAL, MODEL)
 
@@ -80,7 +82,7 @@ def test_controls_do_not_depend_on_the_source() -> None:
 
 def test_no_torch_and_no_hash_seed() -> None:
     code = (
-        "import sys; from prune.config import *; from prune.calib import *; "
+        "import sys; from prune.config.config import *; from prune.calib import *; "
         "c = CalibConfig(name='gsm8k', num_samples=6, seq_len=64); p = PromptConfig(name=PromptStyle.icl); "
         "check_applicable(c, p); "
         "print(calibration_id(c, p, DataConfig(name=DataSource.sample), ModelConfig(name='tiny')), 'torch' in sys.modules, "

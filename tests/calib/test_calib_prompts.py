@@ -3,11 +3,11 @@ import random
 import pytest
 from calib_fakes import calib, prompt
 
-from prune.calib import check_applicable, prompt_matters
-from prune.calib.prompts import draw_pieces, eligible_rows, max_pieces, render, start_generator
-from prune.config import PromptStyle
-from prune.data import DATASETS
+from prune.calib.prompts import check_applicable, max_pieces, prompt_matters, start_generator
+from prune.calib.questions import draw_pieces, eligible_rows, render
+from prune.config.calib import PromptStyle
 from prune.data.dataset import Example, QuestionSet
+from prune.data.registry import DATASETS
 from prune.errors import NotApplicableError, UserError
 
 

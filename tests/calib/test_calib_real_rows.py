@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from calib_fakes import MODEL, calib, make_tokenizer, prompt
 
-from prune.calib import load_or_build
-from prune.config import DataConfig, DataSource
-from prune.data import find_dataset
+from prune.calib.store import load_or_build
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import QuestionSet
-from prune.data.source import examples, open_source
+from prune.data.registry import find_dataset
+from prune.data.sources.source import examples, open_source
 
 SHARED = Path(os.environ.get("PRUNE_SHARED") or Path(__file__).resolve().parents[2].parent / "shared") / "data"
 pytestmark = pytest.mark.skipif(

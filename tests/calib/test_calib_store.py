@@ -12,10 +12,13 @@ import torch
 from calib_fakes import LOCAL, MODEL, FakeSource, calib, gsm8k_rows, make_tokenizer, prompt, text_rows
 from safetensors.torch import load_file
 
-from prune.calib import CalibrationSet, calibration_id, load_or_build
-from prune.config import CalibConfig, Compat, DataConfig, DataSource, PaddingSide, PromptBos, PromptConfig
+from prune.calib.calibration_set import CalibrationSet
+from prune.calib.identity import calibration_id
+from prune.calib.store import load_or_build
+from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example
-from prune.data.gsm8k import DATASET as GSM8K
+from prune.data.sets.gsm8k import DATASET as GSM8K
 from prune.errors import NotApplicableError, UserError
 
 TOKENIZER = make_tokenizer(bos=True)

@@ -7,9 +7,11 @@ from calib_fakes import MODEL, calib, make_tokenizer, prompt, sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune.calib.packing import Encoder, Packed, find_bos, find_pad, make_encoder, pack_pieces, shortest_fill, stack
-from prune.config import Compat, ModelConfig, PaddingSide, PromptBos
-from prune.eval_config import EvalBos
+from prune.calib.encoder import Encoder, Packed, find_bos, find_pad, make_encoder, stack
+from prune.calib.questions import pack_pieces, shortest_fill
+from prune.config.calib import Compat, PaddingSide, PromptBos
+from prune.config.eval import EvalBos
+from prune.config.model import ModelConfig
 
 PLAIN = make_tokenizer(bos=False)
 WITH_BOS = make_tokenizer(bos=True)

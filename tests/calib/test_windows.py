@@ -3,11 +3,12 @@ import random
 import pytest
 from calib_fakes import make_tokenizer, text_rows
 
-from prune.calib.packing import Encoder
+from prune.calib.controls import cut_control
+from prune.calib.documents import WindowCutter
+from prune.calib.encoder import Encoder
 from prune.calib.prompts import shuffled
-from prune.calib.windows import WindowCutter, cut_control
-from prune.data.controls import ELLIPSES, RANDOM
 from prune.data.dataset import ControlSet
+from prune.data.sets.controls import ELLIPSES, RANDOM
 from prune.errors import UserError
 
 TOKENIZER = make_tokenizer(bos=True)

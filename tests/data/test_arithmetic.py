@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune.data.arithmetic import MAX_CHARS, MAX_DEPTH, MAX_DIGITS, evaluate, format_number, steps
+from prune.data.formatting.arithmetic import MAX_CHARS, MAX_DEPTH, MAX_DIGITS, evaluate, format_number, steps
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from prune.data import DATASETS, find_dataset
 from prune.data.dataset import AnswerKind, Category, ControlSet, Example, QuestionSet, TextSet
+from prune.data.registry import DATASETS, find_dataset
 from prune.errors import UserError
 
 TEXT_SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet)]

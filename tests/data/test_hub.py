@@ -12,10 +12,11 @@ import pytest
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub import errors
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS, hub
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Hub, QuestionSet, TextSet
-from prune.data.source import Source, examples, open_source, texts
+from prune.data.registry import DATASETS
+from prune.data.sources import hub
+from prune.data.sources.source import Source, examples, open_source, texts
 from prune.errors import UserError
 
 Loader = Callable[..., Any]

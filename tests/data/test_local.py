@@ -10,10 +10,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import QuestionSet, TextSet
-from prune.data.source import Source, examples, open_source, texts
+from prune.data.registry import DATASETS
+from prune.data.sources.source import Source, examples, open_source, texts
 from prune.errors import UserError
 
 GSM8K_ROW = {"question": "What is 2+3?", "answer": "It is 5.\n#### 5"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prune.data.rationale import join_steps, split_steps
+from prune.data.formatting.rationale import join_steps, split_steps
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS
-from prune.data.arithmetic import evaluate
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import AnswerKind, QuestionSet, TextSet
-from prune.data.source import Source, examples, open_source, texts
+from prune.data.formatting.arithmetic import evaluate
+from prune.data.registry import DATASETS
+from prune.data.sources.source import Source, examples, open_source, texts
 from prune.errors import UserError
 
 NUM_ROWS = {

@@ -8,18 +8,11 @@ from random import Random
 
 import pytest
 
-from prune.data import DATASETS, find_dataset
-from prune.data.arithmetic import evaluate
 from prune.data.dataset import QuestionSet, TextSet
-from prune.data.sample import (
-    GENERATORS,
-    TEXT_SETS,
-    draw_row,
-    eval_split,
-    held_out_keys,
-    row_key,
-    sample_rows,
-)
+from prune.data.formatting.arithmetic import evaluate
+from prune.data.registry import DATASETS, find_dataset
+from prune.data.sources.sample import GENERATORS, draw_row, eval_split, held_out_keys, row_key, sample_rows
+from prune.data.sources.sample.prose import TEXT_SETS
 from prune.errors import UserError
 
 QUESTION_SETS = list(GENERATORS)
@@ -222,7 +215,7 @@ def test_rows_are_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("name", ["c4", "pile", "redpajama"])
 def test_one_set_loads_quickly(name: str) -> None:
-    code = f"import time; s = time.process_time(); from prune.data.sample import sample_rows; sample_rows({name!r}, 'train')"
+    code = f"import time; s = time.process_time(); from prune.data.sources.sample import sample_rows; sample_rows({name!r}, 'train')"
     line = [sys.executable, "-c", f"{code}; print(time.process_time() - s)"]
     seconds = float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     assert seconds < 1.5

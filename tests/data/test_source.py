@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import AnswerKind, QuestionSet, TextSet
-from prune.data.source import Source, examples, open_source, texts
+from prune.data.registry import DATASETS
+from prune.data.sources.source import Source, examples, open_source, texts
 from prune.errors import UserError
 
 SETS = [dataset for dataset in DATASETS.values() if isinstance(dataset, TextSet | QuestionSet)]
@@ -50,7 +50,7 @@ def test_unknown_split_of_the_sample(sample: Source) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, prune.data; from prune.config import DataConfig, DataSource; from prune.data.source import open_source;"
+        "import sys, prune.data.registry; from prune.config.config import DataConfig, DataSource; from prune.data.sources.source import open_source;"
         "open_source(DataConfig(name=DataSource.hub)); open_source(DataConfig(name=DataSource.local, root='.'));"
         "print([name for name in ('torch', 'datasets', 'huggingface_hub', 'pyarrow', 'numpy') if name in sys.modules])"
     )

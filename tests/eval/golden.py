@@ -13,15 +13,15 @@ from tempfile import TemporaryDirectory
 
 from golden_rows import ROWS
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalConfig
 from prune.data.dataset import QuestionSet
-from prune.data.source import examples, open_source
-from prune.eval.ask import render_prompts
-from prune.eval.exemplars import choose_exemplars
+from prune.data.registry import DATASETS
+from prune.data.sources.source import examples, open_source
 from prune.eval.plan import plan_metrics
-from prune.eval.protocol import QuestionSettings
-from prune.eval_config import EvalConfig
+from prune.eval.questions.ask import render_prompts
+from prune.eval.questions.exemplars import choose_exemplars
+from prune.eval.questions.prompt import QuestionSettings
 
 FOLDER = Path(__file__).with_name("golden")
 SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet)]

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from prune.data.dataset import AnswerKind, Example
-from prune.eval.answers import Scored, after_rationale, parse_label, parse_number, score
+from prune.eval.questions.answers import Scored, after_rationale, parse_label, parse_number, score
 
 LABELS = ("entailment", "neutral", "contradiction")
 

@@ -8,15 +8,14 @@ import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import MambaConfig
 
+from prune.config.eval import EvalBos
 from prune.data.dataset import Example
 from prune.errors import UserError
-from prune.eval.broken import describe_broken, find_broken, list_parts
-from prune.eval.choices import measure_choices
-from prune.eval.logits import BrokenLogitsError, choose_tokens, score_tokens
-from prune.eval.perplexity import measure_perplexity
-from prune.eval.protocol import ChoiceSettings, PerplexitySettings
-from prune.eval_config import EvalBos
-from prune.models import find_blocks, find_linears
+from prune.eval.engine.diagnose import describe_broken, find_broken, list_parts
+from prune.eval.engine.logits import BrokenLogitsError, choose_tokens, score_tokens
+from prune.eval.metrics.choices import ChoiceSettings, measure_choices
+from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
+from prune.models.blocks import find_blocks, find_linears
 from tests.architectures import CONFIGS, NUM_BLOCKS, tiny_model
 
 TOKENS = [3, 4, 5, 6]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 
+from prune.config.eval import TooLong
 from prune.data.dataset import Example
 from prune.errors import UserError
-from prune.eval.choices import measure_choices
 from prune.eval.metric import Measured
-from prune.eval.protocol import ChoiceSettings, few_shot_prefix
-from prune.eval_config import TooLong
+from prune.eval.metrics.choices import ChoiceSettings, measure_choices
+from prune.eval.questions.prompt import few_shot_prefix
 
 ALPHABET = "0123:AQ+ \n"
 EXEMPLARS = [

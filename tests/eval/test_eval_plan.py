@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
 from prune.data.dataset import QuestionSet, TextSet
+from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
-from prune.eval_config import EvalBos, EvalConfig, EvalProtocol
 
 SAMPLE = DataConfig(name=DataSource.sample)
 
@@ -180,7 +180,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 def test_planning_imports_nothing_heavy() -> None:
     code = (
-        "import sys, prune.eval.plan, prune.eval.metric, prune.eval.answers\n"
+        "import sys, prune.eval.plan, prune.eval.metric, prune.eval.questions.answers\n"
         "print([name for name in ('torch', 'transformers', 'lm_eval', 'datasets', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

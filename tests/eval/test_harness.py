@@ -18,20 +18,20 @@ from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_models import make_llama, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prune.config import DataConfig, DataSource
-from prune.data import find_dataset
+from prune.cell.resources import Workshop
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalConfig
 from prune.data.dataset import QuestionSet, Row, TextSet
-from prune.data.sample import sample_rows
-from prune.data.source import Source, examples, open_source
+from prune.data.registry import find_dataset
+from prune.data.sources.sample import sample_rows
+from prune.data.sources.source import Source, examples, open_source
 from prune.errors import UserError
-from prune.eval.harness_data import read_split, to_pages
-from prune.eval.harness_index import read_definition
+from prune.eval.harness.index import read_definition
+from prune.eval.harness.rows import read_split, to_pages
 from prune.eval.measure import measure
-from prune.eval.metric import Measured
-from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.eval_config import EvalConfig
+from prune.eval.metric import Measured, PlannedMetric
+from prune.eval.plan import plan_metrics
 from prune.tiny import FOLDER
-from prune.workshop import Workshop
 
 SAMPLE = DataConfig(name=DataSource.sample)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks import TaskManager
 
-from prune.config import DataConfig, DataSource
+from prune.cell.results import score_path
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalBos, EvalConfig
 from prune.errors import UserError
-from prune.eval.harness_index import expand_task, harness_folder, read_definition, read_index
-from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.eval_config import EvalBos, EvalConfig
-from prune.results import score_path
+from prune.eval.harness.index import expand_task, harness_folder, read_definition, read_index
+from prune.eval.metric import PlannedMetric
+from prune.eval.plan import plan_metrics
 
 SAMPLE = DataConfig(name=DataSource.sample)
 HUB = DataConfig(name=DataSource.hub)
@@ -129,10 +130,10 @@ def test_generated_rows_are_there_for_our_sets_only() -> None:
 def test_unknown_names_are_told_before_anything_heavy_is_imported() -> None:
     code = (
         "import sys\n"
-        "from prune.config import DataConfig, DataSource\n"
+        "from prune.config.config import DataConfig, DataSource\n"
         "from prune.errors import UserError\n"
         "from prune.eval.plan import plan_metrics\n"
-        "from prune.eval_config import EvalConfig\n"
+        "from prune.config.eval import EvalConfig\n"
         "plan_metrics(EvalConfig(name='q', lm_eval_tasks=['piqa']), DataConfig(name=DataSource.hub))\n"
         "try:\n"
         "    plan_metrics(EvalConfig(name='q', lm_eval_tasks=['piqqa']), DataConfig(name=DataSource.hub))\n"

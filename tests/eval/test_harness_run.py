@@ -8,9 +8,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from prune.cell import make_cell
-from prune.sweep.prepare import list_things
-from prune.workshop import Workshop
+from prune.cell.cell import make_cell
+from prune.cell.resources import Workshop
+from prune.sweep.launchers.prepare import list_things
 from tests.conftest import Compose, Said
 
 LINE = (

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from prune.config import DataConfig, DataSource
+from prune.cell.results import score_path
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
 from prune.eval.plan import plan_metrics
-from prune.eval_config import EvalBos, EvalConfig, EvalProtocol
-from prune.results import score_path
 
 PLAIN = {
     "ppl-c4": "b457f7ad", "ppl-pile": "b7db1a1a", "ppl-oscar": "b0a3d566", "ppl-redpajama": "e99f20f0",

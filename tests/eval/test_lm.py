@@ -11,17 +11,17 @@ from lm_eval.models.huggingface import HFLM
 from small_models import make_llama, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, MambaConfig
 
-import prune.eval.lm
-from prune.config import DataConfig, DataSource
-from prune.data import find_dataset
+import prune.eval.engine.lm
+from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import QuestionSet
-from prune.data.source import examples, open_source
+from prune.data.registry import find_dataset
+from prune.data.sources.source import examples, open_source
 from prune.errors import UserError
-from prune.eval.ask import PromptBos
-from prune.eval.broken import describe_broken
-from prune.eval.lm import PrefixLM
-from prune.eval.memory import is_out_of_memory
-from prune.eval.protocol import few_shot_prefix
+from prune.eval.engine.batching import is_out_of_memory
+from prune.eval.engine.bos import PromptBos
+from prune.eval.engine.diagnose import describe_broken
+from prune.eval.engine.lm import PrefixLM
+from prune.eval.questions.prompt import few_shot_prefix
 from prune.tiny import FOLDER
 from tests.architectures import tiny_model
 
@@ -154,7 +154,7 @@ def test_one_prompt_that_does_not_fit_and_other_errors_are_told(monkeypatch: pyt
         raise RuntimeError(said)
 
     lm = make(4)
-    monkeypatch.setattr(prune.eval.lm, "generate", fail)
+    monkeypatch.setattr(prune.eval.engine.lm, "generate", fail)
     said = "not enough memory: you tried to allocate 9 bytes"
     with pytest.raises(UserError, match="acc/x: the memory does not suffice for a single prompt"):
         lm.generate_until(ask_answers(PROMPTS))
@@ -193,7 +193,7 @@ def test_the_prompt_whose_logits_break_is_run_again_and_names_the_block(
         known.append(list(tokens))
         return describe_broken(model, tokens)
 
-    monkeypatch.setattr("prune.eval.lm.describe_broken", describe)
+    monkeypatch.setattr("prune.eval.engine.lm.describe_broken", describe)
     broken_token = lm.tokenizer.convert_tokens_to_ids("3")
     with torch.no_grad():
         lm.model.model.embed_tokens.weight[broken_token] = math.inf

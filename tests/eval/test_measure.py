@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from small_models import make_llama, make_tokenizer
 
-from prune.config import DataConfig, DataSource
-from prune.data import DATASETS, find_dataset
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalBos, EvalConfig
 from prune.data.dataset import AnswerKind, QuestionSet, Row, TextSet
-from prune.data.source import examples, open_source
+from prune.data.registry import DATASETS, find_dataset
+from prune.data.sources.source import examples, open_source
 from prune.errors import UserError
-from prune.eval.answers import score as score_answer
 from prune.eval.measure import measure
-from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.eval.protocol import few_shot_prefix, text_hash
-from prune.eval_config import EvalBos, EvalConfig
+from prune.eval.metric import PlannedMetric
+from prune.eval.plan import plan_metrics
+from prune.eval.questions.answers import score as score_answer
+from prune.eval.questions.prompt import few_shot_prefix, text_hash
 
 
 class Rows:

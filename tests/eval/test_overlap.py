@@ -10,23 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune.calib import CalibrationSet, load_or_build
-from prune.config import (
-    CalibConfig,
-    Compat,
-    DataConfig,
-    DataSource,
-    EvalBos,
-    EvalConfig,
-    ModelConfig,
-    PromptConfig,
-    PromptStyle,
-)
-from prune.data import DATASETS, find_dataset
+from prune.calib.calibration_set import CalibrationSet
+from prune.calib.store import load_or_build
+from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalBos, EvalConfig
+from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet, QuestionSet, Row, TextSet
-from prune.data.source import Source, examples, open_source
+from prune.data.registry import DATASETS, find_dataset
+from prune.data.sources.source import Source, examples, open_source
 from prune.errors import UserError
-from prune.eval.overlap import (
+from prune.eval.contamination import (
     MAX_WORDS,
     MIN_WORDS,
     Overlap,
@@ -38,9 +32,10 @@ from prune.eval.overlap import (
     runs,
     split_words,
 )
-from prune.eval.plan import PlannedMetric, plan_metrics
-from prune.eval.protocol import PerplexitySettings
-from prune.models import load_tokenizer
+from prune.eval.metric import PlannedMetric
+from prune.eval.metrics.perplexity import PerplexitySettings
+from prune.eval.plan import plan_metrics
+from prune.models.load import load_tokenizer
 
 MODEL = ModelConfig(name="tiny", seq_len=64)
 SAMPLE = DataConfig(name=DataSource.sample)

@@ -6,12 +6,13 @@ import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import prune.eval.perplexity as module
+import prune.eval.metrics.perplexity as module
+from prune.config.eval import EvalBos
 from prune.errors import UserError
+from prune.eval.engine.chunks import choose_bos, cut_chunks
+from prune.eval.engine.losses import chunk_losses
 from prune.eval.metric import Measured
-from prune.eval.perplexity import choose_bos, chunk_losses, cut_chunks, measure_perplexity
-from prune.eval.protocol import PerplexitySettings
-from prune.eval_config import EvalBos
+from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
 
 TEXTS = ["The quick brown fox.", "", "Jumps over\nthe lazy dog, and then again and again.", "An end to it all."]
 SIZES = {

@@ -8,9 +8,17 @@ import pytest
 import torch
 from transformers import BloomConfig, GenerationMixin, MambaConfig, MptConfig, PretrainedConfig
 
-from prune.eval.alone import reuses_prefix
-from prune.eval.logits import BrokenLogitsError, Likelihood
-from prune.eval.prefix import common_prefix, count_alike, find_likelihoods, generate, join_rows, run_prefix, start_rows
+from prune.eval.engine.fallback import reuses_prefix
+from prune.eval.engine.logits import BrokenLogitsError, Likelihood
+from prune.eval.engine.prefix import (
+    common_prefix,
+    count_alike,
+    find_likelihoods,
+    generate,
+    join_rows,
+    run_prefix,
+    start_rows,
+)
 from tests.architectures import CONFIGS, VOCAB, tiny_model
 
 ALIBI: dict[str, Callable[[], PretrainedConfig]] = {
@@ -185,7 +193,7 @@ def test_choices_of_one_token_take_one_pass_and_logits_stay_bounded(monkeypatch:
     model, prompts = tiny_model(ALL["gemma3"]()), make_prompts()[:2]
     shapes: list[tuple[int, ...]] = []
     model.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.logits.shape)))
-    monkeypatch.setattr("prune.eval.prefix.MAX_LOGITS", 2 * 2 * VOCAB)
+    monkeypatch.setattr("prune.eval.engine.prefix.MAX_LOGITS", 2 * 2 * VOCAB)
     with torch.inference_mode():
         kept = run_prefix(model, common_prefix(prompts))
         find_likelihoods(model, kept, prompts, [[[4], [5], [6]], [[5]]])

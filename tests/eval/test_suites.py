@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from prune.config import DataConfig, DataSource
-from prune.eval.metric import Metric
-from prune.eval.plan import PlannedMetric, plan_metrics
+from prune.cell.results import finished_result, missing_scores, read_scores, write_score
+from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalConfig
+from prune.eval.metric import Metric, PlannedMetric
+from prune.eval.plan import plan_metrics
 from prune.eval.suites import ZERO_SHOT, ZERO_SHOT_MEAN, mean_metrics, planned_means
-from prune.eval_config import EvalConfig
-from prune.results import finished_result, missing_scores, read_scores, write_score
 
 SAMPLE = DataConfig(name=DataSource.sample)
 VALUES = (0.75, 0.5, 0.25, 0.6, 0.4, 0.2, 0.3)

@@ -7,16 +7,16 @@ import torch
 from small_models import ignore_progress, make_follower, make_llama, make_tokenizer
 from transformers import GenerationConfig
 
-from prune.data import find_dataset
+from prune.config.eval import TooLong
 from prune.data.dataset import Example, QuestionSet
+from prune.data.registry import find_dataset
 from prune.errors import UserError
-from prune.eval.ask import PromptBos, choose_prompt_bos
-from prune.eval.lm import PrefixLM
+from prune.eval.engine.bos import PromptBos, choose_prompt_bos
+from prune.eval.engine.lm import PrefixLM
+from prune.eval.engine.prefix import generate
 from prune.eval.metric import Measured
-from prune.eval.prefix import generate
-from prune.eval.protocol import AccuracySettings, few_shot_prefix, text_hash
-from prune.eval.tasks import measure_accuracy
-from prune.eval_config import TooLong
+from prune.eval.metrics.accuracy import AccuracySettings, measure_accuracy
+from prune.eval.questions.prompt import few_shot_prefix, text_hash
 
 ALPHABET = "0123:AQ+ \n"
 GSM8K = find_dataset("gsm8k")
@@ -119,7 +119,7 @@ def test_generated_tokens_are_those_of_one_item_at_a_time(monkeypatch: pytest.Mo
 
             generate(*args, deliver=both, **kwargs)
 
-        monkeypatch.setattr("prune.eval.lm.generate", keep)
+        monkeypatch.setattr("prune.eval.engine.lm.generate", keep)
         run(QUESTIONS, model, tokenizer, batch_size=batch_size)
         assert kept == naive
 
@@ -147,7 +147,7 @@ def test_the_answer_is_read_after_the_rationale(monkeypatch: pytest.MonkeyPatch)
         def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
             return [said] * len(requests)
 
-    monkeypatch.setattr("prune.eval.ask.PrefixLM", Says)
+    monkeypatch.setattr("prune.eval.questions.ask.PrefixLM", Says)
     tokenizer = make_tokenizer(ALPHABET)
     items = [question("0+1", "1"), question("0+2", "2")]
     reasoned = run(items, make_llama(len(tokenizer)), tokenizer, rationale=True, exemplars=[])

@@ -6,8 +6,7 @@ from small_models import ignore_progress, make_follower, make_llama, make_tokeni
 
 from prune.data.dataset import Example
 from prune.errors import UserError
-from prune.eval.protocol import TranslationSettings
-from prune.eval.translation import measure_bleu, summarise
+from prune.eval.metrics.translation import TranslationSettings, measure_bleu, summarise
 
 SETTINGS = TranslationSettings(
     dataset="wmt14", split="test", exemplar_split="train", num_fewshot=1, limit=None, max_new_tokens=12, always_bos=False

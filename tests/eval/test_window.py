@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from small_models import make_tokenizer
 
+from prune.config.eval import TooLong
 from prune.errors import UserError
-from prune.eval.window import choose_fitting, describe_skipped, find_too_long
-from prune.eval_config import TooLong
+from prune.eval.questions.window import choose_fitting, describe_skipped, find_too_long
 
 TOKENIZER = make_tokenizer(adds_bos=True)
 """A token for each byte, and BOS."""

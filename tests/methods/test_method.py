@@ -4,21 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from prune.config import (
-    DenseConfig,
-    MagnitudeConfig,
-    MethodConfig,
-    RandomConfig,
-    RIAConfig,
-    SparseGPTConfig,
-    WandaConfig,
-)
+from prune.config.method import MethodConfig
 from prune.errors import UserError
-from prune.methods import METHODS, Method, build_method
-from prune.methods.ria import RIA
-from prune.methods.sparsegpt import SparseGPT
-from prune.methods.wanda import Wanda
-from prune.sparsity import NM, Pattern, Unstructured
+from prune.pruning.methods.dense import DenseConfig
+from prune.pruning.methods.magnitude import MagnitudeConfig
+from prune.pruning.methods.method import Method
+from prune.pruning.methods.random import RandomConfig
+from prune.pruning.methods.registry import METHODS, build_method
+from prune.pruning.methods.ria import RIA, RIAConfig
+from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
+from prune.pruning.methods.wanda import Wanda, WandaConfig
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 CONFIGS: list[MethodConfig] = [
     DenseConfig(),

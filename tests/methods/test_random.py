@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from prune.methods.dense import Dense
-from prune.methods.random import Random
-from prune.sparsity import NM, Pattern, Unstructured
+from prune.pruning.methods.dense import Dense
+from prune.pruning.methods.random import Random
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 
 def draw_mask(pattern: Pattern, seed: int, shape: tuple[int, int] = (13, 28)) -> torch.Tensor:

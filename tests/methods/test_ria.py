@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from prune.errors import UserError
-from prune.methods.method import Pruned
-from prune.methods.ria import RIA
-from prune.sparsity import NM, Pattern, Unstructured
+from prune.pruning.methods.method import Pruned
+from prune.pruning.methods.ria import RIA
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 PATTERNS: list[Pattern] = [Unstructured(0.01), Unstructured(0.5), Unstructured(0.9), NM(1, 4), NM(2, 4)]
 

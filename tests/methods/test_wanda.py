@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from prune.errors import UserError
-from prune.methods.magnitude import Magnitude
-from prune.methods.method import Pruned
-from prune.methods.wanda import InputNorms, Wanda, share_mask
-from prune.sparsity import NM, Pattern, Unstructured
+from prune.pruning.methods.magnitude import Magnitude
+from prune.pruning.methods.method import Pruned
+from prune.pruning.methods.wanda import InputNorms, Wanda, share_mask
+from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 PATTERNS: list[Pattern] = [Unstructured(0.01), Unstructured(0.5), Unstructured(0.7), Unstructured(0.99), NM(1, 4), NM(2, 4)]
 

@@ -1,4 +1,4 @@
-"""Writes the files of cells as prune.run leaves them, with scores made of given items."""
+"""Writes the files of cells as prune.cell.run leaves them, with scores made of given items."""
 
 import gzip
 import json
@@ -140,7 +140,7 @@ def change_result(folder: Path, **changes: Any) -> None:
 
 
 def to_yaml(plain: Mapping[str, Any]) -> str:
-    """As prune.run writes config.yaml."""
+    """As prune.cell.run writes config.yaml."""
     return yaml.dump(dict(plain), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prune.errors import UserError
-from prune.report.beside import Beside
+from prune.report.output.beside import Beside
 
 
 def test_it_works_at_the_same_time() -> None:

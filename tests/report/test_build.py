@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from prune.cell import State, write_status
+from prune.cell.state import State, write_status
 from prune.errors import UserError
 from prune.report.build import build_report
 from prune.report.model import SIGNIFICANT_DIGITS, to_plain

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from prune.report.build import build_report
+from prune.report.compare.statistics import paired_bootstrap
 from prune.report.model import Basis, Comparisons, Report, RowMetric
-from prune.report.statistics import paired_bootstrap
 from tests.report.result_files import Outputs, change_result, write_items
 
 RNG = np.random.default_rng(5)

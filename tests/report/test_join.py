@@ -1,5 +1,5 @@
-from prune.report.join import Joined, calibration_sets, category_of, join_cells
-from prune.report.read import read_results
+from prune.report.results.join import Joined, calibration_sets, category_of, join_cells
+from prune.report.results.read import read_results
 from tests.report.result_files import DENSE_ID, Outputs
 
 ACC = {"acc/gsm8k": [1, 0, 1, 1]}

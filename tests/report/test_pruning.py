@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from prune.report import pruning
+from prune.pruning.saved import MASK_FILE as WRITTEN_MASK_FILE
 from prune.report.build import build_report
-from prune.report.pruning import MASK_FILE, count_common
-from prune.saved import MASK_FILE as WRITTEN_MASK_FILE
+from prune.report.findings import pruning
+from prune.report.findings.pruning import MASK_FILE, count_common
 from tests.report.result_files import Outputs
 
 ACC = {"acc/gsm8k": [1, 0]}
@@ -21,7 +21,7 @@ def write_blocks(folder: Path, lines: list[tuple[int, int, int, float | None]]) 
 
 
 def write_mask(folder: Path, **masks: list[int]) -> None:
-    """Packed masks as prune/saved.py writes them."""
+    """Packed masks as prune/pruning/saved.py writes them."""
     save_file({name: np.packbits(np.array(mask, dtype=bool)) for name, mask in masks.items()}, folder / MASK_FILE)
 
 

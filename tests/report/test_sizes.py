@@ -7,7 +7,7 @@ import pytest
 from bench.report import METRICS, generate
 from prune.report.build import build_report
 from prune.report.model import to_plain
-from prune.report.tables import cells_table, write_tables
+from prune.report.output.tables import cells_table, write_tables
 from tests.report.result_files import Outputs
 
 

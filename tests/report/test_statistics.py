@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from prune.report.statistics import (
+from prune.report.compare.statistics import (
     add_variances,
     holm,
     paired_bootstrap,

@@ -6,7 +6,7 @@ import pytest
 
 from prune.report.build import build_report
 from prune.report.model import Report
-from prune.report.tables import cells_table, write_cells, write_tables
+from prune.report.output.tables import cells_table, write_cells, write_tables
 from tests.report.result_files import Outputs
 
 

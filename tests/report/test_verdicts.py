@@ -3,8 +3,9 @@ import pytest
 
 from prune.report import build
 from prune.report.build import build_report
+from prune.report.compare.verdicts import MAX_SENTENCE
+from prune.report.format import format_p
 from prune.report.model import Basis
-from prune.report.verdicts import MAX_SENTENCE, format_p
 from tests.report.result_files import Outputs
 from tests.report.test_compare import row_of
 

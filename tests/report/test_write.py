@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from prune.report import figures, write
+from prune.report import write
 from prune.report.__main__ import main
 from prune.report.build import build_report
-from prune.report.figures import write_figures
+from prune.report.output import figures
+from prune.report.output.figures import write_figures
 from prune.report.write import write_report
 from tests.report.result_files import Outputs
 from tests.report.test_pruning import write_blocks

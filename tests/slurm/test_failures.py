@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.calib import calibration_id
+from prune.calib.identity import calibration_id
 from tests.conftest import Compose
 from tests.slurm.cluster import Cluster
 from tests.slurm.lines import BARE, QUICK, SLURM, Folder, Said

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from prune.main import CONFIG_DIR
+from prune.cli import CONFIG_DIR
 from prune.schemas import register_schemas
 from prune.sweep.compose import compose_points, to_config
 

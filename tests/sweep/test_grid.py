@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell import make_cell
+from prune.cell.cell import make_cell
 from prune.errors import NotApplicableError, UserError
 from prune.sweep.grid import GridPoint, check_name, check_pairs, distinct_cells, sweep_name, write_grid
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from prune.cell import State, read_status, write_status
+from prune.cell.state import State, read_status, write_status
 
 from ..conftest import Said
 
@@ -145,7 +145,7 @@ def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path
     folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
     (folder / "result.json").unlink()
     program = (
-        "import pathlib, sys, time; from prune.claim import claim\n"
+        "import pathlib, sys, time; from prune.cell.lock import claim\n"
         "with claim(pathlib.Path(sys.argv[1])):\n    print(1, flush=True); time.sleep(99)"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)

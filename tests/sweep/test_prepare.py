@@ -17,16 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save
 
-from prune.config import DataConfig, DataSource, ModelConfig
-from prune.data import DATASETS
+from prune.config.data import DataConfig, DataSource
+from prune.config.model import ModelConfig
 from prune.data.dataset import Hub, QuestionSet, TextSet
-from prune.data.sample import sample_rows
-from prune.data.source import open_source
+from prune.data.registry import DATASETS
+from prune.data.sources.sample import sample_rows
+from prune.data.sources.source import open_source
 from prune.errors import UserError
-from prune.hub_models import missing_files, needed_files
-from prune.model_files import EMBEDDED_FOLDER, check_model
-from prune.models import load_model, load_tokenizer
-from prune.sweep.prepare import READY, explain_missing, prepare_line
+from prune.models.fetch import missing_files, needed_files
+from prune.models.files import EMBEDDED_FOLDER, check_model
+from prune.models.load import load_model, load_tokenizer
+from prune.sweep.launchers.prepare import READY
+from prune.sweep.missing import explain_missing, prepare_line
 
 from ..hub_server import Repo, serve
 

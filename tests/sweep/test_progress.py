@@ -5,7 +5,14 @@ import time
 
 from rich.console import Console
 
-from prune.sweep.progress import BarWatcher, BarWorkersWatcher, PlainWatcher, PlainWorkersWatcher, watch, watch_workers
+from prune.sweep.output.progress import (
+    BarWatcher,
+    BarWorkersWatcher,
+    PlainWatcher,
+    PlainWorkersWatcher,
+    watch,
+    watch_workers,
+)
 
 
 def test_plain_lines() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell import State, read_status, write_status
-from prune.claim import claim, now, this_process
-from prune.slurm import Job
-from prune.sweep.slurm.follow import mark_dead
-from prune.sweep.standing import last_line, read_submission, stand_unfinished, write_submission
+from prune.cell.holder import this_process
+from prune.cell.lock import claim
+from prune.cell.slurm_queue import Job
+from prune.cell.state import State, last_line, read_status, read_submission, stand_unfinished, write_status, write_submission
+from prune.files import now
+from prune.sweep.launchers.slurm.follow import mark_dead
 
 
 def submitted(folder: Path, job_id: str = "12_3") -> Path:

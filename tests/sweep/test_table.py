@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from prune.cell import dense_cell, make_cell
+from prune.cell.cell import dense_cell, make_cell, plan
+from prune.cell.failure import Failure
+from prune.config.data import SAMPLE_NOTE
 from prune.eval.suites import ZERO_SHOT_MEAN
-from prune.run import SAMPLE_NOTE, plan
 from prune.sweep.grid import GridPoint
-from prune.sweep.layout import Entry, lay_out, natural_width
-from prune.sweep.outcome import Failure, Outcome
-from prune.sweep.table import print_table, varied_keys
+from prune.sweep.output.layout import Entry, lay_out, natural_width
+from prune.sweep.output.table import print_table, varied_keys
+from prune.sweep.recorder import Outcome
 
 from ..conftest import Compose
 

@@ -21,19 +21,27 @@ import torch
 from rich.console import Console
 
 import prune
-from prune.cell import Cell, make_cell, read_status
-from prune.claim import claim, find_holder
-from prune.config import ModelConfig
+from prune.cell.cell import Cell, make_cell
+from prune.cell.failure import Failure
+from prune.cell.lock import claim, find_holder
+from prune.cell.resources import Workshop
+from prune.cell.run import run_cell
+from prune.cell.state import read_status
+from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.launcher_config import LocalLauncherConfig
-from prune.run import run_cell
-from prune.sweep import workers
-from prune.sweep.outcome import Failure, Outcome
-from prune.sweep.session import Session
-from prune.sweep.worker import PipeWatcher, decode_cell, decode_failure, encode_cell, encode_failure, gpu_works
-from prune.sweep.workers import Worker, choose_gpus, last_line, run_in_workers, take_cell, worker_environment
-from prune.track import NullTracker
-from prune.workshop import Workshop
+from prune.sweep.launchers.local import workers
+from prune.sweep.launchers.local.config import LocalLauncherConfig
+from prune.sweep.launchers.local.worker import (
+    PipeWatcher,
+    decode_cell,
+    decode_failure,
+    encode_cell,
+    encode_failure,
+    gpu_works,
+)
+from prune.sweep.launchers.local.workers import Worker, choose_gpus, last_line, run_in_workers, take_cell, worker_environment
+from prune.sweep.recorder import Outcome, Session
+from prune.track.tracker import NullTracker
 
 from ..conftest import Compose
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prune.track import Record
+from prune.track.tracker import Record
 
 PROTOCOL = {"name": "chunks"}
 

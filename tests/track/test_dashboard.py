@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from prune import dashboard
+from prune.cell.gpu import MEASURED, SECONDS
 from prune.dashboard import build_workspace, column_of, main, spec_of, suite_metrics
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
 from prune.schemas import register_schemas
 from prune.track.content import AXES, block_history, run_config, summary
-from prune.track.gpu import MEASURED, SECONDS
 
 from ..conftest import Compose
 from .cells import ASKED, LINEARS, RESULT

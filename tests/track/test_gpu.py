@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prune.track import gpu
-from prune.track.gpu import read_gpu, read_samples, used_gpu, watch_gpu
+from prune.cell import gpu
+from prune.cell.gpu import read_gpu, read_samples, used_gpu, watch_gpu
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from prune.cell import make_cell
+from prune.cell.cell import make_cell
 from prune.files import write_json
-from prune.track.kept import Kept, drop_unsent, first_attempt, read_kept, sync_note, write_kept
+from prune.track.wandb_state import Kept, drop_unsent, first_attempt, read_kept, sync_note, write_kept
 
 from ..conftest import Compose
 

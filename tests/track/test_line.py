@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.track.content import AXES, block_history
-from prune.track.kept import read_kept
+from prune.track.wandb_state import read_kept
 
 from ..conftest import Said
 from .offline_log import Logged, read_run

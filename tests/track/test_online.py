@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from prune.config import TrackerConfig, TrackerMode
-from prune.track import Record, build_tracker
+from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.track import wandb as edge
 from prune.track.content import run_config, summary
-from prune.track.kept import read_kept
+from prune.track.registry import build_tracker
+from prune.track.tracker import Record
+from prune.track.wandb_state import read_kept
 
 from .cells import ASKED, C4, DENSE, RESULT, make_record, make_result
 from .offline_log import read_run

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import wandb
 
-from prune.claim import claim
-from prune.config import TrackerConfig, TrackerMode
+from prune.cell.lock import claim
+from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.errors import UserError
-from prune.track import NullTracker, build_tracker
 from prune.track import wandb as edge
 from prune.track.content import summary
-from prune.track.kept import read_kept
+from prune.track.registry import build_tracker
+from prune.track.tracker import NullTracker
+from prune.track.wandb_state import read_kept
 
 from .cells import C4, DENSE, RESULT, make_record, make_result
 from .offline_log import read_run

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import prune.sweep.slurm.follow as follow
-from prune.cell import make_cell
-from prune.slurm import Job
-from prune.sweep.outcome import Outcome
-from prune.sweep.session import Session
-from prune.sweep.slurm.follow import Followed, Follower
-from prune.sweep.slurm.screen import Screen
-from prune.track import NullTracker
+import prune.sweep.launchers.slurm.follow as follow
+from prune.cell.cell import make_cell
+from prune.cell.slurm_queue import Job
+from prune.sweep.launchers.slurm.follow import Follower
+from prune.sweep.launchers.slurm.followed import Followed
+from prune.sweep.launchers.slurm.screen import Screen
+from prune.sweep.recorder import Outcome, Session
+from prune.track.tracker import NullTracker
 
 from ...conftest import Compose
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import prune
-from prune.cell import Cell, make_cell
+from prune.cell.cell import Cell, make_cell
 from prune.errors import UserError
-from prune.launcher_config import SlurmLauncherConfig
-from prune.sweep.slurm import describe_ids
-from prune.sweep.slurm.job import CellsFailedError, group_cells, raise_failures
-from prune.sweep.slurm.submit import (
+from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
+from prune.sweep.launchers.slurm.job import CellsFailedError, group_cells, raise_failures
+from prune.sweep.launchers.slurm.launcher import describe_ids
+from prune.sweep.launchers.slurm.submit import (
     SubmittedJob,
     check_cluster,
     clean_environment,
@@ -153,9 +153,9 @@ def test_no_slurm_here(compose_config: Compose, tmp_path: Path, monkeypatch: pyt
 def test_outputs_that_only_this_machine_sees(
     compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prune.sweep.slurm.submit.missing_commands", list)
-    monkeypatch.setattr("prune.sweep.slurm.submit.file_system", lambda folder: "tmpfs")
-    monkeypatch.setattr("prune.sweep.slurm.submit.node_hosts", lambda: {"node1", "node2"})
+    monkeypatch.setattr("prune.sweep.launchers.slurm.submit.missing_commands", list)
+    monkeypatch.setattr("prune.sweep.launchers.slurm.submit.file_system", lambda folder: "tmpfs")
+    monkeypatch.setattr("prune.sweep.launchers.slurm.submit.node_hosts", lambda: {"node1", "node2"})
     with pytest.raises(UserError, match=r"output_dir=.*tmpfs.*nodes share"):
         check_cluster(SlurmLauncherConfig(), [make_cell(compose_config())], tmp_path, [])
 

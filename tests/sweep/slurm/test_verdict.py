@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prune.slurm import Job
-from prune.sweep.slurm.verdict import cannot_start, dead_failure, stuck_failure
+from prune.cell.slurm_queue import Job
+from prune.sweep.launchers.slurm.verdict import cannot_start, dead_failure, stuck_failure
 
 RUNNING = Job("1", "RUNNING")
 

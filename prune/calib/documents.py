@@ -1,0 +1,124 @@
+"""Raw text and controls into sequences: random windows of documents, and text without meaning.
+
+Letters: N samples, L tokens in each.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prune.calib.encoder import Encoder, Packed
+from prune.calib.prompts import shuffled
+from prune.calib.recipe import Recipe
+from prune.data.dataset import TextSet
+from prune.errors import UserError
+
+_BATCH = 32
+"""Documents that are tokenised together."""
+_CHARS_PER_TOKEN = 3
+"""First guess at how much running text gives a token; too low costs another try, too high wastes text."""
+
+
+@dataclass(slots=True)
+class WindowCutter:
+    """Cuts windows of `seq_len` tokens until `num_samples` are there, and keeps what it saw on the way."""
+
+    encoder: Encoder
+    generator: random.Random
+    num_samples: int
+    seq_len: int
+    packed: list[Packed] = field(default_factory=list)
+    """The sequences so far; fewer than `num_samples` at the end when the text was too short."""
+    longest: int = 0
+    """Tokens of the longest document seen."""
+
+    def cut_documents(self, texts: Sequence[str], order: Sequence[int]) -> None:
+        """One random window from each of the first documents, in `order`, that have more than `seq_len` tokens.
+
+        Documents are tokenised only as far as they are drawn.
+        """
+        for row, ids in self._tokenised(texts, order):
+            if len(self.packed) == self.num_samples:
+                return
+            self._take(ids, [row])
+
+    def cut_running_text(self, lines: Sequence[str], order: Sequence[int], joiner: str) -> None:
+        """As `cut_documents`, where the rows are lines of one text and a document is made of neighbouring lines.
+
+        It begins at a drawn line and takes the following ones, joined by `joiner`, until there are more than `seq_len`
+        tokens. No line is used twice; a start whose lines meet used ones, or the end of the text, is passed over.
+        """
+        used = [False] * len(lines)
+        for first in order:
+            if len(self.packed) == self.num_samples:
+                return
+            if not lines[first].strip():
+                continue
+            stop, ids = self._grow(lines, used, first, joiner)
+            if self._take(ids, list(range(first, stop))):
+                used[first:stop] = [True] * (stop - first)
+
+    def _tokenised(self, texts: Sequence[str], order: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            yield from zip(rows, self.encoder.plain([texts[row] for row in rows]), strict=True)
+
+    def _grow(self, lines: Sequence[str], used: Sequence[bool], first: int, joiner: str) -> tuple[int, list[int]]:
+        """(line after the last, tokens) of the lines from `first` on; no tokens when there is no room for enough."""
+        stop, num_chars, wanted = first, 0, _CHARS_PER_TOKEN * self.seq_len
+        while True:
+            while num_chars < wanted:
+                if stop == len(lines) or used[stop]:
+                    return stop, []
+                num_chars += len(lines[stop]) + len(joiner)
+                stop += 1
+            ids = self.encoder.plain([joiner.join(lines[first:stop])])[0]
+            if len(ids) > self.seq_len:
+                return stop, ids
+            wanted = num_chars + max(num_chars // 4, 1)
+
+    def _take(self, ids: list[int], rows: list[int]) -> bool:
+        """Keep a window of a document that is long enough: BOS and as many tokens from a random place as fill it.
+
+        compat=study cuts as the code of Wanda and SparseGPT does: BOS stands before the document, not before the window.
+        """
+        self.longest = max(self.longest, len(ids))
+        if len(ids) <= self.seq_len:
+            return False
+        head = self.encoder.head()
+        if self.encoder.bos_in_every_piece:
+            ids, head = head + ids, []
+        width = self.seq_len - len(head)
+        offset = self.generator.randint(0, len(ids) - width)
+        self.packed.append(Packed(head + ids[offset : offset + width], rows, offset))
+        return True
+
+
+def draw_windows(
+    recipe: Recipe, dataset: TextSet, documents: Sequence[str], encoder: Encoder, generator: random.Random
+) -> list[Packed]:
+    calib = recipe.calib
+    order = shuffled(len(documents), generator)
+    cutter = WindowCutter(encoder, generator, calib.num_samples, calib.seq_len)
+    if dataset.rows_are_lines:
+        cutter.cut_running_text(documents, order, dataset.joiner)
+    else:
+        cutter.cut_documents(documents, order)
+    if len(cutter.packed) < calib.num_samples:
+        raise UserError(_too_few_windows(recipe, dataset, cutter, len(documents)))
+    return cutter.packed
+
+
+def _too_few_windows(recipe: Recipe, dataset: TextSet, cutter: WindowCutter, num_rows: int) -> str:
+    calib, found = recipe.calib, len(cutter.packed)
+    if dataset.rows_are_lines:
+        story = f"the {num_rows} lines of its {dataset.train_split} split hold {found} separate runs of"
+        longest = ""
+    else:
+        story = f"{found} of the {num_rows} documents of its {dataset.train_split} split have"
+        longest = f" (the longest has {cutter.longest})"
+    return (
+        f"calib={calib.name} (data={recipe.source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
+        f"and calib.num_samples={calib.num_samples} are asked for. Lower calib.seq_len or calib.num_samples, or take a "
+        "source with more text."
+    )

@@ -1,0 +1,1 @@
+"""A cell: its identity, its folder, and the story of its run."""

@@ -1,0 +1,107 @@
+"""A cell: its canonical form and id, its folder and status.
+
+Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it
+is scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from prune.cell.identity import canonical_form, short_hash
+from prune.config.config import Config
+from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
+from prune.eval.metric import PlannedMetric
+from prune.eval.plan import plan_metrics
+from prune.pruning.methods.dense import DenseConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """A cell's place on the axes; None where an axis does not matter to it."""
+
+    model: str
+    calib: str | None
+    prompt: str | None
+    method: str
+    sparsity: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pruned model (or the dense one), identified by its canonical form."""
+
+    id: str
+    axes: Axes
+    canonical: dict[str, Any]
+    config: Config
+    dense_id: str
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the unpruned model."""
+        return self.id == self.dense_id
+
+    @property
+    def name(self) -> str:
+        """`tiny/gsm8k-icl/wanda/50%/s0`, without the parts that do not matter."""
+        calib = "-".join(part for part in (self.axes.calib, self.axes.prompt) if part)
+        seed = None if self.axes.seed is None else f"s{self.axes.seed}"
+        return "/".join(part for part in (self.axes.model, calib, self.axes.method, self.axes.sparsity, seed) if part)
+
+    @property
+    def output_dir(self) -> Path:
+        """outputs."""
+        return Path(self.config.output_dir)
+
+    def folder(self) -> Path:
+        """outputs/cells/<id>."""
+        return self.output_dir / "cells" / self.id
+
+
+def describe_sparsity(config: SparsityConfig) -> str:
+    """`50%`, `2:4`, `50%-owl`, or `50%-mapped` where single linears have ratios of their own."""
+    if isinstance(config, UnstructuredConfig):
+        how = "-mapped" if config.ratios else "-owl" if config.allocation is Allocation.owl else ""
+        return f"{100 * config.ratio:g}%{how}"
+    assert isinstance(config, NMConfig)
+    return f"{config.n}:{config.m}"
+
+
+def make_cell(config: Config) -> Cell:
+    """The cell of a configuration."""
+    form = canonical_form(config)
+    dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
+    return Cell(id=short_hash(form), axes=_axes(config, form), canonical=form, config=config, dense_id=short_hash(dense))
+
+
+def dense_cell(cell: Cell) -> Cell:
+    """The unpruned model that `cell` is compared with."""
+    return make_cell(replace(cell.config, method=DenseConfig()))
+
+
+def _axes(config: Config, form: dict[str, Any]) -> Axes:
+    calib = form.get("calib")
+    return Axes(
+        model=config.model.name,
+        calib=calib and config.calib.name,
+        prompt=calib and calib.get("prompt") and config.prompt.name.value,
+        method=config.method.name,
+        sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
+        seed=config.calib.seed if calib or "seed" in form else None,
+    )
+
+
+def plan(cell: Cell) -> list[PlannedMetric]:
+    """The scores that a cell's configuration asks for."""
+    return plan_metrics(cell.config.eval, cell.config.data)
+
+
+def asked_config(cell: Cell) -> dict[str, Any]:
+    """The configuration as it was asked for, as plain nested values."""
+    asked = OmegaConf.to_container(OmegaConf.structured(cell.config), enum_to_str=True)
+    assert isinstance(asked, dict)
+    return {str(key): value for key, value in asked.items()}

@@ -1,0 +1,107 @@
+"""The canonical form of a configuration: what identifies a cell, and nothing else."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from prune.calib.identity import calibration_id, canonical_calibration
+from prune.config.config import Config
+from prune.config.method import MethodConfig, Propagation
+from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.pruning.methods.dense import DenseConfig
+from prune.pruning.methods.magnitude import MagnitudeConfig
+from prune.pruning.methods.random import RandomConfig
+
+FORMAT = 1
+"""Part of every id; raised when the same configuration comes to mean another result."""
+
+
+def uses_calibration(config: Config) -> bool:
+    """Whether pruning looks at inputs: the method, or the allocation of the ratios."""
+    if isinstance(config.method, DenseConfig):
+        return False
+    by_inputs = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
+    return by_inputs or propagation(config) is not None
+
+
+def propagation(config: Config) -> Propagation | None:
+    """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
+    if isinstance(config.method, DenseConfig | MagnitudeConfig | RandomConfig):
+        return None
+    return config.method.propagation
+
+
+def pass_key(config: Config) -> str | None:
+    """Equal for cells that one pass of the calibration set through the dense model serves; None where none does."""
+    if propagation(config) is not Propagation.dense:
+        return None
+    calibration = calibration_id(config.calib, config.prompt, config.data, config.model)
+    return repr((calibration, config.model, config.device, config.batch_size))
+
+
+def canonical_form(config: Config) -> dict[str, Any]:
+    """What identifies the cell: plain values, class names included, nothing that cannot matter."""
+    form: dict[str, Any] = {
+        "format": FORMAT,
+        "model": _canonical_model(config),
+        "data": {"source": config.data.name.value, "root": config.data.root and str(Path(config.data.root).resolve())},
+        "method": _canonical_method(config),
+    }
+    if isinstance(config.method, DenseConfig):
+        return form
+    form["sparsity"] = _canonical_sparsity(config.sparsity)
+    if isinstance(config.method, RandomConfig):
+        form["seed"] = config.calib.seed
+    if uses_calibration(config):
+        form["calib"] = canonical_calibration(config.calib, config.prompt)
+    return form
+
+
+def _canonical_model(config: Config) -> dict[str, Any]:
+    model = asdict(config.model)
+    path = config.model.path
+    if path and Path(path).exists():
+        model["path"] = str(Path(path).resolve())
+    return {key: _plain(model[key]) for key in ("name", "path", "revision", "gguf_file", "dtype")}
+
+
+def _canonical_method(config: Config) -> dict[str, Any]:
+    """Without the patterns of names where all linears are meant; their order and repetition mean nothing.
+
+    The propagation stands in it where it is not the published one and there are inputs.
+    """
+    form = _with_class(config.method)
+    targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
+    del form["propagation"]
+    if isinstance(config.method, DenseConfig):
+        return form
+    if propagation(config) is Propagation.dense:
+        form["propagation"] = Propagation.dense.value
+    if "*" not in targets:
+        form["targets"] = targets
+    return form | ({"skip": skip} if skip else {})
+
+
+def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
+    """Without what is at its default where that key came later; ratios as pairs, as their order counts."""
+    form = _with_class(config)
+    ratios = form.pop("ratios", None)
+    if form.get("allocation") == Allocation.uniform.value:
+        form = {key: form[key] for key in ("class", "ratio")}
+    return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
+
+
+def _with_class(config: MethodConfig | SparsityConfig) -> dict[str, Any]:
+    return {"class": type(config).__name__} | {key: _plain(value) for key, value in asdict(config).items() if key != "name"}
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def short_hash(form: dict[str, Any]) -> str:
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,94 @@
+"""The card of a saved model: what was pruned, with what, and where it comes from; the README.md of its folder."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from prune.cell.cell import Cell
+from prune.cell.provenance import code_state, versions
+from prune.config.model import ModelConfig
+from prune.files import now
+from prune.models.files import local_folder
+
+if TYPE_CHECKING:
+    from prune.calib.calibration_set import CalibrationSet
+
+CARD = """\
+---
+library_name: transformers
+{base}tags:
+- pruned
+---
+
+# {title}
+
+The weights that were pruned are zeros in matrices of the usual shape:
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+
+{table}
+
+The licence and the terms of the dense model hold for this one too.
+"""
+
+
+def model_card(title: str, facts: Mapping[str, str], model: ModelConfig) -> str:
+    """The card as Markdown, with the facts as a table; a dense `model` from the hub is named as the base model."""
+    rows = ["| | |", "|---|---|", *(f"| {key} | {value.replace('|', '/')} |" for key, value in facts.items())]
+    base = f"base_model: {model.path}\n" if local_folder(model) is None else ""
+    return CARD.format(base=base, title=title, table="\n".join(rows))
+
+
+def cell_facts(
+    cell: Cell, sparsity: Mapping[str, Any], linears: Mapping[str, Any], calibration: "CalibrationSet | None", sha256: str
+) -> dict[str, str]:
+    """What the card of a cell's model says; `sparsity` and `linears` are those of result.json."""
+    skipped = f", {len(linears['skipped'])} left dense" if linears["skipped"] else ""
+    return {
+        "dense model": describe_model(cell.config.model),
+        "method": _describe_knobs(cell.axes.method, cell.canonical["method"]),
+        "sparsity asked": _describe_knobs(cell.axes.sparsity or "", cell.canonical["sparsity"]),
+        "sparsity reached": f"{sparsity['num_zero']:,} of {sparsity['num_weights']:,} weights are 0 in "
+        f"{linears['num_pruned']} linear layers of the blocks{skipped}",
+        "calibration": _describe_calibration(cell, calibration),
+        "cell": f"{cell.id} ({cell.name})",
+        "weights": f"sha256 {sha256}",
+        **code_facts(),
+    }
+
+
+def describe_model(model: ModelConfig) -> str:
+    """Its name, and where it is to be had when that is the hub."""
+    parts = [model.name]
+    if local_folder(model) is None:
+        parts.append(f"{model.path}{f' at {model.revision}' if model.revision else ''}")
+    if model.gguf_file is not None:
+        parts.append(f"de-quantised from {model.gguf_file}")
+    return ", ".join(parts)
+
+
+def code_facts() -> dict[str, str]:
+    """Which code made a folder, and when."""
+    code = code_state()
+    commit = f", commit {code.git[:12]}{' with changes' if code.dirty else ''}" if code.git else ""
+    known = versions()
+    others = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers", "python") if name in known)
+    return {"made by": f"prune {known.get('prune', '')}{commit}; {others}", "made on": now()}
+
+
+def _describe_knobs(name: str, form: Mapping[str, Any]) -> str:
+    knobs = ", ".join(f"{key}={value}" for key, value in form.items() if key not in ("class", "seed"))
+    return f"{name} ({knobs})" if knobs else name
+
+
+def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> str:
+    if calibration is None:
+        return "none"
+    size = f"{calibration.manifest['num_samples']} x {calibration.manifest['seq_len']} tokens"
+    prompt = f", prompt {cell.axes.prompt}" if cell.axes.prompt else ""
+    source = cell.config.data.name.value
+    return (
+        f"{cell.axes.calib}{prompt}, {size}, seed {cell.axes.seed}, {source} rows, sha256 {calibration.manifest['sha256']}"
+    )

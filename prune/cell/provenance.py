@@ -1,0 +1,135 @@
+"""Where a number comes from: versions, code, machine."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prune.cell.slurm_queue import job_id
+from prune.config.model import ModelConfig
+from prune.files import now
+
+PACKAGES = (
+    "prune",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "lm_eval",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeState:
+    """Which code of ours runs; all None where it is no checkout."""
+
+    git: str | None
+    """The commit."""
+    dirty: bool | None
+    """Whether files differ from it."""
+    changes: str | None
+    """A hash of what differs; None when nothing does."""
+
+
+def provenance(device: str, started: str, submitted: CodeState | None) -> dict[str, Any]:
+    """What result.json keeps about the circumstances of a cell; `submitted` is the code at the submission of its job."""
+    import torch
+
+    code = code_state()
+    return {
+        "git": code.git,
+        "dirty": code.dirty,
+        "submitted": submitted and {key: value for key, value in asdict(submitted).items() if key != "changes"},
+        "versions": versions(),
+        "device": device,
+        "num_threads": torch.get_num_threads(),
+        "host": socket.gethostname(),
+        "job_id": job_id(),
+        "started": started,
+        "finished": now(),
+    }
+
+
+def code_warning(submitted: CodeState | None) -> str | None:
+    """What to say when the code at the start of this process is not that of the submission; None when it is."""
+    code = code_state()
+    if submitted is None or submitted == code:
+        return None
+    return f"The code changed between submission ({_describe(submitted)}) and start ({_describe(code)}) of the job."
+
+
+def _describe(code: CodeState) -> str:
+    changes = f" with changes {code.changes}" if code.changes else ""
+    return f"{(code.git or 'no checkout')[:12]}{changes}"
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code_state() -> CodeState:
+    """The state of our own code when this process first asked: what it has imported is not read again."""
+    return read_code_state(Path(__file__).resolve().parents[2])
+
+
+def read_code_state(root: Path) -> CodeState:
+    """The state of the checkout in `root` as it is now."""
+    if not (root / ".git").exists():
+        return CodeState(None, None, None)
+    sha = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain")
+    if sha is None or status is None:
+        return CodeState(None, None, None)
+    if not status:
+        return CodeState(sha, False, None)
+    changes = f"{status}\n{_git(root, 'diff', 'HEAD')}"
+    return CodeState(sha, True, hashlib.sha256(changes.encode()).hexdigest()[:12])
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def peak_host_memory_mb() -> float:
+    """The most memory that this process has held so far, in MB."""
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def peak_device_memory_mb(device: str) -> float:
+    """The most memory that one of the GPUs has held so far, in MB; 0 on a CPU."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return 0.0
+    return round(max(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count())) / 2**20, 1)
+
+
+def describe_placement(config: ModelConfig) -> dict[str, Any]:
+    """How the model was held, where not whole on one device: no number depends on it but by rounding."""
+    return ({"offload": True} if config.offload else {}) | ({"device_map": config.device_map} if config.device_map else {})

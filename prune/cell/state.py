@@ -1,0 +1,159 @@
+"""Where cells stand: status.json, and what is known of the others of a sweep."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from prune.cell.cell import Cell, plan
+from prune.cell.failure import Failure
+from prune.cell.holder import Holder
+from prune.cell.lock import find_holder
+from prune.cell.results import finished_result
+from prune.cell.slurm_queue import ENDED_STATES, Job, job_id
+from prune.files import now, read_json, write_json
+
+
+class State(str, Enum):
+    """Where a cell stands."""
+
+    todo = "todo"
+    pending = "pending"
+    """It waits in the queue; never in status.json."""
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+JOB_FILE = "job.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The job that a cell was last submitted as."""
+
+    job_id: str
+    log: str
+    """What the job prints."""
+    sweep: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a cell stands."""
+
+    state: State
+    result: dict[str, Any] | None = None
+    """When it is done."""
+    holder: Holder | None = None
+    """When it is running."""
+    job: Job | None = None
+    """The job that it is submitted as, as long as the queue knows it."""
+    submission: Submission | None = None
+    failure: Failure | None = None
+    """When it failed."""
+
+
+def write_status(folder: Path, state: State, error: str | None = None, job: str | None = None) -> None:
+    """Write status.json of the cell in `folder`; `job` is the Slurm job that it is about, ours unless given."""
+    status = {
+        "state": state.value,
+        "since": now(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job_id": job or job_id(),
+        "error": error,
+    }
+    write_json(folder / "status.json", status)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """status.json of the cell in `folder`; None when it has none."""
+    return read_json(folder / "status.json")
+
+
+def find_standing(cell: Cell, queue: Mapping[str, Job]) -> Standing:
+    """Where `cell` stands; `queue` holds this user's jobs, or nothing where there is no Slurm."""
+    folder = cell.folder()
+    result = finished_result(folder, plan(cell))
+    if result is not None:
+        return Standing(State.done, result=result)
+    return stand_unfinished(folder, queue)
+
+
+def stand_unfinished(folder: Path, queue: Mapping[str, Job]) -> Standing:
+    """Where a cell stands that has no result, or not all that is asked of it."""
+    submission, holder = read_submission(folder), find_holder(folder)
+    job = queue.get(submission.job_id) if submission else None
+    if holder is not None:
+        return Standing(State.running, holder=holder, job=job, submission=submission)
+    status = read_status(folder)
+    if job is not None and not job.has_ended and not failed_in(status, job.id):
+        return Standing(State.pending, job=job, submission=submission)
+    failure = past_failure(folder, status, submission, job)
+    return Standing(State.failed if failure else State.todo, job=job, submission=submission, failure=failure)
+
+
+def failed_in(status: dict[str, Any] | None, job_id: str) -> bool:
+    """Whether the cell itself said, in this job, that it failed."""
+    return status is not None and status["state"] == State.failed.value and status["job_id"] == job_id
+
+
+def past_failure(
+    folder: Path, status: dict[str, Any] | None, submission: Submission | None, job: Job | None
+) -> Failure | None:
+    """What went wrong the last time, for a cell that nobody works on; None when it was never tried."""
+    log = folder / "run.log" if (folder / "run.log").exists() else None
+    if submission is not None and (status is None or status["since"] < submission.since):
+        state = job.state if job else "gone"
+        printed = Path(submission.log)
+        what = "its job ended before the cell began"
+        return Failure(state, what, printed if printed.exists() else None, submission.job_id)
+    if status is None or status["state"] in (State.done.value, State.todo.value):
+        return None
+    if status["state"] == State.failed.value:
+        return failure_of_status(status, log)
+    where = f"process {status['pid']} on {status['host']}"
+    state = job.state if job and job.id == status["job_id"] else "killed"
+    return Failure(state, f"{where} ended without a word; {last_line(log)}", log, status["job_id"])
+
+
+def failure_of_status(status: dict[str, Any], log: Path | None) -> Failure:
+    """The failure that a cell's status.json tells of; `TIMEOUT: ...` is one of Slurm's words with its reason."""
+    error = str(status["error"])
+    word, _, rest = error.partition(": ")
+    if word in ENDED_STATES:
+        return Failure(word, rest, log, status["job_id"])
+    wrong_use = word == "UserError"
+    return Failure("failed", rest if wrong_use else error, log, status["job_id"], wrong_use)
+
+
+def last_line(log: Path | None) -> str:
+    """The last line of a log that is not empty."""
+    if log is None or not log.exists():
+        return "it left no log"
+    return (last_lines(log) or ["its log is empty"])[-1]
+
+
+def last_lines(log: Path) -> list[str]:
+    """The lines at the end of a log, but empty ones."""
+    with log.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - 4096))
+        lines = stream.read().decode(errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def write_submission(folder: Path, job_id: str, log: Path, sweep: str) -> None:
+    """Keep which job a cell was submitted as."""
+    write_json(folder / JOB_FILE, asdict(Submission(job_id, str(log), sweep, now())))
+
+
+def read_submission(folder: Path) -> Submission | None:
+    """The job that a cell was last submitted as; None when it never was."""
+    found = read_json(folder / JOB_FILE)
+    return None if found is None else Submission(**found)

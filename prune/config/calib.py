@@ -1,0 +1,77 @@
+"""The calib and prompt axes: which data, how much of it, and how questions become text."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from prune.config.checks import MISSING, require_at_least
+
+
+class PromptStyle(str, Enum):
+    """How questions become calibration text."""
+
+    icl = "icl"
+    cot = "cot"
+    single = "single"
+    zero_shot = "zero_shot"
+
+
+class PromptBos(str, Enum):
+    """Where calibration sequences carry the beginning-of-sequence token: first in each, or nowhere."""
+
+    sequence = "sequence"
+    none = "none"
+
+
+class PaddingSide(str, Enum):
+    """Which side of a short sequence is filled up."""
+
+    left = "left"
+    right = "right"
+
+
+class Compat(str, Enum):
+    """Whose habits to reproduce; `study` has a BOS in every pair, no separator, and padding in the statistics."""
+
+    none = "none"
+    study = "study"
+
+
+@dataclass(kw_only=True, slots=True)
+class CalibConfig:
+    """The calibration set: which data, how much, which draw."""
+
+    name: str = MISSING
+    """A dataset of prune/data; the `calib` axis."""
+    num_samples: int = 128
+    seq_len: int = 2048
+    """Tokens in each sequence."""
+    seed: int = 0
+    """Draws rows and windows; an axis of its own."""
+    repeat: bool = True
+    """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
+    distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""
+    compat: Compat = Compat.none
+
+    def __post_init__(self) -> None:
+        require_at_least("calib.num_samples", self.num_samples, 1)
+        require_at_least("calib.seq_len", self.seq_len, 2)
+        require_at_least("calib.seed", self.seed, 0)
+
+
+@dataclass(kw_only=True, slots=True)
+class PromptConfig:
+    """How rows of a question set become a calibration sequence; raw text has no prompt."""
+
+    name: PromptStyle = MISSING
+    num_shots: int | None = None
+    """Pairs in a sequence, the rest is padding; None: as many as fill it. icl and cot only."""
+    num_cot_steps: int | None = None
+    """Keep only rationales of exactly so many sentences; None keeps all. cot only."""
+    separator: str = "\n\n"
+    """Between two pairs."""
+    bos: PromptBos = PromptBos.sequence
+    padding_side: PaddingSide = PaddingSide.left
+
+    def __post_init__(self) -> None:
+        require_at_least("prompt.num_shots", self.num_shots, 1)
+        require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)

@@ -1,0 +1,70 @@
+"""The typed configuration: one dataclass per axis, and the checks of single values.
+
+Nothing heavy is imported here, so that a wrong value is reported at once, and nothing of Hydra: prune/schemas.py registers
+these classes with it. Options live in conf/<axis>/<option>.yaml; those of method and sparsity name their schema in their
+defaults list. Enums are written by member name.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from prune.config.calib import CalibConfig, PromptConfig
+from prune.config.checks import MISSING, require_at_least
+from prune.config.data import DataConfig
+from prune.config.eval import EvalConfig
+from prune.config.launcher import LauncherConfig
+from prune.config.method import MethodConfig
+from prune.config.model import ModelConfig
+from prune.config.sparsity import SparsityConfig
+from prune.config.tracker import TrackerConfig
+
+
+class Save(str, Enum):
+    """What is kept of a pruned model: nothing, a bit a weight, or a folder that transformers loads."""
+
+    none = "none"
+    mask = "mask"
+    model = "model"
+
+
+class Device(str, Enum):
+    """Where to compute; `auto` takes a GPU when there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass(kw_only=True, slots=True)
+class SweepConfig:
+    """The cells of one command line."""
+
+    name: str | None = None
+    """The W&B group and the folder under outputs/sweeps; None makes one from the overrides."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Config:
+    """Everything that one cell needs."""
+
+    model: ModelConfig = MISSING
+    calib: CalibConfig = MISSING
+    prompt: PromptConfig = MISSING
+    method: MethodConfig = MISSING
+    sparsity: SparsityConfig = MISSING
+    eval: EvalConfig = MISSING
+    data: DataConfig = MISSING
+    tracker: TrackerConfig = MISSING
+    launcher: LauncherConfig = MISSING
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    output_dir: str = "outputs"
+    """Where cells, calibration sets and sweeps are kept, relative to the working folder."""
+    device: Device = Device.auto
+    save: Save = Save.none
+    """What to keep of the pruned model, so that a score asked for later needs no second pruning: mask (enough for methods
+    that only remove) or model."""
+    batch_size: int = 8
+    """Sequences in one forward pass of the pruning."""
+
+    def __post_init__(self) -> None:
+        require_at_least("batch_size", self.batch_size, 1)

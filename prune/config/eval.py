@@ -1,0 +1,67 @@
+"""The typed configuration of the scores: which are measured, and how."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from prune.config.checks import MISSING, require_at_least
+
+
+class EvalBos(str, Enum):
+    """Where the text of a perplexity carries BOS: at the head of each chunk, once at the head of the text, or nowhere."""
+
+    chunk = "chunk"
+    text = "text"
+    none = "none"
+
+
+class EvalProtocol(str, Enum):
+    """How questions are scored: `acc` generates an answer, `acc_mc` compares the likelihoods of the choices."""
+
+    acc = "acc"
+    acc_mc = "acc_mc"
+
+
+class TooLong(str, Enum):
+    """What becomes of items whose prompts do not fit the model's window; the result names those that were left out."""
+
+    error = "error"
+    skip = "skip"
+
+
+@dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """Which scores are measured, and how."""
+
+    name: str = MISSING
+    perplexity: list[str] = field(default_factory=list)
+    """Text sets."""
+    tasks: list[str] = field(default_factory=list)
+    """Question sets."""
+    protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
+    """How question sets are scored; acc_mc passes over those whose answers are open."""
+    lm_eval_tasks: list[str] = field(default_factory=list)
+    """Tasks, groups or tags of lm-eval, measured by its own definitions."""
+    limit: int | None = None
+    """Items per task; None takes all."""
+    num_chunks: int | None = None
+    """Chunks per perplexity; None takes all."""
+    seq_len: int = 2048
+    """Tokens in a perplexity chunk."""
+    bos: EvalBos = EvalBos.text
+    num_fewshot: int | None = None
+    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
+    rationale: bool = False
+    """Exemplars of acc carry their rationales, and the model reasons before it answers; acc_mc stays as it is."""
+    too_long: TooLong = TooLong.error
+    """Whether items whose prompts do not fit the model's window stop the run or are left out."""
+    batch_size: int = 8
+    logits_chunk: int | None = None
+    """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
+
+    def __post_init__(self) -> None:
+        require_at_least("eval.limit", self.limit, 1)
+        require_at_least("eval.logits_chunk", self.logits_chunk, 1)
+        require_at_least("eval.num_chunks", self.num_chunks, 1)
+        require_at_least("eval.seq_len", self.seq_len, 2)
+        require_at_least("eval.num_fewshot", self.num_fewshot, 0)
+        require_at_least("eval.batch_size", self.batch_size, 1)

@@ -1,0 +1,1 @@
+"""Pieces that several datasets build their questions and answers from."""

@@ -1,0 +1,21 @@
+"""What the sets of natural language inference share: their labels and the form of their questions."""
+
+from prune.data.dataset import Example
+from prune.data.formatting.labels import label_name
+from prune.data.formatting.rationale import join_steps
+
+NLI_LABELS = ("entailment", "neutral", "contradiction")
+NLI_FEWSHOT = 9
+"""Exemplars in the study's evaluation of NLI sets."""
+
+
+def nli_example(premise: str, hypothesis: str, label: object, labels: tuple[str, ...], reason: str | None = None) -> Example:
+    """A premise, a hypothesis and the label that relates them, with the annotator's reason where there is one."""
+    name = label_name(label, labels)
+    return Example(
+        question=f"Premise: {premise.strip()}\nHypothesis: {hypothesis.strip()}\nLabel:",
+        answer=name,
+        target=name,
+        choices=labels,
+        rationale=join_steps((reason or "").splitlines()),
+    )

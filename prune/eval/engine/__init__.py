@@ -1,0 +1,1 @@
+"""Forward passes for scores: batches, shared prefixes, losses, logits; nothing of datasets."""

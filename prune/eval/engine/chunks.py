@@ -1,0 +1,55 @@
+"""Held-out text cut into chunks of tokens."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prune.config.eval import EvalBos
+from prune.errors import UserError
+from prune.eval.metrics.perplexity import PerplexitySettings
+
+
+def choose_bos(bos: EvalBos, tokenizer: Any, where: str) -> int | None:
+    """The id of the BOS that the policy puts into the text; None when it puts none.
+
+    A tokenizer without BOS has none to add once, as in the papers' code; BOS in every chunk is then a UserError.
+    """
+    bos_id: int | None = tokenizer.bos_token_id
+    if bos is EvalBos.none:
+        return None
+    if bos is EvalBos.chunk and bos_id is None:
+        raise UserError(f"{where}: eval.bos=chunk, but the tokenizer has no BOS token. Use eval.bos=text or eval.bos=none.")
+    return bos_id
+
+
+def cut_chunks(ids_T: Tensor, settings: PerplexitySettings, bos_id: int | None, where: str) -> Tensor:
+    """The chunks of a tokenised text, shape (C, L), int64; the tail is dropped.
+
+    With BOS in every chunk, a chunk is BOS and L - 1 tokens of text; with BOS once, the first chunk begins with it.
+
+    Raises:
+        UserError: not enough text for one chunk, or for the chunks asked.
+    """
+    seq_len, each_chunk = settings.seq_len, settings.bos is EvalBos.chunk
+    if bos_id is not None and not each_chunk:
+        ids_T = torch.cat([torch.tensor([bos_id]), ids_T])
+    num_text = seq_len - 1 if each_chunk else seq_len
+    available = len(ids_T) // num_text
+    if settings.max_chunks is not None:
+        available = min(available, settings.max_chunks)
+    if available == 0:
+        raise UserError(
+            f"{where}: the {settings.split} split has {len(ids_T)} tokens, too few for one chunk of eval.seq_len={seq_len}. "
+            "Lower eval.seq_len or give it more text."
+        )
+    if settings.num_chunks is not None and settings.num_chunks > available:
+        raise UserError(
+            f"{where}: eval.num_chunks={settings.num_chunks}, but the protocol and the text give {available} chunks of "
+            f"{seq_len} tokens. Ask for at most {available}, or leave it null to take all."
+        )
+    num_chunks = settings.num_chunks or available
+    chunks_CL = ids_T[: num_chunks * num_text].view(num_chunks, num_text)
+    if bos_id is not None and each_chunk:
+        chunks_CL = torch.cat([torch.full((num_chunks, 1), bos_id), chunks_CL], dim=1)
+    return chunks_CL

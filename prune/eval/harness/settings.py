@@ -1,0 +1,30 @@
+"""All that changes a score of lm-eval's."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HarnessSettings:
+    """All that changes a score of one of lm-eval's tasks, besides the model and the rows."""
+
+    task: str
+    metric: str
+    """The first metric of its definition; the others are measured beside it."""
+    version: str
+    definition: str
+    """SHA-256 of its definition: prompt template, splits, filters and metrics, and the functions that it calls."""
+    num_fewshot: int
+    limit: int | None
+    """Items; None takes the whole split."""
+    always_bos: bool
+    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+
+    @property
+    def dataset(self) -> str:
+        """What its metrics' names begin with: `lm_eval/<task>`."""
+        return f"lm_eval/{self.task}"
+
+    @property
+    def name(self) -> str:
+        """`lm_eval/<task>/<metric>`."""
+        return f"{self.dataset}/{self.metric}"

@@ -1,0 +1,134 @@
+"""The decoder blocks of a model and the linears in them: found, read, written, counted, hashed."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from prune.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
+    """Return the decoder blocks in order: the outermost ModuleList with as many entries as the text model has layers.
+
+    Where the configuration names no number of layers, it is the outermost ModuleList whose entries all hold a linear.
+
+    Raises UserError for encoder-decoder models, for modules that are no PreTrainedModel (naming what they lack), when there
+    is no such list, or when two are equally far out.
+    """
+    from torch import nn
+
+    _check_pretrained(model)
+    if model.config.is_encoder_decoder:
+        raise UserError(f"{type(model).__name__} is an encoder-decoder model; only causal (decoder) models can be pruned.")
+    num_blocks = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    found = [
+        (name.count("."), name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and (_hold_linears(module) if num_blocks is None else len(module) == num_blocks)
+    ]
+    depth = min((item[0] for item in found), default=0)
+    outermost = [(name, module) for item_depth, name, module in found if item_depth == depth]
+    what = "blocks with linear layers" if num_blocks is None else f"{num_blocks} blocks"
+    if not outermost:
+        raise UserError(f"{type(model).__name__} has no list of {what} (nn.ModuleList), so it cannot be pruned.")
+    if len(outermost) > 1:
+        names = ", ".join(name for name, _ in outermost)
+        raise UserError(f"{type(model).__name__} has several lists of {what} ({names}); which are its blocks?")
+    return outermost[0][1]
+
+
+def _check_pretrained(model: "nn.Module") -> None:
+    """Make sure that the model offers what the walk asks of it."""
+    lacking = [name for name in ("config", "base_model", "get_input_embeddings", "device") if not hasattr(model, name)]
+    if lacking:
+        raise UserError(
+            f"{type(model).__name__} lacks {', '.join(lacking)}: a model to prune is a PreTrainedModel of transformers, or "
+            "offers these as one does."
+        )
+
+
+def _hold_linears(blocks: "nn.ModuleList") -> bool:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return len(blocks) > 0 and all(
+        any(isinstance(module, (nn.Linear, Conv1D)) for module in block.modules()) for block in blocks
+    )
+
+
+def find_linears(block: "nn.Module") -> "dict[str, Linear]":
+    """Return name inside the block -> prunable matrix, in the order of the module tree.
+
+    Raises UserError when the block has none, holds fused experts (3-D parameters), or weights that are quantised.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    linears: dict[str, Linear] = {}
+    for name, module in block.named_modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            continue
+        fused = [key for key, parameter in module.named_parameters(recurse=False) if parameter.dim() >= 3]
+        if fused:
+            raise UserError(
+                f"{type(block).__name__} holds fused mixture-of-experts weights ({name}.{fused[0]}); only models whose "
+                "matrices are separate linear layers can be pruned."
+            )
+        if isinstance(module, (nn.Linear, Conv1D)):
+            linears[name] = module
+    if not linears:
+        raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")
+    for name, linear in linears.items():
+        if not linear.weight.is_floating_point():
+            raise UserError(f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without that.")
+    return linears
+
+
+def named_linears(model: "PreTrainedModel") -> "dict[str, Linear]":
+    """Return `<number of the block>.<name in the block>` -> prunable matrix, block by block."""
+    return {
+        f"{index}.{name}": linear
+        for index, block in enumerate(find_blocks(model))
+        for name, linear in find_linears(block).items()
+    }
+
+
+def read_weight(linear: "Linear") -> "Tensor":
+    """Return the weight as O x I; a view, also of the transposed Conv1D."""
+    from torch import nn
+
+    weight = linear.weight.detach()
+    return weight if isinstance(linear, nn.Linear) else weight.t()
+
+
+def write_weight(linear: "Linear", weight_OI: "Tensor") -> None:
+    """Write a weight in place, in the type and layout of the linear. The only place that changes a model."""
+    read_weight(linear).copy_(weight_OI)
+
+
+def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
+    """Return (weights that are 0, all weights) over the prunable matrices."""
+    num_zero = num_weights = 0
+    for linear in named_linears(model).values():
+        num_weights += linear.weight.numel()
+        num_zero += linear.weight.numel() - int(linear.weight.count_nonzero())
+    return num_zero, num_weights
+
+
+def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[], Tensor]] | None" = None) -> str:
+    """Return a hash over name, type, shape and bytes of every entry of the state dict, in the order of the names.
+
+    `replaced` gives other weights for some of the names: the hash is that of the model with these.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, own in sorted(model.state_dict().items()):
+        tensor = replaced[name]() if replaced and name in replaced else own
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""Loading of causal language models, and where the prunable matrices are in them. The edge to transformers.
+
+torch and transformers are imported inside the functions, so that importing this file costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prune.config.config import Device
+from prune.config.model import DType, ModelConfig
+from prune.errors import UserError
+from prune.models.blocks import find_blocks, named_linears
+from prune.models.files import check_model, local_folder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.pytorch_utils import Conv1D
+
+    Linear: TypeAlias = nn.Linear | Conv1D
+    """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, ready for evaluation and pruning."""
+
+    name: str
+    """Its name on the `model` axis."""
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Return the model's own tokenizer, nothing added to it (it may have no pad token: padding is masked by us).
+
+    Raises UserError when it is missing or cannot be read.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    check_model(config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(f"{_where(config)}: the tokenizer could not be loaded: {error}") from error
+    assert isinstance(tokenizer, PreTrainedTokenizerBase), type(tokenizer)
+    return tokenizer
+
+
+def load_model(
+    config: ModelConfig, device: torch.device | str, tokenizer: PreTrainedTokenizerBase | None = None
+) -> LoadedModel:
+    """Return the model on `device` in evaluation mode, with its tokenizer (`tokenizer` when it is loaded already).
+
+    With `model.offload` its blocks stay on the host (prune/models/offload.py); with `model.device_map` it is spread over GPUs.
+
+    `dtype=auto` keeps the stored type, except for the embedded model (stored in float16) and GGUF (de-quantised): float32.
+    float16 is slow on a CPU, and some models overflow in it; float32 or bfloat16 are safer there.
+
+    Raises UserError when files are missing, damaged or do not hold every weight, or when the model is not a causal one.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_model(config)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(config)
+    try:
+        with no_progress_bar():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                _source(config),
+                dtype=_dtype(config),
+                trust_remote_code=False,
+                output_loading_info=True,
+                **_location(config),
+                **_spread(config, device),
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UserError(f"{_where(config)}: the model could not be loaded: {error}") from error
+    model, loading = loaded
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{_where(config)}: {len(missing)} weights are missing from the files, such as {missing[:3]}. "
+            "Fetch the model again, or give a model whose files hold every weight."
+        )
+    _place(model, config, device)
+    return LoadedModel(name=config.name, model=model.eval(), tokenizer=tokenizer)
+
+
+def _spread(config: ModelConfig, device: torch.device | str) -> dict[str, Any]:
+    """The arguments that let transformers spread a model over the GPUs.
+
+    Raises:
+        UserError: it is not to be on GPUs.
+    """
+    if config.device_map is None:
+        return {}
+    if not str(device).startswith("cuda"):
+        raise UserError(
+            f"model.device_map={config.device_map} spreads a model over GPUs, but this runs on {device}. Leave it out, or "
+            "run where PyTorch sees GPUs (with device=auto or cuda)."
+        )
+    return {"device_map": config.device_map}
+
+
+def _place(model: PreTrainedModel, config: ModelConfig, device: torch.device | str) -> None:
+    """Put a loaded model where it is to compute.
+
+    Raises:
+        UserError: parts of it found no room on the GPUs that it was spread over.
+    """
+    import torch
+
+    from prune.models.offload import Mover, offload_blocks
+
+    if config.offload:
+        offload_blocks(model, find_blocks(model), Mover(torch.device(device)))
+    elif config.device_map is None:
+        model.to(device)
+    elif outside := {"cpu", "disk"} & {str(place) for place in getattr(model, "hf_device_map", {}).values()}:
+        raise UserError(
+            f"{_where(config)}: with model.device_map={config.device_map} parts of it would be on {' and '.join(outside)}: "
+            "it does not fit the GPUs. model.offload=true prunes it on one of them, a block at a time."
+        )
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar for the weights off the screen, where our own progress is shown."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _source(config: ModelConfig) -> str:
+    return str(local_folder(config) or config.path)
+
+
+def _location(config: ModelConfig) -> dict[str, Any]:
+    """Return the arguments that say which files are meant; transformers rejects a gguf_file of None for some tokenizers."""
+    location = {"revision": config.revision, "gguf_file": config.gguf_file}
+    return {name: value for name, value in location.items() if value is not None}
+
+
+def _dtype(config: ModelConfig) -> torch.dtype | str:
+    import torch
+
+    if config.dtype is not DType.auto:
+        dtype = getattr(torch, config.dtype.value)
+        assert isinstance(dtype, torch.dtype), config.dtype
+        return dtype
+    return torch.float32 if config.path is None or config.gguf_file is not None else "auto"
+
+
+def _where(config: ModelConfig) -> str:
+    return f"model {config.name} ({_source(config)})"
+
+
+def linear_names(config: ModelConfig) -> list[str] | None:
+    """Return the names of `named_linears` going by the model's configuration, without its weights.
+
+    None where they cannot be known before loading: for GGUF, and where transformers does not build the model.
+
+    Raises UserError as find_blocks and find_linears do.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if config.gguf_file is not None:
+        return None
+    try:
+        settings = AutoConfig.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError):
+        return None
+    return list(named_linears(model))
+
+
+def resolve_device(device: Device) -> str:
+    """`cuda` or `cpu`.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    import torch
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise UserError(
+            "device=cuda: PyTorch sees no GPU here. Use device=cpu, or device=auto to take one when there is one."
+        )
+    return "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"

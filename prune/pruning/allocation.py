@@ -1,0 +1,79 @@
+"""Which pattern each linear gets: the one asked for, a ratio by its name, or its block's by OWL."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from prune.config.method import MethodConfig
+from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.models.blocks import named_linears
+from prune.pruning.owl import owl_ratios
+from prune.pruning.sparsity import Pattern, Unstructured, build_pattern
+from prune.pruning.targets import assign_ratios, block_of, select_targets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.calib.calibration_set import CalibrationSet
+
+
+def allocate(
+    model: "PreTrainedModel",
+    method: MethodConfig,
+    sparsity: SparsityConfig,
+    calibration: "CalibrationSet | None",
+    *,
+    batch_size: int,
+    on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
+) -> Mapping[str, Pattern]:
+    """Name (`<block>.<linear>`) -> pattern of every linear that is to be pruned, in the order of the walk.
+
+    `calibration` and what follows are for sparsity.allocation=owl, which looks at the inputs of the dense model.
+
+    Raises:
+        UserError: a pattern of names matches nothing, no linear is left, or see prune.pruning.owl.owl_ratios.
+    """
+    names = select_targets(list(named_linears(model)), method.targets, method.skip)
+    if not isinstance(sparsity, UnstructuredConfig):
+        return dict.fromkeys(names, build_pattern(sparsity))
+    if sparsity.allocation is Allocation.owl:
+        assert calibration is not None, "owl needs a calibration set"
+        ratios = _by_block(model, names, sparsity, calibration, batch_size, on_block)
+    else:
+        ratios = assign_ratios(names, sparsity.ratios or {}, sparsity.ratio)
+    return {name: Unstructured(ratio) for name, ratio in ratios.items()}
+
+
+def check_names(names: Sequence[str], method: MethodConfig, sparsity: SparsityConfig) -> None:
+    """Make sure that the patterns of names mean some of the linears `names`.
+
+    Raises:
+        UserError: a pattern of method.targets, method.skip or sparsity.ratios decides nothing, or no linear is left.
+    """
+    chosen = select_targets(names, method.targets, method.skip)
+    if isinstance(sparsity, UnstructuredConfig) and sparsity.ratios:
+        assign_ratios(chosen, sparsity.ratios, sparsity.ratio)
+
+
+def _by_block(
+    model: "PreTrainedModel",
+    names: Sequence[str],
+    sparsity: UnstructuredConfig,
+    calibration: "CalibrationSet",
+    batch_size: int,
+    on_block: Callable[[int, int], None],
+) -> dict[str, float]:
+    targets: dict[int, list[str]] = {}
+    for name in names:
+        targets.setdefault(block_of(name), []).append(name.partition(".")[2])
+    ratios = owl_ratios(
+        model,
+        calibration.tokens_NL,
+        calibration.counted_mask,
+        targets,
+        sparsity.ratio,
+        multiple=sparsity.owl_m,
+        spread=sparsity.owl_lambda,
+        batch_size=batch_size,
+        on_block=on_block,
+    )
+    return {name: ratios[block_of(name)] for name in names}

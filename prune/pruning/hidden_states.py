@@ -1,0 +1,206 @@
+"""The hidden states of a calibration set on their way through the blocks of a model, and the inputs that linears see there.
+
+prune/pruning/replay.py says how a block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+It lies beside the embedding, or on the host where blocks are offloaded; a batch is taken to where its block is.
+
+Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prune.errors import UserError
+from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.models.offload import is_offloaded, on_device
+from prune.pruning.replay import Call, record_calls, rehearse, same_calls
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.models.blocks import Linear
+    from prune.pruning.methods.method import StartsStatistic, Statistic
+
+CALL_CACHE_BYTES = 256 * 2**20
+"""Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""
+
+
+class Walk:
+    """The hidden states of the whole calibration set on their way through the blocks.
+
+    `hidden_NLH` is what enters the block that comes next. `groups` says for each block which linears have the same input and
+    so share one statistic: first linear of a group -> all of the group.
+    """
+
+    def __init__(self, model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor, *, batch_size: int) -> None:
+        """Rehearse on a few tokens and fill the buffer with what enters the first block.
+
+        Raises UserError when the set does not fit the model, or the model cannot be walked.
+        """
+        _check_calibration(model, tokens_NL, mask_NL)
+        assert not model.training, "dropout must be off"
+        self._model = model
+        self._blocks = list(find_blocks(model))
+        self._linears = [find_linears(block) for block in self._blocks]
+        self._device = model.get_input_embeddings().weight.device
+        self._tokens_NL = tokens_NL
+        self._mask_NL = mask_NL.to(self._device)
+        self._batches = [slice(start, start + batch_size) for start in range(0, len(tokens_NL), batch_size)]
+        self._kept: dict[int, list[Call]] = {}
+        self._kept_bytes = 0
+        rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
+        self.groups = rehearsal.groups
+        self._output_lengths = rehearsal.output_lengths
+        self._sums: list[Tensor] = []
+        self._enter()
+
+    def collect(
+        self, index: int, method: "StartsStatistic", wanted: Collection[str] | None = None, *, advance: bool = False
+    ) -> dict[str, "Statistic"]:
+        """Return name -> statistic for the linears of a block, linears of one group with the same object.
+
+        The hidden states stay as they are, and a batch stops at the input of the last group, whose output nobody needs; or,
+        in the same pass, they `advance`, as after `Walk.advance` with these weights.
+        `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
+        """
+        linears = self._linears[index]
+        groups = {
+            first: names
+            for first, names in self.groups[index].items()
+            if wanted is None or not set(names).isdisjoint(wanted)
+        }
+        last = None if advance else list(groups)[-1]
+        with on_device(self._blocks[index]):
+            weights = {first: read_weight(linears[first]) for first in groups}
+            statistics = {
+                first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
+            }
+            for batch in self._batches:
+                with _Feeding(linears, statistics, self._mask_NL[batch], last), suppress(_LastInputSeen):
+                    self._put(batch, self._replay(index, batch))
+        if advance:
+            self._check_finite(f"leave block {index}")
+        return {name: statistics[first] for first, names in groups.items() for name in names}
+
+    def advance(self, index: int) -> None:
+        """Replace the hidden states by what the block makes of them.
+
+        Raises UserError when a real token's become infinite or NaN.
+        """
+        with on_device(self._blocks[index]):
+            for batch in self._batches:
+                self._put(batch, self._replay(index, batch))
+        self._check_finite(f"leave block {index}")
+
+    def _enter(self) -> None:
+        """Fill the buffer with what enters the first block, and keep the arguments of the batches that fit."""
+        for batch in self._batches:
+            hidden_BLH, calls = self._record(batch)
+            if batch.start == 0:
+                self.hidden_NLH = self._make_room(hidden_BLH)
+            self._put(batch, hidden_BLH)
+            self._keep(batch, calls)
+        self._check_finite("enter the first block")
+
+    def _put(self, batch: slice, hidden_BLH: Tensor) -> None:
+        """Take in the hidden states of a batch. Their sum is not finite where one of them is not."""
+        self._sums.append(hidden_BLH.sum(dtype=torch.promote_types(hidden_BLH.dtype, torch.float32)))
+        self.hidden_NLH[batch].copy_(hidden_BLH, non_blocking=True)
+
+    def _make_room(self, hidden_BLH: Tensor) -> Tensor:
+        """Room for the hidden states of all samples; in pinned memory of the host where a GPU's blocks are offloaded."""
+        shape, dtype = (*self._tokens_NL.shape, hidden_BLH.shape[-1]), hidden_BLH.dtype
+        if is_offloaded(self._blocks[0]):
+            return torch.empty(shape, dtype=dtype, pin_memory=self._device.type == "cuda")
+        return torch.empty(shape, dtype=dtype, device=hidden_BLH.device)
+
+    def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
+        tokens_BL = self._tokens_NL[batch].to(self._device)
+        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
+
+    def _keep(self, batch: slice, calls: list[Call]) -> None:
+        """Keep the arguments of a batch, as long as they are small, or those of the first batch where they are equal."""
+        first = next(iter(self._kept.values()), None)
+        if first is not None and same_calls(calls, first):
+            self._kept[batch.start] = first
+            return
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _all_tensors(calls)}
+        num_bytes = sum(storages.values())
+        if self._kept_bytes + num_bytes <= CALL_CACHE_BYTES:
+            self._kept[batch.start] = calls
+            self._kept_bytes += num_bytes
+
+    def _replay(self, index: int, batch: slice) -> Tensor:
+        calls = self._kept.get(batch.start) or self._record(batch)[1]
+        there = next(iter(self._linears[index].values())).weight.device
+        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch].to(there, non_blocking=True))
+
+    def _check_finite(self, what: str) -> None:
+        sums, self._sums = self._sums, []
+        if bool(torch.stack(sums).isfinite().all()):
+            return  # else it may be padding, or a sum too large
+        for batch in self._batches:
+            finite_BLH = self.hidden_NLH[batch].isfinite()
+            if not bool((finite_BLH.all(dim=-1) | ~self._mask_NL[batch].to(finite_BLH.device)).all()):
+                raise UserError(
+                    f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
+                    f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
+                )
+
+
+class _LastInputSeen(Exception):  # noqa: N818 - not an error
+    """Ends the forward pass of a block early."""
+
+
+class _Feeding:
+    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`."""
+
+    def __init__(
+        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str | None
+    ) -> None:
+        self._linears, self._statistics, self._last = linears, statistics, last
+        self._mask_T = None if bool(mask_BL.all()) else mask_BL.reshape(-1)
+        self._num_tokens = mask_BL.numel()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> None:
+        for name in self._statistics:
+            self._handles.append(self._linears[name].register_forward_pre_hook(self._hook(name)))
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
+            x_TI = args[0].reshape(-1, args[0].shape[-1])
+            assert len(x_TI) == self._num_tokens, f"{name} saw {len(x_TI)} of {self._num_tokens} tokens"
+            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T.to(x_TI.device)])
+            if name == self._last:
+                raise _LastInputSeen
+
+        return feed
+
+
+def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
+    for call in calls:
+        yield from call.tensors()
+
+
+def _check_calibration(model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor) -> None:
+    assert tokens_NL.dim() == 2 and tokens_NL.shape == mask_NL.shape, (tokens_NL.shape, mask_NL.shape)
+    empty = (~mask_NL.any(dim=1)).nonzero().flatten().tolist()
+    if empty or not len(tokens_NL):
+        raise UserError(f"Samples {empty} of {len(tokens_NL)} in the calibration set have no real token; build it again.")
+    embedding = model.get_input_embeddings().weight
+    assert isinstance(embedding, Tensor), type(embedding)
+    num_embeddings = embedding.shape[0]
+    low, high = int(tokens_NL.min()), int(tokens_NL.max())
+    if low < 0 or high >= num_embeddings:
+        raise UserError(
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: "
+            "its tokenizer is not this model's."
+        )

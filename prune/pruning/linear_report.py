@@ -1,0 +1,77 @@
+"""What pruning reached, as result.json says it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prune.models.blocks import count_sparsity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class LinearReport:
+    """What became of one linear."""
+
+    block: int
+    name: str
+    """Inside its block."""
+    shape: tuple[int, int]
+    """O x I."""
+    num_zero: int
+    """Weights that are 0 now, also those that were 0 before."""
+    num_weights: int
+    sparsity: float
+    """num_zero / num_weights."""
+    error: float | None
+    """The method's estimate of the relative squared output error."""
+    seconds: float
+    """For choosing and writing the weights, without the statistics; linears pruned together count at the first of them."""
+    num_removed: int
+    """Weights that the mask removes, also where the dense weight was 0 already."""
+    asked: float = 0.0
+    """Share of its weights that was to go."""
+    skipped: bool = False
+    """Left as it was, by method.targets and method.skip."""
+
+
+def describe_sparsity(model: "PreTrainedModel", reports: Sequence[LinearReport]) -> dict[str, Any]:
+    """Asked, reached by the masks, and the zeros there are: a weight that was 0 before may stand outside the mask.
+
+    Of the linears that are pruned; of all of them in the dense model.
+    """
+    if not reports:
+        num_zero, num_weights = count_sparsity(model)
+        return {"asked": 0.0, "reached": 0.0, "num_zero": num_zero, "num_weights": num_weights}
+    pruned = [report for report in reports if not report.skipped]
+    num_weights = sum(report.num_weights for report in pruned)
+    return {
+        "asked": _mean_asked(pruned),
+        "reached": sum(report.num_removed for report in pruned) / num_weights,
+        "num_zero": sum(report.num_zero for report in pruned),
+        "num_weights": num_weights,
+    }
+
+
+def _mean_asked(pruned: Sequence[LinearReport]) -> float:
+    """The asked share of all weights together; the very ratio where it is one for all."""
+    ratios = {report.asked for report in pruned}
+    if len(ratios) == 1:
+        return ratios.pop()
+    return sum(report.asked * report.num_weights for report in pruned) / sum(report.num_weights for report in pruned)
+
+
+def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
+    """How many linears were pruned, the asked share of each block, which were skipped, and how many weights that is."""
+    skipped = [report for report in reports if report.skipped]
+    blocks: dict[int, list[LinearReport]] = {report.block: [] for report in reports}
+    for report in reports:
+        if not report.skipped:
+            blocks[report.block].append(report)
+    return {
+        "num_pruned": len(reports) - len(skipped),
+        "block_ratios": [_mean_asked(pruned) if pruned else 0.0 for pruned in blocks.values()],
+        "skipped": [f"{report.block}.{report.name}" for report in skipped],
+        "num_weights_skipped": sum(report.num_weights for report in skipped),
+    }

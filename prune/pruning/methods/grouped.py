@@ -1,0 +1,59 @@
+"""Pruning of a block's linears: those that share a statistic at once, where the method can."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from prune.errors import UserError
+from prune.pruning.methods.method import Method, Pruned, PrunesTogether, Statistic
+from prune.pruning.sparsity import NM, Pattern
+
+
+class Together:
+    """The pruned linears of a block, each when it is asked for; what was pruned with it waits for its own turn."""
+
+    def __init__(
+        self,
+        method: Method,
+        weights: Mapping[str, Tensor],
+        statistics: Mapping[str, Statistic],
+        patterns: Mapping[str, Pattern],
+    ) -> None:
+        """Of linears by name: weights O x I, statistics (none for a method that needs no inputs), patterns."""
+        self._method, self._weights, self._statistics, self._patterns = method, weights, statistics, patterns
+        self._waiting: dict[str, Pruned] = {}
+
+    def prune(self, name: str, generator: torch.Generator) -> Pruned:
+        """What the method makes of a linear.
+
+        Raises:
+            UserError: see `Method.prune`. A fault of another linear is left to that one's turn.
+        """
+        if name not in self._waiting and isinstance(self._method, PrunesTogether):
+            self._prune_group(self._method, [name, *self._partners(name)])
+        if name in self._waiting:
+            return self._waiting.pop(name)
+        return self._method.prune(self._weights[name], self._statistics.get(name), self._patterns[name], generator)
+
+    def _prune_group(self, method: PrunesTogether, names: list[str]) -> None:
+        weights, patterns = {name: self._weights[name] for name in names}, [self._patterns[name] for name in names]
+        try:
+            pruned = method.prune_together(weights, self._statistics[names[0]], patterns)
+        except UserError:
+            return  # each alone, so that the one at fault is named
+        self._waiting |= dict(zip(names, pruned, strict=True))
+
+    def _partners(self, name: str) -> list[str]:
+        """The other linears with the same statistic and the same kind of pattern."""
+        return [
+            other
+            for other, pattern in self._patterns.items()
+            if other != name
+            and self._statistics[other] is self._statistics[name]
+            and _group_size(pattern) == _group_size(self._patterns[name])
+        ]
+
+
+def _group_size(pattern: Pattern) -> int:
+    return pattern.m if isinstance(pattern, NM) else 1

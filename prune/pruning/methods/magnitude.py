@@ -1,0 +1,43 @@
+"""Magnitude pruning (Han et al. 2015, arXiv 1506.02626): the smallest weights of each matrix go."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from prune.config.method import MethodConfig
+from prune.pruning.methods.method import NoStatistic, Pruned, Statistic, finite_weight, masked
+from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+
+
+@dataclass(kw_only=True, slots=True)
+class MagnitudeConfig(MethodConfig):
+    """Removes the smallest weights of each matrix. No calibration."""
+
+    name: str = "magnitude"
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Score |W|. Unstructured: the int(O * I * ratio) lowest of the matrix; N:M: the N lowest of each group.
+
+    The reference (locuslab/wanda, lib/prune.py) removes every |W| <= sort(|W|)[int(numel * ratio)], so at least one weight
+    more, and in low precision all that are equal to it. Here the count is exact and the lower index goes first.
+    """
+
+    name: ClassVar[str] = "magnitude"
+    needs_inputs: ClassVar[bool] = False
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """Nothing is kept."""
+        return NoStatistic()
+
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
+        """The weights without the smallest ones, the others untouched."""
+        score_OI = finite_weight(weight_OI).abs()
+        if isinstance(pattern, NM):
+            mask_OI = lowest_in_groups(score_OI, pattern)
+        else:
+            mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+        return masked(weight_OI.detach(), mask_OI)

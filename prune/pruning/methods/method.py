@@ -1,0 +1,153 @@
+"""What every pruning method offers to the walk over the blocks.
+
+Shapes: O out, I in, T tokens. In every mask True = removed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from prune.errors import UserError
+from prune.pruning.sparsity import Pattern
+
+
+class Statistic(Protocol):
+    """What a method keeps of the inputs of a linear; linears with one and the same input may share one."""
+
+    def add(self, x_TI: Tensor) -> None:
+        """Take in the inputs of some real tokens, in any float type; sums are float32, or float64 when `x_TI` is."""
+
+
+@runtime_checkable
+class Keepable(Statistic, Protocol):
+    """A statistic that can wait, in host memory, for other cells that need it."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the memory, with what is computed from it once for all."""
+
+    def move(self, device: torch.device) -> None:
+        """Bring it to a device; it stays bit for bit the same."""
+
+
+class StartsStatistic(Protocol):
+    """As much of a method as the walk needs."""
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """See `Method.start_statistic`."""
+
+
+class NoStatistic:
+    """The statistic of a method that does not look at inputs."""
+
+    def add(self, x_TI: Tensor) -> None:
+        """Forget them."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned linear."""
+
+    weight_OI: Tensor
+    """New weights, in the type of the old ones; exactly 0 wherever the mask is True."""
+    mask_OI: Tensor
+    """Bool, True = removed: the method's decision, of the asked count. A kept weight may also be 0, as it was before."""
+    error: float | None
+    """The method's own estimate of the squared output error, relative to the squared output; None without a statistic."""
+
+
+class Method(Protocol):
+    """A way to choose which weights go, and what becomes of the others."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the `method` axis."""
+
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether it needs statistics, and so a calibration set."""
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """An empty statistic for a linear with so many inputs."""
+
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
+        """The pruned weights; neither the weight nor the statistic is modified.
+
+        Raises:
+            UserError: the pattern does not fit, or weights or statistics are unusable. It does not name the linear.
+        """
+
+
+@runtime_checkable
+class PrunesTogether(Protocol):
+    """A method that prunes linears with the same inputs faster together than one after the other."""
+
+    def prune_together(
+        self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
+    ) -> list[Pruned]:
+        """As `Method.prune` of each; patterns are all unstructured, or all N:M with one M.
+
+        `weights` are by name: a name stands for one dense linear, as long as the statistic lives.
+
+        Raises:
+            UserError: see `Method.prune`.
+        """
+
+
+def masked(weight_OI: Tensor, mask_OI: Tensor, error: float | None = None) -> Pruned:
+    """The weights without the masked ones, the others untouched."""
+    return Pruned(weight_OI=without(weight_OI, mask_OI), mask_OI=mask_OI, error=error)
+
+
+def without(weight_OI: Tensor, mask_OI: Tensor) -> Tensor:
+    """The weights (finite) with 0 where the mask is True: a product, four times as fast on the CPU as masked_fill.
+
+    Adding 0 makes 0 of -0.
+    """
+    return (weight_OI * ~mask_OI).add_(0)
+
+
+def finite_weight(weight_OI: Tensor) -> Tensor:
+    """The weights without gradient, in float32 (float64 stays float64).
+
+    Raises:
+        UserError: some are infinite or not a number.
+    """
+    weight_OI = weight_OI.detach().to(torch.promote_types(weight_OI.dtype, torch.float32))
+    num_bad = 0 if all_finite(weight_OI) else weight_OI.numel() - int(weight_OI.isfinite().sum())
+    if num_bad:
+        raise UserError(
+            f"{num_bad} of {weight_OI.numel()} weights are infinite or not a number before pruning: "
+            "the model is damaged; load it again, or in another type (model.dtype=float32)."
+        )
+    return weight_OI
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no element is infinite or not a number.
+
+    A finite sum shows it in one pass over memory; only where the sum is not finite (it may just be too large) all are looked
+    at, which takes many.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return bool(x.sum(dtype=wide).isfinite()) or bool(x.isfinite().all())
+
+
+def check_statistic(total: Tensor, num_tokens: int) -> None:
+    """Make sure that sums over inputs can be used.
+
+    Raises:
+        UserError: no token was seen, or a sum is infinite or not a number.
+    """
+    if num_tokens == 0:
+        raise UserError(
+            "no real token of the calibration set reached this linear; give it more samples (calib.num_samples)."
+        )
+    if not all_finite(total):
+        raise UserError(
+            "the calibration inputs of this linear are infinite or not a number: "
+            "activations overflowed; load the model in a wider type (model.dtype=bfloat16 or float32)."
+        )

@@ -1,0 +1,69 @@
+"""RIA (Zhang et al. 2024, Plug-and-Play, arXiv 2402.09997): a weight counts by its share of its row and of its column."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from prune.config.checks import reject
+from prune.config.method import MethodConfig
+from prune.pruning.methods.method import Pruned, Statistic, finite_weight, masked
+from prune.pruning.methods.wanda import InputNorms
+from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+
+
+@dataclass(kw_only=True, slots=True)
+class RIAConfig(MethodConfig):
+    """Removes the weights that are the smallest share of their row and column, x input norm to a power."""
+
+    name: str = "ria"
+    power: float = 0.5
+    """Exponent of the input norms."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.power < math.inf:
+            reject("method.power", self.power, "it must be a number of 0 or more")
+
+
+@dataclass(frozen=True)
+class RIA:
+    """Score (|W_ij| / sum_k |W_kj| + |W_ij| / sum_k |W_ik|) * ||X_j||^power, relative importance and activation.
+
+    Unstructured: the int(O * I * ratio) lowest of the matrix, as in the authors' code; N:M: the N lowest of each group. A
+    share of a row or column that is all zero is 0. The paper's channel permutation for N:M is not done. As with Wanda, the
+    authors divide the squared norms by the number of sequences, which changes no mask.
+    """
+
+    power: float = 0.5
+    """Exponent of the input norms; 0 is relative importance alone."""
+    name: ClassVar[str] = "ria"
+    needs_inputs: ClassVar[bool] = True
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """No tokens yet."""
+        return InputNorms(num_inputs, device)
+
+    def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
+        """The weights without the lowest scores, the others untouched.
+
+        The error is the share of the squared |W_ij| * ||X_j|| that goes, as Wanda's: exact for uncorrelated inputs.
+        """
+        assert isinstance(statistic, InputNorms), type(statistic)
+        size_OI, norm_I = finite_weight(weight_OI).abs(), statistic.norms()
+        score_OI = relative_importance(size_OI) * norm_I**self.power
+        if isinstance(pattern, NM):
+            mask_OI = lowest_in_groups(score_OI, pattern)
+        else:
+            mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+        squared_OI = (size_OI * norm_I).square_()
+        total = float(squared_OI.sum())
+        removed = float(squared_OI.masked_fill(~mask_OI, 0).sum())
+        return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0)
+
+
+def relative_importance(size_OI: Tensor) -> Tensor:
+    """Each weight's share of its column plus its share of its row, O x I, of the sizes |W|; 0 / 0 is 0."""
+    column_1I, row_O1 = size_OI.sum(dim=0, keepdim=True), size_OI.sum(dim=1, keepdim=True)
+    return size_OI / column_1I.masked_fill(column_1I == 0, 1) + size_OI / row_O1.masked_fill(row_O1 == 0, 1)

@@ -1,0 +1,176 @@
+"""Where the statistics of a block's linears come from: the outputs of the pruned blocks before it, or of dense ones.
+
+As published, the calibration set passes each block twice, dense for its statistics and pruned for what enters the next one,
+and all of it again for every cell. With dense outputs one pass does both. It depends on nothing that a cell removes, so its
+statistics, kept, serve every ratio, pattern and method.
+
+Shapes: N samples, L tokens, I in.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.methods.method import Keepable, Method, Statistic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedModel
+
+    from prune.pruning.hidden_states import Walk
+
+
+class Inputs(Protocol):
+    """What blocks get to see, one after another."""
+
+    def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
+        """Name -> statistic for the `wanted` linears (none of them is possible) of a block that is still dense.
+
+        Linears with the same input have the same object.
+
+        Raises:
+            UserError: hidden states overflow.
+        """
+
+    def leave(self, index: int) -> None:
+        """The block has its new weights.
+
+        Raises:
+            UserError: hidden states overflow.
+        """
+
+
+@dataclass(frozen=True)
+class PrunedInputs:
+    """Each block sees what the pruned blocks before it make of the calibration set."""
+
+    walk: "Walk"
+    method: Method
+    last: int
+    """The last block of which anything is wanted."""
+
+    def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
+        """From a pass that ends where the last input is seen."""
+        return self.walk.collect(index, self.method, wanted) if wanted else {}
+
+    def leave(self, index: int) -> None:
+        """Pass the block again, pruned."""
+        if index < self.last:
+            self.walk.advance(index)
+
+
+@dataclass(frozen=True)
+class DenseInputs:
+    """Each block sees what the dense blocks before it make of the calibration set; one block's statistics at a time."""
+
+    walk: "Walk"
+    method: Method
+
+    def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
+        """From the one pass of this block."""
+        if wanted:
+            return self.walk.collect(index, self.method, wanted, advance=index + 1 < len(self.walk.groups))
+        self.walk.advance(index)
+        return {}
+
+    def leave(self, index: int) -> None:
+        """Nothing: what enters the next block is there."""
+
+
+Kind: TypeAlias = type[Statistic]
+"""Methods whose statistics are of one class share them."""
+
+
+@dataclass(frozen=True)
+class KeptInputs:
+    """As DenseInputs, from statistics that an earlier pass left in host memory; the same bits."""
+
+    model: "PreTrainedModel"
+    blocks: Sequence[Mapping[str, Keepable]]
+    """Linear -> statistic, for each block."""
+
+    def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
+        """Those of the block, brought to its device."""
+        self._move(index, next(find_blocks(self.model)[index].parameters()).device)
+        return {name: self.blocks[index][name] for name in wanted}
+
+    def leave(self, index: int) -> None:
+        """Back to host memory, with what was computed from them once for all."""
+        self._move(index, torch.device("cpu"))
+
+    def _move(self, index: int, device: torch.device) -> None:
+        for statistic in self.blocks[index].values():
+            statistic.move(device)
+
+
+def kind_of(method: Method) -> Kind:
+    """The class of a method's statistics."""
+    return type(method.start_statistic(1, torch.device("meta")))
+
+
+def kept_bytes(model: "PreTrainedModel", walk: "Walk", method: Method) -> int:
+    """What the statistics of all linears of the model take for one method, one for linears with the same input."""
+    wide = torch.promote_types(model.dtype, torch.float32).itemsize // torch.float32.itemsize
+    total = 0
+    for block, groups in zip(find_blocks(model), walk.groups, strict=True):
+        linears = find_linears(block)
+        for first in groups:
+            statistic = method.start_statistic(read_weight(linears[first]).shape[1], torch.device("meta"))
+            assert isinstance(statistic, Keepable), type(statistic)
+            total += wide * statistic.num_bytes
+    return total
+
+
+def collect_all(
+    walk: "Walk", methods: Iterable[Method], on_block: "Callable[[int, int], None]" = lambda num_done, num_blocks: None
+) -> dict[Kind, list[dict[str, Keepable]]]:
+    """Kind -> the statistics of every linear of each block, in host memory, from one pass over the dense model.
+
+    `methods` say which kinds. The bits are those of DenseInputs for each method alone.
+    """
+    several = _Several({kind_of(method): method for method in methods})
+    kept: dict[Kind, list[dict[str, Keepable]]] = {kind: [] for kind in several.methods}
+    num_blocks = len(walk.groups)
+    with torch.no_grad():
+        for index in range(num_blocks):
+            collected = walk.collect(index, several, advance=index + 1 < num_blocks)
+            for kind, blocks in kept.items():
+                blocks.append({name: _to_host(statistic, kind) for name, statistic in collected.items()})
+            on_block(index + 1, num_blocks)
+    return kept
+
+
+def _to_host(statistic: Statistic, kind: Kind) -> Keepable:
+    assert isinstance(statistic, _Side)
+    part = statistic.parts[kind]
+    assert isinstance(part, Keepable), type(part)
+    part.move(torch.device("cpu"))
+    return part
+
+
+@dataclass(frozen=True)
+class _Several:
+    """Starts a statistic of each kind at once."""
+
+    methods: Mapping[Kind, Method]
+
+    def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
+        """One of each kind, side by side."""
+        return _Side({kind: method.start_statistic(num_inputs, device) for kind, method in self.methods.items()})
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Statistics of the same inputs."""
+
+    parts: Mapping[Kind, Statistic]
+
+    def add(self, x_TI: Tensor) -> None:
+        """Give the inputs to each."""
+        for part in self.parts.values():
+            part.add(x_TI)

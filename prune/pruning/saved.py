@@ -1,0 +1,193 @@
+"""A pruned model on disk: to use it elsewhere, and so that a score that is asked for later needs no second pruning.
+
+save=mask keeps a bit a weight, which is enough where a method only removes (wanda, ria, magnitude, random); save=model keeps
+a folder that transformers loads. Either is used again only if it gives the very weights that were scored before, by hash.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from prune.errors import UserError
+from prune.files import write_folder, write_whole
+from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.load import no_progress_bar
+from prune.pruning.methods.method import masked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.models.blocks import Linear
+    from prune.models.load import LoadedModel
+
+MASK_FILE = "mask.safetensors"
+"""Name (`<block>.<linear>`) -> the bits of its mask, row by row, of each pruned linear."""
+MODEL_FOLDER = "model"
+
+Weights: TypeAlias = Mapping[str, Callable[[], Tensor]]
+"""Name (`<block>.<linear>`) -> its weight O x I, made when asked for."""
+
+
+class MaskKeeper:
+    """Collects the masks of a walk, packed to a bit a weight."""
+
+    def __init__(self) -> None:
+        self.packed: dict[str, Tensor] = {}
+        self.shapes: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, block: int, name: str, mask_OI: Tensor) -> None:
+        """Keep the mask of one linear."""
+        bits = np.packbits(mask_OI.cpu().numpy().reshape(-1))
+        self.packed[f"{block}.{name}"] = torch.from_numpy(bits)
+        self.shapes[f"{block}.{name}"] = (mask_OI.shape[0], mask_OI.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMask:
+    """The masks of a file."""
+
+    packed: Mapping[str, Tensor]
+    """Name -> bits."""
+    shapes: Mapping[str, tuple[int, int]] | None
+    """Name -> O x I; None in files of before shapes were kept."""
+    about: Mapping[str, str]
+    """The cell that they were made by, as `save_mask` was told."""
+
+    def mask(self, name: str, shape: tuple[int, int]) -> Tensor:
+        """Bool O x I, True = removed."""
+        bits = np.unpackbits(self.packed[name].numpy(), count=shape[0] * shape[1])
+        return torch.from_numpy(bits.astype(bool)).view(shape)
+
+
+def save_mask(path: Path, masks: MaskKeeper, about: Mapping[str, str]) -> None:
+    """Write masks with their shapes and what they are about, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    data = safetensors.torch.save(
+        masks.packed, metadata={"shapes": json.dumps(masks.shapes), "about": json.dumps(dict(about))}
+    )
+    write_whole(path, lambda stream: stream.write(data))
+
+
+def load_mask(path: Path) -> SavedMask | None:
+    """The masks of a file; None when it is not there or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError):
+        return None
+    shapes = {name: (rows, columns) for name, (rows, columns) in json.loads(metadata.get("shapes", "{}")).items()}
+    return SavedMask(packed, shapes or None, json.loads(metadata.get("about", "{}")))
+
+
+def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
+    """Write a folder that from_pretrained loads: configuration, weights, tokenizer and card; whole or not at all.
+
+    Raises:
+        UserError: the disk is full or cannot be written, or transformers cannot save this model.
+    """
+
+    def fill(temporary: Path) -> None:
+        with no_progress_bar():
+            _serializable(loaded.model).save_pretrained(temporary)
+        loaded.tokenizer.save_pretrained(temporary)
+        (temporary / "README.md").write_text(card)
+
+    try:
+        write_folder(folder, fill)
+    except UserError:
+        raise
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder} could not be written: {error}. save=mask takes less space, and any model.") from error
+
+
+def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str) -> bool:
+    """Give a dense `model` the saved weights and return True, if they are the ones with this hash; else leave it dense."""
+    saved = (_weights_of_folder(folder / MODEL_FOLDER, model), _weights_of_mask(folder / MASK_FILE, model))
+    return any(weights is not None and _put(model, weights, sha256) for weights in saved)
+
+
+def _put(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:
+    """Write weights by their names if the model then has this hash; one linear at a time is held beside the model."""
+    linears, paths = named_linears(model), _paths(model)
+    replaced = {paths[name]: partial(_stored, linears[name], weight) for name, weight in weights.items()}
+    if weights_sha256(model, replaced) != sha256:
+        return False
+    for name, weight in weights.items():
+        write_weight(linears[name], weight())
+    return True
+
+
+def _stored(linear: "Linear", weight: Callable[[], Tensor]) -> Tensor:
+    """A weight O x I as the linear stores it."""
+    weight_OI = weight().to(linear.weight.dtype)
+    return weight_OI if isinstance(linear, nn.Linear) else weight_OI.t()
+
+
+def _paths(model: "PreTrainedModel") -> dict[str, str]:
+    """Name of a linear -> that of its weight in the state dict."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    return {name: f"{paths[id(linear)]}.weight" for name, linear in named_linears(model).items()}
+
+
+def masked_weight(saved: SavedMask, name: str, linear: "Linear") -> Tensor:
+    """The dense weight O x I of a linear without what its mask removes, bit for bit as methods do it."""
+    dense_OI = read_weight(linear)
+    mask_OI = saved.mask(name, (dense_OI.shape[0], dense_OI.shape[1]))
+    return masked(dense_OI, mask_OI.to(dense_OI.device)).weight_OI
+
+
+def _weights_of_mask(path: Path, model: "PreTrainedModel") -> Weights | None:
+    saved, linears = load_mask(path), named_linears(model)
+    if saved is None or not saved.packed.keys() <= linears.keys():
+        return None
+    if any(bits.numel() != -(-linears[name].weight.numel() // 8) for name, bits in saved.packed.items()):
+        return None
+    return {name: partial(masked_weight, saved, name, linears[name]) for name in saved.packed}
+
+
+def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None:
+    """Of every linear in the folder's files; None when one is not there, damaged or of another shape."""
+    linears = named_linears(model)
+    keys = {path: name for name, path in _paths(model).items()}
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                found |= {keys[key]: file.get_tensor(key) for key in file.keys() if key in keys}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return None
+    if found.keys() != linears.keys() or any(found[name].shape != linears[name].weight.shape for name in found):
+        return None
+    return {name: partial(_as_outputs_by_inputs, linears[name], stored) for name, stored in found.items()}
+
+
+def _as_outputs_by_inputs(linear: "Linear", stored: Tensor) -> Tensor:
+    return stored if isinstance(linear, nn.Linear) else stored.t()
+
+
+def _serializable(model: "PreTrainedModel") -> "PreTrainedModel":
+    """The model, or the same weights in a fresh one: a model that was de-quantised on loading refuses to be saved."""
+    if getattr(model, "hf_quantizer", None) is None:
+        return model
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        fresh: PreTrainedModel = type(model)(config)
+    fresh.load_state_dict(model.state_dict(), assign=True)
+    fresh.tie_weights()
+    return fresh

@@ -1,0 +1,148 @@
+"""Patterns of sparsity, and masks that remove exactly the asked number of weights.
+
+Shapes: O out, I in, R rows of scores that are compared with each other, C columns. In every mask True = removed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prune.config.sparsity import NMConfig, SparsityConfig, UnstructuredConfig
+from prune.errors import UserError
+
+_NUMPY_TYPES = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Any weights may go, up to a ratio of those that a method compares with each other."""
+
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            raise UserError(f"sparsity.ratio={self.ratio} is not possible: it must lie between 0 and 1, both excluded.")
+
+    def __str__(self) -> str:
+        return f"{100 * self.ratio:.10g}%"
+
+    def num_removed(self, num_weights: int) -> int:
+        """How many of `num_weights` go: the product with the ratio, rounded down."""
+        return int(num_weights * self.ratio)
+
+    def check(self, num_inputs: int, name: str) -> None:
+        """Nothing to check: a ratio fits every linear."""
+
+
+@dataclass(frozen=True)
+class NM:
+    """Of each `m` consecutive inputs of an output, `n` go; 2:4 removes two of four."""
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n < self.m:
+            raise UserError(f"sparsity {self.n}:{self.m} is not possible: n weights go of each m, so 0 < n < m.")
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    @property
+    def ratio(self) -> float:
+        """Share of the weights that is removed."""
+        return self.n / self.m
+
+    def check(self, num_inputs: int, name: str) -> None:
+        """Make sure that the inputs of the linear `name` are whole groups.
+
+        Raises:
+            UserError: `m` does not divide `num_inputs`.
+        """
+        if num_inputs % self.m == 0:
+            return
+        fitting = ", ".join(str(m) for m in range(2, min(num_inputs, 64) + 1) if num_inputs % m == 0)
+        what_fits = f"up to 64 these group sizes fit: {fitting}" if fitting else "no group size up to 64 fits"
+        raise UserError(
+            f"sparsity {self} does not fit {name}: its {num_inputs} inputs are not whole groups of {self.m}. "
+            f"m must divide {num_inputs} ({what_fits}); or use sparsity=unstructured."
+        )
+
+
+Pattern = Unstructured | NM
+
+
+def build_pattern(config: SparsityConfig) -> Pattern:
+    """The pattern that a configuration asks for."""
+    if isinstance(config, UnstructuredConfig):
+        return Unstructured(config.ratio)
+    assert isinstance(config, NMConfig), type(config)
+    return NM(config.n, config.m)
+
+
+def lowest_in_rows(score_RC: Tensor, num: int) -> Tensor:
+    """Bool R x C, True at exactly the `num` lowest scores of each row; of equal scores the lower columns go first.
+
+    Equal to the first `num` of a stable sort, from a k-th value instead: everything up to it, or where that is too much,
+    everything below it, and as many of those equal to it as are still missing. Scores must not be NaN.
+    """
+    num_columns = score_RC.shape[1]
+    assert 0 <= num <= num_columns, (num, num_columns)
+    if num == 0 or score_RC.shape[0] == 0:
+        return torch.zeros_like(score_RC, dtype=torch.bool)
+    threshold_R1 = kth_lowest(score_RC, num)
+    if score_RC.device.type != "cpu":  # what follows would have to wait for the device
+        return _lowest_among_equals(score_RC, threshold_R1, num)
+    at_most_RC = score_RC <= threshold_R1
+    if int(at_most_RC.count_nonzero()) != num * len(score_RC):
+        too_many_R = at_most_RC.sum(dim=1) != num
+        at_most_RC[too_many_R] = _lowest_among_equals(score_RC[too_many_R], threshold_R1[too_many_R], num)
+    return at_most_RC
+
+
+def _lowest_among_equals(score_RC: Tensor, threshold_R1: Tensor, num: int) -> Tensor:
+    below_RC = score_RC < threshold_R1
+    equal_RC = score_RC == threshold_R1
+    num_missing_R1 = num - below_RC.sum(dim=1, keepdim=True)
+    first_RC = equal_RC.cumsum(dim=1, dtype=torch.int32) <= num_missing_R1
+    return below_RC | (equal_RC & first_RC)
+
+
+def lowest_in_matrix(score_OI: Tensor, num: int) -> Tensor:
+    """Bool O x I, True at exactly the `num` lowest scores of the matrix; of equal scores the lower flat index goes first."""
+    if num == 0 or score_OI.device.type != "cpu":
+        return lowest_in_rows(score_OI.reshape(1, -1), num).view(score_OI.shape)
+    is_transposed = score_OI.stride(0) < score_OI.stride(1)
+    score = score_OI.T if is_transposed else score_OI  # as it lies in memory
+    threshold = kth_lowest(score.reshape(1, -1), num)
+    at_most = score <= threshold
+    if num_too_many := int(at_most.count_nonzero()) - num:
+        rows, columns = (score == threshold).nonzero(as_tuple=True)
+        flat_index = columns * len(score) + rows if is_transposed else rows * score.shape[1] + columns
+        last = flat_index.topk(num_too_many).indices
+        at_most[rows[last], columns[last]] = False
+    return at_most.T if is_transposed else at_most
+
+
+def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:
+    """Bool O x I, True at the `n` lowest scores of each group of `m` inputs; of equal scores the lower input goes first.
+
+    Raises:
+        UserError: `m` does not divide I.
+    """
+    pattern.check(score_OI.shape[1], name)
+    return lowest_in_rows(score_OI.reshape(-1, pattern.m), pattern.n).view(score_OI.shape)
+
+
+def kth_lowest(score_RC: Tensor, num: int) -> Tensor:
+    """The `num`-th lowest score of each row, R x 1; the lowest is the first. Scores must not be NaN.
+
+    On the CPU NumPy's partition finds it with vector instructions, on what is 8 to 13 times less time than
+    `torch.kthvalue` took for rows of 640 to 262,144 float32 scores (one thread, AVX2).
+    """
+    if score_RC.device.type == "cpu" and score_RC.dtype in _NUMPY_TYPES:
+        partitioned_RC = np.partition(score_RC.detach().numpy(), num - 1, axis=1)
+        return torch.from_numpy(partitioned_RC[:, num - 1 : num])
+    return score_RC.kthvalue(num, dim=1, keepdim=True).values

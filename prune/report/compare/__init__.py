@@ -1,0 +1,1 @@
+"""Comparisons of cells: differences, their intervals and p-values, and the verdict."""

@@ -1,0 +1,1 @@
+"""What the report finds: evidence, the study's questions, curves, how pruning went, notes."""

@@ -1,0 +1,85 @@
+"""Rows along a knob: the sparsity, the number of calibration samples, their length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prune.report.model import CalibrationSet, Curve, Line
+from prune.report.results.join import SIZE_KNOBS, Joined, describe_knobs
+from prune.report.results.read import Result
+
+KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_len": "calib.seq_len"}
+"""Axis of a curve -> the knob that varies along it. N:M patterns have no ratio: they are no point of a curve."""
+
+Key = tuple[Any, ...]
+
+
+def find_curves(results: Sequence[Result], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
+    """The curves that have a line of two points or more, by axis."""
+    return [curve for axis in KNOBS for curve in _along(axis, results, joined, calibs)]
+
+
+def _along(axis: str, results: Sequence[Result], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
+    lines_of: dict[Key, dict[Key, list[int]]] = {}
+    for index, row in enumerate(joined.rows):
+        result = results[row.cells[0]]
+        if KNOBS[axis] in result.knobs:
+            lines_of.setdefault(_curve_key(axis, result), {}).setdefault(_line_key(axis, result), []).append(index)
+    found = {
+        key: [rows for rows in by_line.values() if len(rows) > 1]
+        for key, by_line in lines_of.items()
+        if any(len(rows) > 1 for rows in by_line.values())
+    }
+    firsts = [results[joined.rows[lines[0][0]].cells[0]] for lines in found.values()]
+    axes = ("model", "method") if axis == "sparsity" else ("model", "method", "sparsity")
+    settings = describe_knobs(firsts, axes, lambda key: _is_of_curve(axis, key))
+    return [
+        _make_curve(axis, first, setting, lines, results, joined, calibs)
+        for lines, first, setting in zip(found.values(), firsts, settings, strict=True)
+    ]
+
+
+def _is_of_curve(axis: str, key: str) -> bool:
+    return key != KNOBS[axis] and (not key.startswith("calib.") or key in SIZE_KNOBS)
+
+
+def _curve_key(axis: str, result: Result) -> Key:
+    own = sorted((key, repr(value)) for key, value in result.knobs.items() if key != "seed" and _is_of_curve(axis, key))
+    return (result.dense_cell, *own)
+
+
+def _line_key(axis: str, result: Result) -> Key:
+    left_out = (KNOBS[axis], "calib.seed", "seed")
+    return tuple(sorted((key, repr(value)) for key, value in result.knobs.items() if key not in left_out))
+
+
+def _make_curve(
+    axis: str,
+    first: Result,
+    setting: str,
+    lines: Sequence[Sequence[int]],
+    results: Sequence[Result],
+    joined: Joined,
+    calibs: Sequence[CalibrationSet],
+) -> Curve:
+    names = [calib.name for calib in calibs]
+    return Curve(
+        axis=axis,
+        model=first.axes["model"],
+        method=first.axes["method"],
+        sparsity=None if axis == "sparsity" else first.axes["sparsity"],
+        setting=setting,
+        dense_row=joined.groups[joined.rows[lines[0][0]].group].dense_row,
+        lines=[_make_line(axis, rows, results, joined, names) for rows in lines],
+    )
+
+
+def _make_line(axis: str, rows: Sequence[int], results: Sequence[Result], joined: Joined, names: Sequence[str]) -> Line:
+    x_of = {row: float(results[joined.rows[row].cells[0]].knobs[KNOBS[axis]]) for row in rows}
+    ordered = sorted(rows, key=lambda row: x_of[row])
+    row = joined.rows[ordered[0]]
+    return Line(
+        calib=None if row.calib is None else names.index(row.calib),
+        prompt=row.prompt,
+        x=[x_of[row] for row in ordered],
+        rows=ordered,
+    )

@@ -1,0 +1,173 @@
+"""Scores of one kind of metric, averaged for a question, and what a contrast of them comes to."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from prune.report.compare.statistics import ALPHA, Difference, holm, paired_t, welch
+from prune.report.model import Answer, Metric
+from prune.report.results.items import is_log
+from prune.report.results.join import Joined
+from prune.report.results.read import Result
+
+UNITS = {"ppl": "%", "bleu": "BLEU"}
+"""Kind -> unit of an effect; every other kind is an accuracy, in points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two sides of a question on one kind of metric, in units that count as independent."""
+
+    name: str
+    """`arithmetic - pre-training`."""
+    category: str | None
+    differences: Mapping[str, float]
+    """Unit -> first side minus second, where a unit has both; else the first side's values."""
+    others: Mapping[str, float] | None
+    """Unit -> the second side's values, where sides have units of their own."""
+    num_cells: int
+    units: str
+    """`sets`."""
+    needs: str
+    """What an interval needs: `two sets with both prompts`."""
+
+
+class Evidence:
+    """The cells' scores of one kind of metric; logarithms of perplexities.
+
+    Lists of plain numbers, because a question compares many short rows of them.
+    """
+
+    def __init__(self, kind: str, metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> None:
+        self.kind = kind
+        self.metrics = [metric for metric in metrics if metric.kind == kind]
+        self.higher_is_better = self.metrics[0].higher_is_better
+        self._cells = [[self._value(result, metric) for metric in self.metrics] for result in results]
+        self._rows = [_known_means([self._cells[cell] for cell in row.cells]) for row in joined.rows]
+
+    def _value(self, result: Result, metric: Metric) -> float:
+        score = result.scores.get(metric.name)
+        if score is None:
+            return math.nan
+        return math.log(score.value) if is_log(metric.name) else score.value
+
+    def select(self, *, without: Iterable[str] = (), category: str | None = None) -> list[int]:
+        """The metrics on sets of a category (None: all), but on those named."""
+        unwanted = set(without)
+        return [
+            index
+            for index, metric in enumerate(self.metrics)
+            if metric.dataset not in unwanted and category in (None, metric.category)
+        ]
+
+    def on(self, dataset: str) -> list[int]:
+        """The metric on one set, if there is one."""
+        return [index for index, metric in enumerate(self.metrics) if metric.dataset == dataset]
+
+    def row_difference(self, first: Sequence[int], second: Sequence[int], metrics: Sequence[int]) -> float:
+        """Mean over metrics that both have of (mean of the first rows - mean of the second rows); NaN without any."""
+        if not first or not second:
+            return math.nan
+        return _mean_difference(
+            _known_means([self._rows[row] for row in first]), _known_means([self._rows[row] for row in second]), metrics
+        )
+
+    def cell_difference(self, first: int, second: int, metrics: Sequence[int]) -> float:
+        """Mean over metrics that both cells have of first - second; NaN without any."""
+        return _mean_difference(self._cells[first], self._cells[second], metrics)
+
+
+def _known_means(lines: Sequence[Sequence[float]]) -> Sequence[float]:
+    """The mean of each column over what is not NaN; NaN where nothing is known."""
+    return lines[0] if len(lines) == 1 else [_known_mean(column) for column in zip(*lines, strict=True)]
+
+
+def _known_mean(numbers: Sequence[float]) -> float:
+    known = [number for number in numbers if not math.isnan(number)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _mean_difference(first: Sequence[float], second: Sequence[float], metrics: Sequence[int]) -> float:
+    return _known_mean([first[metric] - second[metric] for metric in metrics])
+
+
+def answer_all(contrasts: Sequence[Contrast], evidence: Evidence) -> list[Answer]:
+    """The answers of contrasts that were asked together, p adjusted by Holm over them."""
+    tests = [_test(contrast) for contrast in contrasts]
+    adjusted = holm(np.array([math.nan if test is None else test.p for test in tests]))
+    return [
+        _answer(contrast, evidence, None if test is None else Difference(test.value, test.low, test.high, float(p)))
+        for contrast, test, p in zip(contrasts, tests, adjusted, strict=True)
+    ]
+
+
+def _test(contrast: Contrast) -> Difference | None:
+    first = list(contrast.differences.values())
+    if contrast.others is None:
+        return paired_t(np.array(first)) if len(first) > 1 else None
+    second = list(contrast.others.values())
+    return welch(first, second) if len(first) > 1 and len(second) > 1 else None
+
+
+def _effect(contrast: Contrast) -> float | None:
+    first, second = list(contrast.differences.values()), list((contrast.others or {}).values())
+    if not first or (contrast.others is not None and not second):
+        return None
+    return float(np.mean(first)) - (float(np.mean(second)) if second else 0.0)
+
+
+def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> Answer:
+    unit = UNITS.get(evidence.kind, "points")
+    effect = _effect(contrast)
+    answer = Answer(
+        contrast=contrast.name,
+        category=contrast.category,
+        kind=evidence.kind,
+        unit=unit,
+        higher_is_better=evidence.higher_is_better,
+        effect=None if effect is None else _in_unit(effect, unit),
+        low=None if test is None else _in_unit(test.low, unit),
+        high=None if test is None else _in_unit(test.high, unit),
+        p=None if test is None else test.p,
+        num_cells=contrast.num_cells,
+        num_units=len(contrast.differences) + len(contrast.others or {}),
+        units=contrast.units,
+        enough=test is not None,
+        sentence="",
+    )
+    return replace(answer, sentence=_sentence(answer, contrast))
+
+
+def _in_unit(difference: float, unit: str) -> float:
+    if unit == "%":
+        return 100 * math.expm1(difference)
+    return 100 * difference if unit == "points" else difference
+
+
+def _sentence(answer: Answer, contrast: Contrast) -> str:
+    where = answer.kind if answer.category is None else f"{answer.kind}, {answer.category}"
+    head = f"{answer.contrast} ({where})"
+    if answer.effect is None:
+        return f"{head}: not enough cells: it needs {contrast.needs}."
+    effect = f"{answer.effect:+.2f} {answer.unit}"
+    if answer.low is None or answer.high is None or answer.p is None:
+        there = f"it needs {contrast.needs}; there is {_list_units(contrast)}"
+        return f"{head}: {effect} in {answer.num_cells} cells, not enough for an interval: {there}."
+    numbers = f"{answer.low:.2f} to {answer.high:.2f}, p {'< 0.001' if answer.p < 0.001 else format(answer.p, '.3f')}"
+    counts = f"{answer.num_units} {answer.units}, {answer.num_cells} cells"
+    return f"{head}: {effect} ({numbers}; {counts}): {judgement(answer)}."
+
+
+def judgement(answer: Answer) -> str:
+    """`better`, `worse` or `no difference beyond noise`, of an answer with an interval."""
+    assert answer.effect is not None and answer.p is not None, "only answers with an interval are judged"
+    if answer.p >= ALPHA:
+        return "no difference beyond noise"
+    return "better" if (answer.effect > 0) == answer.higher_is_better else "worse"
+
+
+def _list_units(contrast: Contrast) -> str:
+    sides = [", ".join(side) or "none" for side in (contrast.differences, contrast.others) if side is not None]
+    return " against ".join(sides)

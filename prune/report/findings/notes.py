@@ -1,0 +1,123 @@
+"""What a reader should know before believing a report: warnings as plain sentences, the most important first."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from prune.config.data import SAMPLE_NOTE
+from prune.report.format import count
+from prune.report.model import Metric
+from prune.report.results.join import Joined
+from prune.report.results.read import Found, Result
+
+MAX_NAMES = 5
+"""That a sentence lists."""
+
+
+def notes(found: Found, joined: Joined, metrics: Sequence[Metric], baseline: str, pairs_all: bool) -> list[str]:
+    """The warnings.
+
+    Args:
+        baseline: the label of the baseline; empty when there is none.
+        pairs_all: whether all rows were compared on their items.
+    """
+    return [
+        *_unusable(found),
+        *_unfinished(found),
+        *_missing_metrics(found.results, metrics),
+        *_baseline(joined, baseline),
+        *_seeds(found.results, joined),
+        *_mixed(found.results),
+        *_shared_items(found.results),
+        *_of_cells(found.results, metrics),
+        *([] if pairs_all else [_UNPAIRED]),
+    ]
+
+
+_UNPAIRED = (
+    "There are too many cells to read what each answered: only the best rows were compared on the same items, the other "
+    "intervals are wider, from the standard errors of both sides."
+)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES])
+    return f"{shown} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else shown
+
+
+def _unusable(found: Found) -> list[str]:
+    damaged = [cell.reason for cell in found.unfinished if cell.state in ("corrupt", "schema")]
+    return [f"{count(len(damaged), 'result')} skipped: {'; '.join(damaged[:MAX_NAMES])}."] if damaged else []
+
+
+def _unfinished(found: Found) -> list[str]:
+    cells = [cell for cell in found.unfinished if cell.state not in ("corrupt", "schema", "not applicable")]
+    if not cells:
+        return []
+    counts = ", ".join(f"{number} {state}" for state, number in Counter(cell.state for cell in cells).items())
+    num_all = len(cells) + len(found.results)
+    names = _names([cell.name or cell.id for cell in cells])
+    return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Every mean is without them."]
+
+
+def _missing_metrics(results: Sequence[Result], metrics: Sequence[Metric]) -> list[str]:
+    found = []
+    for metric in metrics:
+        lacking = [result.name for result in results if metric.name not in result.scores]
+        if lacking:
+            found.append(
+                f"{metric.name} was not measured in {len(lacking)} of {count(len(results), 'cell')}: {_names(lacking)}."
+            )
+    return found
+
+
+def _baseline(joined: Joined, baseline: str) -> list[str]:
+    known = list(dict.fromkeys(row.label for row in joined.rows if row.calib is not None))
+    if not baseline:
+        there = f"there are {_names(known)}. Name one with --baseline" if known else "no cell has calibration data"
+        return [f"There is no baseline: c4 is not in the data; {there}."]
+    without = [
+        group.label
+        for group in joined.groups
+        if group.baseline_row is None and any(joined.rows[row].calib is not None for row in group.rows)
+    ]
+    return [f"No baseline in {count(len(without), 'group')} without {baseline}: {_names(without)}."] if without else []
+
+
+def _seeds(results: Sequence[Result], joined: Joined) -> list[str]:
+    seeded = [row for row in joined.rows if results[row.cells[0]].axes["seed"] is not None]
+    single = [row for row in seeded if len(row.cells) == 1]
+    if not single:
+        return []
+    if len(single) == len(seeded):
+        return ["Every row has one seed only: seed noise is unknown, and intervals hold the noise of the items alone."]
+    return [f"{len(single)} of {len(seeded)} rows with one seed only: there, seed noise is unknown."]
+
+
+def _mixed(results: Sequence[Result]) -> list[str]:
+    found = []
+    packages = dict.fromkeys(name for result in results for name in result.provenance.get("versions", {}))
+    for package in packages:
+        versions = sorted({str(result.provenance.get("versions", {}).get(package, "none")) for result in results})
+        if len(versions) > 1:
+            found.append(f"Cells were run with {len(versions)} versions of {package}: {_names(versions)}.")
+    commits = sorted({str(result.provenance.get("git"))[:12] for result in results if result.provenance.get("git")})
+    if len(commits) > 1:
+        found.append(f"Cells were run with {len(commits)} commits of prune: {_names(commits)}.")
+    return found
+
+
+def _shared_items(results: Sequence[Result]) -> list[str]:
+    sharing = sum(bool(result.overlap) for result in results)
+    return [f"Scored items share text with the calibration set in {count(sharing, 'cell')}."] if sharing else []
+
+
+def _of_cells(results: Sequence[Result], metrics: Sequence[Metric]) -> list[str]:
+    """What the cells themselves warn of, but what is said elsewhere: sample data, and shared items by metric."""
+    names = tuple(f"{metric.name}: " for metric in metrics)
+    told = Counter(
+        warning
+        for result in results
+        for warning in result.warnings
+        if warning != SAMPLE_NOTE and not warning.startswith(names)
+    )
+    return [f"{warning} ({number} cells)" if number > 1 else warning for warning, number in told.most_common(MAX_NAMES)]

@@ -1,0 +1,146 @@
+"""What pruning did inside the model: error and sparsity block by block, and how alike the masks are."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from prune.cell.results import read_linears
+from prune.report.model import BlockCurve, MaskOverlap
+from prune.report.results.join import Joined
+from prune.report.results.read import Result
+
+MASK_FILE = "mask.safetensors"
+"""As prune/pruning/saved.py names it, which imports torch."""
+MAX_BLOCK_ROWS = 300
+"""Rows whose blocks are read."""
+MAX_MASK_ROWS = 40
+"""Rows of a group whose masks are compared."""
+MAX_MASK_BYTES = 4 * 2**30
+"""Bytes of masks that are compared with each other in a report; beyond that, in evenly spaced linears only."""
+
+Bits = NDArray[np.uint8]
+
+
+def block_curves(results: Sequence[Result], joined: Joined) -> tuple[list[BlockCurve], list[str]]:
+    """(the blocks of rows whose cells have blocks.jsonl, what is to be said of those left out)."""
+    pruned = [index for index, row in enumerate(joined.rows) if not results[row.cells[0]].is_dense]
+    curves, problems = [], []
+    for row in pruned[:MAX_BLOCK_ROWS]:
+        try:
+            blocks = [_read_blocks(results[cell].folder) for cell in joined.rows[row].cells]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            problems.append(
+                f"blocks.jsonl of {results[joined.rows[row].cells[0]].name} or another seed is damaged: {error}."
+            )
+            continue
+        curve = _mean_blocks(row, [of_cell for of_cell in blocks if of_cell])
+        curves += [] if curve is None else [curve]
+    if len(pruned) > MAX_BLOCK_ROWS:
+        problems.append(f"Errors and sparsities by block are shown for the first {MAX_BLOCK_ROWS} of {len(pruned)} rows.")
+    return curves, problems
+
+
+def _read_blocks(folder: Path) -> list[tuple[float | None, float]]:
+    """(mean error of its linears, share of its weights that are zero) of every block."""
+    by_block: dict[int, list[Mapping[str, Any]]] = {}
+    for linear in read_linears(folder):
+        by_block.setdefault(linear["block"], []).append(linear)
+    return [_summarise_block(linears) for _, linears in sorted(by_block.items())]
+
+
+def _summarise_block(linears: Sequence[Mapping[str, Any]]) -> tuple[float | None, float]:
+    errors = [linear["error"] for linear in linears if linear["error"] is not None]
+    zero, weights = (sum(linear[key] for linear in linears) for key in ("num_zero", "num_weights"))
+    return (sum(errors) / len(errors) if errors else None), zero / weights
+
+
+def _mean_blocks(row: int, cells: Sequence[Sequence[tuple[float | None, float]]]) -> BlockCurve | None:
+    """Mean over the cells; None when there is none, or they differ in the number of blocks."""
+    if not cells or len({len(blocks) for blocks in cells}) > 1:
+        return None
+    by_block = list(zip(*cells, strict=True))
+    errors = [[error for error, _ in of_block if error is not None] for of_block in by_block]
+    return BlockCurve(
+        row=row,
+        error=[float(np.mean(of_block)) if of_block else None for of_block in errors],
+        sparsity=[float(np.mean([sparsity for _, sparsity in of_block])) for of_block in by_block],
+    )
+
+
+def mask_overlaps(results: Sequence[Result], joined: Joined) -> tuple[list[MaskOverlap], list[str]]:
+    """(the overlaps of groups where two cells of one seed or more saved masks, what is to be said of those left out)."""
+    problems: list[str] = []
+    places = [
+        (group, seed, rows) for group in range(len(joined.groups)) for seed, rows in _with_masks(group, results, joined)
+    ]
+    sizes = [sum(path.stat().st_size for path, _ in rows) * len(rows) for _, _, rows in places]
+    step = max(1, -(-sum(sizes) // MAX_MASK_BYTES))
+    overlaps = []
+    for group, seed, masks in places:
+        if len(masks) > MAX_MASK_ROWS:
+            problems.append(f"{joined.groups[group].label}: masks are compared for {MAX_MASK_ROWS} of {len(masks)} rows.")
+        taken = masks[:MAX_MASK_ROWS]
+        try:
+            jaccard, share_removed = _compare([path for path, _ in taken], step)
+        except (SafetensorError, OSError, ValueError) as error:
+            problems.append(f"{joined.groups[group].label}: the saved masks cannot be compared: {error}.")
+            continue
+        overlaps.append(
+            MaskOverlap(
+                group=group,
+                seed=seed,
+                rows=[row for _, row in taken],
+                jaccard=jaccard,
+                expected=share_removed / (2 - share_removed),
+                share_compared=1 / step,
+            )
+        )
+    return overlaps, problems
+
+
+def _with_masks(group: int, results: Sequence[Result], joined: Joined) -> list[tuple[int | None, list[tuple[Path, int]]]]:
+    """(seed, (mask file, row) of its cells) for the seeds with two masks or more."""
+    by_seed: dict[int | None, list[tuple[Path, int]]] = {}
+    for row in joined.groups[group].rows:
+        for cell in joined.rows[row].cells:
+            path = results[cell].folder / MASK_FILE
+            if path.exists():
+                by_seed.setdefault(results[cell].axes["seed"], []).append((path, row))
+    return [(seed, masks) for seed, masks in by_seed.items() if len(masks) > 1]
+
+
+def _compare(paths: Sequence[Path], step: int) -> tuple[list[list[float | None]], float]:
+    """(Jaccard of every two masks, share of the bits that are set), in every `step`-th linear."""
+    size = len(paths)
+    both_MM, bits = np.zeros((size, size), dtype=np.int64), 0
+    files = [safe_open(path, framework="np") for path in paths]
+    names = sorted(files[0].keys())[::step]
+    for name in names:
+        masks = [file.get_tensor(name) for file in files]
+        bits += 8 * masks[0].size
+        for first, second in itertools.combinations_with_replacement(range(size), 2):
+            both_MM[first, second] += count_common(masks[first], masks[second])
+    both_MM = np.maximum(both_MM, both_MM.T)
+    counts_M = both_MM.diagonal()
+    either_MM = counts_M[:, None] + counts_M[None, :] - both_MM
+    jaccard = [
+        [float(both / either) if either else None for both, either in zip(*rows, strict=True)]
+        for rows in zip(both_MM.tolist(), either_MM.tolist(), strict=True)
+    ]
+    return jaccard, float(counts_M.mean() / bits)
+
+
+def count_common(first: Bits, second: Bits) -> int:
+    """Bits that are set in both of two packed masks of one shape.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"masks of {first.size} and {second.size} bytes")
+    return int(np.bitwise_count(first & second).sum(dtype=np.int64))

@@ -1,0 +1,232 @@
+"""The study's four questions (arXiv 2410.07461), answered from the cells at hand.
+
+An effect is a mean over metrics of one kind and over the groups that have both sides: of accuracies in points (percent), of
+perplexities as a change in percent (from the mean difference of losses). Its interval is over units that another study would
+draw anew: calibration sets, tasks, or for two given sets the models, methods, sparsities and seeds. With fewer than two of
+them there is no interval, and the answer says what is missing.
+
+Question sets stand with the prompt `icl` except where prompts are compared, or with all their prompts where icl was not run.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from prune.data.dataset import Category
+from prune.report.findings.evidence import Contrast, Evidence, answer_all, judgement
+from prune.report.model import Answer, Metric, Question
+from prune.report.results.join import CATEGORIES, Joined, category_of
+from prune.report.results.read import Result
+
+PRETRAINING, ARITHMETIC = Category.PRETRAINING.value, Category.ARITHMETIC.value
+C4 = "c4"
+PROMPT_PAIRS = (("icl", "single"), ("icl", "zero_shot"), ("cot", "icl"))
+KINDS_IN_ORDER = ("acc", "acc_mc", "acc_mc_norm", "bleu", "ppl")
+"""Of the answers: what the study measured comes first."""
+
+
+class Asked:
+    """The rows of the groups by calibration set and prompt."""
+
+    def __init__(self, joined: Joined) -> None:
+        self.joined = joined
+        self.groups: list[dict[str, dict[str | None, list[int]]]] = [{} for _ in joined.groups]
+        """[group]: calibration set -> prompt -> rows (several where knobs differ)."""
+        for index, row in enumerate(joined.rows):
+            if row.calib is not None:
+                self.groups[row.group].setdefault(row.calib, {}).setdefault(row.prompt, []).append(index)
+
+    def main_rows(self, group: int, calib: str) -> list[int]:
+        """The rows that a set stands with in a group: icl, or all of its prompts without that."""
+        by_prompt = self.groups[group].get(calib, {})
+        return by_prompt.get("icl") or [row for rows in by_prompt.values() for row in rows]
+
+    def category_rows(self, group: int, category: str) -> list[int]:
+        """Those of all sets of a category."""
+        names = [name for name in self.groups[group] if category_of(name) == category]
+        return [row for name in names for row in self.main_rows(group, name)]
+
+    def sets(self, category: str) -> list[str]:
+        """All sets of a category, in any group."""
+        return list(dict.fromkeys(name for group in self.groups for name in group if category_of(name) == category))
+
+    def num_cells(self, rows: Iterable[int]) -> int:
+        """The cells of rows, each row once."""
+        return sum(len(self.joined.rows[row].cells) for row in set(rows))
+
+
+def answer_questions(metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> list[Question]:
+    """The four questions, in the study's order."""
+    kinds = sorted({metric.kind for metric in metrics}, key=lambda kind: (kind not in KINDS_IN_ORDER, *_order(kind)))
+    evidences = [Evidence(kind, metrics, results, joined) for kind in kinds]
+    asked = Asked(joined)
+    best, arithmetic, own, prompts = (
+        [answer for evidence in evidences for answer in answer_all(ask(asked, evidence, results), evidence)]
+        for ask in (_c4_against_others, _arithmetic_against_pretraining, _own_task, _prompts)
+    )
+    return [
+        _question("Is C4 the best of the pre-training sets?", best, _c4_summary(best)),
+        _question("Does arithmetic data do as well as pre-training data?", arithmetic),
+        _question("Does a task gain when the model is calibrated on that very task, against pre-training data?", own),
+        _question("Which prompts help: ICL against single and zero-shot, CoT against ICL?", prompts),
+    ]
+
+
+def _order(kind: str) -> tuple[int, str]:
+    return (KINDS_IN_ORDER.index(kind) if kind in KINDS_IN_ORDER else len(KINDS_IN_ORDER), kind)
+
+
+def _c4_against_others(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+    """C4 minus every other pre-training set, on metrics of neither; units are the groups and seeds that have both."""
+    others = [name for name in asked.sets(PRETRAINING) if name != C4]
+    return [_c4_against(other, asked, evidence, results) for other in others]
+
+
+def _c4_against(other: str, asked: Asked, evidence: Evidence, results: Sequence[Result]) -> Contrast:
+    metrics = evidence.select(without=(C4, other))
+    differences: dict[str, float] = {}
+    for index, group in enumerate(asked.joined.groups):
+        ours, theirs = (_cells_by_seed(asked, index, name, results) for name in (C4, other))
+        for seed in ours.keys() & theirs.keys():
+            difference = evidence.cell_difference(ours[seed], theirs[seed], metrics)
+            if not math.isnan(difference):
+                differences[f"{group.label} seed {seed}"] = difference
+    return Contrast(
+        name=f"{C4} - {other}",
+        category=None,
+        differences=differences,
+        others=None,
+        num_cells=2 * len(differences),
+        units="models x methods x sparsities x seeds",
+        needs=f"two seeds, sparsities, methods or models with both {C4} and {other}, and metrics on other sets",
+    )
+
+
+def _cells_by_seed(asked: Asked, group: int, calib: str, results: Sequence[Result]) -> dict[int | None, int]:
+    rows = asked.main_rows(group, calib)
+    return {results[cell].axes["seed"]: cell for row in rows for cell in asked.joined.rows[row].cells}
+
+
+def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+    """Arithmetic minus pre-training sets, on all metrics and on each category of tasks; units are the sets."""
+    categories = [name for name in CATEGORIES if evidence.select(category=name)]
+    asks = [None, *categories] if evidence.kind != "ppl" and len(categories) > 1 else [None]
+    return [_sets_of_two_categories(category, asked, evidence) for category in asks]
+
+
+def _sets_of_two_categories(category: str | None, asked: Asked, evidence: Evidence) -> Contrast:
+    metrics = evidence.select(category=category)
+    sides: dict[str, dict[str, list[float]]] = {ARITHMETIC: {}, PRETRAINING: {}}
+    rows_used: list[int] = []
+    for index, group in enumerate(asked.groups):
+        baseline = asked.category_rows(index, PRETRAINING)
+        for name in group if baseline and asked.category_rows(index, ARITHMETIC) else ():
+            if category_of(name) in sides:
+                rows = asked.main_rows(index, name)
+                sides[category_of(name)].setdefault(name, []).append(evidence.row_difference(rows, baseline, metrics))
+                rows_used += rows
+    first, second = (_means(sides[side]) for side in (ARITHMETIC, PRETRAINING))
+    return Contrast(
+        name=f"{ARITHMETIC} - {PRETRAINING}",
+        category=category,
+        differences=first,
+        others=second,
+        num_cells=asked.num_cells(rows_used),
+        units="sets",
+        needs="two arithmetic and two pre-training sets in one group",
+    )
+
+
+def _own_task(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+    """Calibrated on the task itself minus calibrated on pre-training sets, on the task's metric; units are the tasks."""
+    if evidence.kind == "ppl":
+        return []
+    by_category = {name: _own_tasks_of(name, asked, evidence) for name in CATEGORIES if evidence.select(category=name)}
+    known = [contrast for contrast in by_category.values() if contrast.differences]
+    return [_own_tasks_of(None, asked, evidence), *(known if len(known) > 1 else [])]
+
+
+def _own_tasks_of(category: str | None, asked: Asked, evidence: Evidence) -> Contrast:
+    found: dict[str, list[float]] = {}
+    rows_used: list[int] = []
+    tasks = [evidence.metrics[index].dataset for index in evidence.select(category=category)]
+    for index, group in enumerate(asked.groups):
+        baseline = asked.category_rows(index, PRETRAINING)
+        for task in tasks if baseline else ():
+            if task in group:
+                rows = asked.main_rows(index, task)
+                found.setdefault(task, []).append(evidence.row_difference(rows, baseline, evidence.on(task)))
+                rows_used += [*rows, *baseline]
+    return Contrast(
+        name=f"own task - {PRETRAINING}",
+        category=category,
+        differences=_means(found),
+        others=None,
+        num_cells=asked.num_cells(rows_used),
+        units="tasks",
+        needs="two tasks that the model was calibrated on, beside a pre-training set in the same group",
+    )
+
+
+def _prompts(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+    """One prompt minus another on the same set, over all sets and by their category; units are the sets."""
+    contrasts = []
+    for first, second in PROMPT_PAIRS:
+        whole, cells_of = _two_prompts(first, second, asked, evidence)
+        by_category = [_of_category(whole, name, cells_of) for name in CATEGORIES]
+        known = [contrast for contrast in by_category if contrast.differences]
+        contrasts += [whole, *(known if len(known) > 1 else [])]
+    return contrasts
+
+
+def _two_prompts(first: str, second: str, asked: Asked, evidence: Evidence) -> tuple[Contrast, dict[str, int]]:
+    """(the contrast over all sets, the number of cells of each)."""
+    found: dict[str, list[float]] = {}
+    rows_of: dict[str, list[int]] = {}
+    metrics = evidence.select()
+    for group in asked.groups:
+        for name, by_prompt in group.items():
+            if first in by_prompt and second in by_prompt:
+                found.setdefault(name, []).append(evidence.row_difference(by_prompt[first], by_prompt[second], metrics))
+                rows_of.setdefault(name, []).extend([*by_prompt[first], *by_prompt[second]])
+    cells_of = {name: asked.num_cells(rows) for name, rows in rows_of.items()}
+    contrast = Contrast(
+        name=f"{first} - {second}",
+        category=None,
+        differences=_means(found),
+        others=None,
+        num_cells=sum(cells_of.values()),
+        units="sets",
+        needs=f"two sets with both prompts {first} and {second}",
+    )
+    return contrast, cells_of
+
+
+def _of_category(whole: Contrast, category: str, cells_of: Mapping[str, int]) -> Contrast:
+    differences = {name: value for name, value in whole.differences.items() if category_of(name) == category}
+    num_cells = sum(cells_of[name] for name in differences)
+    return replace(whole, category=category, differences=differences, num_cells=num_cells)
+
+
+def _means(found: dict[str, list[float]]) -> dict[str, float]:
+    """Unit -> the mean over its groups, without units of which nothing is known."""
+    known = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
+    return {name: math.fsum(values) / len(values) for name, values in known.items() if values}
+
+
+def _question(title: str, answers: Sequence[Answer], summary: str | None = None) -> Question:
+    enough = any(answer.enough for answer in answers)
+    if not enough:
+        first = [answer.sentence for answer in answers if answer.category is None and answer.kind == answers[0].kind]
+        summary = f"Not enough cells. {' '.join(first)}" if first else "Not enough cells: no metric that could tell."
+    elif summary is None:
+        summary = " ".join(answer.sentence for answer in answers if answer.category is None and answer.enough)
+    return Question(title=title, summary=summary or "", enough=enough, answers=tuple(answers))
+
+
+def _c4_summary(answers: Sequence[Answer]) -> str:
+    known = [answer for answer in answers if answer.enough]
+    beats = [answer for answer in known if judgement(answer) == "worse"]
+    if not beats:
+        return "No other pre-training set is better than C4 beyond noise. " + " ".join(a.sentence for a in known)
+    return "No. " + " ".join(answer.sentence for answer in beats)

@@ -1,0 +1,25 @@
+"""Numbers and names as the report prints them."""
+
+from prune.report.model import Report
+
+
+def count(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def row_label(report: Report, row: int) -> str:
+    """`gsm8k-icl`, `c4`; the method where there is no calibration data."""
+    calib, rows = report.rows.calib[row], report.rows
+    name = report.groups[rows.group[row]].method if calib is None else report.calibs[calib].name
+    return " ".join(part for part in ("-".join(filter(None, (name, rows.prompt[row]))), rows.knobs[row]) if part)
+
+
+def format_value(kind: str, value: float, sign: str = "") -> str:
+    """`49.53` of a perplexity or BLEU, `0.940` of an accuracy."""
+    return format(value, f"{sign}.2f" if kind in ("ppl", "bleu") else f"{sign}.3f")
+
+
+def format_p(p: float) -> str:
+    """`0.031`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,1 @@
+"""What the report writes: tables, figures, the terminal's text and the page."""

@@ -1,0 +1,115 @@
+"""The report as one HTML file that works from disk, without a server and without any request.
+
+The parts lie in `page/`: `template.html`, `page.css` and small JavaScript modules. They become one style and one script
+inside the file, beside the report's data as JSON. The page's own policy allows nothing but those two, by their hashes: no
+request can leave it, and no text of the data can run.
+"""
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import orjson
+
+from prune.files import write_text
+from prune.report.model import Report, to_plain
+
+PARTS = files("prune.report.output") / "page"
+
+STYLES = ("page.css", "views.css")
+"""In the order in which one overrides the other."""
+
+MODULES = (
+    "dom.js",
+    "format.js",
+    "report.js",
+    "filters.js",
+    "table.js",
+    "chart.js",
+    "scores.js",
+    "detail.js",
+    "heatmap.js",
+    "verdict.js",
+    "questions.js",
+    "curves.js",
+    "methods.js",
+    "pruning.js",
+    "running.js",
+    "main.js",
+)
+"""Each after those that it imports from."""
+
+LONGEST_PLAIN = 4_000_000
+"""Characters of JSON up to which the page holds it as it is, for other programs to read."""
+
+IMPORT = re.compile(r"^import (\{[^}]*\}) from \"\./([a-z]+)\.js\";$", re.MULTILINE)
+EXPORT = re.compile(r"^export (function|const) (\w+)", re.MULTILINE)
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write the page of `report` to the file `path`, whole or not at all.
+
+    Raises:
+        UserError: The disk does not take it.
+    """
+    write_text(path, page(report))
+
+
+def page(report: Report) -> str:
+    """The page of `report`, as HTML."""
+    style, script = "\n".join(part(name) for name in STYLES), joined_modules()
+    return Template(part("template.html")).substitute(
+        title=html.escape(report.title),
+        policy=f"default-src 'none'; style-src '{sha256(style)}'; script-src '{sha256(script)}'; img-src data:",
+        style=style,
+        script=script,
+        data=data_element(embedded_json(to_plain(report))),
+    )
+
+
+def data_element(data: str) -> str:
+    """The script element that holds the JSON text `data`: as it is, or packed (gzip, base64) when it is long."""
+    if len(data) <= LONGEST_PLAIN:
+        return f'<script type="application/json" id="data">{data}</script>'
+    packed = base64.b64encode(gzip.compress(data.encode(), compresslevel=6, mtime=0)).decode()
+    return f'<script type="application/gzip" id="data">{packed}</script>'
+
+
+def embedded_json(value: object) -> str:
+    """`value` as JSON that may stand in a script element, where `<` could end it; a number that is not finite is null.
+
+    What orjson refuses, json writes: integers beyond 64 bits, and text that is no Unicode, like the name of a folder.
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def joined_modules() -> str:
+    """The modules as one script: each becomes a function that is called at once and returns what it exports."""
+    return "\n".join(as_function(name.removesuffix(".js"), part(name)) for name in MODULES)
+
+
+def as_function(name: str, module: str) -> str:
+    """`const {name}Module = ...` with what `module` exports; its imports are taken from the constants of other modules."""
+    exported = ", ".join(match[2] for match in EXPORT.finditer(module))
+    body = EXPORT.sub(r"\1 \2", IMPORT.sub(r"const \1 = \2Module;", module))
+    return f"const {name}Module = await (async () => {{\n{body}return {{ {exported} }};\n}})();"
+
+
+def part(name: str) -> str:
+    """The text of a file in `page/`."""
+    return (PARTS / name).read_text(encoding="utf-8")
+
+
+def sha256(text: str) -> str:
+    """The hash of an inline style or script, as a content security policy states it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,81 @@
+"""The report in a terminal: warnings, who wins, the questions, and where the page is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from prune.config.data import SAMPLE_NOTE
+from prune.report.format import count, format_p, format_value, row_label
+from prune.report.model import Comparison, Report, Verdict
+
+MAX_VERDICTS = 30
+MAX_WARNINGS = 8
+
+HEADINGS = ("group", "metric", "best", "value", "to baseline", "p", "runner-up", "to it", "p ")
+NUMERIC = ("value", "to baseline", "p", "to it", "p ")
+LEGEND = "*: beyond noise (p < 0.05; to the baseline by Holm over the rows of the group)."
+
+
+def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:
+    """Print the report in short, with `notes` on its files; the last line is the path of its page."""
+    _say(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
+    if report.sample_data:
+        _say(console, SAMPLE_NOTE)
+    for warning in report.warnings[:MAX_WARNINGS]:
+        _say(console, f"! {warning}")
+    if len(report.warnings) > MAX_WARNINGS:
+        _say(console, f"! {count(len(report.warnings) - MAX_WARNINGS, 'more warning')} on the page.")
+    if report.verdicts:
+        _print_table(console, report)
+        _say(console, LEGEND)
+    if len(report.verdicts) > MAX_VERDICTS:
+        _say(console, f"{len(report.verdicts) - MAX_VERDICTS} more are on the page.")
+    for question in report.questions:
+        _say(console, f"{question.title}\n  {question.summary}")
+    for note in notes:
+        _say(console, note)
+    _say(console, f"Report: {page}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)
+
+
+def _print_table(console: Console, report: Report) -> None:
+    """The table as wide as it needs: a terminal that is narrower shows its lines wrapped, a file shows them whole."""
+    table = Table(pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading in NUMERIC else "left", no_wrap=True)
+    group = -1
+    for verdict in report.verdicts[:MAX_VERDICTS]:
+        label = report.groups[verdict.group].label if verdict.group != group else ""
+        group = verdict.group
+        table.add_row(label, *_row(report, verdict))
+    natural = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    wide = Console(file=console.file, width=max(natural, console.width), force_terminal=console.is_terminal)
+    wide.print(table, crop=False)
+
+
+def _row(report: Report, verdict: Verdict) -> list[str]:
+    metric = report.metrics[verdict.metric]
+    mean = report.rows.metrics[verdict.metric].mean[verdict.best]
+    best = row_label(report, verdict.best) + (f" and {len(verdict.ties)} more" if verdict.ties else "")
+    value = "-" if mean is None else format_value(metric.kind, mean)
+    second = None if verdict.ties else verdict.runner_up
+    is_baseline = verdict.best == report.groups[verdict.group].baseline_row
+    to_baseline = ["is it", ""] if is_baseline else _difference(metric.kind, verdict.baseline)
+    name = "" if second is None else row_label(report, second.row)
+    return [metric.name, best, value, *to_baseline, name, *_difference(metric.kind, second)]
+
+
+def _difference(kind: str, comparison: Comparison | None) -> list[str]:
+    """`+0.030*` and `0.021`; a question mark when the noise is not known."""
+    if comparison is None:
+        return ["", ""]
+    star = "*" if comparison.beyond_noise else ""
+    p = "?" if comparison.p is None else format_p(comparison.p)
+    return [format_value(kind, comparison.difference, "+") + star, p]

@@ -1,0 +1,1 @@
+"""Result files in: cells, their items, their protocols, and seeds joined."""

@@ -1,0 +1,199 @@
+"""Cells -> rows (the seeds of one setting) -> groups (the rows that are compared)."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prune.config.calib import PromptStyle
+from prune.data.dataset import Category
+from prune.data.registry import DATASETS
+from prune.report.model import CalibrationSet, Group, Unfinished
+from prune.report.results.read import Result
+
+CATEGORIES = (*(category.value for category in Category), "other")
+"""In the order of the study; `other` is for sets that are not known."""
+
+PROMPTS = tuple(style.value for style in PromptStyle)
+
+SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat")
+"""Knobs of the calibration that belong to the group: sets are compared at one size."""
+_GROUP_AXES = ("model", "method", "sparsity")
+_OF_NOBODY = ("calib.name", "calib.seed", "seed", "calib.prompt.name", "model.name", "method.class")
+"""Knobs that have an axis of their own, or mean nothing."""
+
+Identity = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedRow:
+    """The cells of one row, by index into the results."""
+
+    group: int
+    calib: str | None
+    prompt: str | None
+    knobs: str
+    cells: Sequence[int]
+    missing: Sequence[str]
+
+    @property
+    def label(self) -> str:
+        """`gsm8k-icl`, `c4`; empty without calibration data."""
+        return " ".join(part for part in ("-".join(filter(None, (self.calib, self.prompt))), self.knobs) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Rows and groups, and the results in the order that the indices mean."""
+
+    rows: Sequence[JoinedRow]
+    groups: Sequence[Group]
+
+
+def join_cells(results: Sequence[Result], unfinished: Sequence[Unfinished]) -> Joined:
+    """Rows and groups of the results; groups know their dense row, but no baseline yet.
+
+    Rows of a group are in the order of their category, set and prompt; groups in that of the results.
+    """
+    cells_of_row: dict[tuple[Identity, Identity], list[int]] = {}
+    for index, result in enumerate(results):
+        cells_of_row.setdefault((_group_identity(result), _row_identity(result)), []).append(index)
+    rows_of_group: dict[Identity, list[list[int]]] = {}
+    for (group, _), cells in cells_of_row.items():
+        rows_of_group.setdefault(group, []).append(sorted(cells, key=lambda cell: results[cell].axes["seed"] or 0))
+    for members in rows_of_group.values():
+        members.sort(key=lambda cells: _row_order(results[cells[0]]))
+    missing = _missing_by_name(results, list(cells_of_row.values()), unfinished)
+    rows = _make_rows(results, list(rows_of_group.values()), missing)
+    return Joined(rows, _make_groups(results, rows, list(rows_of_group.values())))
+
+
+def category_of(dataset: str) -> str:
+    """The category of a set by its name; `other` when it is not known here."""
+    known = DATASETS.get(dataset)
+    return known.category.value if known else "other"
+
+
+def calibration_sets(results: Sequence[Result]) -> list[CalibrationSet]:
+    """The calibration sets of the results, by category, then in the order of prune.data.registry."""
+    names = {result.axes["calib"] for result in results if result.axes["calib"]}
+    return [CalibrationSet(name=name, category=category_of(name)) for name in sorted(names, key=_set_order)]
+
+
+def _set_order(name: str) -> tuple[int, int, str]:
+    known = list(DATASETS)
+    return CATEGORIES.index(category_of(name)), known.index(name) if name in known else len(known), name
+
+
+def _row_order(result: Result) -> tuple[Any, ...]:
+    calib = result.axes["calib"]
+    prompt = result.axes["prompt"]
+    prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
+    return (_set_order(calib) if calib else (-1, 0, ""), prompt_order, repr(_row_identity(result)))
+
+
+def _group_identity(result: Result) -> Identity:
+    """Model, data, method, sparsity, and the size of the calibration sets."""
+    heads = ("format", "model.", "data.", "method.", "sparsity.")
+    own = [(key, _hashable(value)) for key, value in result.knobs.items() if key.startswith(heads) or key in SIZE_KNOBS]
+    return (result.dense_cell, result.axes["method"], tuple(sorted(own, key=str)))
+
+
+def _row_identity(result: Result) -> Identity:
+    """Calibration set, prompt and their knobs; the seed joins."""
+    own = [
+        (key, _hashable(value))
+        for key, value in result.knobs.items()
+        if key.startswith("calib.") and key not in (*SIZE_KNOBS, "calib.seed")
+    ]
+    return (result.axes["calib"], result.axes["prompt"], tuple(sorted(own, key=str)))
+
+
+def _hashable(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
+
+
+def _make_rows(
+    results: Sequence[Result], members: Sequence[Sequence[Sequence[int]]], missing: Mapping[int, Sequence[str]]
+) -> list[JoinedRow]:
+    rows = []
+    for group, of_group in enumerate(members):
+        firsts = [results[cells[0]] for cells in of_group]
+        knobs = describe_knobs(firsts, ("calib", "prompt"), lambda key: key.startswith("calib.") and key not in SIZE_KNOBS)
+        for cells, first, text in zip(of_group, firsts, knobs, strict=True):
+            calib, prompt = first.axes["calib"], first.axes["prompt"]
+            rows.append(JoinedRow(group, calib, prompt, text, tuple(cells), missing.get(cells[0], ())))
+    return rows
+
+
+def _make_groups(
+    results: Sequence[Result], rows: Sequence[JoinedRow], members: Sequence[Sequence[Sequence[int]]]
+) -> list[Group]:
+    rows_of: list[list[int]] = [[] for _ in members]
+    for index, row in enumerate(rows):
+        rows_of[row.group].append(index)
+    firsts = [results[of_group[0][0]] for of_group in members]
+    dense_rows = {first.id: indices[0] for indices, first in zip(rows_of, firsts, strict=True) if first.is_dense}
+    settings = describe_knobs(firsts, _GROUP_AXES, lambda key: not key.startswith("calib.") or key in SIZE_KNOBS)
+    return [
+        Group(
+            model=first.axes["model"],
+            method=first.axes["method"],
+            sparsity=first.axes["sparsity"],
+            setting=setting,
+            baseline_row=None,
+            dense_row=dense_rows.get(first.dense_cell),
+            rows=tuple(indices),
+        )
+        for indices, first, setting in zip(rows_of, firsts, settings, strict=True)
+    ]
+
+
+def describe_knobs(results: Sequence[Result], axes: Sequence[str], counts: Callable[[str], bool]) -> list[str]:
+    """For each result `key=value` of the knobs that differ among the results with the same values on `axes`.
+
+    Only knobs for which `counts(key)` holds.
+    """
+    alike: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        alike.setdefault(tuple(result.axes[axis] for axis in axes), []).append(result)
+    keys = {place: _differing_keys(several, counts) for place, several in alike.items()}
+    return [
+        " ".join(
+            f"{_shown(key)}={result.knobs[key]}"
+            for key in keys[tuple(result.axes[axis] for axis in axes)]
+            if key in result.knobs
+        )
+        for result in results
+    ]
+
+
+def _differing_keys(results: Sequence[Result], counts: Callable[[str], bool]) -> list[str]:
+    keys = dict.fromkeys(key for result in results for key in result.knobs if key not in _OF_NOBODY and counts(key))
+    return [key for key in keys if len({repr(result.knobs.get(key)) for result in results}) > 1]
+
+
+def _shown(key: str) -> str:
+    """A knob as the command line has it: the prompt is an axis of its own there."""
+    return key.removeprefix("calib.") if key.startswith("calib.prompt.") else key.replace("data.source", "data")
+
+
+def _missing_by_name(
+    results: Sequence[Result], rows: Sequence[Sequence[int]], unfinished: Sequence[Unfinished]
+) -> dict[int, tuple[str, ...]]:
+    """First cell of a row -> names of its cells without result, where the name without seed tells the row."""
+    row_of: dict[str, set[int]] = {}
+    for cells in rows:
+        first = min(cells, key=lambda cell: results[cell].axes["seed"] or 0)
+        row_of.setdefault(_without_seed(results[first].name), set()).add(first)
+    found: dict[int, tuple[str, ...]] = {}
+    for cell in unfinished:
+        firsts = row_of.get(_without_seed(cell.name), set())
+        if len(firsts) == 1 and cell.state != "not applicable":
+            first = next(iter(firsts))
+            found[first] = (*found.get(first, ()), cell.name)
+    return found
+
+
+def _without_seed(name: str) -> str:
+    return re.sub(r"/s\d+$", "", name)

@@ -1,0 +1,1 @@
+"""Launchers: how the cells of a sweep are run, or what is done instead."""

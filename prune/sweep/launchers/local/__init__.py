@@ -1,0 +1,1 @@
+"""The local launcher: cells in this process, or in one process a GPU."""

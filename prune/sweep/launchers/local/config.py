@@ -1,0 +1,33 @@
+"""Knobs of the local launcher."""
+
+from dataclasses import dataclass, field
+
+from prune.config.launcher import LauncherConfig, require
+from prune.errors import UserError
+
+
+@dataclass(kw_only=True, slots=True)
+class LocalLauncherConfig(LauncherConfig):
+    """On this machine, sharing loaded models and calibration sets."""
+
+    name: str = "local"
+    num_workers: int | None = None
+    """Processes that run cells, each one cell at a time; None: one for each of `gpus`, or this process."""
+    gpus: list[int] = field(default_factory=list)
+    """GPUs as nvidia-smi counts them, one for each worker, whatever CUDA_VISIBLE_DEVICES says. Empty: several workers take
+    those that it lists, or else all there are, from the first on; this process takes the first."""
+
+    def __post_init__(self) -> None:
+        require("launcher.num_workers", self.num_workers, self.num_workers is None or self.num_workers >= 1, "at least 1")
+        if len(set(self.gpus)) < len(self.gpus) or any(gpu < 0 for gpu in self.gpus):
+            raise UserError(f"launcher.gpus={self.gpus} is not possible: each GPU once, counted from 0.")
+        if self.gpus and self.num_processes > len(self.gpus):
+            raise UserError(
+                f"launcher.num_workers={self.num_workers} is more than launcher.gpus={self.gpus} has: a GPU runs one cell "
+                "at a time. Name more GPUs, or lower launcher.num_workers."
+            )
+
+    @property
+    def num_processes(self) -> int:
+        """The number of workers, counted out."""
+        return self.num_workers or len(self.gpus) or 1

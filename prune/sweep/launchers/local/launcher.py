@@ -1,0 +1,46 @@
+"""Runs the cells of a sweep in this process, one after another, sharing the loaded model."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from prune.cell.cell import Cell
+from prune.cell.lock import CellHeldError
+from prune.cell.resources import Workshop
+from prune.cell.run import run_cell
+from prune.errors import UserError
+from prune.sweep.launchers.local.config import LocalLauncherConfig
+from prune.sweep.output.progress import SweepWatcher, watch
+from prune.sweep.recorder import Session
+
+
+def run_locally(
+    cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, workshop: Workshop, console: Console
+) -> None:
+    """Run `cells` on this machine; a failed cell does not stop the others, one that another process holds is left to it."""
+    if not cells:
+        return
+    if launcher.num_processes > 1 or launcher.gpus:
+        from prune.sweep.launchers.local.workers import run_in_workers
+
+        run_in_workers(cells, launcher, session, console)
+        return
+    workshop.dense_passes.expect(cells)
+    with watch(console, len(cells)) as watcher:
+        for cell in cells:
+            watcher.begin_cell(cell.name)
+            watcher.end_cell(_run_one(cell, session, workshop, watcher))
+
+
+def _run_one(cell: Cell, session: Session, workshop: Workshop, watcher: SweepWatcher) -> str:
+    """Run one cell into the session; return what to say of it."""
+    try:
+        result = run_cell(cell, workshop, watcher)
+    except CellHeldError as error:
+        return session.hold(cell, str(error))
+    except Exception as error:
+        if cell.is_dense and isinstance(error, UserError):
+            raise  # every other cell would meet the same mistake, after minutes of pruning
+        return session.fail_with(cell, error)
+    watcher.stage("tracker")
+    return session.finish(cell, result)

@@ -1,0 +1,336 @@
+"""Runs the cells of a sweep in several processes of this machine, each one cell at a time and one GPU.
+
+Each worker (see `prune.sweep.launchers.local.worker`) is kept for all its cells, so that they share a loaded model. This process records
+what they leave, one cell after another. What a worker prints goes into a file without a name; when it dies, what it printed
+about its cell is added to the cell's run.log.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+import prune
+from prune.cell.cell import Cell
+from prune.cell.failure import Failure
+from prune.cell.results import read_result
+from prune.config.config import Device
+from prune.config.model import ModelConfig
+from prune.errors import UserError
+from prune.sweep.launchers.local.config import LocalLauncherConfig
+from prune.sweep.launchers.local.worker import STOP_SECONDS, Message, decode_failure, encode_cell
+from prune.sweep.output.progress import WorkersWatcher, watch_workers
+from prune.sweep.recorder import Session
+
+POLL_SECONDS = 0.5
+"""How often dead workers are looked for; as a rule the end of their pipe tells at once."""
+
+KILL_SECONDS = STOP_SECONDS + 2.0
+"""How long a worker may take to end before it is killed."""
+
+MAX_WORDS = 16_384
+"""Bytes of a dead worker's last words that are read."""
+
+
+def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, console: Console) -> None:
+    """Run each of `cells` into the session; a cell that fails, or whose worker dies, does not stop the others.
+
+    Raises:
+        UserError: a dense cell failed by wrong use, which every other cell would meet too: those at work were interrupted;
+            or there are too few GPUs.
+        KeyboardInterrupt: all workers have ended then.
+    """
+    if not cells:
+        return
+    gpus = choose_gpus(cells, launcher, os.environ)
+    num_cores = len(os.sched_getaffinity(0))
+    places = range(min(launcher.num_processes, len(cells)))
+    environments = [worker_environment(place, launcher, gpus, os.environ, num_cores) for place in places]
+    with watch_workers(console, len(cells), len(environments)) as watcher:
+        crew = Crew(cells, environments, session, watcher)
+        try:
+            crew.run()
+        finally:
+            crew.end()
+
+
+def choose_gpus(cells: Sequence[Cell], launcher: LocalLauncherConfig, inherited: Mapping[str, str]) -> list[str]:
+    """The GPU of each worker as CUDA_VISIBLE_DEVICES names it; empty when they compute on the CPU, or one may choose.
+
+    `launcher.gpus` are numbers as nvidia-smi counts them, whatever CUDA_VISIBLE_DEVICES says. Without them several workers
+    take the GPUs that it lists, or else all there are, from the first on.
+
+    Raises:
+        UserError: there are fewer GPUs than workers.
+    """
+    if launcher.gpus:
+        return [str(gpu) for gpu in launcher.gpus]
+    if launcher.num_processes == 1 or all(cell.config.device is Device.cpu for cell in cells):
+        return []
+    listed = inherited.get("CUDA_VISIBLE_DEVICES")
+    gpus = all_gpus() if listed is None else [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
+    if 0 < len(gpus) < launcher.num_processes:
+        raise UserError(
+            f"launcher.num_workers={launcher.num_workers} is more than the GPUs here ({len(gpus)}): a GPU runs one cell "
+            "at a time. Lower launcher.num_workers, or compute on the CPU with device=cpu."
+        )
+    return gpus
+
+
+def all_gpus() -> list[str]:
+    """The numbers of this machine's GPUs; empty when it has none."""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in done.stdout.splitlines()))]
+
+
+def worker_environment(
+    place: int, launcher: LocalLauncherConfig, gpus: Sequence[str], inherited: Mapping[str, str], num_cores: int
+) -> dict[str, str]:
+    """The environment of the worker at `place`: its GPU, its share of the cores, and the `prune` that runs here.
+
+    The number of threads can change the last bits of a result (of a Cholesky factorisation: sparsegpt), so it depends on
+    `num_workers` and not on how many cells are left, and OMP_NUM_THREADS stays if it is set.
+    """
+    environment = dict(inherited)
+    root = str(Path(prune.__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in (root, inherited.get("PYTHONPATH")) if path)
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[place]
+        if launcher.gpus or "CUDA_VISIBLE_DEVICES" not in inherited:
+            environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's; CUDA's own begins with the fastest
+    if "OMP_NUM_THREADS" not in inherited:
+        num_threads = str(max(1, num_cores // launcher.num_processes))
+        environment["OMP_NUM_THREADS"] = num_threads
+        environment.setdefault("MKL_NUM_THREADS", num_threads)
+    return environment
+
+
+def take_cell(waiting: list[Cell], held: ModelConfig | None) -> Cell | None:
+    """Take the next cell from `waiting`: the first of the model that is `held`, else the first; None when all are taken."""
+    if not waiting:
+        return None
+    return waiting.pop(next((index for index, cell in enumerate(waiting) if cell.config.model == held), 0))
+
+
+class Worker:
+    """A child process, and the cell that it works on."""
+
+    def __init__(self, place: int, environment: Mapping[str, str]) -> None:
+        self.place = place
+        self.cell: Cell | None = None
+        self.model: ModelConfig | None = None
+        self.is_silent = False
+        """Whether nothing more comes from it: its pipe ended."""
+        self._rest = b""
+        self._marks = 0, 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`; without a name nobody needs to remove it)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "prune.sweep.launchers.local.worker"],  # -P: a `prune` in the working folder is not meant
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+
+    def fileno(self) -> int:
+        """The descriptor on which its messages arrive."""
+        return self._replies.fileno()
+
+    def take(self, cell: Cell) -> None:
+        """Let it work on `cell`."""
+        self.cell, self.model = cell, cell.config.model
+        self._marks = size_of(self._log.fileno()), size_of(cell.folder() / "run.log")
+        with suppress(BrokenPipeError):  # it died meanwhile: `is_silent` soon tells
+            self._requests.write(encode_cell(cell))
+            self._requests.flush()
+
+    def read(self) -> list[Message]:
+        """The messages that have arrived; to be called when there is something to read."""
+        data = os.read(self.fileno(), 65_536)
+        self.is_silent = not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def has_exited(self) -> bool:
+        """Whether it is dead; what it said before may still wait to be read."""
+        return self._process.poll() is not None
+
+    def dismiss(self) -> None:
+        """Give it no more cells, and let it end; one that it works on is interrupted."""
+        with suppress(BrokenPipeError):
+            self._requests.close()
+
+    def end(self, seconds: float = KILL_SECONDS) -> None:
+        """Dismiss it, wait until it has ended, and kill it if that takes longer than `seconds`."""
+        self.dismiss()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it unless it has ended, and let go of what it held."""
+        self._process.kill()
+        self._process.wait()
+        self._replies.close()
+        self._log.close()
+
+    def autopsy(self) -> Failure:
+        """Why the cell of a dead worker has no result; its last words go into the cell's log."""
+        assert self.cell is not None
+        log = self.cell.folder() / "run.log"
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILL_SECONDS)
+        status = self._process.poll()
+        own, cells = read_from(self._log.fileno(), self._marks[0]), read_from(log, self._marks[1])
+        # who is killed says nothing about it: what stands in its own log then is chatter of libraries
+        words = (cells, own) if status == -signal.SIGKILL else (own, cells)
+        reason = next((line for line in map(last_line, words) if line), "it said nothing")
+        state = "hung up" if status is None else f"killed by signal {-status}" if status < 0 else f"exited with {status}"
+        with suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a") as stream:
+                stream.write(f"{own}\n{state}\n".lstrip())
+        return Failure(state, reason, log)
+
+
+def size_of(file: int | Path) -> int:
+    """The bytes in a file; 0 when there is none."""
+    try:
+        return os.stat(file).st_size  # noqa: PTH116  (a descriptor has no Path)
+    except FileNotFoundError:
+        return 0
+
+
+def read_from(file: int | Path, mark: int) -> str:
+    """The text of a file from byte `mark` on, of a long one the end; empty when there is none."""
+    try:
+        descriptor = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        size = size_of(descriptor)
+        return os.pread(descriptor, MAX_WORDS, max(mark, size - MAX_WORDS)).decode(errors="replace")
+    finally:
+        os.close(descriptor)
+
+
+def last_line(text: str) -> str:
+    """The line that says most: that of a crash, which the stack follows, else the last one; empty when there is none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    crashes = [line for line in lines if line.startswith("Fatal Python error")]
+    return next(reversed(crashes or lines), "")
+
+
+class Crew:
+    """The workers of a sweep, and the cells that wait for them."""
+
+    def __init__(
+        self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], session: Session, watcher: WorkersWatcher
+    ) -> None:
+        self._waiting = list(cells)
+        self._environments, self._session, self._watcher = environments, session, watcher
+        self._workers: list[Worker] = []
+
+    def run(self) -> None:
+        """Start the workers and hear them until each cell has come to its end."""
+        for place in range(len(self._environments)):
+            if cell := take_cell(self._waiting, None):
+                self._employ(place).take(cell)
+                self._watcher.begin_cell(place, cell.name)
+        while busy := [worker for worker in self._workers if worker.cell is not None]:
+            dead = {worker for worker in busy if worker.has_exited()}
+            speaking = wait_for_words(busy)
+            for worker in busy:
+                if worker in speaking:
+                    self._hear(worker)
+                # a dead worker's pipe may stay open, held by a child of its own
+                if worker.cell is not None and (worker.is_silent or worker in dead - speaking):
+                    self._bury(worker)
+
+    def end(self) -> None:
+        """End all workers; whatever interrupts the waiting, none is left."""
+        for worker in self._workers:
+            worker.dismiss()
+        deadline = time.monotonic() + KILL_SECONDS
+        try:
+            for worker in self._workers:
+                worker.end(max(0.0, deadline - time.monotonic()))
+        finally:
+            for worker in self._workers:
+                worker.kill()
+
+    def _employ(self, place: int) -> Worker:
+        worker = Worker(place, self._environments[place])
+        self._workers.append(worker)
+        return worker
+
+    def _hear(self, worker: Worker) -> None:
+        for message in worker.read():
+            if "stage" in message:
+                self._watcher.stage(worker.place, message["stage"])
+            elif "advance" in message:
+                self._watcher.advance(worker.place, *message["advance"])
+            else:
+                self._end_cell(worker, message)
+
+    def _end_cell(self, worker: Worker, message: Message) -> None:
+        if message["ended"] == "held":
+            self._settle(worker, lambda cell: self._session.hold(cell, message["by"]))
+        elif message["ended"] == "failed":
+            failure = decode_failure(message["failure"])
+            if failure.wrong_use and worker.cell is not None and worker.cell.is_dense:
+                raise UserError(failure.reason)  # every other cell would meet the same mistake, after minutes of pruning
+            self._settle(worker, lambda cell: self._session.fail(cell, failure), stays=not message["leaves"])
+        else:
+            self._settle(worker, self._finish)
+
+    def _bury(self, worker: Worker) -> None:
+        failure = worker.autopsy()
+        self._settle(worker, lambda cell: self._session.fail(cell, failure), stays=False)
+
+    def _settle(self, worker: Worker, keep: Callable[[Cell], str], stays: bool = True) -> None:
+        """Keep what became of the worker's cell and give it the next; if it does not stay, to a new one in its place."""
+        cell, worker.cell = worker.cell, None
+        assert cell is not None
+        following = take_cell(self._waiting, worker.model)
+        if not stays:
+            worker.end()  # before the next one needs the memory
+            self._workers.remove(worker)
+            worker = self._employ(worker.place) if following else worker
+        if following:
+            worker.take(following)  # first, so that it need not wait for the tracker
+        else:
+            worker.dismiss()
+        self._watcher.end_cell(worker.place, keep(cell))
+        if following:
+            self._watcher.begin_cell(worker.place, following.name)
+
+    def _finish(self, cell: Cell) -> str:
+        """Keep the result that the worker left in the cell's folder."""
+        log = cell.folder() / "run.log"
+        try:
+            result = read_result(cell.folder())
+        except UserError as error:
+            return self._session.fail(cell, Failure.of_exception(error, log))
+        if result is None:
+            return self._session.fail(cell, Failure("failed", f"{cell.folder()}/result.json was removed", log))
+        return self._session.finish(cell, result)
+
+
+def wait_for_words(workers: Sequence[Worker]) -> set[Worker]:
+    """Those of `workers` that say something; after a while, none."""
+    with selectors.DefaultSelector() as selector:
+        for worker in workers:
+            selector.register(worker, selectors.EVENT_READ, worker)
+        return {key.data for key, _ in selector.select(POLL_SECONDS)}

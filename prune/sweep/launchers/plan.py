@@ -1,0 +1,144 @@
+"""What a line would do: its points and cells, where each stands, and how long the rest may take."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from prune.cell.cell import Cell
+from prune.cell.results import read_result
+from prune.cell.state import Standing, State
+from prune.sweep.launchers.slurm.config import DryLauncherConfig
+from prune.sweep.output.table import not_applicable_lines
+
+if TYPE_CHECKING:
+    from prune.sweep.sweep import Sweep
+
+
+@dataclass(kw_only=True, slots=True)
+class PlanLauncherConfig(DryLauncherConfig):
+    """The grid is shown and nothing runs."""
+
+    name: str = "plan"
+
+
+MAX_ROWS = 60
+"""Cells that are listed; grid.jsonl has all."""
+
+OPEN_STATES = (State.todo, State.failed)
+"""What the next launch would run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long cells may take, one after another."""
+
+    seconds: float
+    gpu_seconds: float
+    """The part of it on GPUs."""
+    num_unknown: int
+    """Cells without a finished one like them."""
+    num_finished: int
+    """Finished cells that the estimate rests on."""
+
+
+def print_plan(console: Console, sweep: "Sweep", standings: Mapping[str, Standing]) -> None:
+    """Print the grid of a sweep; nothing runs."""
+    say: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+    distinct = [cell for cell in sweep.cells if not cell.is_dense]
+    num_void = sum(point.reason is not None for point in sweep.points)
+    console.print(f"sweep {sweep.name}", **say)
+    dense = len(sweep.cells) - len(distinct)
+    console.print(f"{len(sweep.points)} grid points, {len(distinct)} distinct pruned cells, {dense} dense.", **say)
+    console.print(f"{count_states(sweep.cells, standings)}   not applicable {num_void}", **say)
+    console.print(_table(sweep.cells, standings))
+    if len(sweep.cells) > MAX_ROWS:
+        console.print(f"... and {len(sweep.cells) - MAX_ROWS} more.", **say)
+    open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
+    lines = [*not_applicable_lines(sweep.points), describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))]
+    for line in [*lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
+        console.print(line, **say)
+
+
+def count_states(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> str:
+    """`done 2   running 0   pending 0   failed 1   to do 3`."""
+    counts = Counter(standings[cell.id].state for cell in cells)
+    order = (State.done, State.running, State.pending, State.failed, State.todo)
+    return "   ".join(f"{'to do' if state is State.todo else state.value} {counts[state]}" for state in order)
+
+
+def estimate(cells: Sequence[Cell], output_dir: Path) -> Estimate:
+    """How long `cells` may take: as long as finished cells of their model and method did, or of their model at least."""
+    finished = _finished_seconds(output_dir)
+    seconds = gpu_seconds = 0.0
+    used: set[tuple[str, str | None]] = set()
+    num_unknown = 0
+    for cell in cells:
+        keys = ((cell.axes.model, cell.axes.method), (cell.axes.model, None))
+        key = next((key for key in keys if key in finished), None)
+        if key is None:
+            num_unknown += 1
+            continue
+        used.add(key)
+        seconds += mean(second for second, _ in finished[key])
+        gpu_seconds += mean(second * on_gpu for second, on_gpu in finished[key])
+    return Estimate(seconds, gpu_seconds, num_unknown, sum(len(finished[key]) for key in used))
+
+
+def describe_estimate(cells: Sequence[Cell], expected: Estimate) -> str:
+    """The estimate in words, or that there is none."""
+    if not cells:
+        return "Nothing is left to do."
+    known = len(cells) - expected.num_unknown
+    if not known:
+        models = ", ".join(dict.fromkeys(cell.axes.model for cell in cells))
+        return f"No estimate of the time: no cell of {models} has been finished in this output_dir yet."
+    hours = f"{expected.gpu_seconds / 3600:.2g} GPU-hours" if expected.gpu_seconds else "no GPU, as those did"
+    rest = f"; no estimate for {expected.num_unknown} others" if expected.num_unknown else ""
+    return (
+        f"To do: {known} cells, about {describe_seconds(expected.seconds)} one after another ({hours}), "
+        f"going by {expected.num_finished} finished cells{rest}."
+    )
+
+
+def describe_seconds(seconds: float) -> str:
+    """`45 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tuple[float, bool]]]:
+    """(model, method), and (model, None) for any method -> (seconds, whether on a GPU) of each finished cell."""
+    found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
+    for path in sorted((output_dir / "cells").glob("*/result.json")):
+        result = read_result(path.parent)
+        if result is not None:
+            took = result["seconds"]["total"], result["provenance"]["device"].startswith("cuda")
+            for method in (result["axes"]["method"], None):
+                found.setdefault((result["axes"]["model"], method), []).append(took)
+    return found
+
+
+def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:
+    table = Table(pad_edge=False)
+    for heading in ("cell", "name", "state", ""):
+        table.add_column(heading, no_wrap=heading != "")
+    for cell in cells[:MAX_ROWS]:
+        standing = standings[cell.id]
+        state = "to do" if standing.state is State.todo else standing.state.value
+        table.add_row(cell.id, cell.name, state, _remark(standing))
+    return table
+
+
+def _remark(standing: Standing) -> str:
+    if standing.holder is not None:
+        return standing.holder.describe()
+    if standing.failure is not None:
+        return f"{standing.failure.state}: {standing.failure.reason}"
+    return f"job {standing.job.id} {standing.job.reason}" if standing.state is State.pending and standing.job else ""

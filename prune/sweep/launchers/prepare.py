@@ -1,0 +1,178 @@
+"""Does what needs the network before a sweep: models and rows into the cache, calibration sets built. Nothing is pruned.
+
+Afterwards the cells run with HF_HUB_OFFLINE=1. A cell that finds something missing there says which line prepares it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from prune.calib.identity import calibration_id
+from prune.cell.cell import Cell
+from prune.cell.identity import uses_calibration
+from prune.cell.resources import Workshop
+from prune.config.data import DataConfig, DataSource
+from prune.config.model import ModelConfig
+from prune.data.dataset import ControlSet, QuestionSet, TextSet
+from prune.data.registry import find_dataset
+from prune.errors import UserError
+from prune.eval.harness.index import Definition
+from prune.eval.harness.rows import read_hub
+from prune.models.fetch import fetch_model
+from prune.models.files import check_model, check_seq_len, local_folder
+from prune.models.hub import cache_only_without_hub
+from prune.sweep.launchers.slurm.config import DryLauncherConfig
+from prune.sweep.missing import prepare_line
+from prune.sweep.needs import hub_tasks, needed_splits
+
+READY = (
+    "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
+    "elsewhere set HF_HUB_OFFLINE=1."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A model, a split of rows or a calibration set that cells need."""
+
+    name: str
+    get: Callable[[], str]
+    """Brings it here and returns what was done: `there`, `fetched` or `built`, and how large it is."""
+    needs: tuple[str, ...] = ()
+    """The names of the things that it is made from."""
+
+
+def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -> None:
+    """Bring here all that `cells` need, and print a line for each thing; one that fails does not stop the others.
+
+    Raises:
+        UserError: something could not be brought; all of it is listed.
+    """
+    workshop, problems = Workshop(), dict[str, str]()
+    with cache_only_without_hub() if _uses_hub(cells) else nullcontext() as out_of_reach:
+        if out_of_reach:
+            _say(console, f"Only what is in the cache can be used: {out_of_reach}.")
+        for thing in list_things(cells, workshop):
+            begin = time.monotonic()
+            said = _get(thing, problems)
+            _say(console, f"{thing.name}: {said}  {time.monotonic() - begin:.1f} s")
+    if problems:
+        listed = "".join(f"\n- {name}: {problem}" for name, problem in problems.items())
+        raise UserError(f"Not everything could be prepared.{listed}\nThen the same line again: {prepare_line(overrides)}")
+    _say(console, READY)
+
+
+def _get(thing: Thing, problems: dict[str, str]) -> str:
+    """Bring one thing here; a problem is kept in `problems`. Returns what to say."""
+    lacking = [need for need in thing.needs if need in problems]
+    if lacking:
+        return f"left out, because it needs the {lacking[0]}"
+    try:
+        return thing.get()
+    except UserError as error:
+        problems[thing.name] = str(error)
+        return "failed"
+
+
+def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
+    """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
+    models = [_model(cell.config.model) for cell in cells]
+    rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
+    rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
+    sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config)]
+    return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
+
+
+def _uses_hub(cells: Sequence[Cell]) -> bool:
+    configs = [cell.config for cell in cells]
+    return any(config.data.name is DataSource.hub or local_folder(config.model) is None for config in configs)
+
+
+def _model(config: ModelConfig) -> Thing:
+    def get() -> str:
+        if local_folder(config) is not None:
+            check_model(config)
+            return "there"
+        fetched = fetch_model(config)
+        check_model(config)
+        return f"{'there' if fetched.was_there else 'fetched'}, {_size(fetched.num_bytes)}, commit {fetched.commit[:8]}"
+
+    return Thing(_model_name(config), get)
+
+
+def _model_name(config: ModelConfig) -> str:
+    revision = f" at {config.revision}" if config.revision else ""
+    file = f" {config.gguf_file}" if config.gguf_file else ""
+    return f"model {config.path or config.name}{revision}{file}"
+
+
+def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, workshop: Workshop) -> Thing:
+    def get() -> str:
+        if config.name is not DataSource.hub:
+            return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
+        from prune.data.sources.hub import kept_tables
+
+        before = kept_tables()
+        num_rows = len(workshop.source(config).rows(dataset, split))
+        return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
+
+    return Thing(_rows_name(config, dataset, split), get)
+
+
+def _harness_rows(definition: Definition) -> Thing:
+    """The rows of a task that lm-eval loads from the hub itself."""
+
+    def get() -> str:
+        from prune.data.sources.hub import kept_tables
+
+        before = kept_tables()
+        num_rows = len(read_hub(definition)[definition.split])
+        return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
+
+    return Thing(f"rows lm_eval/{definition.task} (data=hub)", get)
+
+
+def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -> str:
+    root = f" data.root={config.root}" if config.root else ""
+    return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
+
+
+def _calibration_set(cell: Cell, workshop: Workshop) -> Thing:
+    config = cell.config
+    set_id = calibration_id(config.calib, config.prompt, config.data, config.model)
+
+    def get() -> str:
+        from prune.calib.store import load_or_build
+
+        was_there = (Path(config.output_dir) / "calib" / set_id).exists()
+        check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
+        source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
+        built = load_or_build(
+            config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
+        )
+        return f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
+
+    dataset = find_dataset(config.calib.name)
+    rows = () if isinstance(dataset, ControlSet) else (_rows_name(config.data, dataset, dataset.train_split),)
+    label = "-".join(part for part in (cell.axes.calib, cell.axes.prompt) if part)
+    name = f"calibration set {set_id} ({config.model.name}, {label}, s{config.calib.seed})"
+    return Thing(name, get, (_model_name(config.model), *rows))
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(kw_only=True, slots=True)
+class PrepareLauncherConfig(DryLauncherConfig):
+    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
+
+    name: str = "prepare"

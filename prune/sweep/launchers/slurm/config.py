@@ -1,0 +1,76 @@
+"""Knobs of the Slurm launcher, named as in hydra-submitit-launcher."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune.config.launcher import LauncherConfig, require
+
+
+@dataclass(kw_only=True, slots=True)
+class SlurmLauncherConfig(LauncherConfig):
+    """As jobs of a Slurm cluster, through submitit. Keys that sbatch knows keep its names; None leaves one to the site."""
+
+    name: str = "slurm"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gres: str | None = None
+    gpus_per_node: int | None = None
+    """None: one GPU, unless gres or gpus_per_task asks for some; 0: no GPU."""
+    gpus_per_task: int | None = None
+    cpus_per_task: int | None = 4
+    cpus_per_gpu: int | None = None
+    mem_gb: float | None = 64
+    """Host memory of a job: the model's weights twice (a copy gives each cell its dense weights back) and some 8 more."""
+    mem_per_gpu: str | None = None
+    mem_per_cpu: str | None = None
+    timeout_min: int = 240
+    array_parallelism: int = 256
+    """Jobs of one array that run at the same time, at most."""
+    cells_per_job: int = 1
+    """Cells of one model that share a job and the model it has loaded."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before the job's program, like `module load cuda`."""
+    additional_parameters: Any = None
+    """Further sbatch options: {name: value}, true for an option without one."""
+    python: str | None = None
+    """Command that starts Python in the job; None is the one that runs now."""
+    use_srun: bool = True
+    srun_args: list[str] = field(default_factory=list)
+    wckey: str = ""
+    nodelist: str | None = None
+    exclude: str | None = None
+    dependency: str | None = None
+    exclusive: bool = False
+    comment: str | None = None
+    requeue: bool = True
+    """Whether a preempted job, or one whose node fails, goes back to the queue; it goes on where it was."""
+    signal_delay_s: int = 120
+    """Seconds before its end at which a job is told; it then goes back to the queue."""
+    max_num_timeout: int = 3
+    """Times that a job goes back to the queue because its time is over."""
+    offline: bool = True
+    """Whether jobs find models and rows in the cache only (HF_HUB_OFFLINE=1), as nodes without a network need it."""
+    wait: bool = True
+    """Follow the jobs to their end; false returns after submission."""
+    poll_seconds: float = 10.0
+    """Seconds between two looks at the queue, once the jobs run for a while."""
+
+    def __post_init__(self) -> None:
+        for key in ("timeout_min", "array_parallelism", "cells_per_job"):
+            require(f"launcher.{key}", getattr(self, key), getattr(self, key) >= 1, "a whole number of at least 1")
+        for key in ("gpus_per_node", "signal_delay_s", "max_num_timeout"):
+            value = getattr(self, key)
+            require(f"launcher.{key}", value, value is None or value >= 0, "0 or more")
+        require("launcher.poll_seconds", self.poll_seconds, self.poll_seconds > 0, "more than 0")
+        more = self.additional_parameters
+        require("launcher.additional_parameters", more, more is None or isinstance(more, dict), "like {hold: true}")
+
+
+@dataclass(kw_only=True, slots=True)
+class DryLauncherConfig(SlurmLauncherConfig):
+    """Nowhere. It takes the keys of all launchers, so that a line needs no other change than launcher=plan."""
+
+    num_workers: int | None = None
+    gpus: list[int] = field(default_factory=list)

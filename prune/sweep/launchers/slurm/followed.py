@@ -1,0 +1,22 @@
+"""What is known of a job that is followed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune.cell.cell import Cell
+from prune.cell.slurm_queue import Job
+from prune.cell.state import State
+
+
+@dataclass(slots=True)
+class Followed:
+    """A cell on its way, and since when something is odd about its job."""
+
+    cell: Cell
+    job_id: str
+    log: Path
+    """What the job prints."""
+    state: State = State.pending
+    job: Job | None = None
+    gone_since: float | None = None
+    stuck_since: float | None = None

@@ -1,0 +1,104 @@
+"""What runs inside a Slurm job: a few cells of one model, as they were configured at submission."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from submitit.core.utils import DelayedSubmission, UncompletedJobError
+
+from prune.cell.cell import Cell
+from prune.cell.lock import CellHeldError
+from prune.cell.provenance import CodeState
+from prune.cell.state import State, write_status
+from prune.sweep.output.progress import PlainWatcher, SweepWatcher
+
+
+class CellsFailedError(RuntimeError):
+    """Some cells of a job failed; each has its traceback in its own log."""
+
+
+@dataclass
+class CellsJob:
+    """The program of one job; submitit pickles it at submission, so nothing that is edited later changes it."""
+
+    cells: list[Cell]
+    sweep: str
+    overrides: list[str]
+    """Of the command line; for naming the line that fetches what a node misses."""
+    submitted: CodeState
+    timeout: str
+    """What to say when the time is over for good."""
+    working_folder: str
+    """Where the line was typed: relative paths count from there. Slurm starts a job elsewhere when it cannot find it."""
+
+    def __call__(self) -> None:
+        """Run the cells; those that are finished, or that somebody else works on, are passed over.
+
+        Raises:
+            CellsFailedError: some failed, so that Slurm says FAILED.
+            Exception: what the only cell raised.
+        """
+        from prune.cell.resources import Workshop
+        from prune.track.registry import build_tracker
+
+        os.chdir(self.working_folder)
+        config = self.cells[0].config
+        watcher, workshop = PlainWatcher(Console(width=120), len(self.cells)), Workshop()
+        tracker = build_tracker(config.tracker, self.cells[0].output_dir)
+        workshop.dense_passes.expect(self.cells)
+        failed: dict[str, BaseException] = {}
+        for cell in self.cells:
+            watcher.begin_cell(cell.name)
+            try:
+                note = self._run_one(cell, workshop, tracker, watcher)
+            except CellHeldError as error:
+                note = str(error)
+            except UncompletedJobError:
+                write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
+                raise
+            except Exception as error:
+                failed[cell.name] = error
+                note = f"failed: {error}"
+            watcher.end_cell(note)
+        raise_failures(failed, len(self.cells))
+
+    def _run_one(self, cell: Cell, workshop: Any, tracker: Any, watcher: SweepWatcher) -> str:
+        from prune.cell.run import run_cell
+        from prune.sweep.missing import explain_missing
+        from prune.sweep.recorder import describe_result, make_record
+
+        try:
+            result = run_cell(cell, workshop, watcher, self.submitted)
+        except Exception as error:
+            missing = explain_missing(error, self.overrides, cell.config.model)
+            if missing is None:
+                raise
+            write_status(cell.folder(), State.failed, f"UserError: {missing}")
+            raise missing from error
+        tracker.record(make_record(cell, result, self.sweep))
+        return describe_result(result)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What runs when the job comes back from the queue: the same; each cell goes on by its own files."""
+        return DelayedSubmission(self)
+
+
+def raise_failures(failed: dict[str, BaseException], num_cells: int) -> None:
+    """Raise what a job ends with; return when nothing failed."""
+    if len(failed) == num_cells == 1:
+        raise next(iter(failed.values()))
+    if failed:
+        listed = "\n".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
+        raise CellsFailedError(f"{len(failed)} of {num_cells} cells failed:\n{listed}")
+
+
+def group_cells(cells: Sequence[Cell], cells_per_job: int) -> list[list[Cell]]:
+    """The cells of each job: at most `cells_per_job`, all of one model, in grid order."""
+    by_model: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_model.setdefault(repr((cell.config.model, cell.config.device)), []).append(cell)
+    return [
+        group[start : start + cells_per_job] for group in by_model.values() for start in range(0, len(group), cells_per_job)
+    ]

@@ -1,0 +1,168 @@
+"""Cells as jobs of a Slurm cluster: submitted once, followed to their end, every failure named.
+
+job: what runs in a job. submit: to sbatch, through submitit. follow: files, queue, accounting. verdict: what became of a
+job. screen: what is shown meanwhile.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from prune.cell.cell import Cell
+from prune.cell.lock import claim_when_free
+from prune.cell.provenance import code_state
+from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
+from prune.cell.state import Standing, State, find_standing
+from prune.errors import UserError
+from prune.sweep.launchers.slurm.cluster import cancel
+from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
+from prune.sweep.launchers.slurm.follow import Follower
+from prune.sweep.launchers.slurm.followed import Followed
+from prune.sweep.launchers.slurm.job import CellsJob, group_cells
+from prune.sweep.launchers.slurm.screen import Screen
+from prune.sweep.launchers.slurm.submit import SubmittedJob, submit_jobs
+from prune.sweep.launchers.slurm.verdict import cannot_start
+from prune.sweep.recorder import Session
+from prune.track.tracker import NullTracker
+
+if TYPE_CHECKING:
+    from prune.sweep.sweep import Sweep
+
+
+class StoppedWaiting(KeyboardInterrupt):
+    """Ctrl-C while jobs were followed; says that they go on."""
+
+
+def run_on_slurm(sweep: "Sweep", missing: Sequence[Cell], session: Session, console: Console) -> None:
+    """Submit what is in no queue yet; with launcher.wait follow all of `missing` to their end.
+
+    Raises:
+        UserError: Slurm does not take the jobs, or does not answer.
+        StoppedWaiting: Ctrl-C; the jobs go on.
+    """
+    if not missing:
+        return
+    launcher = sweep.config.launcher
+    assert isinstance(launcher, SlurmLauncherConfig)
+    session = Session(session.sweep, session.outcome, NullTracker())  # each job mirrors its own cells
+    with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
+        followed, fresh = look_around(missing, session)
+        submitted = submit_fresh(fresh, launcher, sweep)
+    followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
+    describe_submission(submitted, len(followed), console)
+    if not launcher.wait:
+        for line in commands_to_follow(sweep, followed):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for one in followed:
+            session.hold(one.cell, f"job {one.job_id}")
+        return
+    with Screen(console) as screen:
+        try:
+            Follower(followed, session, screen).follow(launcher.poll_seconds)
+        except KeyboardInterrupt:
+            raise StoppedWaiting(describe_stop(followed)) from None
+
+
+def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followed], list[Cell]]:
+    """(cells whose jobs are on their way, cells to submit); those finished meanwhile or held elsewhere go to the session."""
+    try:
+        queue = queued_jobs()
+    except SlurmUnavailableError as error:
+        raise UserError(f"Slurm does not answer: {error}. Nothing was submitted; run the same line again later.") from None
+    followed: list[Followed] = []
+    fresh: list[Cell] = []
+    for cell in missing:
+        standing = find_standing(cell, queue)
+        if standing.result is not None:
+            session.finish(cell, standing.result)
+        elif on_its_way(standing, queue):
+            assert standing.submission is not None
+            followed.append(Followed(cell, standing.submission.job_id, Path(standing.submission.log)))
+        elif standing.state is State.running and standing.holder is not None:
+            session.hold(cell, f"held by {standing.holder.describe()}")
+        else:
+            fresh.append(cell)
+    return followed, fresh
+
+
+def on_its_way(standing: Standing, queue: Mapping[str, Job]) -> bool:
+    """Whether the cell has a job that is waiting or running; one that can never start is taken out of the queue."""
+    job = standing.job
+    if job is None or job.has_ended or standing.state not in (State.pending, State.running):
+        return False
+    if cannot_start(job, queue.values()):
+        cancel([job.id])
+        return False
+    return True
+
+
+def submit_fresh(fresh: Sequence[Cell], launcher: SlurmLauncherConfig, sweep: "Sweep") -> list[SubmittedJob]:
+    """Submit `fresh`, `cells_per_job` in each job."""
+    limits = f"launcher.timeout_min={launcher.timeout_min}, launcher.max_num_timeout={launcher.max_num_timeout}"
+    timeout = f"its time was over ({limits})"
+
+    def make_job(cells: list[Cell]) -> CellsJob:
+        return CellsJob(cells, sweep.name, list(sweep.overrides), code_state(), timeout, str(Path.cwd()))
+
+    groups = group_cells(fresh, launcher.cells_per_job)
+    return submit_jobs(groups, launcher, sweep.name, (sweep.folder / "jobs").resolve(), make_job) if groups else []
+
+
+def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, console: Console) -> None:
+    """Say what was submitted and what was in the queue already."""
+    num_cells = sum(len(job.cells) for job in submitted)
+    earlier = num_followed - num_cells
+    lines = (
+        [f"Submitted {len(submitted)} jobs for {num_cells} cells: {describe_ids(job.id for job in submitted)}."]
+        if submitted
+        else []
+    )
+    lines += [f"{earlier} cells are in the queue already."] if earlier else []
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def describe_ids(job_ids: Iterable[str]) -> str:
+    """`12_[0-4], 17`: the ids of arrays together."""
+    arrays: dict[str, list[int]] = {}
+    plain: list[str] = []
+    for job_id in job_ids:
+        root, _, index = job_id.partition("_")
+        if index:
+            arrays.setdefault(root, []).append(int(index))
+        else:
+            plain.append(root)
+    return ", ".join([*(f"{root}_[{_ranges(indices)}]" for root, indices in arrays.items()), *plain])
+
+
+def _ranges(indices: Iterable[int]) -> str:
+    """`0-4,7` of sorted numbers."""
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def commands_to_follow(sweep: "Sweep", followed: Sequence[Followed]) -> list[str]:
+    """How to follow jobs that nobody waits for."""
+    roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
+    return [
+        f"Follow them:  python -m prune.status {shlex.quote(str(sweep.output_dir))} --watch",
+        "Wait for them and see the table:  the same line with launcher.wait=true",
+        f"End them:  scancel {roots}",
+    ]
+
+
+def describe_stop(followed: Sequence[Followed]) -> str:
+    """What to say when somebody stops waiting."""
+    roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
+    return (
+        "Stopped waiting; the jobs go on. The same line again follows them, python -m prune.status shows them, "
+        f"scancel {roots} ends them."
+    )

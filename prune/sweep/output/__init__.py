@@ -1,0 +1,1 @@
+"""What a line shows: progress, the table at its end, the sweep's page."""

@@ -1,0 +1,178 @@
+"""The table at the end of a sweep: a row per grid point, its scores, their difference to dense and to the C4 row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from prune.cell.cell import plan
+from prune.config.data import SAMPLE_NOTE
+from prune.eval.suites import planned_means
+from prune.sweep.baseline import BASELINE, baseline_key
+from prune.sweep.grid import GridPoint
+from prune.sweep.output.layout import Entry, lay_out, natural_width
+from prune.sweep.recorder import Outcome
+
+FILE_WIDTH = 160
+"""A table that goes to a file may be this wide at least: there a line is not broken."""
+
+
+def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
+    """Print the table, and what is to be said of sample data, of points without meaning and of cells without result."""
+    metrics = _metric_names(points)
+    varied = varied_keys(points)
+    console.print(_title(points, varied), markup=False, highlight=False, soft_wrap=True)
+    entries = _entries(points, outcome, metrics, varied)
+    limit = console.width if console.is_terminal else max(console.width, FILE_WIDTH)
+    tables, is_turned = lay_out(("calib", "prompt", *varied), metrics, entries, limit)
+    for table in tables:
+        wide = Console(file=console.file, width=max(natural_width(table), limit), force_terminal=console.is_terminal)
+        wide.print(table, crop=False)
+    for line in [*_legend(metrics, is_turned), *closing_lines(points, outcome)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _entries(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str], varied: Sequence[str]) -> list[Entry]:
+    """The dense models, then every grid point."""
+    entries = []
+    for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
+        if dense_id in outcome.results:
+            result = outcome.results[dense_id]
+            labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
+            entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
+    baselines = _baselines(points, outcome.results)
+    return entries + [Entry(_labels(point, varied), _row(point, metrics, outcome, baselines)) for point in points]
+
+
+def _legend(metrics: Sequence[str], is_turned: bool) -> list[str]:
+    if not metrics:
+        return []
+    lower = dict.fromkeys("ppl" if name.startswith("ppl/") else name for name in metrics if _is_perplexity(name))
+    better = f"{', '.join(lower) or 'ppl'}: lower is better; others: higher."
+    return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
+
+
+def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
+    """The lines under the table and its legend."""
+    lines = []
+    if any(_drops_prompt(point) for point in points):
+        lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
+    distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
+    lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
+    lines += not_applicable_lines(points)
+    overlapping = [result for result in outcome.results.values() if _shares_items(result)]
+    if overlapping:
+        lines.append(
+            f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
+        )
+    if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
+        lines.append(SAMPLE_NOTE)
+    return lines
+
+
+def _shares_items(result: Mapping[str, Any]) -> bool:
+    return any(overlap["num_shared_rows"] or overlap["num_shared_ngrams"] for overlap in result.get("overlap", {}).values())
+
+
+def not_applicable_lines(points: Sequence[GridPoint]) -> list[str]:
+    """The points that mean nothing, and why; one line a reason."""
+    varied = varied_keys(points)
+    return [
+        f"not applicable: {', '.join(_short_name(point, varied) for point in points if point.reason == reason)}: {reason}"
+        for reason in dict.fromkeys(point.reason for point in points if point.reason is not None)
+    ]
+
+
+def varied_keys(points: Sequence[GridPoint]) -> list[str]:
+    """The overridden keys, but calib and prompt, that take more than one value in the grid."""
+    seen: dict[str, set[str]] = {}
+    for point in points:
+        for key, value in _overrides(point).items():
+            seen.setdefault(key, set()).add(value)
+    return [key for key, values in seen.items() if len(values) > 1 and key not in ("calib", "prompt")]
+
+
+def _baselines(points: Sequence[GridPoint], results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    cells = [point.cell for point in points if point.reason is None]
+    return {baseline_key(cell): results[cell.id] for cell in cells if cell.axes.calib == BASELINE and cell.id in results}
+
+
+def _row(
+    point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]
+) -> list[list[str]]:
+    """For each metric its score, and its differences."""
+    cell = point.cell
+    if point.reason is not None:
+        return [["n/a"] for _ in metrics]
+    if cell.id not in outcome.results:
+        state = "running" if cell.id in outcome.held else "failed" if cell.id in outcome.failures else "-"
+        return [[state] for _ in metrics]
+    result, dense = outcome.results[cell.id], outcome.results.get(cell.dense_id)
+    return [_score_texts(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
+
+
+def _score_texts(
+    name: str, result: dict[str, Any], dense: dict[str, Any] | None, baseline: dict[str, Any] | None
+) -> list[str]:
+    if name not in result["metrics"]:
+        return ["-"]
+    texts = [_number(name, result["metrics"][name]["value"])]
+    for mark, other in (("d", dense), ("c4", baseline)):
+        if other is not None and name in other["metrics"]:
+            difference = result["metrics"][name]["value"] - other["metrics"][name]["value"]
+            texts.append(f"{mark} {_number(name, difference, sign='+')}")
+    return texts
+
+
+def _dense_text(result: dict[str, Any], name: str) -> str:
+    return _number(name, result["metrics"][name]["value"]) if name in result["metrics"] else "-"
+
+
+def _number(name: str, value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.2f" if name.startswith("bleu/") or _is_perplexity(name) else f"{sign}.3f")
+
+
+def _is_perplexity(name: str) -> bool:
+    """Whether lower is better."""
+    return name.startswith("ppl/") or name.endswith(("perplexity", "bits_per_byte"))
+
+
+def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
+    axes, overrides = point.cell.axes, _overrides(point)
+    config = point.cell.config
+    prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
+    calib = config.calib.name if axes.calib or point.reason else f"({config.calib.name})"
+    return [calib, prompt, *(overrides.get(key, "") for key in varied)]
+
+
+def _drops_prompt(point: GridPoint) -> bool:
+    return point.reason is None and not point.cell.axes.prompt
+
+
+def _short_name(point: GridPoint, varied: Sequence[str]) -> str:
+    """The point by its calibration set, its prompt and what else varies."""
+    config = point.cell.config
+    shown = {"calib": config.calib.name, "prompt": config.prompt.name.value}
+    shown |= {key: value for key, value in _overrides(point).items() if key in varied}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _overrides(point: GridPoint) -> dict[str, str]:
+    return dict(override.partition("=")[::2] for override in point.overrides)
+
+
+def _metric_names(points: Sequence[GridPoint]) -> list[str]:
+    """The scores that this line asks for; a result may hold more, from other lines."""
+    names: dict[str, None] = {}
+    for planned in (plan(point.cell) for point in points):
+        names |= dict.fromkeys([*(each.name for each in planned), *planned_means(planned)])
+    return sorted(names, key=lambda name: not name.startswith("ppl/"))
+
+
+def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
+    config = points[0].cell.config
+    fixed = {"model": config.model.name, "method": config.method.name, "sparsity": points[0].cell.axes.sparsity or ""}
+    shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
+    return "  ".join(
+        [*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"]
+    )

@@ -1,0 +1,48 @@
+"""A sweep: the grid points of one line and the distinct cells behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune.cell.cell import Cell
+from prune.config.config import Config
+from prune.errors import UserError
+from prune.sweep.grid import GridPoint, distinct_cells, sweep_name
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One command line: its grid points and the distinct cells behind them."""
+
+    name: str
+    points: Sequence[GridPoint]
+    cells: Sequence[Cell]
+    overrides: Sequence[str]
+    config: Config
+    """Of the first point; what a line has once, like its launcher, is the same in all."""
+
+    @property
+    def output_dir(self) -> Path:
+        """Where cells, calibration sets and sweeps are kept."""
+        return Path(self.config.output_dir)
+
+    @property
+    def folder(self) -> Path:
+        """outputs/sweeps/<name>."""
+        return self.output_dir / "sweeps" / self.name
+
+
+def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
+    """The sweep of a line.
+
+    Raises:
+        UserError: no point means anything, or something is varied that a line has once.
+    """
+    if all(point.reason is not None for point in points):
+        raise UserError("\n".join(dict.fromkeys(point.reason or "" for point in points)))
+    config = points[0].cell.config
+    for key in ("launcher", "tracker", "sweep", "output_dir"):
+        values = [getattr(point.cell.config, key) for point in points]
+        if any(value != values[0] for value in values):
+            raise UserError(f"{key} cannot take several values in one line, all its cells share it. Run a line for each.")
+    return Sweep(sweep_name(config, overrides), points, distinct_cells(points), overrides, config)
