@@ -2,7 +2,7 @@
 
     python -m bench.report [--cells 10000] [--seeds 1] [--no-items] [--folder DIR]
 
-The results are random numbers with the shape of real ones: protocols, configurations, items and blocks as prune.cell.run writes
+The results are random numbers with the shape of real ones: protocols, configurations, items and blocks as cell/run.py writes
 them. The report is written by the command itself in a process of its own.
 """
 

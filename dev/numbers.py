@@ -3,9 +3,9 @@
     python -m prune.main -m LINE save=model output_dir=OUT
     python dev/numbers.py OUT > before.txt
 
-The hash of the weights is computed here from the saved model, over all entries of its file in the order of their names, so that
-it stays comparable when `weights_sha256` comes to mean another set of bytes. Cells are sorted by name; ids, which may change, are
-left out.
+The hash of the weights is computed here from the saved model, over all entries of its file in the order of their names, so
+that it stays comparable when `weights_sha256` comes to mean another set of bytes. Cells are sorted by name; ids, which may
+change, are left out.
 """
 
 import hashlib
@@ -44,14 +44,16 @@ def numbers(folder: Path) -> dict[str, Any]:
         "num_real_tokens": calib.get("num_real_tokens"),
         "weights": file_sha256(folder),
         "num_zero": result["sparsity"] and result["sparsity"]["num_zero"],
-        "scores": {name: [entry["value"], entry["stderr"], entry["num_items"]] for name, entry in sorted(result["metrics"].items())},
+        "scores": {
+            name: [entry["value"], entry["stderr"], entry["num_items"]] for name, entry in sorted(result["metrics"].items())
+        },
     }
 
 
 def main() -> None:
     """Print the numbers of every cell below the folders that are named."""
     cells = [numbers(path.parent) for folder in sys.argv[1:] for path in Path(folder).glob("cells/*/result.json")]
-    for cell in sorted(cells, key=lambda cell: json.dumps(cell)):
+    for cell in sorted(cells, key=json.dumps):
         sys.stdout.write(json.dumps(cell) + "\n")
 
 

@@ -99,7 +99,7 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
         [
             USAGE,
             f"Groups and their options (group=option; in a grid group=option,option):\n\n{options}",
-            f"Keys and their defaults (key=value; in a grid key=value,value), described in prune/config/config.py:\n\n{keys}",
+            f"Keys and their defaults (key=value; in a grid key=value,value), described in prune/config/:\n\n{keys}",
             "Hydra's own flags: --hydra-help.",
         ]
     )

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from prune.data.registry import find_dataset
 from prune.data.dataset import Example, QuestionSet
-from prune.data.sources.sample.prose import TEXT_SETS
+from prune.data.registry import find_dataset
 from prune.data.sources.sample import draw_row, held_out_keys, row_key, sample_rows
+from prune.data.sources.sample.prose import TEXT_SETS
 
 Piece = tuple[str, float]
 """A stretch of text and the weight of its tokens in the loss."""

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from prune.cli import report
 from dev.tiny.corpus import QUESTION_WEIGHT, draw_sequence, tokenizer_texts, training_documents
 from dev.tiny.scales import spread_scales
 from dev.tiny.vocabulary import fit_tokenizer
+from prune.cli import report
 
 MAX_POSITIONS = 1024
 QUESTION_KEPT = 0.2

@@ -1,1 +1,1 @@
-"""Calibration sets: a recipe becomes rows, rows become text, text becomes tokens, and the tokens are kept on disk for every cell."""
+"""Calibration sets: a recipe becomes rows, rows text, text tokens; the tokens are kept on disk for every cell."""

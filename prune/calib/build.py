@@ -1,8 +1,8 @@
 """A whole calibration set from its configuration: rows -> text -> tokens, and the manifest that records it all."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from prune.calib.controls import cut_control
 from prune.calib.documents import draw_windows
@@ -27,7 +27,7 @@ from prune.data.registry import find_dataset
 from prune.data.sources.source import examples, texts
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
 
 def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:

@@ -97,6 +97,7 @@ class WindowCutter:
 def draw_windows(
     recipe: Recipe, dataset: TextSet, documents: Sequence[str], encoder: Encoder, generator: random.Random
 ) -> list[Packed]:
+    """Windows of documents, one a sequence."""
     calib = recipe.calib
     order = shuffled(len(documents), generator)
     cutter = WindowCutter(encoder, generator, calib.num_samples, calib.seq_len)

@@ -1,17 +1,18 @@
 """Text to tokens: the tokenizer's part of a calibration set."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.eval import EvalBos
 from prune.config.model import ModelConfig
+from prune.lazy import torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -32,7 +33,7 @@ class Packed:
 class Encoder:
     """A tokenizer with the BOS policy of one calibration set."""
 
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PreTrainedTokenizerBase
     bos_id: int | None
     """None: no BOS anywhere."""
     bos_in_every_piece: bool = False
@@ -60,7 +61,7 @@ class Encoder:
 
 
 def make_encoder(
-    tokenizer: "PreTrainedTokenizerBase", calib: CalibConfig, prompt: PromptConfig | None, model: ModelConfig
+    tokenizer: PreTrainedTokenizerBase, calib: CalibConfig, prompt: PromptConfig | None, model: ModelConfig
 ) -> Encoder:
     """The encoder of a calibration set; `prompt` is None for raw text and controls, which have BOS as by default."""
     wanted = prompt is None or prompt.bos is PromptBos.sequence
@@ -68,7 +69,7 @@ def make_encoder(
     return Encoder(tokenizer, bos_id, bos_in_every_piece=calib.compat is Compat.study)
 
 
-def find_bos(tokenizer: "PreTrainedTokenizerBase", model: ModelConfig) -> int | None:
+def find_bos(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> int | None:
     """The BOS token id if the tokenizer itself puts one before a text, or if the model needs one (model.bos=chunk).
 
     Else None: GPT-2 and Qwen, for example, have never seen a text that begins with one.
@@ -80,7 +81,7 @@ def find_bos(tokenizer: "PreTrainedTokenizerBase", model: ModelConfig) -> int | 
     return bos_id if is_habit or model.bos is EvalBos.chunk else None
 
 
-def find_pad(tokenizer: "PreTrainedTokenizerBase") -> int:
+def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills short sequences: pad, else EOS, else 0. The mask hides it, so that it never matters."""
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(token_id, int):

@@ -1,13 +1,13 @@
 """What a calibration set's manifest says."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 import prune
 from prune.calib.encoder import Encoder, Packed
@@ -18,6 +18,7 @@ from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import ControlSet, Dataset, QuestionSet
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -45,6 +46,7 @@ def count(packed: Sequence[Packed], calib: CalibConfig, prompt: PromptConfig | N
 
 
 def describe_source(dataset: Dataset, data: DataConfig) -> dict[str, Any]:
+    """Where a set's rows come from, as the manifest says it."""
     if isinstance(dataset, ControlSet):
         return {"source": None, "split": None, "research_data": True, "note": "made from the seed; no rows"}
     described = {**canonical_data(data), "split": dataset.train_split, "research_data": data.name is not DataSource.sample}
@@ -59,6 +61,7 @@ def describe_source(dataset: Dataset, data: DataConfig) -> dict[str, Any]:
 
 
 def describe_bos(encoder: Encoder, dataset: Dataset) -> dict[str, Any]:
+    """The BOS token, and what begins with it: each sequence, pair or document."""
     place = "sequence"
     if encoder.bos_in_every_piece and not isinstance(dataset, ControlSet):
         place = "pair" if isinstance(dataset, QuestionSet) else "document"
@@ -66,13 +69,14 @@ def describe_bos(encoder: Encoder, dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_sequence(sequence: Packed) -> dict[str, Any]:
+    """The rows of one sequence, and its number of real tokens."""
     described: dict[str, Any] = {"rows": sequence.rows, "num_real_tokens": len(sequence.token_ids)}
     if sequence.offset is not None:
         described["offset"] = sequence.offset
     return described
 
 
-def tokenizer_sha256(tokenizer: "PreTrainedTokenizerBase") -> str:
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of all that settles how text becomes tokens: the tokenizer.json without its padding and truncation."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -95,6 +99,7 @@ def tokens_sha256(tokens_NL: Tensor, mask_NL: Tensor) -> str:
 
 
 def versions() -> dict[str, str | None]:
+    """The versions of what makes a calibration set."""
     versions: dict[str, str | None] = {"prune": prune.__version__, "python": platform.python_version()}
     for package in ("tokenizers", "transformers"):
         try:

@@ -8,7 +8,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING
 
 from prune.calib.encoder import Encoder, Packed
 from prune.calib.prompts import max_pieces, repeats, shuffled
@@ -17,9 +16,6 @@ from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def pack_pieces(
@@ -84,6 +80,7 @@ def shortest_fill(
 def draw_question_pieces(
     recipe: Recipe, dataset: QuestionSet, rows: Sequence[Example], encoder: Encoder, generator: random.Random
 ) -> list[Packed]:
+    """Sequences of questions, packed as the prompt says."""
     calib, prompt = recipe.calib, recipe.prompt
     assert prompt is not None, "a question set has a prompt"
     eligible = eligible_rows(rows, prompt)

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from prune.calib.calibration_set import CalibrationSet
-from prune.calib.prompts import check_applicable, prompt_matters
-from prune.config.calib import CalibConfig, PromptConfig
-from prune.config.data import DataConfig
-from prune.config.model import ModelConfig
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from prune.data.sources.source import Source
-
-
 import errno
 import json
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -33,9 +18,18 @@ from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.identity import calibration_id
 from prune.calib.manifest import SCHEMA, tokenizer_sha256, tokens_sha256
+from prune.calib.prompts import check_applicable, prompt_matters
 from prune.calib.recipe import Recipe
+from prune.config.calib import CalibConfig, PromptConfig
+from prune.config.data import DataConfig
+from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.files import disk_errors, read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from prune.data.sources.source import Source
 
 TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -135,9 +129,6 @@ def load_or_build(
         UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
             folder that cannot be written.
     """
-    # torch, only when tokens are needed
-    from prune.calib.recipe import Recipe
-
     if not prompt_matters(calib):
         prompt = None
     if prompt is not None:

@@ -103,5 +103,6 @@ def _plain(value: Any) -> Any:
 
 
 def short_hash(form: dict[str, Any]) -> str:
+    """12 hexadecimal digits for a canonical form."""
     text = json.dumps(form, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -106,6 +106,7 @@ def _given(value: str) -> str:
 
 
 def run_command(command: list[str]) -> str:
+    """What one of Slurm's commands prints."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

@@ -27,5 +27,6 @@ class LauncherConfig:
 
 
 def require(path: str, value: object, holds: bool, allowed: str) -> None:
+    """Refuse `value` unless the condition holds."""
     if not holds:
         raise UserError(f"{path}={value} is not possible: it must be {allowed}.")

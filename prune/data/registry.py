@@ -77,10 +77,12 @@ def has_choices(dataset: Dataset) -> bool:
 
 
 def with_perplexity() -> str:
+    """A sentence that names the sets with held-out text."""
     return _list_sets("with held-out text", lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None)
 
 
 def with_questions() -> str:
+    """A sentence that names the sets of questions."""
     return _list_sets("of questions", lambda dataset: isinstance(dataset, QuestionSet))
 
 

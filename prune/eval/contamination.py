@@ -147,6 +147,7 @@ def measure_overlap(
         return _overlap_of_chunks(planned.settings, seen, source, tokenizer)
     if isinstance(planned.settings, HarnessSettings):
         return _overlap_of_harness(planned.settings, seen, source)
+    assert isinstance(planned.settings, QuestionSettings), planned.settings
     return _overlap_of_questions(planned.settings, seen, source, skipped)
 
 

@@ -44,6 +44,7 @@ def measure(
 
         measured = measure_harness(settings, source, model, tokenizer, batch_size=batch_size, on_progress=on_progress)
     else:
+        assert isinstance(settings, QuestionSettings), settings
         measured = _questions(settings, model, tokenizer, source, batch_size, on_progress)
     beside = {name: _with_data(metric, planned) for name, metric in measured.beside.items()}
     return replace(measured, metric=_with_data(measured.metric, planned), beside=beside)

@@ -4,16 +4,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from prune.eval.harness.settings import HarnessSettings
-from prune.eval.metrics.perplexity import PerplexitySettings
-from prune.eval.questions.prompt import LATER_SETTINGS, QuestionSettings
+from prune.eval.questions.prompt import LATER_SETTINGS
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
-Settings = PerplexitySettings | QuestionSettings | HarnessSettings
+
+class Settings(Protocol):
+    """All that changes a score, besides the model and the rows: a dataclass, one for each kind of score."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the set it is measured on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from prune.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
+    from transformers.pytorch_utils import Conv1D
+
+    Linear: TypeAlias = nn.Linear | Conv1D
+    """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
 
 
 def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from prune.config.config import Device
 from prune.config.model import DType, ModelConfig
@@ -18,12 +18,7 @@ from prune.models.files import check_model, local_folder
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.pytorch_utils import Conv1D
-
-    Linear: TypeAlias = nn.Linear | Conv1D
-    """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +52,7 @@ def load_model(
 ) -> LoadedModel:
     """Return the model on `device` in evaluation mode, with its tokenizer (`tokenizer` when it is loaded already).
 
-    With `model.offload` its blocks stay on the host (prune/models/offload.py); with `model.device_map` it is spread over GPUs.
+    With `model.offload` its blocks stay on the host (offload.py); with `model.device_map` it is spread over GPUs.
 
     `dtype=auto` keeps the stored type, except for the embedded model (stored in float16) and GGUF (de-quantised): float32.
     float16 is slow on a CPU, and some models overflow in it; float32 or bfloat16 are safer there.

@@ -1,1 +1,1 @@
-"""Pruning: a loaded model, a calibration set and a method in; the same model with fewer weights, and a report a linear, out."""
+"""Pruning: a loaded model, a calibration set and a method in; the model with fewer weights, and a report a linear, out."""

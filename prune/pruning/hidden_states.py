@@ -1,6 +1,6 @@
 """The hidden states of a calibration set on their way through the blocks of a model, and the inputs that linears see there.
 
-prune/pruning/replay.py says how a block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
+replay.py says how a block is called. Only one buffer of hidden states is held, and it is overwritten block by block.
 It lies beside the embedding, or on the host where blocks are offloaded; a batch is taken to where its block is.
 
 Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.

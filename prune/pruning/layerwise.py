@@ -1,7 +1,7 @@
 """Pruning block by block: statistics of a block's linears, new weights, and on to the next block with the pruned outputs.
 
-Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) do so; prune/pruning/hidden_states.py takes the hidden states along, and
-prune/pruning/propagation.py has the other way, with dense outputs.
+Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) do so; hidden_states.py takes the hidden states along, and
+propagation.py has the other way, with dense outputs.
 
 Shapes: N samples, L tokens, O out, I in.
 """

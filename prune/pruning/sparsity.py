@@ -3,16 +3,19 @@
 Shapes: O out, I in, R rows of scores that are compared with each other, C columns. In every mask True = removed.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prune.config.sparsity import NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
+from prune.lazy import torch
 
-_NUMPY_TYPES = (torch.float32, torch.float64)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def kth_lowest(score_RC: Tensor, num: int) -> Tensor:
     On the CPU NumPy's partition finds it with vector instructions, on what is 8 to 13 times less time than
     `torch.kthvalue` took for rows of 640 to 262,144 float32 scores (one thread, AVX2).
     """
-    if score_RC.device.type == "cpu" and score_RC.dtype in _NUMPY_TYPES:
+    if score_RC.device.type == "cpu" and score_RC.dtype in (torch.float32, torch.float64):
         partitioned_RC = np.partition(score_RC.detach().numpy(), num - 1, axis=1)
         return torch.from_numpy(partitioned_RC[:, num - 1 : num])
     return score_RC.kthvalue(num, dim=1, keepdim=True).values

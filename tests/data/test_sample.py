@@ -215,7 +215,10 @@ def test_rows_are_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("name", ["c4", "pile", "redpajama"])
 def test_one_set_loads_quickly(name: str) -> None:
-    code = f"import time; s = time.process_time(); from prune.data.sources.sample import sample_rows; sample_rows({name!r}, 'train')"
+    code = (
+        "import time; s = time.process_time(); from prune.data.sources.sample import sample_rows; "
+        f"sample_rows({name!r}, 'train')"
+    )
     line = [sys.executable, "-c", f"{code}; print(time.process_time() - s)"]
     seconds = float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     assert seconds < 1.5

@@ -50,7 +50,8 @@ def test_unknown_split_of_the_sample(sample: Source) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, prune.data.registry; from prune.config.config import DataConfig, DataSource; from prune.data.sources.source import open_source;"
+        "import sys, prune.data.registry; from prune.config.data import DataConfig, DataSource; "
+        "from prune.data.sources.source import open_source; "
         "open_source(DataConfig(name=DataSource.hub)); open_source(DataConfig(name=DataSource.local, root='.'));"
         "print([name for name in ('torch', 'datasets', 'huggingface_hub', 'pyarrow', 'numpy') if name in sys.modules])"
     )

@@ -1,12 +1,13 @@
 """Going on with smaller batches where the memory does not suffice."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 from prune.errors import UserError
+from prune.lazy import torch
 
 T = TypeVar("T")
 

@@ -1,13 +1,28 @@
 """Held-out text cut into chunks of tokens."""
 
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from prune.config.eval import EvalBos
 from prune.errors import UserError
-from prune.eval.metrics.perplexity import PerplexitySettings
+from prune.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkSettings:
+    """How a text is cut into chunks."""
+
+    seq_len: int
+    bos: EvalBos
+    num_chunks: int | None
+    """Chunks that were asked for; None takes all, `max_chunks` at most."""
+    max_chunks: int | None
+    """Chunks after which the protocol stops in any case; None never stops."""
 
 
 def choose_bos(bos: EvalBos, tokenizer: Any, where: str) -> int | None:
@@ -23,7 +38,7 @@ def choose_bos(bos: EvalBos, tokenizer: Any, where: str) -> int | None:
     return bos_id
 
 
-def cut_chunks(ids_T: Tensor, settings: PerplexitySettings, bos_id: int | None, where: str) -> Tensor:
+def cut_chunks(ids_T: Tensor, settings: ChunkSettings, bos_id: int | None, where: str) -> Tensor:
     """The chunks of a tokenised text, shape (C, L), int64; the tail is dropped.
 
     With BOS in every chunk, a chunk is BOS and L - 1 tokens of text; with BOS once, the first chunk begins with it.

@@ -3,10 +3,15 @@
 Tensors: B rows, L slots, V vocabulary.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 Tokens = Sequence[int]
 

@@ -1,13 +1,17 @@
 """Next-token losses, a slice of the logits at a time."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from prune.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 MAX_LOGITS = 2**26
 """Logits that are held at once: 256 MiB in float32."""
@@ -41,7 +45,7 @@ def next_token_losses(model: Any, ids_BL: Tensor) -> Tensor:
     start = 0
     for logits_BLV in _logit_slices(model, inputs_BL, slice_len):
         targets = targets_BL[:, start : start + logits_BLV.shape[1]]
-        flat = F.cross_entropy(logits_BLV.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        flat = torch.nn.functional.cross_entropy(logits_BLV.flatten(0, 1).float(), targets.flatten(), reduction="none")
         losses.append(flat.view(targets.shape))
         start += logits_BLV.shape[1]
     return torch.cat(losses, dim=1)
@@ -55,7 +59,7 @@ def _loss_sums(model: Any, batch_BL: Tensor, slice_len: int) -> Tensor:
     for logits_BLV in _logit_slices(model, batch_BL, slice_len):
         targets = targets_BL[:, start : start + logits_BLV.shape[1]]
         logits = logits_BLV[:, : targets.shape[1]].float()
-        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         sums_B += losses.view(targets.shape).double().sum(dim=1)
         start += logits_BLV.shape[1]
     return sums_B

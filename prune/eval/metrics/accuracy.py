@@ -1,6 +1,6 @@
 """Few-shot accuracy by greedy generation, run through lm-eval. Importing lm_eval takes seconds.
 
-The study's protocol: after the prompt of prune/eval/questions/ask.py, the answer is what is generated up to the next blank line;
+The study's protocol: after the prompt of questions/ask.py, the answer is what is generated up to the next blank line;
 with rationales, what follows "So the answer is" there. It is scored by answers.py.
 """
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prune.config.data import DataConfig, data_identity
+from prune.config.data import DataConfig
 from prune.config.eval import EvalBos, EvalConfig
 from prune.data.dataset import AnswerKind, Example, QuestionSet
+from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_questions
 from prune.errors import UserError
 from prune.eval.metric import Measured, Metric, PlannedMetric, mean, mean_stderr
 from prune.eval.metrics.translation import TranslationSettings
 from prune.eval.questions.answers import Scored, score
-from prune.eval.questions.ask import ask
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, GenerationSettings
 
 
@@ -51,6 +51,7 @@ def measure_accuracy(
     Raises:
         UserError: as ask.
     """
+    from prune.eval.questions.ask import ask
 
     def read(index: int, prediction: str) -> Scored:
         return score(prediction, items[index], dataset.answer_kind, rationale=settings.rationale)

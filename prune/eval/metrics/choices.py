@@ -1,6 +1,6 @@
 """Accuracy by likelihood: of an item's choices, the one that the model finds likeliest after the question. Through lm-eval.
 
-The prompt is the study's few-shot prompt of prune/eval/questions/ask.py, without an answer. A choice follows it after one blank, and
+The prompt is the study's few-shot prompt of questions/ask.py, without an answer. A choice follows it after one blank, and
 its score is the sum of the log-probabilities of its tokens; `acc_mc_norm` divides by the choice's length in bytes first.
 """
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prune.config.data import DataConfig, data_identity
+from prune.config.data import DataConfig
 from prune.config.eval import EvalBos, EvalConfig
 from prune.data.dataset import Example, QuestionSet
+from prune.data.identity import data_identity
 from prune.data.registry import find_dataset
 from prune.eval.metric import Measured, Metric, PlannedMetric, mean, mean_stderr
-from prune.eval.questions.ask import ask
 from prune.eval.questions.prompt import QuestionSettings
 
 
@@ -47,6 +47,8 @@ def measure_choices(
     Raises:
         UserError: as ask.
     """
+    from prune.eval.questions.ask import ask
+
     task = _describe_task(items)
     answers = ask(settings, exemplars, items, model, tokenizer, task, batch_size=batch_size, on_progress=on_progress)
     rows = [_row(index, [reply[0] for reply in replies], items[index]) for index, replies in answers.replies.items()]
@@ -102,6 +104,7 @@ def _row(index: int, logprobs: Sequence[float], item: Example) -> dict[str, Any]
 
 
 def plan_choices(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    """The accuracy by likelihood that a configuration asks for on one set."""
     dataset = find_dataset(name)
     assert isinstance(dataset, QuestionSet), name
     settings = ChoiceSettings(

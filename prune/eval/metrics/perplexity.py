@@ -6,25 +6,26 @@ tokens; the tail is dropped. Perplexity is exp(mean over chunks of the mean cros
 Tensors: B chunks in a batch, C chunks in all, L tokens, H hidden, V vocabulary.
 """
 
+from __future__ import annotations
+
 import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from prune.config.data import DataConfig, data_identity
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.data import DataConfig
+from prune.config.eval import EvalConfig
 from prune.data.dataset import TextSet
+from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_perplexity
 from prune.data.sources.source import Source, texts
 from prune.errors import UserError
 from prune.eval.engine.batching import within_memory
-from prune.eval.engine.chunks import choose_bos, cut_chunks
-from prune.eval.engine.diagnose import describe_broken
+from prune.eval.engine.chunks import ChunkSettings, choose_bos, cut_chunks
 from prune.eval.engine.losses import chunk_losses
 from prune.eval.metric import Measured, Metric, PlannedMetric, Progress, mean, mean_stderr
+from prune.lazy import torch
 from prune.models.window import find_window
 
 WEB_NUM_TEXTS = 1100
@@ -37,7 +38,7 @@ WHOLE_SPLIT = frozenset({"wikitext2"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PerplexitySettings:
+class PerplexitySettings(ChunkSettings):
     """All that changes a perplexity, besides the model and the rows."""
 
     dataset: str
@@ -45,12 +46,6 @@ class PerplexitySettings:
     joiner: str
     num_texts: int | None
     """Documents that are read; None reads all."""
-    seq_len: int
-    bos: EvalBos
-    num_chunks: int | None
-    """Chunks that were asked for; None takes all, `max_chunks` at most."""
-    max_chunks: int | None
-    """Chunks after which the protocol stops in any case; None never stops."""
 
 
 def measure_perplexity(
@@ -97,6 +92,8 @@ def measure_perplexity(
     losses, batch_size = within_memory(attempt, batch_size, where, "chunk")
     broken = next((index for index, loss in enumerate(losses) if math.isnan(loss)), None)
     if broken is not None:
+        from prune.eval.engine.diagnose import describe_broken
+
         told = describe_broken(model, chunks_CL[broken].tolist())
         raise UserError(f"{where}: the model's loss is not a number (chunk {broken} is the first): {told}")
     protocol = {
@@ -148,7 +145,7 @@ def score_perplexity(
     logits_chunk: int | None,
     on_progress: Progress,
 ) -> Measured:
-
+    """The perplexity on the rows that `settings` name."""
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, TextSet), "the plan checks this"
     documents = texts(source, dataset, settings.split)[: settings.num_texts]
@@ -164,6 +161,7 @@ def score_perplexity(
 
 
 def plan_perplexity(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetric:
+    """The perplexity that a configuration asks for on one set."""
     dataset = find_dataset(name)
     if not isinstance(dataset, TextSet):
         raise UserError(f"{name} is not a set of texts. {with_perplexity()}")

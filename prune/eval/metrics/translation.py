@@ -12,7 +12,6 @@ import sacrebleu
 
 from prune.data.dataset import Example
 from prune.eval.metric import Measured, Metric
-from prune.eval.questions.ask import ask
 from prune.eval.questions.prompt import GenerationSettings
 
 
@@ -52,6 +51,8 @@ def measure_bleu(
     Raises:
         UserError: as ask.
     """
+    from prune.eval.questions.ask import ask
+
     answers = ask(
         settings, exemplars, items, model, tokenizer, _describe_task(items), batch_size=batch_size, on_progress=on_progress
     )

@@ -15,15 +15,20 @@ Shapes: O out, of all linears together; I in; B columns of a block; C columns of
 transposed (B x O), so that a column of the paper lies in one piece of memory.
 """
 
+from __future__ import annotations
+
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from prune.lazy import torch
 from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 TILE_SIZE = 32
 """Columns that are swept one by one, each from the few before it in the tile; changes speed only."""
@@ -204,7 +209,7 @@ def _lowest_of_group(weight_MO: Tensor, inverse_MM: Tensor, stack: _Stack) -> Te
 
 
 def sweeps_on_triton(weight_BO: Tensor, stack: _Stack) -> bool:
-    """Whether a block is swept by the kernel of prune/pruning/methods/column_sweep_triton.py: on CUDA, where Triton comes with torch."""
+    """Whether a block is swept by the kernel of column_sweep_triton.py: on CUDA, where Triton comes with torch."""
     if not weight_BO.is_cuda or importlib.util.find_spec("triton") is None:
         return False
     from prune.pruning.methods.column_sweep_triton import fits_groups

@@ -1,6 +1,6 @@
 """The sweep of one block of columns as one Triton kernel: a tile of outputs stays in registers from first column to last.
 
-Column by column as in prune/pruning/methods/column_sweep.py, with every later column of the block updated at once: on a GPU the many small
+Column by column as in column_sweep.py, with every later column of the block updated at once: on a GPU the many small
 products of that file would each be a launch. Imported only where a GPU works, as Triton comes with torch only there.
 
 Shapes: B columns of a block, O outputs, M of N:M.

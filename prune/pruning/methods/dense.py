@@ -1,14 +1,17 @@
 """No pruning: the model to compare with."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.method import MethodConfig
+from prune.lazy import torch
 from prune.pruning.methods.method import NoStatistic, Pruned, Statistic
 from prune.pruning.sparsity import Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,13 +1,17 @@
 """Pruning of a block's linears: those that share a statistic at once, where the method can."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from prune.errors import UserError
+from prune.lazy import torch
 from prune.pruning.methods.method import Method, Pruned, PrunesTogether, Statistic
 from prune.pruning.sparsity import NM, Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Together:

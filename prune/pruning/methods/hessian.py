@@ -3,14 +3,19 @@
 Shapes: I in, T tokens.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from prune.errors import UserError
+from prune.lazy import torch
 from prune.pruning.methods.method import check_statistic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 PANEL_SIZE = 256
 """Columns of X^T X that are computed at once on the CPU; changes speed only."""
@@ -18,7 +23,6 @@ WIDE_PANEL_SIZE = 1024
 """The same on a GPU, whose multiprocessors a narrow product would not fill."""
 ROOT_PANEL_SIZE = 192
 """Columns of the Cholesky factor that are computed at once on the CPU; changes speed only."""
-NARROW_TYPES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Hessian:
         """Add the products of these tokens' inputs."""
         x_TI = x_TI.detach()
         self._panels_II = self._panels_II.to(torch.promote_types(x_TI.dtype, self._panels_II.dtype))
-        if x_TI.device.type == "cpu" or x_TI.dtype not in NARROW_TYPES:
+        if x_TI.device.type == "cpu" or x_TI.dtype not in (torch.float16, torch.bfloat16):
             x_TI = x_TI.to(self._panels_II.dtype)
         step = PANEL_SIZE if x_TI.device.type == "cpu" else WIDE_PANEL_SIZE
         for start in range(0, x_TI.shape[1], step):

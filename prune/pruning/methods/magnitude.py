@@ -1,14 +1,17 @@
 """Magnitude pruning (Han et al. 2015, arXiv 1506.02626): the smallest weights of each matrix go."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.method import MethodConfig
+from prune.lazy import torch
 from prune.pruning.methods.method import NoStatistic, Pruned, Statistic, finite_weight, masked
 from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, slots=True)

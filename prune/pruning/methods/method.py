@@ -3,15 +3,18 @@
 Shapes: O out, I in, T tokens. In every mask True = removed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from prune.errors import UserError
+from prune.lazy import torch
 from prune.pruning.sparsity import Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Statistic(Protocol):

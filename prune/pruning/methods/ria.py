@@ -1,17 +1,20 @@
 """RIA (Zhang et al. 2024, Plug-and-Play, arXiv 2402.09997): a weight counts by its share of its row and of its column."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.checks import reject
 from prune.config.method import MethodConfig
+from prune.lazy import torch
 from prune.pruning.methods.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
 from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,20 +5,23 @@ prune/pruning/methods/hessian.py has the statistic, prune/pruning/methods/column
 Shapes: O out, I in.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.checks import reject, require_at_least
 from prune.config.method import MethodConfig
 from prune.errors import UserError
+from prune.lazy import torch
 from prune.pruning.methods.column_sweep import Swept, sweep, whole_groups
 from prune.pruning.methods.hessian import Hessian, more_damping
 from prune.pruning.methods.method import Pruned, Statistic, all_finite, finite_weight
 from prune.pruning.sparsity import Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, slots=True)

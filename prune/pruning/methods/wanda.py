@@ -1,15 +1,18 @@
 """Wanda (Sun et al. 2023, arXiv 2306.11695): the smallest |weight| x input norm of each output go."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.method import MethodConfig
 from prune.errors import UserError
+from prune.lazy import torch
 from prune.pruning.methods.method import Pruned, Statistic, check_statistic, finite_weight, masked
 from prune.pruning.sparsity import NM, Pattern, Unstructured, lowest_in_groups, lowest_in_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, slots=True)

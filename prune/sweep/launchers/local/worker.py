@@ -1,4 +1,4 @@
-"""A worker: the program of a child process that runs cells for `prune.sweep.launchers.local.workers`, and what the two say to each other.
+"""A worker: the program of a child process that runs cells for workers.py, and what the two say to each other.
 
 A cell comes in on the standard input, pickled, a line each. Lines of JSON go out on the standard output:
 

@@ -1,6 +1,6 @@
 """Runs the cells of a sweep in several processes of this machine, each one cell at a time and one GPU.
 
-Each worker (see `prune.sweep.launchers.local.worker`) is kept for all its cells, so that they share a loaded model. This process records
+Each worker (see worker.py) is kept for all its cells, so that they share a loaded model. This process records
 what they leave, one cell after another. What a worker prints goes into a file without a name; when it dies, what it printed
 about its cell is added to the cell's run.log.
 """
@@ -30,6 +30,9 @@ from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.worker import STOP_SECONDS, Message, decode_failure, encode_cell
 from prune.sweep.output.progress import WorkersWatcher, watch_workers
 from prune.sweep.recorder import Session
+
+WORKER = "prune.sweep.launchers.local.worker"
+"""The module of a worker's program."""
 
 POLL_SECONDS = 0.5
 """How often dead workers are looked for; as a rule the end of their pipe tells at once."""
@@ -137,7 +140,7 @@ class Worker:
         self._marks = 0, 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`; without a name nobody needs to remove it)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prune.sweep.launchers.local.worker"],  # -P: a `prune` in the working folder is not meant
+            [sys.executable, "-P", "-m", WORKER],  # -P: a `prune` in the working folder is not meant
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
