@@ -42,7 +42,7 @@ from bench.timing import METHODS, timed
 from prune.models.blocks import find_blocks
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.layerwise import check_reached, prune_model
-from prune.pruning.methods.method import Method
+from prune.pruning.method import Method
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 ROOT = Path(__file__).resolve().parents[1]

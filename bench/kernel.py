@@ -8,9 +8,9 @@ from unittest.mock import patch
 import torch
 
 from bench.timing import timed
-from prune.pruning.methods.column_sweep import Swept, sweep, whole_groups
-from prune.pruning.methods.hessian import Hessian
 from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.solver.column_sweep import Swept, sweep, whole_groups
+from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Pattern
 
 TOLERANCE = 1e-4
@@ -41,7 +41,7 @@ def _compare(pattern: Pattern, num_outputs: int, num_columns: int, device: torch
     swept: dict[str, list[Swept]] = {}
     seconds: dict[str, float] = {}
     for side, is_triton in (("triton", True), ("torch", False)):
-        with patch("prune.pruning.methods.column_sweep.sweeps_on_triton", lambda *_, is_triton=is_triton: is_triton):
+        with patch("prune.pruning.solver.column_sweep.sweeps_on_triton", lambda *_, is_triton=is_triton: is_triton):
             swept[side] = run()
             seconds[side] = timed(run)
     alike = [_how_alike(*pair) for pair in zip(swept["triton"], swept["torch"], strict=True)]

@@ -21,8 +21,8 @@ from bench.shapes import SHAPES, WIDE, Shape, make_model
 from prune.models.blocks import find_blocks
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.layerwise import prune_model
-from prune.pruning.methods.hessian import root_at_once
 from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.solver.hessian import root_at_once
 from prune.pruning.sparsity import Unstructured
 
 GB = 1e9
@@ -98,7 +98,7 @@ def count_bytes(shape: Shape, dtype: torch.dtype, tokens_NL: torch.Tensor) -> di
     model, mover = make_model(shape, dtype, torch.device("cpu"), tokens_NL.shape[1]), Mover(torch.device("cpu"))
     offload_blocks(model, find_blocks(model), mover)
     hidden_bytes = tokens_NL.numel() * shape.hidden * dtype.itemsize
-    with LiveBytes() as live, patch("prune.pruning.methods.hessian.root_in_panels", root_at_once):  # as on a GPU
+    with LiveBytes() as live, patch("prune.pruning.solver.hessian.root_in_panels", root_at_once):  # as on a GPU
         mask_NL = torch.ones_like(tokens_NL).bool()
         prune_model(model, tokens_NL, mask_NL, SparseGPT(), Unstructured(0.5), batch_size=len(tokens_NL), seed=0)
     staying = 2 * shape.vocabulary * shape.hidden * dtype.itemsize

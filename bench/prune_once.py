@@ -30,10 +30,10 @@ from prune.models.blocks import find_blocks, find_linears, named_linears, read_w
 from prune.models.host_memory import keep_freed_memory
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
-from prune.pruning.methods.hessian import Hessian
-from prune.pruning.methods.method import Pruned
+from prune.pruning.method import Pruned
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.propagation import DenseInputs, Inputs, KeptInputs, collect_all, kind_of
+from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Unstructured
 
 PAIRS = ("ours, plain", "ours, plain in float64", "plain, plain in float64")

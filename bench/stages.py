@@ -9,11 +9,11 @@ from torch import Tensor
 
 from bench.timing import METHODS, timed
 from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.grouped import Together
 from prune.pruning.hidden_states import Walk
-from prune.pruning.methods.grouped import Together
-from prune.pruning.methods.hessian import Hessian
-from prune.pruning.methods.method import NoStatistic, Statistic
+from prune.pruning.method import NoStatistic, Statistic
 from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Pattern
 
 

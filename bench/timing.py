@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from prune.pruning.methods.method import Method
+from prune.pruning.method import Method
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 

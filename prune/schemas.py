@@ -6,24 +6,14 @@ from hydra.core.config_store import ConfigStore
 
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig, UnstructuredConfig
-from prune.pruning.methods.dense import DenseConfig
-from prune.pruning.methods.magnitude import MagnitudeConfig
-from prune.pruning.methods.random import RandomConfig
-from prune.pruning.methods.ria import RIAConfig
-from prune.pruning.methods.sparsegpt import SparseGPTConfig
-from prune.pruning.methods.wanda import WandaConfig
+from prune.pruning.registry import METHODS, default_name
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.plan import PlanLauncherConfig
 from prune.sweep.launchers.prepare import PrepareLauncherConfig
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 
 SCHEMAS: dict[str, type[Any]] = {
-    "method/dense": DenseConfig,
-    "method/magnitude": MagnitudeConfig,
-    "method/random": RandomConfig,
-    "method/wanda": WandaConfig,
-    "method/ria": RIAConfig,
-    "method/sparsegpt": SparseGPTConfig,
+    **{f"method/{default_name(config)}": config for config in METHODS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
     "launcher/local": LocalLauncherConfig,

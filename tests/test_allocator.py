@@ -8,7 +8,7 @@ import pytest
 
 COUNT_FAULTS = """
 import ctypes, resource, sys
-from prune.allocator import keep_freed_memory
+from prune.models.host_memory import keep_freed_memory
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -22,7 +22,7 @@ from prune.errors import UserError
 
 HOLD = """
     import pathlib, time
-    from prune.claim import claim
+    from prune.cell.lock import claim
     with claim(pathlib.Path({folder!r})):
         print("held", flush=True)
         time.sleep(600)
@@ -30,7 +30,7 @@ HOLD = """
 
 COUNT = """
     import pathlib, sys
-    from prune.claim import CellHeldError, claim
+    from prune.cell.lock import CellHeldError, claim
     folder = pathlib.Path({folder!r})
     sys.stdin.readline()
     for _ in range(200):

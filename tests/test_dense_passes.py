@@ -15,9 +15,9 @@ from prune.cell.run import run_cell
 from prune.models.blocks import find_blocks, weights_sha256
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
-from prune.pruning.methods.registry import build_method
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.propagation import DenseInputs, KeptInputs, kept_bytes
+from prune.pruning.registry import build_method
 from prune.pruning.saved import MASK_FILE, load_mask
 from prune.pruning.sparsity import build_pattern
 from tests.architectures import CONFIGS, calibration, tiny_model

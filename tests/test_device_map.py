@@ -15,7 +15,7 @@ from prune.models.blocks import find_blocks, weights_sha256
 from prune.models.load import load_model
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
-from prune.pruning.methods.method import Method
+from prune.pruning.method import Method
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import Unstructured

@@ -12,12 +12,12 @@ from prune.models.blocks import find_blocks, find_linears, named_linears, read_w
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.linear_report import LinearReport
-from prune.pruning.methods.hessian import Hessian
-from prune.pruning.methods.method import Method
+from prune.pruning.method import Method
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import InputNorms, Wanda
 from prune.pruning.propagation import DenseInputs, Inputs, KeptInputs, collect_all, kept_bytes, kind_of
+from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
 from tests.methods.test_sparsegpt import naive_prune

@@ -13,9 +13,9 @@ from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.linear_report import LinearReport
+from prune.pruning.method import Method, Pruned, PrunesTogether, Statistic
 from prune.pruning.methods.dense import Dense
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import Method, Pruned, PrunesTogether, Statistic
 from prune.pruning.methods.random import Random
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT

@@ -19,8 +19,8 @@ from prune.models.load import load_model
 from prune.models.offload import Mover, _offloaded, is_offloaded, offload_blocks, on_device
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
+from prune.pruning.method import Method
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import Method
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda

@@ -6,8 +6,8 @@ import torch
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, named_linears, weights_sha256
 from prune.pruning.layerwise import check_reached, prune_model
+from prune.pruning.method import Method
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import Method
 from prune.pruning.methods.random import Random
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT

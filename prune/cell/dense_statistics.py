@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from prune.calib.calibration_set import CalibrationSet
     from prune.pruning.hidden_states import Walk
-    from prune.pruning.methods.method import Keepable, Method
+    from prune.pruning.method import Keepable, Method
     from prune.pruning.propagation import Inputs, Kind
 
 log = logging.getLogger("prune")
@@ -84,8 +84,8 @@ class DensePasses:
         import torch
 
         from prune.pruning.hidden_states import Walk
-        from prune.pruning.methods.registry import build_method
         from prune.pruning.propagation import DenseInputs, KeptInputs, collect_all, kind_of
+        from prune.pruning.registry import build_method
 
         method = build_method(cell.config.method)
         kind = kind_of(method)

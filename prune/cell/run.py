@@ -205,7 +205,7 @@ def _prune(
     """Prune `model` in place as the cell says and keep blocks.jsonl; the reached sparsity is the asked one."""
     from prune.pruning.allocation import allocate
     from prune.pruning.layerwise import check_reached, prune_model
-    from prune.pruning.methods.registry import build_method
+    from prune.pruning.registry import build_method
 
     if isinstance(cell.config.method, DenseConfig):
         return []

@@ -1,60 +1,46 @@
-"""The datasets, by name. Each is defined in a file of its own and listed here; nothing else is needed to add one."""
+"""The datasets, by name.
 
-from collections.abc import Callable
+A dataset is one module that defines DATASET (or DATASETS). Those in sets/ are found by themselves; an installed package
+offers its own as an entry point of the group `prune.datasets` that names such a module.
+"""
+
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from types import ModuleType
 
-from prune.data.dataset import AnswerKind, Dataset, QuestionSet, TextSet
-from prune.data.sets import (
-    anli,
-    arc,
-    boolq,
-    c4,
-    commonsense_qa,
-    controls,
-    esnli,
-    gsm8k,
-    hellaswag,
-    mawps,
-    openbookqa,
-    oscar,
-    pile,
-    race,
-    redpajama,
-    rte,
-    slimpajama,
-    svamp,
-    wikitext2,
-    winogrande,
-    wmt14,
-)
+from prune.config.extensions import option_modules
+from prune.data.dataset import AnswerKind, ControlSet, Dataset, QuestionSet, TextSet
 from prune.errors import UserError
 
-_ALL: tuple[Dataset, ...] = (
-    c4.DATASET,
-    pile.DATASET,
-    oscar.DATASET,
-    redpajama.DATASET,
-    slimpajama.DATASET,
-    wikitext2.DATASET,
-    gsm8k.DATASET,
-    svamp.DATASET,
-    mawps.DATASET,
-    esnli.DATASET,
-    *anli.DATASETS,
-    rte.DATASET,
-    commonsense_qa.DATASET,
-    race.DATASET,
-    winogrande.DATASET,
-    boolq.DATASET,
-    hellaswag.DATASET,
-    *arc.DATASETS,
-    openbookqa.DATASET,
-    wmt14.DATASET,
-    controls.RANDOM,
-    controls.ELLIPSES,
-)
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+def _find_datasets() -> dict[str, Dataset]:
+    """Text, questions, controls, each in the order of their names."""
+    kinds = (TextSet, QuestionSet, ControlSet)
+    modules = option_modules("prune.data.sets", "prune.datasets")
+    found = [(module, dataset) for module in modules for dataset in _sets_of(module)]
+    places: dict[str, ModuleType] = {}
+    for module, dataset in found:
+        if dataset.name in places:
+            raise UserError(
+                f"Two sets are named {dataset.name}: {places[dataset.name].__name__} and {module.__name__}. Rename one, or "
+                "uninstall it."
+            )
+        places[dataset.name] = module
+    ordered = sorted((dataset for _, dataset in found), key=lambda dataset: (kinds.index(type(dataset)), dataset.name))
+    return {dataset.name: dataset for dataset in ordered}
+
+
+def _sets_of(module: ModuleType) -> Sequence[Dataset]:
+    """What `module` defines: DATASET, or DATASETS where it has several."""
+    if hasattr(module, "DATASET"):
+        return [module.DATASET]
+    try:
+        return list(module.DATASETS)
+    except AttributeError:
+        raise UserError(f"{module.__name__} defines neither DATASET nor DATASETS.") from None
+
+
+DATASETS: dict[str, Dataset] = _find_datasets()
 """Name -> definition."""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.models.blocks import Linear
-    from prune.pruning.methods.method import StartsStatistic, Statistic
+    from prune.pruning.method import StartsStatistic, Statistic
 
 CALL_CACHE_BYTES = 256 * 2**20
 """Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""

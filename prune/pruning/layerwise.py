@@ -17,10 +17,10 @@ from torch import Tensor
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight, write_weight
 from prune.models.offload import on_device
+from prune.pruning.grouped import Together
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
-from prune.pruning.methods.grouped import Together
-from prune.pruning.methods.method import all_finite
+from prune.pruning.method import all_finite
 from prune.pruning.propagation import Inputs, PrunedInputs
 from prune.pruning.sparsity import NM, Pattern
 from prune.pruning.targets import block_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.models.blocks import Linear
-    from prune.pruning.methods.method import Method, Pruned
+    from prune.pruning.method import Method, Pruned
 
 SPARSITY_TOLERANCE = 1e-3
 """How far from the asked share a method may end that does not aim at a count (Wanda's variant)."""

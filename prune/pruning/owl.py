@@ -13,7 +13,7 @@ from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.offload import on_device
 from prune.pruning.hidden_states import Walk
-from prune.pruning.methods.method import finite_weight
+from prune.pruning.method import finite_weight
 from prune.pruning.methods.wanda import InputNorms, Wanda
 from prune.pruning.propagation import DenseInputs
 

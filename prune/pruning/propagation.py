@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from prune.models.blocks import find_blocks, find_linears, read_weight
-from prune.pruning.methods.method import Keepable, Method, Statistic
+from prune.pruning.method import Keepable, Method, Statistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

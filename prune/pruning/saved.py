@@ -22,7 +22,7 @@ from prune.errors import UserError
 from prune.files import write_folder, write_whole
 from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
 from prune.models.load import no_progress_bar
-from prune.pruning.methods.method import masked
+from prune.pruning.method import masked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

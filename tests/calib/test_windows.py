@@ -8,7 +8,7 @@ from prune.calib.documents import WindowCutter
 from prune.calib.encoder import Encoder
 from prune.calib.prompts import shuffled
 from prune.data.dataset import ControlSet
-from prune.data.sets.controls import ELLIPSES, RANDOM
+from prune.data.sets.controls import DATASETS as CONTROLS
 from prune.errors import UserError
 
 TOKENIZER = make_tokenizer(bos=True)
@@ -99,13 +99,13 @@ def test_running_text_that_is_too_short_gives_fewer() -> None:
     assert 0 < len(cut.packed) < 3
 
 
-@pytest.mark.parametrize("control", [RANDOM, ELLIPSES], ids=lambda control: control.name)
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_controls_fill_every_sequence(control: ControlSet) -> None:
     encoder = Encoder(TOKENIZER, 0)
     packed = cut_control(control, encoder, random.Random(0), num_samples=4, seq_len=100)
     assert [len(one.token_ids) for one in packed] == [100] * 4
     assert all(one.token_ids[0] == 0 for one in packed)
-    assert len({tuple(one.token_ids) for one in packed}) == (1 if control is ELLIPSES else 4)
+    assert len({tuple(one.token_ids) for one in packed}) == (1 if control.name == "ellipses" else 4)
 
 
 def test_a_control_that_gives_no_tokens_is_an_error() -> None:

@@ -195,7 +195,7 @@ def test_fresh_rows_can_be_told_from_held_out_ones() -> None:
 
 _DIGEST = """
 from hashlib import sha256
-from prune.data.sample import eval_split, row_key, sample_rows
+from prune.data.sources.sample import eval_split, row_key, sample_rows
 import sys
 rows = [row_key(row) for name in sys.argv[1:] for split in ("train", eval_split(name)) for row in sample_rows(name, split)]
 assert "torch" not in sys.modules

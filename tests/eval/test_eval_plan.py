@@ -146,8 +146,8 @@ def test_sets_without_rationales_are_refused_in_one_message_with_a_way_out() -> 
         plan_metrics(quick(perplexity=[], tasks=tasks, rationale=True), SAMPLE)
     lines = str(caught.value).splitlines()
     assert lines[0] == (
-        "eval.rationale=true: rte, wmt14 have no rationales. Sets that have them: gsm8k, svamp, mawps, esnli, anli_r1, "
-        "anli_r2, anli_r3, commonsense_qa. Leave the others out: eval.tasks=[gsm8k,esnli]"
+        "eval.rationale=true: rte, wmt14 have no rationales. Sets that have them: anli_r1, anli_r2, anli_r3, "
+        "commonsense_qa, esnli, gsm8k, mawps, svamp. Leave the others out: eval.tasks=[gsm8k,esnli]"
     )
     assert len(lines) == 2 and "no dataset named 'gsmk8'" in lines[1]
     with pytest.raises(UserError, match=r"boolq has no rationales\. .*eval.tasks=\[gsm8k,svamp,mawps,esnli,"):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from prune.pruning.method import NoStatistic
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import NoStatistic
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 PATTERNS: list[Pattern] = [Unstructured(0.01), Unstructured(0.5), Unstructured(0.7), Unstructured(0.99), NM(1, 4), NM(2, 4)]

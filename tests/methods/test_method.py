@@ -6,14 +6,14 @@ from torch import nn
 
 from prune.config.method import MethodConfig
 from prune.errors import UserError
+from prune.pruning.method import Method
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
-from prune.pruning.methods.method import Method
 from prune.pruning.methods.random import RandomConfig
-from prune.pruning.methods.registry import METHODS, build_method
 from prune.pruning.methods.ria import RIA, RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
 from prune.pruning.methods.wanda import Wanda, WandaConfig
+from prune.pruning.registry import METHODS, build_method
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 CONFIGS: list[MethodConfig] = [

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prune.errors import UserError
-from prune.pruning.methods.method import Pruned
+from prune.pruning.method import Pruned
 from prune.pruning.methods.ria import RIA
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 

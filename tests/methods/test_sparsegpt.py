@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune.errors import UserError
-from prune.pruning.methods.hessian import Hessian, cholesky_root, in_blocks, root_at_once, root_in_panels
-from prune.pruning.methods.method import Pruned
+from prune.pruning.method import Pruned
 from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.solver.hessian import Hessian, cholesky_root, in_blocks, root_at_once, root_in_panels
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 UNSTRUCTURED: list[Pattern] = [Unstructured(0.01), Unstructured(0.5), Unstructured(0.7), Unstructured(0.99)]

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from prune.methods.triton_sweep import OUTPUTS_AT_ONCE, _sweep_kernel
+from prune.pruning.solver.column_sweep_triton import OUTPUTS_AT_ONCE, _sweep_kernel
 
 pointers = {"weight_ptr": "*fp32", "mask_ptr": "*u8", "inverse_ptr": "*fp32", "error_ptr": "*fp32", "num_ptr": "*i32"}
 constants = {"GROUP": int(sys.argv[1]), "COLUMNS": 128, "OUTPUTS": OUTPUTS_AT_ONCE}

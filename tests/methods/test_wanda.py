@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from prune.errors import UserError
+from prune.pruning.method import Pruned
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import Pruned
 from prune.pruning.methods.wanda import InputNorms, Wanda, share_mask
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 

@@ -66,7 +66,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("""
 import time
-from prune.report.beside import Beside
+from prune.report.output.beside import Beside
 if __name__ == "__main__":
     print(Beside("the helper", "math", "sqrt")._process.pid, flush=True)
     time.sleep(60)

@@ -184,10 +184,9 @@ PROGRAM = """
 import pickle, sys
 from pathlib import Path
 from rich.console import Console
-from prune.launcher_config import LocalLauncherConfig
-from prune.sweep.outcome import Outcome
-from prune.sweep.session import Session
-from prune.sweep.workers import run_in_workers
+from prune.sweep.launchers.local.config import LocalLauncherConfig
+from prune.sweep.launchers.local.workers import run_in_workers
+from prune.sweep.recorder import Outcome, Session
 from prune.track import NullTracker
 cells = pickle.loads(Path(sys.argv[1]).read_bytes())
 run_in_workers(cells, LocalLauncherConfig(num_workers=2), Session("test", Outcome(), NullTracker()), Console())

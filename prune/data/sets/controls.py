@@ -16,5 +16,4 @@ def _ellipses_text(_seed: int, num_chars: int) -> str:
     return "." * num_chars
 
 
-RANDOM = ControlSet(name="random", text=_random_text)
-ELLIPSES = ControlSet(name="ellipses", text=_ellipses_text)
+DATASETS = (ControlSet(name="random", text=_random_text), ControlSet(name="ellipses", text=_ellipses_text))

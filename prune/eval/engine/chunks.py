@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class ChunkSettings:
     """How a text is cut into chunks."""
 
+    split: str
     seq_len: int
     bos: EvalBos
     num_chunks: int | None

@@ -42,7 +42,6 @@ class PerplexitySettings(ChunkSettings):
     """All that changes a perplexity, besides the model and the rows."""
 
     dataset: str
-    split: str
     joiner: str
     num_texts: int | None
     """Documents that are read; None reads all."""

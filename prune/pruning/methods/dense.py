@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.method import MethodConfig
 from prune.lazy import torch
-from prune.pruning.methods.method import NoStatistic, Pruned, Statistic
+from prune.pruning.method import NoStatistic, Pruned, Statistic
 from prune.pruning.sparsity import Pattern
 
 if TYPE_CHECKING:

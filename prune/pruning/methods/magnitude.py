@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.method import MethodConfig
 from prune.lazy import torch
-from prune.pruning.methods.method import NoStatistic, Pruned, Statistic, finite_weight, masked
+from prune.pruning.method import NoStatistic, Pruned, Statistic, finite_weight, masked
 from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
 
 if TYPE_CHECKING:

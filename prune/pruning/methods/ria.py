@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.checks import reject
 from prune.config.method import MethodConfig
 from prune.lazy import torch
-from prune.pruning.methods.method import Pruned, Statistic, finite_weight, masked
+from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
 from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
 

@@ -1,6 +1,6 @@
 """SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774): prune column by column and let the later columns make up for it.
 
-prune/pruning/methods/hessian.py has the statistic, prune/pruning/methods/column_sweep.py the sweep over the columns.
+prune/pruning/solver/hessian.py has the statistic, prune/pruning/solver/column_sweep.py the sweep over the columns.
 
 Shapes: O out, I in.
 """
@@ -15,9 +15,9 @@ from prune.config.checks import reject, require_at_least
 from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.methods.column_sweep import Swept, sweep, whole_groups
-from prune.pruning.methods.hessian import Hessian, more_damping
-from prune.pruning.methods.method import Pruned, Statistic, all_finite, finite_weight
+from prune.pruning.method import Pruned, Statistic, all_finite, finite_weight
+from prune.pruning.solver.column_sweep import Swept, sweep, whole_groups
+from prune.pruning.solver.hessian import Hessian, more_damping
 from prune.pruning.sparsity import Pattern
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ order of the sums changes, the result does not.
 
 What a block owes to earlier blocks needs no inverse of R. With D = new - old weights and E of columns e_j, D R = -E, so the
 earlier blocks A change the weights of a block B by -D_A R_AB (R_BB)^-1. Only the small blocks on the diagonal of R are
-inverted; the inverse of such a block is the diagonal block of the inverse (prune/pruning/methods/hessian.py, `in_blocks`).
+inverted; the inverse of such a block is the diagonal block of the inverse (prune/pruning/solver/hessian.py, `in_blocks`).
 
 Rows (outputs) never meet: linears with the same inputs are stacked and swept together, each with a threshold of its own.
 
@@ -212,13 +212,13 @@ def sweeps_on_triton(weight_BO: Tensor, stack: _Stack) -> bool:
     """Whether a block is swept by the kernel of column_sweep_triton.py: on CUDA, where Triton comes with torch."""
     if not weight_BO.is_cuda or importlib.util.find_spec("triton") is None:
         return False
-    from prune.pruning.methods.column_sweep_triton import fits_groups
+    from prune.pruning.solver.column_sweep_triton import fits_groups
 
     return fits_groups(stack.group_size) and len(weight_BO) <= MAX_KERNEL_COLUMNS
 
 
 def _sweep_on_triton(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, stack: _Stack) -> Tensor:
-    from prune.pruning.methods.column_sweep_triton import sweep_columns, sweep_groups
+    from prune.pruning.solver.column_sweep_triton import sweep_columns, sweep_groups
 
     if stack.group_size == 1:
         return sweep_columns(weight_BO, mask_BO, inverse_BB)

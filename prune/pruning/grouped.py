@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.methods.method import Method, Pruned, PrunesTogether, Statistic
+from prune.pruning.method import Method, Pruned, PrunesTogether, Statistic
 from prune.pruning.sparsity import NM, Pattern
 
 if TYPE_CHECKING:

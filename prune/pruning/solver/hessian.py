@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.methods.method import check_statistic
+from prune.pruning.method import check_statistic
 
 if TYPE_CHECKING:
     from torch import Tensor
