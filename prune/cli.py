@@ -13,6 +13,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from prune.config.folders import options_of, user_folders
 from prune.errors import SweepFailedError, UserError, nearest
 
 USAGE = """\
@@ -91,8 +92,11 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
 
     Hydra's own template lists the schemas beside the options, and takes seconds to do so.
     """
-    groups = sorted(folder for folder in config_dir.iterdir() if folder.is_dir())
-    options = "\n".join(f"  {group.name + ':':<12}{', '.join(_options(group))}" for group in groups)
+    groups: dict[str, list[str]] = {}
+    for folder in (config_dir, *user_folders()):
+        for group, names in options_of(folder).items():
+            groups.setdefault(group, []).extend(names)
+    options = "\n".join(f"  {group + ':':<12}{', '.join(sorted(set(names)))}" for group, names in sorted(groups.items()))
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         keys = OmegaConf.to_yaml(compose("config", overrides=list(overrides)))
     return "\n\n".join(
@@ -103,10 +107,6 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
             "Hydra's own flags: --hydra-help.",
         ]
     )
-
-
-def _options(group: Path) -> list[str]:
-    return sorted(path.stem for path in group.glob("*.yaml"))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from prune.cli import CONFIG_DIR, help_text, leave_on_error
-from prune.schemas import register_schemas
+from prune.config.folders import check_folders, user_folders
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
@@ -41,8 +41,11 @@ def hydra_passes_errors_on() -> Iterator[None]:
 
 def main() -> None:
     """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
-    register_schemas()
     with leave_on_error(), hydra_passes_errors_on():
+        from prune.schemas import register_schemas  # an installed extension that is broken is told here
+
+        register_schemas()
+        check_folders(CONFIG_DIR, user_folders())
         if {"--help", "-h"} & set(sys.argv):
             print(help_text(CONFIG_DIR, [argument for argument in sys.argv[1:] if not argument.startswith("-")]))
         else:

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from prune.config.folders import user_folders
 
 
 @dataclass
@@ -35,6 +39,15 @@ class PruneSweeperConf:
 _store = ConfigStore.instance()
 _store.store(group="hydra/launcher", name="prune", node=PruneLauncherConf, provider="prune")
 _store.store(group="hydra/sweeper", name="prune", node=PruneSweeperConf, provider="prune")
+
+
+class UserFolders(SearchPathPlugin):
+    """Lets Hydra find the options in the user's own folders; see prune/config/folders.py."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders; called by Hydra."""
+        for folder in user_folders():
+            search_path.append(provider="prune", path=f"file://{folder}")
 
 
 class PruneSweeper(BasicSweeper):

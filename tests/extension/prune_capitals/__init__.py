@@ -1,0 +1,1 @@
+"""An extension of prune: a set of questions and a method."""

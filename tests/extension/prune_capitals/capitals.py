@@ -1,0 +1,23 @@
+"""Capitals: a country, its capital among four cities."""
+
+from prune.data.dataset import AnswerKind, Category, Example, QuestionSet, Row
+from prune.data.formatting.columns import column_text
+
+
+def _example(row: Row) -> Example:
+    capital = column_text(row, "capital")
+    return Example(question=f"Country: {column_text(row, 'country')}\nCapital:", answer=capital, target=capital)
+
+
+DATASET = QuestionSet(
+    name="capitals",
+    category=Category.COMMONSENSE,
+    hub=None,
+    hub_note="The rows of capitals are local files: data=local data.root=FOLDER.",
+    example=_example,
+    columns=("country", "capital"),
+    eval_split="test",
+    answer_kind=AnswerKind.TEXT,
+    has_rationales=False,
+    num_fewshot=1,
+)
