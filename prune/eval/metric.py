@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from prune.eval.questions.prompt import LATER_SETTINGS
 
@@ -45,6 +45,22 @@ class PlannedMetric:
         return {"kind": type(self.settings).__name__, **plain, "data": dict(self.data)}
 
 
+ACCURACY = "accuracy"
+"""The unit of a share of items answered rightly, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemColumn:
+    """Where each item's part in a value stands. The value is their mean, on the log scale its logarithm is."""
+
+    metric: str
+    """The metric under whose name the items are kept."""
+    keys: Sequence[str]
+    """From an item to the number: `["correct"]`, `["scores", "acc"]`."""
+    weight_keys: Sequence[str] | None = None
+    """From an item to its weight in the mean, like its number of words; None: all count alike."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
     """A value with its uncertainty and everything that one must know to compare it with another."""
@@ -58,6 +74,12 @@ class Metric:
     chance: float | None
     """What guessing scores; None where guessing has no meaning."""
     protocol: Mapping[str, Any]
+    unit: str
+    """What one is a unit of: `accuracy`, `perplexity per token`, `BLEU`. Scores of two units are never averaged."""
+    scale: Literal["linear", "log"] = "linear"
+    """`log`: the exponential of a mean, like a perplexity. Such scores are compared by their logarithms."""
+    items: ItemColumn | None = None
+    """The items behind the value; None where it is no mean over items."""
 
     def to_dict(self) -> dict[str, Any]:
         """The metric as in result.json."""
@@ -66,7 +88,8 @@ class Metric:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> "Metric":
         """The metric of an entry in result.json."""
-        return cls(**{field.name: entry[field.name] for field in fields(cls)})
+        known = {field.name: entry[field.name] for field in fields(cls)}
+        return cls(**known | {"items": known["items"] and ItemColumn(**known["items"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prune.eval.harness.settings import HarnessSettings
-from prune.eval.metric import Metric, PlannedMetric, mean
+from prune.eval.metric import ACCURACY, Metric, PlannedMetric, mean
 
 ZERO_SHOT = ("boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 ZERO_SHOT_MEAN = "lm_eval/zero_shot/acc"
@@ -50,5 +50,6 @@ def mean_metrics(planned: Sequence[PlannedMetric], metrics: Mapping[str, Mapping
         higher_is_better=True,
         chance=mean(chances) if len(chances) == len(parts) else None,
         protocol=protocol,
+        unit=ACCURACY,
     )
     return {ZERO_SHOT_MEAN: whole.to_dict()}

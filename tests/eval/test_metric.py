@@ -3,17 +3,28 @@ import math
 
 import pytest
 
-from prune.eval.metric import Metric, mean, mean_stderr
+from prune.eval.metric import ItemColumn, Metric, mean, mean_stderr
 
 
 def test_a_metric_survives_result_json() -> None:
-    metric = Metric(value=0.5, stderr=None, num_items=4, higher_is_better=True, chance=0.25, protocol={"split": "test"})
+    metric = Metric(
+        value=0.5,
+        stderr=None,
+        num_items=4,
+        higher_is_better=True,
+        chance=0.25,
+        protocol={"split": "test"},
+        unit="accuracy",
+        items=ItemColumn(metric="acc/rte", keys=["correct"]),
+    )
     assert Metric.from_dict(json.loads(json.dumps(metric.to_dict(), allow_nan=False))) == metric
 
 
 def test_the_entry_has_the_keys_of_the_contract() -> None:
-    metric = Metric(value=1.0, stderr=0.1, num_items=0, higher_is_better=False, chance=None, protocol={})
-    assert list(metric.to_dict()) == ["value", "stderr", "num_items", "higher_is_better", "chance", "protocol"]
+    metric = Metric(value=1.0, stderr=0.1, num_items=0, higher_is_better=False, chance=None, protocol={}, unit="TER")
+    keys = ["value", "stderr", "num_items", "higher_is_better", "chance", "protocol", "unit", "scale", "items"]
+    assert list(metric.to_dict()) == keys
+    assert (metric.to_dict()["scale"], metric.to_dict()["items"]) == ("linear", None)
 
 
 @pytest.mark.parametrize(("num_right", "num_items"), [(0, 5), (3, 7), (5, 5)])

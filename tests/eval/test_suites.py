@@ -25,7 +25,7 @@ def planned(tasks: tuple[str, ...] = ZERO_SHOT, **changes: Any) -> list[PlannedM
 def metric(value: float, chance: float, stderr: float | None = 0.02) -> dict[str, Any]:
     protocol = {"limit": 10, "lm_eval": "0.4.13", "data": {"source": "sample"}}
     return Metric(
-        value=value, stderr=stderr, num_items=10, higher_is_better=True, chance=chance, protocol=protocol
+        value=value, stderr=stderr, num_items=10, higher_is_better=True, chance=chance, protocol=protocol, unit="accuracy"
     ).to_dict()
 
 

@@ -4,6 +4,7 @@ Prompts, filters, metrics and their aggregation are lm-eval's; only the rows com
 exemplars of a prompt are drawn anew for each item, with the seed that lm-eval's command line has.
 """
 
+import inspect
 import logging
 import math
 import random
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from prune.eval.engine.lm import PrefixLM, quiet
 from prune.eval.harness.index import Definition, name_metric, read_definition
 from prune.eval.harness.rows import Place, Rows, find_place, read_hub, read_split
 from prune.eval.harness.settings import HarnessSettings
-from prune.eval.metric import Measured, Metric, mean, mean_stderr
+from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, mean, mean_stderr
 
 FEWSHOT_SEED = 1234
 """lm-eval's default."""
@@ -38,6 +39,28 @@ NUM_RESAMPLES = 200
 """Sets of items drawn with replacement for the standard error of a metric that is no mean."""
 
 CHOICE_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
+
+UNITS = {
+    **dict.fromkeys(CHOICE_METRICS, ACCURACY),
+    "perplexity": "perplexity per answer",
+    "word_perplexity": "perplexity per word",
+    "byte_perplexity": "perplexity per byte",
+    "bits_per_byte": "bits per byte",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "ter": "TER",
+}
+"""lm-eval's metrics -> the unit of their scores; any other metric is a unit of its own."""
+
+LOGLIKELIHOOD_AGGREGATIONS = {
+    lm_eval.api.metrics.perplexity: -1.0,
+    lm_eval.api.metrics.weighted_perplexity: -1.0,
+    lm_eval.api.metrics.bits_per_byte: -1.0 / math.log(2),
+}
+"""Means of log-likelihoods -> the factor that makes a log-likelihood a loss in the metric's unit."""
+LOG_AGGREGATIONS = (lm_eval.api.metrics.perplexity, lm_eval.api.metrics.weighted_perplexity)
+WEIGHTED_AGGREGATIONS = (lm_eval.api.metrics.weighted_perplexity, lm_eval.api.metrics.bits_per_byte)
+PLAIN_AGGREGATIONS = (lm_eval.api.metrics.mean, lm_eval.api.metrics.perplexity)
 
 Sample = dict[str, Any]
 """What lm-eval logs of one item and filter."""
@@ -89,7 +112,7 @@ def measure_harness(
         report = evaluate(lm, _as_dict(task), limit=settings.limit, bootstrap_iters=0, log_samples=True)
         samples: list[Sample] = report["samples"][task.task_name]
         protocol = _protocol(settings, task, bos.present, lm, model)
-        metrics = _metrics(task, report["results"][task.task_name], samples, asked, protocol)
+        metrics = _metrics(task, settings, report["results"][task.task_name], samples, asked, protocol)
     if settings.name not in metrics:
         raise UserError(f"{where}: the task has no metric {settings.metric}, but {', '.join(metrics)}. Leave it out.")
     first = metrics.pop(settings.name)
@@ -215,6 +238,7 @@ def _no_bars() -> Iterator[None]:
 def _finite(aggregate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The aggregation, with the largest float for a perplexity that exceeds it: JSON has no infinity."""
 
+    @wraps(aggregate)
     def run(values: Any) -> Any:
         try:
             return aggregate(values)
@@ -225,9 +249,18 @@ def _finite(aggregate: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _metrics(
-    task: Any, results: dict[str, Any], samples: Sequence[Sample], asked: Sequence[Asked], protocol: dict[str, Any]
+    task: Any,
+    settings: HarnessSettings,
+    results: dict[str, Any],
+    samples: Sequence[Sample],
+    asked: Sequence[Asked],
+    protocol: dict[str, Any],
 ) -> dict[str, Metric]:
-    """Every metric under its name."""
+    """Every metric under its name.
+
+    Raises:
+        UserError: lm-eval does not say whether more of a metric is better.
+    """
     chance = mean([_chance(task, item) for item in asked]) if _compares_choices(task) else None
     found = {}
     for filter_name in dict.fromkeys(sample["filter"] for sample in samples):
@@ -235,15 +268,41 @@ def _metrics(
         for metric in dict.fromkeys(name for sample in chosen for name in sample["metrics"]):
             values = [sample[metric] for sample in chosen if metric in sample["metrics"]]
             value = float(results[f"{metric},{filter_name}"])
-            found[f"lm_eval/{task.task_name}/{name_metric(metric, filter_name)}"] = Metric(
+            aggregate = inspect.unwrap(task.aggregation().get(metric, lm_eval.api.metrics.mean))
+            found[f"{settings.dataset}/{name_metric(metric, filter_name)}"] = Metric(
                 value=value,
                 stderr=_stderr(values, task.aggregation().get(metric, lm_eval.api.metrics.mean)),
                 num_items=len(values),
-                higher_is_better=bool(task.higher_is_better().get(metric, True)),
+                higher_is_better=_direction(task, settings, metric),
                 chance=chance if metric in CHOICE_METRICS else None,
                 protocol=protocol | {"filter": filter_name} | ({"overflow": True} if value == sys.float_info.max else {}),
+                unit=UNITS.get(metric, metric),
+                scale="log" if aggregate in LOG_AGGREGATIONS else "linear",
+                items=_item_column(settings, aggregate, name_metric(metric, filter_name), values),
             )
     return found
+
+
+def _direction(task: Any, settings: HarnessSettings, metric: str) -> bool:
+    """Whether more is better, as the definition says or lm-eval knows of the metric."""
+    told = task.higher_is_better().get(metric)
+    if told is None:
+        raise UserError(
+            f"{settings.dataset}: lm-eval does not say whether a higher {metric} is better: its definition has no "
+            f"higher_is_better for it, so that results could not be compared. Leave the task out."
+        )
+    return bool(told)
+
+
+def _item_column(
+    settings: HarnessSettings, aggregate: Callable[[Any], Any], name: str, values: Sequence[Any]
+) -> ItemColumn | None:
+    """Where `_items` keeps what each item adds to the metric; None where it is no mean of plain numbers."""
+    if aggregate in WEIGHTED_AGGREGATIONS and all(isinstance(value, tuple) for value in values):
+        return ItemColumn(metric=settings.name, keys=["scores", name], weight_keys=["weights", name])
+    if aggregate in PLAIN_AGGREGATIONS and all(isinstance(value, int | float) for value in values):
+        return ItemColumn(metric=settings.name, keys=["scores", name])
+    return None
 
 
 def _stderr(values: Sequence[Any], aggregate: Callable[[Any], Any]) -> float | None:
@@ -284,16 +343,24 @@ def _items(task: Any, settings: HarnessSettings, samples: Sequence[Sample], aske
         number = sample["doc_id"]
         if number not in rows:
             rows[number] = {"id": number} | _answer(task, settings, sample, asked[number])
-        scores = {name_metric(name, sample["filter"]): sample[name] for name in sample["metrics"]}
-        plain = {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
-        rows[number].setdefault("scores", {}).update(plain)
+        for name in sample["metrics"]:
+            _keep_score(rows[number], name_metric(name, sample["filter"]), sample[name], task.aggregation().get(name))
     for row in rows.values():
         for key, name in (("correct", settings.metric), ("correct_norm", "acc_norm")):
-            if row["scores"].get(name) in (0.0, 1.0):
+            if row.get("scores", {}).get(name) in (0.0, 1.0):
                 row[key] = row["scores"][name] == 1.0
-        if not row["scores"]:
-            del row["scores"]
     return [rows[number] for number in sorted(rows)]
+
+
+def _keep_score(row: dict[str, Any], name: str, value: Any, aggregate: Callable[[Any], Any] | None) -> None:
+    """Keep what an item adds to the mean that a metric is made of; of a weighted mean also its weight."""
+    sign = LOGLIKELIHOOD_AGGREGATIONS.get(inspect.unwrap(aggregate), 1.0) if aggregate else 1.0
+    if isinstance(value, int | float):
+        row.setdefault("scores", {})[name] = sign * float(value)
+    elif aggregate and inspect.unwrap(aggregate) in WEIGHTED_AGGREGATIONS:
+        total, weight = value
+        row.setdefault("scores", {})[name] = sign * float(total) / weight if weight else 0.0  # an empty text
+        row.setdefault("weights", {})[name] = weight
 
 
 def _answer(task: Any, settings: HarnessSettings, sample: Sample, item: Asked) -> dict[str, Any]:
@@ -325,6 +392,7 @@ def _protocol(settings: HarnessSettings, task: Any, bos: bool, lm: PrefixLM, mod
     definition = read_definition(settings.task)
     path, config = definition.dataset
     text = definition.config.get("doc_to_text")
+    place = find_place(definition, definition.split)
     return {
         "kind": f"lm-eval task, {definition.output_type}",
         "task": settings.task,
@@ -332,6 +400,7 @@ def _protocol(settings: HarnessSettings, task: Any, bos: bool, lm: PrefixLM, mod
         "definition_sha256": settings.definition,
         "template": text if isinstance(text, str) else None,
         "dataset": f"{path}/{config}" if config else path,
+        "set": place.dataset.name if place.is_ours else None,
         "split": definition.split,
         "num_fewshot": settings.num_fewshot,
         "fewshot_seed": FEWSHOT_SEED if settings.num_fewshot else None,

@@ -15,7 +15,7 @@ from prune.data.dataset import AnswerKind, Example, QuestionSet
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_questions
 from prune.errors import UserError
-from prune.eval.metric import Measured, Metric, PlannedMetric, mean, mean_stderr
+from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, PlannedMetric, mean, mean_stderr
 from prune.eval.metrics.translation import TranslationSettings
 from prune.eval.questions.answers import Scored, score
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, GenerationSettings
@@ -73,6 +73,8 @@ def measure_accuracy(
         higher_is_better=True,
         chance=mean([1 / len(items[index].choices) for index in answers.replies]) if items[0].choices else None,
         protocol=protocol,
+        unit=ACCURACY,
+        items=ItemColumn(metric=settings.name, keys=["correct"]),
     )
     return Measured(metric=metric, items=rows)
 

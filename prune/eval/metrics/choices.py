@@ -14,7 +14,7 @@ from prune.config.eval import EvalBos, EvalConfig
 from prune.data.dataset import Example, QuestionSet
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset
-from prune.eval.metric import Measured, Metric, PlannedMetric, mean, mean_stderr
+from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, PlannedMetric, mean, mean_stderr
 from prune.eval.questions.prompt import QuestionSettings
 
 
@@ -56,16 +56,16 @@ def measure_choices(
     assert math.isclose(answers.scores["acc,none"], mean(correct)), "items and lm-eval's aggregate disagree"
     chance = mean([1 / len(items[index].choices) for index in answers.replies])
     protocol = answers.protocol | {"kind": "likelihood of the choices", "template": "{question} {choice}"}
+    column, column_norm = (ItemColumn(metric=settings.name, keys=[key]) for key in ("correct", "correct_norm"))
+    protocol_norm = protocol | {"normalised": "by length in bytes"}
     return Measured(
-        metric=_metric(correct, chance, protocol | {"normalised": None}),
+        metric=_metric(correct, chance, protocol | {"normalised": None}, column),
         items=rows,
-        beside={
-            f"acc_mc_norm/{settings.dataset}": _metric(correct_norm, chance, protocol | {"normalised": "by length in bytes"})
-        },
+        beside={f"acc_mc_norm/{settings.dataset}": _metric(correct_norm, chance, protocol_norm, column_norm)},
     )
 
 
-def _metric(correct: Sequence[float], chance: float, protocol: dict[str, Any]) -> Metric:
+def _metric(correct: Sequence[float], chance: float, protocol: dict[str, Any], items: ItemColumn) -> Metric:
     return Metric(
         value=mean(correct),
         stderr=mean_stderr(correct),
@@ -73,6 +73,8 @@ def _metric(correct: Sequence[float], chance: float, protocol: dict[str, Any]) -
         higher_is_better=True,
         chance=chance,
         protocol=protocol,
+        unit=ACCURACY,
+        items=items,
     )
 
 

@@ -24,7 +24,7 @@ from prune.errors import UserError
 from prune.eval.engine.batching import within_memory
 from prune.eval.engine.chunks import ChunkSettings, choose_bos, cut_chunks
 from prune.eval.engine.losses import chunk_losses
-from prune.eval.metric import Measured, Metric, PlannedMetric, Progress, mean, mean_stderr
+from prune.eval.metric import ItemColumn, Measured, Metric, PlannedMetric, Progress, mean, mean_stderr
 from prune.lazy import torch
 from prune.models.window import find_window
 
@@ -108,11 +108,11 @@ def measure_perplexity(
         "batch_size": batch_size,
         "dtype": _dtype_name(model),
     }
-    return _summarise(losses, settings.seq_len - 1, protocol)
+    return _summarise(losses, settings.seq_len - 1, protocol, where)
 
 
-def _summarise(losses: list[float], num_tokens: int, protocol: dict[str, Any]) -> Measured:
-    """The metric and the items of the chunk losses."""
+def _summarise(losses: list[float], num_tokens: int, protocol: dict[str, Any], name: str) -> Measured:
+    """The metric called `name` and the items of the chunk losses."""
     largest = sys.float_info.max
     losses = [min(loss, largest) for loss in losses]
     try:
@@ -125,7 +125,15 @@ def _summarise(losses: list[float], num_tokens: int, protocol: dict[str, Any]) -
         value, stderr = largest, None
         protocol = {**protocol, "overflow": True}
     metric = Metric(
-        value=value, stderr=stderr, num_items=len(losses), higher_is_better=False, chance=None, protocol=protocol
+        value=value,
+        stderr=stderr,
+        num_items=len(losses),
+        higher_is_better=False,
+        chance=None,
+        protocol=protocol,
+        unit="perplexity per token",
+        scale="log",
+        items=ItemColumn(metric=name, keys=["loss"]),
     )
     items = [{"id": index, "loss": loss, "num_tokens": num_tokens} for index, loss in enumerate(losses)]
     return Measured(metric=metric, items=items)

@@ -78,6 +78,7 @@ def summarise(translations: Mapping[int, str], references: Sequence[str], protoc
         higher_is_better=True,
         chance=None,
         protocol=protocol | {"sacrebleu": signature},
+        unit="BLEU",
     )
     rows = [
         {
