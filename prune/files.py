@@ -91,7 +91,14 @@ def parse_json(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
+        return _parse_by_json(data)
+
+
+def _parse_by_json(data: bytes) -> Any:
+    try:
         return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

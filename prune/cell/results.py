@@ -18,6 +18,16 @@ from prune.pruning.linear_report import LinearReport
 SCHEMA = 1
 """Version of result.json."""
 
+CHECKSUM = "sha256"
+"""The key of a file's checksum, in the file itself."""
+
+
+def checksum(plain: Mapping[str, Any]) -> str:
+    """The SHA-256 of an object as canonical JSON, without the checksum itself."""
+    rest = {key: value for key, value in plain.items() if key != CHECKSUM}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 def score_path(folder: Path, planned: PlannedMetric) -> Path:
     """The file of one score in a cell's folder."""

@@ -15,7 +15,7 @@ from prune.report.findings.notes import notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
-from prune.report.results.items import ItemsOfRows, has_items
+from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
 from prune.report.results.protocols import check_protocols
 from prune.report.results.read import Found, Result, read_results
@@ -25,6 +25,10 @@ BASELINE = "c4"
 
 MAX_ITEM_FILES = 5_000
 """Files of items that are read so that every row is compared with the baseline and dense on its items."""
+HARNESS = "lm_eval"
+"""What the names of scores on lm-eval's tasks begin with: `lm_eval/<task>/<metric>`."""
+OF_HUNDRED = ("BLEU", "chrF", "TER")
+"""Units that go to 100."""
 STAGES = ("load", "calib", "prune", "eval", "total")
 
 Protocols = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -53,7 +57,7 @@ def build_report(
     protocols = check_protocols(found.results, found.sweeps)
     joined, baseline_label = _with_baseline(join_cells(found.results, found.unfinished), baseline)
     measured = _metrics(found.results, protocols)
-    row_metrics, verdicts, pairs_all = _compare(measured, found.results, joined)
+    row_metrics, verdicts, pairs_all, item_problems = _compare(measured, found.results, joined)
     blocks, block_notes = block_curves(found.results, joined)
     overlaps, mask_notes = mask_overlaps(found.results, joined)
     calibs = calibration_sets(found.results)
@@ -65,7 +69,7 @@ def build_report(
         cells_href=cells_href,
         sweeps=found.sweeps,
         baseline=baseline_label,
-        warnings=[*notes(found, joined, measured, baseline_label, pairs_all), *block_notes, *mask_notes],
+        warnings=[*notes(found, joined, measured, baseline_label, pairs_all, item_problems), *block_notes, *mask_notes],
         metrics=measured,
         calibs=calibs,
         groups=joined.groups,
@@ -118,7 +122,7 @@ def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
     scores = {name: score for result in results for name, score in result.scores.items()}
     found = []
     for name, score in scores.items():
-        kind, _, dataset = name.partition("/")
+        kind, label, dataset = _place(name, score.protocol)
         asked = [protocol for (_, metric), protocol in protocols.items() if metric == name]
         shared = {key: value for key, value in asked[0].items() if all(other.get(key) == value for other in asked)}
         num_items = shared.pop("num_items", None)
@@ -126,15 +130,29 @@ def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
             Metric(
                 name=name,
                 kind=kind,
+                label=label,
                 dataset=dataset,
                 category=category_of(dataset),
+                unit=score.unit,
+                scale=score.scale,
                 higher_is_better=score.higher_is_better,
                 chance=score.chance,
                 num_items=num_items,
                 protocol=shared,
+                decimals=2 if score.is_log or score.unit in OF_HUNDRED else 3,
             )
         )
-    return sorted(found, key=lambda metric: (metric.kind != "ppl", CATEGORIES.index(metric.category)))
+    return sorted(found, key=lambda metric: (metric.scale != "log", CATEGORIES.index(metric.category)))
+
+
+def _place(name: str, protocol: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(the kind of a metric, its label, the set that it is measured on): `acc`, `gsm8k`, `gsm8k`."""
+    family, _, rest = name.partition("/")
+    if family != HARNESS:
+        return family, rest, rest
+    task, _, measure = rest.rpartition("/")
+    kind = f"{family} mean {measure}" if "tasks" in protocol else f"{family} {measure}"
+    return kind, task, str(protocol.get("set") or task)
 
 
 def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: Protocols) -> list[Protocol]:
@@ -153,9 +171,10 @@ def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: 
 
 def _compare(
     metrics: Sequence[Metric], results: Sequence[Result], joined: Joined
-) -> tuple[list[RowMetric], list[Verdict], bool]:
-    """(every metric of every row, the verdicts by group and metric, whether all rows were compared on their items)."""
-    num_files = sum(has_items(name) for result in results for name in result.scores)
+) -> tuple[list[RowMetric], list[Verdict], bool, list[str]]:
+    """(every metric of every row, the verdicts by group and metric, whether all rows were compared on their items, what is
+    wrong with files of items)."""
+    num_files = sum(score.items is not None for result in results for score in result.scores.values())
     items = ItemsOfRows(results, [row.cells for row in joined.rows])
     pairs_all = num_files <= MAX_ITEM_FILES
     row_metrics, verdicts = [], []
@@ -163,7 +182,12 @@ def _compare(
         column = collect_column(metric.name, results, joined)
         row_metrics.append(compare_rows(column, joined, items if pairs_all else None))
         verdicts += judge(index, metric, column, row_metrics[-1], joined, items)
-    return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric)), pairs_all
+    return (
+        row_metrics,
+        sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric)),
+        pairs_all,
+        list(items.problems),
+    )
 
 
 def _cells(results: Sequence[Result], joined: Joined, metrics: Sequence[Metric]) -> Cells:

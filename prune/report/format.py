@@ -15,9 +15,9 @@ def row_label(report: Report, row: int) -> str:
     return " ".join(part for part in ("-".join(filter(None, (name, rows.prompt[row]))), rows.knobs[row]) if part)
 
 
-def format_value(kind: str, value: float, sign: str = "") -> str:
-    """`49.53` of a perplexity or BLEU, `0.940` of an accuracy."""
-    return format(value, f"{sign}.2f" if kind in ("ppl", "bleu") else f"{sign}.3f")
+def format_value(decimals: int, value: float, sign: str = "") -> str:
+    """`49.53`, `0.940`, with a metric's number of decimals."""
+    return format(value, f"{sign}.{decimals}f")
 
 
 def format_p(p: float) -> str:

@@ -51,11 +51,17 @@ class Metric:
     name: str
     """`ppl/wikitext2`, `acc/gsm8k`."""
     kind: str
-    """The part before the slash: `ppl`, `acc`, `acc_mc`, `acc_mc_norm`, `bleu`."""
+    """How it is measured: `ppl`, `acc`, `acc_mc`, `acc_mc_norm`, `bleu`, or of lm-eval's tasks `lm_eval acc`."""
+    label: str
+    """What tells it from others of its kind: the set, or the task of lm-eval."""
     dataset: str
-    """The set that it is measured on."""
+    """The set that it is measured on; the task where lm-eval's rows are none of our sets."""
     category: str
     """That set's category, as in CalibrationSet."""
+    unit: str
+    """`accuracy`, `perplexity per token`, `BLEU`."""
+    scale: str
+    """`linear`, or `log` for what is compared by its logarithm."""
     higher_is_better: bool
     chance: float | None
     """What guessing scores."""
@@ -63,6 +69,8 @@ class Metric:
     """Items behind each value: questions, or chunks of text; None when models differ: see `Report.protocols`."""
     protocol: dict[str, Any]
     """How it was measured: what is the same for every cell; what depends on the model stands in `Report.protocols`."""
+    decimals: int
+    """That its values are shown with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -145,12 +145,16 @@ def metric(name: str, category: str) -> Metric:
     return Metric(
         name=name,
         kind=kind,
+        label=dataset,
         dataset=dataset,
         category=category,
+        unit={"ppl": "perplexity per token", "bleu": "BLEU"}.get(kind, "accuracy"),
+        scale="log" if kind == "ppl" else "linear",
         higher_is_better=kind != "ppl",
         chance=0.5 if dataset == "rte" else None,
         num_items=None if kind == "ppl" else 100,
         protocol={"split": "test"} if kind == "ppl" else {"num_shots": 3, "split": "test"},
+        decimals=2 if kind in ("ppl", "bleu") else 3,
     )
 
 

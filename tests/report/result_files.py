@@ -30,6 +30,8 @@ class Outputs:
     source: str = "hub"
     num_cells: int = 0
     points: list[dict[str, Any]] = field(default_factory=list)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Metric -> fields of its entry that differ from those of an accuracy or perplexity: unit, scale, direction."""
 
     def dense(
         self,
@@ -98,7 +100,7 @@ class Outputs:
             "name": name,
             "axes": axes,
             "dense_cell": dense_id,
-            "metrics": {metric: _entry(metric, items, protocol or {}) for metric, items in scores.items()},
+            "metrics": {metric: self._entry(metric, items, protocol or {}) for metric, items in scores.items()},
             "sparsity": {"asked": 0.5, "reached": 0.5, "num_zero": 1, "num_weights": 2},
             "calib": None,
             "data": {"source": self.source, "root": None},
@@ -114,7 +116,7 @@ class Outputs:
             json.dumps({"state": "done", "since": "", "host": "n1", "pid": 1, "job_id": None})
         )
         for metric, items in scores.items() if self.with_items else ():
-            write_items(folder, metric, items)
+            write_items(folder, metric, items, self._column(metric))
         self.points.append({"cell": cell_id, "dense_cell": dense_id, "name": name, "overrides": [], "not_applicable": None})
         return folder
 
@@ -126,6 +128,28 @@ class Outputs:
         path.parent.mkdir(parents=True)
         lines = [*(self.points if points is None else points), *extra]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def _is_log(self, metric: str) -> bool:
+        return self.measures.get(metric, {}).get("scale", "log" if metric.startswith("ppl/") else "linear") == "log"
+
+    def _column(self, metric: str) -> str:
+        return "loss" if self._is_log(metric) else "score" if metric in self.measures else "correct"
+
+    def _entry(self, metric: str, items: Items, protocol: Mapping[str, Any]) -> dict[str, Any]:
+        is_log = self._is_log(metric)
+        stderr = mean_stderr(items)
+        value = math.exp(mean(items)) if is_log else mean(items)
+        return {
+            "value": value,
+            "stderr": stderr if stderr is None or not is_log else value * stderr,
+            "num_items": len(items),
+            "higher_is_better": not is_log,
+            "chance": None,
+            "protocol": {"kind": "test", "batch_size": 8, **protocol},
+            "unit": "perplexity per token" if is_log else "accuracy",
+            "scale": "log" if is_log else "linear",
+            "items": {"metric": metric, "keys": [self._column(metric)], "weight_keys": None},
+        } | self.measures.get(metric, {})
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -144,28 +168,14 @@ def to_yaml(plain: Mapping[str, Any]) -> str:
     return yaml.dump(dict(plain), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 
-def write_items(folder: Path, metric: str, items: Items) -> None:
+def write_items(folder: Path, metric: str, items: Items, column: str | None = None) -> None:
     """items/<metric>.jsonl.gz of a cell."""
-    packed = _packed("loss" if metric.startswith("ppl/") else "correct", tuple(items))
+    packed = _packed(column or ("loss" if metric.startswith("ppl/") else "correct"), tuple(items))
     (folder / "items" / f"{metric.replace('/', '-')}.jsonl.gz").write_bytes(packed)
 
 
 @lru_cache(maxsize=4096)
 def _packed(column: str, items: tuple[float, ...]) -> bytes:
-    values = [value if column == "loss" else bool(value) for value in items]
+    values = [bool(value) if column == "correct" else value for value in items]
     text = "".join(json.dumps({"id": index, column: value}) + "\n" for index, value in enumerate(values))
     return gzip.compress(text.encode(), compresslevel=1)
-
-
-def _entry(metric: str, items: Items, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    is_ppl = metric.startswith("ppl/")
-    stderr = mean_stderr(items)
-    value = math.exp(mean(items)) if is_ppl else mean(items)
-    return {
-        "value": value,
-        "stderr": stderr if stderr is None or not is_ppl else value * stderr,
-        "num_items": len(items),
-        "higher_is_better": not is_ppl,
-        "chance": None,
-        "protocol": {"kind": "test", "batch_size": 8, **protocol},
-    }

@@ -179,7 +179,12 @@ def test_a_perplexity_beyond_every_float(outputs: Outputs) -> None:
     folder = outputs.cell("pile", scores={"ppl/c4": [1.0, 2.0]})
     outputs.cell("c4", scores={"ppl/c4": [1.0, 2.0]})
     overflow = {"value": 1.7976931348623157e308, "stderr": None, "num_items": 2, "higher_is_better": False, "chance": None}
-    change_result(folder, metrics={"ppl/c4": overflow | {"protocol": {"kind": "test", "overflow": True}}})
+    measure = {
+        "unit": "perplexity per token",
+        "scale": "log",
+        "items": {"metric": "ppl/c4", "keys": ["loss"], "weight_keys": None},
+    }
+    change_result(folder, metrics={"ppl/c4": overflow | measure | {"protocol": {"kind": "test", "overflow": True}}})
     report = build_report(outputs.root)
     metric = metric_of(report, "ppl/c4")
     assert metric.rank[row_of(report, "pile")] == 2

@@ -30,7 +30,7 @@ from prune.report.compare.statistics import (
     t_comparison,
 )
 from prune.report.model import Array, Basis, Comparisons, Numbers, RowMetric
-from prune.report.results.items import ItemsOfRows, has_items, is_log
+from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import Joined
 from prune.report.results.read import Result
 
@@ -54,6 +54,7 @@ class Column:
     """Of the row's mean, from the spread over seeds; 0 for a row that has no seed, like dense."""
     seed_df_R: Array
     higher_is_better: bool
+    is_log: bool
 
     def known_means(self, rows: Sequence[int]) -> dict[int, float]:
         """Row -> its mean, of the rows where it is known."""
@@ -75,10 +76,11 @@ class Pairs:
 def collect_column(metric: str, results: Sequence[Result], joined: Joined) -> Column:
     """The metric of all rows."""
     scores = [[results[c].scores[metric] for c in row.cells if metric in results[c].scores] for row in joined.rows]
-    log = is_log(metric)
-    values = [[math.log(score.value) if log else score.value for score in of_row] for of_row in scores]
+    first = next(score for of_row in scores for score in of_row)
+    values = [[score.compared for score in of_row] for of_row in scores]
     item_var = [
-        _mean([(s.stderr / s.value if log else s.stderr) ** 2 for s in of_row if s.stderr is not None]) for of_row in scores
+        _mean([(s.stderr / s.value if s.is_log else s.stderr) ** 2 for s in of_row if s.stderr is not None])
+        for of_row in scores
     ]
     seed_var_R, seed_df_R = _seed_variances(values, results, joined)
     return Column(
@@ -88,7 +90,8 @@ def collect_column(metric: str, results: Sequence[Result], joined: Joined) -> Co
         item_var_R=np.array(item_var),
         seed_var_R=seed_var_R,
         seed_df_R=seed_df_R,
-        higher_is_better=next(score.higher_is_better for of_row in scores for score in of_row),
+        higher_is_better=first.higher_is_better,
+        is_log=first.is_log,
     )
 
 
@@ -127,7 +130,7 @@ def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Item
     )
     low_P, high_P, p_P = t_comparison(difference_P, total_P, df_P)
     for index, differences_N in differences.items():
-        if not knows_seeds_P[index] and not is_log(column.metric):
+        if not knows_seeds_P[index] and not column.is_log:
             resampled = paired_bootstrap(differences_N)
             low_P[index], high_P[index], p_P[index] = resampled.low, resampled.high, resampled.p
     paired_P = np.isin(np.arange(len(this_P)), list(differences))
@@ -139,7 +142,7 @@ def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Item
 def _item_differences(column: Column, this_P: Indices, other_P: Indices, items: ItemsOfRows | None) -> dict[int, Array]:
     """Index of a pair -> differences of two items or more, shape (N,)."""
     found: dict[int, Array] = {}
-    if items is None or not has_items(column.metric):
+    if items is None:
         return found
     for index, (this, other) in enumerate(zip(this_P.tolist(), other_P.tolist(), strict=True)):
         first, second = items.of_row(this, column.metric), items.of_row(other, column.metric)
@@ -150,7 +153,7 @@ def _item_differences(column: Column, this_P: Indices, other_P: Indices, items: 
 
 def _to_unit(column: Column, pairs: Pairs, other_P: Indices) -> Pairs:
     """Differences of logarithms as differences to the other row's perplexity."""
-    if not is_log(column.metric):
+    if not column.is_log:
         return pairs
     with np.errstate(over="ignore", invalid="ignore"):
         base_P = np.exp(column.mean_R[other_P])
@@ -182,7 +185,7 @@ def compare_rows(column: Column, joined: Joined, items: ItemsOfRows | None) -> R
 
 def _unit(column: Column, numbers: Sequence[float | None]) -> Numbers:
     known = [None if number is None or math.isnan(number) else number for number in numbers]
-    if not is_log(column.metric):
+    if not column.is_log:
         return known
     return [None if number is None else math.exp(min(number, LARGEST_LOG)) for number in known]
 

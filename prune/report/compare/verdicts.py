@@ -122,7 +122,7 @@ def _sentence(
     metric: Metric, column: Column, contest: _Contest, baseline: Comparison | None, second: Comparison | None, joined: Joined
 ) -> str:
     label = joined.rows[contest.best].label
-    value = format_value(metric.kind, _mean(column, contest.best))
+    value = format_value(metric.decimals, _mean(column, contest.best))
     if contest.ties:
         shared = [label, *(joined.rows[row].label for row in contest.ties)]
         last = shared[-1] if len(shared) < 4 else f"{len(shared) - 3} more"
@@ -143,7 +143,7 @@ def _sentence(
 
 def _better(metric: Metric, comparison: Comparison, joined: Joined) -> str:
     """`0.020 (p 0.03, beyond noise) better than`."""
-    size = format_value(metric.kind, abs(comparison.difference))
+    size = format_value(metric.decimals, abs(comparison.difference))
     if comparison.p is None:
         return f"{size} (noise unknown) better than"
     word = "beyond noise" if comparison.beyond_noise else "within noise"
@@ -157,4 +157,4 @@ def _seed_note(*comparisons: Comparison | None) -> str:
 
 def _mean(column: Column, row: int) -> float:
     mean = float(column.mean_R[row])
-    return float(np.exp(mean)) if column.metric.startswith("ppl/") else mean
+    return float(np.exp(mean)) if column.is_log else mean

@@ -6,14 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from prune.eval.metric import ACCURACY
 from prune.report.compare.statistics import ALPHA, Difference, holm, paired_t, welch
 from prune.report.model import Answer, Metric
-from prune.report.results.items import is_log
 from prune.report.results.join import Joined
 from prune.report.results.read import Result
 
-UNITS = {"ppl": "%", "bleu": "BLEU"}
-"""Kind -> unit of an effect; every other kind is an accuracy, in points."""
+Measure = tuple[str, str, str, bool]
+"""Kind, unit, scale and direction: only metrics that share all four are averaged."""
+
+
+def measure_of(metric: Metric) -> Measure:
+    """What a metric must share with others to be averaged with them."""
+    return metric.kind, metric.unit, metric.scale, metric.higher_is_better
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +40,32 @@ class Contrast:
 
 
 class Evidence:
-    """The cells' scores of one kind of metric; logarithms of perplexities.
+    """The cells' scores of one measure; logarithms on the log scale.
 
     Lists of plain numbers, because a question compares many short rows of them.
     """
 
-    def __init__(self, kind: str, metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> None:
-        self.kind = kind
-        self.metrics = [metric for metric in metrics if metric.kind == kind]
-        self.higher_is_better = self.metrics[0].higher_is_better
+    def __init__(self, measure: Measure, metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> None:
+        self.kind, self.unit, self.scale, self.higher_is_better = measure
+        self.metrics = [metric for metric in metrics if measure_of(metric) == measure]
+        self.decimals = self.metrics[0].decimals
         self._cells = [[self._value(result, metric) for metric in self.metrics] for result in results]
         self._rows = [_known_means([self._cells[cell] for cell in row.cells]) for row in joined.rows]
 
     def _value(self, result: Result, metric: Metric) -> float:
         score = result.scores.get(metric.name)
-        if score is None:
-            return math.nan
-        return math.log(score.value) if is_log(metric.name) else score.value
+        return math.nan if score is None else score.compared
+
+    @property
+    def effect_unit(self) -> str:
+        """Of a difference: `%` on the log scale, `points` of an accuracy, else the scores' own unit."""
+        return "%" if self.scale == "log" else "points" if self.unit == ACCURACY else self.unit
+
+    def effect(self, difference: float) -> float:
+        """A difference in that unit."""
+        if self.scale == "log":
+            return 100 * math.expm1(difference)
+        return 100 * difference if self.unit == ACCURACY else difference
 
     def select(self, *, without: Iterable[str] = (), category: str | None = None) -> list[int]:
         """The metrics on sets of a category (None: all), but on those named."""
@@ -119,17 +133,16 @@ def _effect(contrast: Contrast) -> float | None:
 
 
 def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> Answer:
-    unit = UNITS.get(evidence.kind, "points")
     effect = _effect(contrast)
     answer = Answer(
         contrast=contrast.name,
         category=contrast.category,
         kind=evidence.kind,
-        unit=unit,
+        unit=evidence.effect_unit,
         higher_is_better=evidence.higher_is_better,
-        effect=None if effect is None else _in_unit(effect, unit),
-        low=None if test is None else _in_unit(test.low, unit),
-        high=None if test is None else _in_unit(test.high, unit),
+        effect=None if effect is None else evidence.effect(effect),
+        low=None if test is None else evidence.effect(test.low),
+        high=None if test is None else evidence.effect(test.high),
         p=None if test is None else test.p,
         num_cells=contrast.num_cells,
         num_units=len(contrast.differences) + len(contrast.others or {}),
@@ -137,25 +150,21 @@ def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> 
         enough=test is not None,
         sentence="",
     )
-    return replace(answer, sentence=_sentence(answer, contrast))
+    decimals = 2 if evidence.effect_unit in ("%", "points") else evidence.decimals
+    return replace(answer, sentence=_sentence(answer, contrast, decimals))
 
 
-def _in_unit(difference: float, unit: str) -> float:
-    if unit == "%":
-        return 100 * math.expm1(difference)
-    return 100 * difference if unit == "points" else difference
-
-
-def _sentence(answer: Answer, contrast: Contrast) -> str:
+def _sentence(answer: Answer, contrast: Contrast, decimals: int) -> str:
     where = answer.kind if answer.category is None else f"{answer.kind}, {answer.category}"
     head = f"{answer.contrast} ({where})"
     if answer.effect is None:
         return f"{head}: not enough cells: it needs {contrast.needs}."
-    effect = f"{answer.effect:+.2f} {answer.unit}"
+    effect = f"{answer.effect:+.{decimals}f} {answer.unit}"
     if answer.low is None or answer.high is None or answer.p is None:
         there = f"it needs {contrast.needs}; there is {_list_units(contrast)}"
         return f"{head}: {effect} in {answer.num_cells} cells, not enough for an interval: {there}."
-    numbers = f"{answer.low:.2f} to {answer.high:.2f}, p {'< 0.001' if answer.p < 0.001 else format(answer.p, '.3f')}"
+    interval = f"{answer.low:.{decimals}f} to {answer.high:.{decimals}f}"
+    numbers = f"{interval}, p {'< 0.001' if answer.p < 0.001 else format(answer.p, '.3f')}"
     counts = f"{answer.num_units} {answer.units}, {answer.num_cells} cells"
     return f"{head}: {effect} ({numbers}; {counts}): {judgement(answer)}."
 

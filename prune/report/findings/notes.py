@@ -13,15 +13,20 @@ MAX_NAMES = 5
 """That a sentence lists."""
 
 
-def notes(found: Found, joined: Joined, metrics: Sequence[Metric], baseline: str, pairs_all: bool) -> list[str]:
+def notes(
+    found: Found, joined: Joined, metrics: Sequence[Metric], baseline: str, pairs_all: bool, item_problems: Sequence[str]
+) -> list[str]:
     """The warnings.
 
     Args:
         baseline: the label of the baseline; empty when there is none.
         pairs_all: whether all rows were compared on their items.
+        item_problems: what is wrong with files of items.
     """
     return [
+        *(f"{problem}." for problem in found.damaged),
         *_unusable(found),
+        *_items(item_problems),
         *_unfinished(found),
         *_missing_metrics(found.results, metrics),
         *_baseline(joined, baseline),
@@ -39,6 +44,12 @@ _UNPAIRED = (
 )
 
 
+_WITHOUT_ITEMS = (
+    "Scores whose items cannot be used are compared by standard errors, which tells less than the same items do. "
+    "To measure such a score again, remove its file from the cell's folder scores and run the line again."
+)
+
+
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MAX_NAMES])
     return f"{shown} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else shown
@@ -47,6 +58,13 @@ def _names(names: Sequence[str]) -> str:
 def _unusable(found: Found) -> list[str]:
     damaged = [cell.reason for cell in found.unfinished if cell.state in ("corrupt", "schema")]
     return [f"{count(len(damaged), 'result')} skipped: {'; '.join(damaged[:MAX_NAMES])}."] if damaged else []
+
+
+def _items(problems: Sequence[str]) -> list[str]:
+    """One sentence a file, and what follows from all of them."""
+    shown = [f"{problem}." for problem in problems[:MAX_NAMES]]
+    more = [f"{count(len(problems) - MAX_NAMES, 'more file')} of items cannot be used."] if len(problems) > MAX_NAMES else []
+    return [*shown, *more, _WITHOUT_ITEMS] if problems else []
 
 
 def _unfinished(found: Found) -> list[str]:

@@ -33,7 +33,7 @@ def block_curves(results: Sequence[Result], joined: Joined) -> tuple[list[BlockC
     for row in pruned[:MAX_BLOCK_ROWS]:
         try:
             blocks = [_read_blocks(results[cell].folder) for cell in joined.rows[row].cells]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, OSError) as error:
             problems.append(
                 f"blocks.jsonl of {results[joined.rows[row].cells[0]].name} or another seed is damaged: {error}."
             )
@@ -87,7 +87,7 @@ def mask_overlaps(results: Sequence[Result], joined: Joined) -> tuple[list[MaskO
         taken = masks[:MAX_MASK_ROWS]
         try:
             jaccard, share_removed = _compare([path for path, _ in taken], step)
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
             problems.append(f"{joined.groups[group].label}: the saved masks cannot be compared: {error}.")
             continue
         overlaps.append(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from prune.data.dataset import Category
-from prune.report.findings.evidence import Contrast, Evidence, answer_all, judgement
+from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
 from prune.report.model import Answer, Metric, Question
 from prune.report.results.join import CATEGORIES, Joined, category_of
 from prune.report.results.read import Result
@@ -57,8 +57,8 @@ class Asked:
 
 def answer_questions(metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> list[Question]:
     """The four questions, in the study's order."""
-    kinds = sorted({metric.kind for metric in metrics}, key=lambda kind: (kind not in KINDS_IN_ORDER, *_order(kind)))
-    evidences = [Evidence(kind, metrics, results, joined) for kind in kinds]
+    measures = sorted({measure_of(metric) for metric in metrics}, key=_order)
+    evidences = [Evidence(measure, metrics, results, joined) for measure in measures]
     asked = Asked(joined)
     best, arithmetic, own, prompts = (
         [answer for evidence in evidences for answer in answer_all(ask(asked, evidence, results), evidence)]
@@ -72,8 +72,9 @@ def answer_questions(metrics: Sequence[Metric], results: Sequence[Result], joine
     ]
 
 
-def _order(kind: str) -> tuple[int, str]:
-    return (KINDS_IN_ORDER.index(kind) if kind in KINDS_IN_ORDER else len(KINDS_IN_ORDER), kind)
+def _order(measure: Measure) -> tuple[int, Measure]:
+    kind = measure[0]
+    return (KINDS_IN_ORDER.index(kind) if kind in KINDS_IN_ORDER else len(KINDS_IN_ORDER), measure)
 
 
 def _c4_against_others(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
@@ -110,7 +111,7 @@ def _cells_by_seed(asked: Asked, group: int, calib: str, results: Sequence[Resul
 def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
     """Arithmetic minus pre-training sets, on all metrics and on each category of tasks; units are the sets."""
     categories = [name for name in CATEGORIES if evidence.select(category=name)]
-    asks = [None, *categories] if evidence.kind != "ppl" and len(categories) > 1 else [None]
+    asks = [None, *categories] if evidence.scale != "log" and len(categories) > 1 else [None]
     return [_sets_of_two_categories(category, asked, evidence) for category in asks]
 
 
@@ -139,9 +140,10 @@ def _sets_of_two_categories(category: str | None, asked: Asked, evidence: Eviden
 
 def _own_task(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
     """Calibrated on the task itself minus calibrated on pre-training sets, on the task's metric; units are the tasks."""
-    if evidence.kind == "ppl":
+    categories = [name for name in CATEGORIES if name != PRETRAINING and evidence.select(category=name)]
+    if not categories:
         return []
-    by_category = {name: _own_tasks_of(name, asked, evidence) for name in CATEGORIES if evidence.select(category=name)}
+    by_category = {name: _own_tasks_of(name, asked, evidence) for name in categories}
     known = [contrast for contrast in by_category.values() if contrast.differences]
     return [_own_tasks_of(None, asked, evidence), *(known if len(known) > 1 else [])]
 
@@ -149,7 +151,8 @@ def _own_task(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> li
 def _own_tasks_of(category: str | None, asked: Asked, evidence: Evidence) -> Contrast:
     found: dict[str, list[float]] = {}
     rows_used: list[int] = []
-    tasks = [evidence.metrics[index].dataset for index in evidence.select(category=category)]
+    metrics = [evidence.metrics[index] for index in evidence.select(category=category)]
+    tasks = list(dict.fromkeys(metric.dataset for metric in metrics if metric.category != PRETRAINING))
     for index, group in enumerate(asked.groups):
         baseline = asked.category_rows(index, PRETRAINING)
         for task in tasks if baseline else ():

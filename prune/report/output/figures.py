@@ -152,7 +152,7 @@ def _mark(axes: "Axes", report: Report, row: int, metric: int, place: int) -> No
     columns, calib = report.rows.metrics[metric], report.rows.calib[row]
     mean, p = columns.mean[row], columns.to_baseline.p[row]
     star = "*" if p is not None and p < ALPHA else ""
-    text = "-" if mean is None else format_value(report.metrics[metric].kind, mean) + star
+    text = "-" if mean is None else format_value(report.metrics[metric].decimals, mean) + star
     weight = "bold" if columns.rank[row] == 1 else "normal"
     axes.text(metric, place, text, ha="center", va="center", weight=weight, in_layout=False)
     if calib is not None and report.calibs[calib].name == report.metrics[metric].dataset:
@@ -187,7 +187,7 @@ def _draw_lines(axes: "Axes", report: Report, curve: Curve, metric: int) -> None
         mean = _along(columns.mean, line.rows)
         axes.plot(line.x, mean, color=colour, marker=marker, markersize=3, label=row_label(report, line.rows[0]))
     _dense_line(axes, columns.mean, curve.dense_row)
-    if report.metrics[metric].kind == "ppl":
+    if report.metrics[metric].scale == "log":
         _log_scale(axes)
     limits = axes.get_ylim()
     for line, colour, _ in styles:

@@ -44,6 +44,8 @@ def cells_table(report: Report) -> Any:
     columns |= {
         "metric": pa.array([metric.name for metric in metrics], pa.string()).take(metric_P),
         "kind": pa.array([metric.kind for metric in metrics], pa.string()).take(metric_P),
+        "unit": pa.array([metric.unit for metric in metrics], pa.string()).take(metric_P),
+        "scale": pa.array([metric.scale for metric in metrics], pa.string()).take(metric_P),
         "dataset": pa.array([metric.dataset for metric in metrics], pa.string()).take(metric_P),
         "dataset_category": pa.array([metric.category for metric in metrics], pa.string()).take(metric_P),
         "higher_is_better": pa.array([metric.higher_is_better for metric in metrics], pa.bool_()).take(metric_P),
@@ -158,16 +160,16 @@ def _grid(
         [row_label(report, row), *(_number(report, row, metric, bold, plus_minus, star, row == dense) for metric in metrics)]
         for row in rows
     ]
-    return [report.metrics[metric].dataset for metric in metrics], body
+    return [report.metrics[metric].label for metric in metrics], body
 
 
 def _number(
     report: Report, row: int, metric: int, bold: Callable[[str], str], plus_minus: str, star: str, is_dense: bool
 ) -> str:
-    columns, kind = report.rows.metrics[metric], report.metrics[metric].kind
+    columns, decimals = report.rows.metrics[metric], report.metrics[metric].decimals
     mean, sd, p = columns.mean[row], columns.sd[row], columns.to_baseline.p[row]
     if mean is None:
         return "-"
-    text = format_value(kind, mean) + ("" if sd is None else plus_minus + format_value(kind, sd))
+    text = format_value(decimals, mean) + ("" if sd is None else plus_minus + format_value(decimals, sd))
     text = bold(text) if columns.rank[row] == 1 and not is_dense else text
     return text + (star if p is not None and p < ALPHA else "")

@@ -64,18 +64,18 @@ def _row(report: Report, verdict: Verdict) -> list[str]:
     metric = report.metrics[verdict.metric]
     mean = report.rows.metrics[verdict.metric].mean[verdict.best]
     best = row_label(report, verdict.best) + (f" and {len(verdict.ties)} more" if verdict.ties else "")
-    value = "-" if mean is None else format_value(metric.kind, mean)
+    value = "-" if mean is None else format_value(metric.decimals, mean)
     second = None if verdict.ties else verdict.runner_up
     is_baseline = verdict.best == report.groups[verdict.group].baseline_row
-    to_baseline = ["is it", ""] if is_baseline else _difference(metric.kind, verdict.baseline)
+    to_baseline = ["is it", ""] if is_baseline else _difference(metric.decimals, verdict.baseline)
     name = "" if second is None else row_label(report, second.row)
-    return [metric.name, best, value, *to_baseline, name, *_difference(metric.kind, second)]
+    return [metric.name, best, value, *to_baseline, name, *_difference(metric.decimals, second)]
 
 
-def _difference(kind: str, comparison: Comparison | None) -> list[str]:
+def _difference(decimals: int, comparison: Comparison | None) -> list[str]:
     """`+0.030*` and `0.021`; a question mark when the noise is not known."""
     if comparison is None:
         return ["", ""]
     star = "*" if comparison.beyond_noise else ""
     p = "?" if comparison.p is None else format_p(comparison.p)
-    return [format_value(kind, comparison.difference, "+") + star, p]
+    return [format_value(decimals, comparison.difference, "+") + star, p]

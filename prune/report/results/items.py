@@ -2,7 +2,9 @@
 
 import gzip
 import math
+import zlib
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +15,39 @@ from prune.files import parse_json
 from prune.report.model import Array
 from prune.report.results.read import Result, Score
 
-_COLUMNS = {
-    "ppl": ("ppl", "loss"),
-    "acc": ("acc", "correct"),
-    "acc_mc": ("acc_mc", "correct"),
-    "acc_mc_norm": ("acc_mc", "correct_norm"),
-}
-"""Kind of metric -> the kind whose file holds its items, and their column. A BLEU is no mean over items."""
 
-
-def has_items(metric: str) -> bool:
-    """Whether a metric is the mean of something that each item has."""
-    return metric.partition("/")[0] in _COLUMNS
-
-
-def is_log(metric: str) -> bool:
-    """Whether a metric is compared on the log scale: a perplexity is exp(mean loss)."""
-    return metric.partition("/")[0] == "ppl"
+class DamagedItemsError(Exception):
+    """Items that should be there and cannot be used; the message names the file."""
 
 
 def read_items(result: Result, metric: str) -> Array | None:
-    """The metric of each item, shape (N,): 0 or 1 of an accuracy, the loss of a chunk; their mean is the score.
+    """The metric of each item, shape (N,), on the scale that it is compared on: 0 or 1 of an accuracy, the loss of a chunk.
 
-    None when the cell has no items of it, or they are damaged or of another measurement than the score: fewer, or with
-    another mean.
+    Their mean is the score, or its logarithm. Of a weighted mean M each item is M + weight (item - M) / mean weight, so that
+    also the spread of their mean is that of the score (a ratio's, to first order).
+
+    None when the score is no mean over items.
+
+    Raises:
+        DamagedItemsError: the file is missing or damaged, or of another measurement than the score.
     """
-    kind, _, dataset = metric.partition("/")
-    if kind not in _COLUMNS:
+    score = result.scores[metric]
+    if score.items is None or score.protocol.get("overflow"):
         return None
-    file, column = _COLUMNS[kind]
+    path = result.folder / f"items/{file_name(score.items.metric)}.jsonl.gz"
     try:
-        rows = _read_rows(result.folder / f"items/{file_name(f'{file}/{dataset}')}.jsonl.gz")
-        values = np.array([row[column] for row in rows], dtype=np.float64)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return None
-    in_order = [row.get("id") for row in rows] == list(range(len(rows)))
-    return values if in_order and _is_of(values, result.scores[metric], is_log(metric)) else None
+        rows = _read_rows(path)
+        values_N = _column(rows, score.items.keys)
+        weights_N = None if score.items.weight_keys is None else _column(rows, score.items.weight_keys)
+        in_order = [row["id"] for row in rows] == list(range(len(rows)))
+    except FileNotFoundError:
+        raise DamagedItemsError(f"{path} is missing") from None
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedItemsError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    values_N = values_N if weights_N is None else _spread_by_weight(values_N, weights_N)
+    if not in_order or not _is_of(values_N, score):
+        raise DamagedItemsError(f"{path} holds the items of another measurement than the score")
+    return values_N
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -57,12 +56,23 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_of(values: Array, score: Score, log: bool) -> bool:
+def _column(rows: Sequence[Any], keys: Sequence[str]) -> Array:
+    return np.array([reduce(lambda entry, key: entry[key], keys, row) for row in rows], dtype=np.float64)
+
+
+def _spread_by_weight(values_N: Array, weights_N: Array) -> Array:
+    if not weights_N.sum() > 0:
+        return np.full(len(values_N), np.nan)
+    mean = float(np.average(values_N, weights=weights_N))
+    spread: Array = mean + weights_N * (values_N - mean) / weights_N.mean()
+    return spread
+
+
+def _is_of(values_N: Array, score: Score) -> bool:
     """Whether the items are those that the score is the mean of."""
-    if len(values) != score.num_items:
+    if len(values_N) != score.num_items or not np.isfinite(values_N).all():
         return False
-    mean = float(np.mean(values))
-    return math.isclose(mean, math.log(score.value) if log else score.value, rel_tol=1e-9, abs_tol=1e-9)
+    return math.isclose(float(np.mean(values_N)), score.compared, rel_tol=1e-9, abs_tol=1e-9)
 
 
 class ItemsOfRows:
@@ -72,6 +82,8 @@ class ItemsOfRows:
         self._results = results
         self._cells_of_row = cells_of_row
         self._kept: dict[tuple[int, str], Array | None] = {}
+        self.problems: dict[str, None] = {}
+        """What is wrong with files that were read, each once: a row whose items cannot be used is compared without them."""
 
     def of_row(self, row: int, metric: str) -> Array | None:
         """Shape (N,); None when a cell of the row that has the metric lacks its items, or they differ in number."""
@@ -84,7 +96,11 @@ class ItemsOfRows:
         cells = [self._results[cell] for cell in self._cells_of_row[row] if metric in self._results[cell].scores]
         found: list[Array] = []
         for cell in cells:
-            items = read_items(cell, metric)
+            try:
+                items = read_items(cell, metric)
+            except DamagedItemsError as error:
+                self.problems[f"{cell.name}: {error}"] = None
+                return None
             if items is None or (found and len(items) != len(found[0])):
                 return None
             found.append(items)

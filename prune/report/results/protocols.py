@@ -23,9 +23,8 @@ class _Way:
 
     def is_of(self, score: Score) -> bool:
         """Whether a score was measured so. Most are alike in the neutral keys too, which is told without a copy."""
-        if score.protocol == self.first.protocol and score.num_items == self.first.num_items:
-            return True
-        return _asked(score) == self.asked
+        alike = score.protocol == self.first.protocol and score.num_items == self.first.num_items
+        return _measure(score) == _measure(self.first) and (alike or _asked(score) == self.asked)
 
 
 Ways = dict[tuple[str, str], list[_Way]]
@@ -36,15 +35,29 @@ def check_protocols(results: Sequence[Result], sweeps: Sequence[str]) -> dict[tu
     """(dense cell, metric) -> its one protocol with its number of items, without the neutral keys.
 
     Raises:
-        UserError: cells of one model measured a metric in two ways; the message says which keys differ and in which cells.
+        UserError: cells of one model measured a metric in two ways, or those of two models in two units; the message says
+            which keys differ and in which cells.
     """
     ways = _ways(results)
     problems = [_describe(metric, several) for (_, metric), several in ways.items() if len(several) > 1]
+    problems += _describe_measures(ways)
     if problems:
         shown = "".join(f"\n  {problem}" for problem in problems[:8])
         more = f"\n  and {len(problems) - 8} more metrics" if len(problems) > 8 else ""
         raise UserError(f"These results cannot be mixed, they were not measured in one way:{shown}{more}\n{_advice(sweeps)}")
     return {key: several[0].asked for key, several in ways.items()}
+
+
+def _describe_measures(ways: Ways) -> list[str]:
+    """The metrics whose unit, scale or direction is not the same for all models."""
+    of_metric: dict[str, list[_Way]] = {}
+    for (_, metric), several in ways.items():
+        of_metric.setdefault(metric, []).append(several[0])
+    return [
+        _describe(metric, several)
+        for metric, several in of_metric.items()
+        if any(_measure(way.first) != _measure(several[0].first) for way in several)
+    ]
 
 
 def _ways(results: Sequence[Result]) -> Ways:
@@ -65,10 +78,15 @@ def _asked(score: Score) -> dict[str, Any]:
     return asked | {"num_items": score.num_items}
 
 
+def _measure(score: Score) -> dict[str, Any]:
+    return {"unit": score.unit, "scale": score.scale, "higher_is_better": score.higher_is_better}
+
+
 def _describe(metric: str, ways: Sequence[_Way]) -> str:
     """`acc/gsm8k: num_items is 100 in tiny/dense and 3 more, 200 in tiny/c4/wanda/50%/s0`."""
-    keys = sorted({key for way in ways for key in way.asked if any(way.asked.get(key) != o.asked.get(key) for o in ways)})
-    parts = [f"{_values(way.asked, keys)} in {_some(way.cells)}" for way in ways]
+    told = [way.asked | _measure(way.first) for way in ways]
+    keys = sorted({key for asked in told for key in asked if any(asked.get(key) != other.get(key) for other in told)})
+    parts = [f"{_values(asked, keys)} in {_some(way.cells)}" for asked, way in zip(told, ways, strict=True)]
     return f"{metric}: {'; '.join(parts)}"
 
 

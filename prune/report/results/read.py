@@ -1,6 +1,7 @@
 """The result files of a folder, as far as a report needs them; what cannot be used is named and counted."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,20 @@ from typing import Any
 
 import yaml
 
-from prune.cell.results import SCHEMA
-from prune.cell.state import State, stand_unfinished
+from prune.cell.results import CHECKSUM, SCHEMA, checksum
+from prune.cell.state import State, read_submission, stand_unfinished
 from prune.errors import UserError, nearest
+from prune.eval.metric import ItemColumn
 from prune.files import parse_json
 from prune.report.model import Unfinished
+from prune.report.shape import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
 
 READABLE_SCHEMAS = (SCHEMA,)
 """Versions of result.json that mean what this code takes them to mean."""
+
+NUMERIC_KNOBS = ("sparsity.ratio", "calib.num_samples", "calib.seq_len")
+
+_AGAIN = "Run its cell again: remove that file and run the line again"
 
 Knobs = Mapping[str, Any]
 """A canonical configuration, flat: `calib.num_samples` -> 128."""
@@ -35,6 +42,19 @@ class Score:
     higher_is_better: bool
     chance: float | None
     protocol: Mapping[str, Any]
+    unit: str
+    scale: str
+    items: ItemColumn | None
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is compared by its logarithm, as the exponential of a mean."""
+        return self.scale == "log"
+
+    @property
+    def compared(self) -> float:
+        """The number that is averaged and compared: the value, or its logarithm."""
+        return math.log(self.value) if self.is_log else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,8 @@ class Found:
     unfinished: list[Unfinished] = field(default_factory=list)
     sweeps: list[str] = field(default_factory=list)
     """The sweeps that name the cells."""
+    damaged: list[str] = field(default_factory=list)
+    """Files that are damaged, of which the rest is reported; what is wrong with each."""
 
 
 class _UnreadableError(Exception):
@@ -93,8 +115,9 @@ def read_results(
     """
     if not (outputs / "cells").is_dir():
         raise UserError(f"{outputs} holds no cells. Name the output_dir of a sweep: python -m prune.report FOLDER.")
-    grids = _read_grids(outputs / "sweeps", sweep)
-    found = Found(sweeps=list(grids))
+    damaged: list[str] = []
+    grids = _read_grids(outputs / "sweeps", sweep, damaged)
+    found = Found(sweeps=list(grids), damaged=damaged)
     wanted = _wanted_cells(outputs, grids, everything=sweep is None)
     for cell_id, (name, sweep_name) in wanted.items():
         _take_cell(found, outputs / "cells" / cell_id, name, sweep_name)
@@ -103,7 +126,7 @@ def read_results(
     if model is not None:
         _keep_model(found, model)
     if not found.results:
-        raise UserError(_nothing_usable(outputs, found.unfinished))
+        raise UserError(" ".join([_nothing_usable(outputs, found.unfinished), *(f"{one}." for one in damaged)]))
     if metrics is not None:
         found.results = [_with_metrics(result, metrics) for result in _checked_metrics(found.results, metrics)]
     return found
@@ -123,21 +146,44 @@ def _with_metrics(result: Result, metrics: Sequence[str]) -> Result:
     return replace(result, scores=scores, overlap=overlap)
 
 
-def _read_grids(folder: Path, only: str | None) -> dict[str, list[dict[str, Any]]]:
+def _read_grids(folder: Path, only: str | None, damaged: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Sweep -> the rows of its grid.jsonl, the oldest sweep first."""
     paths = sorted(folder.glob("*/grid.jsonl"), key=lambda path: (path.stat().st_mtime, path.parent.name))
     names = [path.parent.name for path in paths]
     if only is not None and only not in names:
         allowed = f"{nearest(only, names)}Allowed: {', '.join(names)}." if names else "There is none."
         raise UserError(f"{folder.parent} has no sweep {only}. {allowed}")
-    return {path.parent.name: _read_grid(path) for path in paths if only in (None, path.parent.name)}
+    return {path.parent.name: _read_grid(path, damaged) for path in paths if only in (None, path.parent.name)}
 
 
-def _read_grid(path: Path) -> list[dict[str, Any]]:
+def _read_grid(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
+    """The rows of a grid.jsonl; what cannot be used is added to `damaged`."""
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}). Remove it, or run the sweep's line again.") from None
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        damaged.append(f"{path} is damaged ({error})")
+        return []
+    rows, problems = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(_grid_row(parse_json(line)))
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+    if problems:
+        left_out = f"{len(problems)} of its {len(lines)} lines left out"
+        damaged.append(f"{path} is damaged ({left_out}; {problems[0]}). Run the sweep's line again: it writes the file anew")
+    return rows
+
+
+def _grid_row(row: Any) -> dict[str, Any]:
+    take(row, "name", TEXT).encode()
+    take(row, "not_applicable", OPTIONAL_TEXT)
+    if take(row, "cell", OPTIONAL_TEXT) is not None:
+        for key in ("cell", "dense_cell"):
+            if not re.fullmatch(r"[\w.-]+", take(row, key, TEXT)):
+                raise ValueError(f"{key} is no name of a folder")
+    found: dict[str, Any] = row
+    return found
 
 
 def _wanted_cells(
@@ -169,55 +215,126 @@ def _take_cell(found: Found, folder: Path, name: str, sweep: str) -> None:
 
 def _read_result(folder: Path) -> Result:
     path = folder / "result.json"
-    data = path.read_bytes()
     try:
-        plain = parse_json(data)
+        plain = _read_object(path)
         schema = plain["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
         raise _UnreadableError("corrupt", f"{path} is damaged ({error})") from None
     if schema not in READABLE_SCHEMAS:
         readable = ", ".join(str(version) for version in READABLE_SCHEMAS)
         raise _UnreadableError(
             "schema", f"{path} has schema {schema}; this version of prune reads {readable}. Run its cell again with it."
         )
+    if CHECKSUM in plain and plain[CHECKSUM] != checksum(plain):
+        raise _UnreadableError(
+            "corrupt", f"{path} was changed after it was written: its {CHECKSUM} is that of other contents. {_AGAIN}"
+        )
     try:
         return _make_result(folder, plain)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _UnreadableError("corrupt", f"{path} is damaged ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, RecursionError) as error:
+        raise _UnreadableError("corrupt", f"{path} is damaged ({error})") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, whose texts are all Unicode proper.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, ValueError: it cannot be read, or is no such object.
+    """
+    data = path.read_bytes()
+    plain = parse_json(data)
+    if not isinstance(plain, dict):
+        raise ValueError("not a JSON object")
+    if b"\\u" in data:
+        json.dumps(plain, ensure_ascii=False).encode()  # UnicodeEncodeError for half a pair
+    return plain
 
 
 def _make_result(folder: Path, plain: Mapping[str, Any]) -> Result:
+    if take(plain, "cell", TEXT) != folder.name:
+        raise ValueError(f"it is the result of cell {plain['cell']}")
     return Result(
         id=plain["cell"],
-        name=plain["name"],
+        name=take(plain, "name", TEXT),
         folder=folder,
-        axes=plain["axes"],
-        dense_cell=plain["dense_cell"],
-        scores={name: _make_score(entry) for name, entry in plain["metrics"].items()},
-        knobs=read_knobs(folder / "config.yaml"),
-        sparsity_reached=plain["sparsity"]["reached"],
-        seconds=plain["seconds"],
-        memory_mb=plain["peak_memory_mb"],
-        provenance=plain["provenance"],
-        source=plain.get("data", {}).get("source", ""),
-        overlap={name: counts for name, counts in plain.get("overlap", {}).items() if _is_shared(counts)},
-        warnings=plain.get("warnings", []),
+        axes=_axes(take(plain, "axes", (dict,))),
+        dense_cell=take(plain, "dense_cell", TEXT),
+        scores={name: _make_score(entry) for name, entry in take_each(plain, "metrics", (dict,)).items()},
+        knobs=_checked_knobs(read_knobs(folder / "config.yaml")),
+        sparsity_reached=take(take(plain, "sparsity", (dict,)), "reached", NUMBER),
+        seconds=take_each(plain, "seconds", OPTIONAL_NUMBER),
+        memory_mb=take_each(plain, "peak_memory_mb", OPTIONAL_NUMBER),
+        provenance=_provenance(take(plain, "provenance", (dict,))),
+        source=take(take(plain, "data", (dict,)), "source", TEXT),
+        overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
+        warnings=_texts(take(plain, "warnings", (list,))),
     )
+
+
+def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:
+    for axis in ("model", "method"):
+        take(axes, axis, TEXT)
+    for axis in ("calib", "prompt", "sparsity"):
+        take(axes, axis, OPTIONAL_TEXT)
+    take(axes, "seed", (int, type(None)))
+    return axes
+
+
+def _checked_knobs(knobs: Knobs) -> Knobs:
+    """The knobs, those that curves run along as numbers."""
+    for key in NUMERIC_KNOBS:
+        if key in knobs:
+            take(knobs, key, NUMBER)
+    return knobs
+
+
+def _provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in ("git", "device", "host"):
+        if key in provenance:
+            take(provenance, key, OPTIONAL_TEXT)
+    if "versions" in provenance:
+        take_each(provenance, "versions", OPTIONAL_TEXT)
+    return provenance
+
+
+def _texts(values: Sequence[Any]) -> Sequence[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("warnings are not all text")
+    return values
 
 
 def _make_score(entry: Mapping[str, Any]) -> Score:
-    return Score(
-        value=float(entry["value"]),
-        stderr=entry["stderr"],
-        num_items=entry["num_items"],
-        higher_is_better=entry["higher_is_better"],
-        chance=entry["chance"],
-        protocol=entry["protocol"],
+    score = Score(
+        value=float(take(entry, "value", NUMBER)),
+        stderr=take(entry, "stderr", OPTIONAL_NUMBER),
+        num_items=take(entry, "num_items", (int,)),
+        higher_is_better=take(entry, "higher_is_better", (bool,)),
+        chance=take(entry, "chance", OPTIONAL_NUMBER),
+        protocol=take(entry, "protocol", (dict,)),
+        unit=take(entry, "unit", TEXT),
+        scale=take(entry, "scale", TEXT),
+        items=_item_column(take(entry, "items", (dict, type(None)))),
     )
+    if score.scale not in ("linear", "log"):
+        raise ValueError(f"scale is {score.scale}, not linear or log")
+    if not math.isfinite(score.value) or (score.is_log and score.value <= 0):
+        raise ValueError(f"value is {score.value}")
+    return score
+
+
+def _item_column(entry: Mapping[str, Any] | None) -> ItemColumn | None:
+    if entry is None:
+        return None
+    weight_keys = take(entry, "weight_keys", (list, type(None)))
+    return ItemColumn(metric=take(entry, "metric", TEXT), keys=take(entry, "keys", (list,)), weight_keys=weight_keys)
 
 
 def _is_shared(counts: Mapping[str, int]) -> bool:
-    return counts["num_shared_rows"] > 0 or counts["num_shared_ngrams"] > 0
+    take(counts, "num_items", (int,))
+    return any(int(take(counts, key, (int,))) > 0 for key in ("num_shared_rows", "num_shared_ngrams"))
 
 
 def read_knobs(path: Path) -> Knobs:
@@ -263,12 +380,23 @@ def _unfinished(folder: Path, name: str, sweep: str) -> Unfinished:
         standing = stand_unfinished(folder, {})
     except UserError as error:
         return say(state="corrupt", reason=str(error))
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        return say(state="corrupt", reason=f"{_damaged_state(folder)} is damaged ({type(error).__name__}: {error})")
     if standing.failure is not None:
         return say(state="failed", reason=standing.failure.reason)
     if standing.state is State.running:
         where = f" on {standing.holder.host}" if standing.holder else ""
         return say(state="running", reason=f"it is being worked on{where}")
     return say(state="todo", reason="it has not been run yet")
+
+
+def _damaged_state(folder: Path) -> Path:
+    """Which of the two files that tell of a cell's state is damaged."""
+    try:
+        read_submission(folder)
+    except (OSError, TypeError, ValueError):
+        return folder / "job.json"
+    return folder / "status.json"
 
 
 def _not_applicable(grids: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Unfinished]:

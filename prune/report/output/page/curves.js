@@ -41,7 +41,7 @@ export function curves() {
 }
 
 function curveChart(curve, metric) {
-  const { kind } = report.metrics[metric];
+  const { decimals } = report.metrics[metric];
   const xText = curve.axis === "sparsity" ? (x) => percent(x, 0) : (x) => plain(x, 0);
   const lines = curve.lines
     .filter((line) => matchesCategory(line.rows[0]))
@@ -52,7 +52,7 @@ function curveChart(curve, metric) {
     xLabel: AXES[curve.axis] ?? curve.axis,
     yLabel: metricLabel(metric),
     xText,
-    yText: (y) => score(y, kind),
+    yText: (y) => score(y, decimals),
     xTicks: [...new Set(curve.lines.flatMap((line) => line.x))],
     lines: baselineFirst(lines),
     reference: dense === null ? null : { label: "dense", y: dense },

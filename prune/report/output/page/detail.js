@@ -62,9 +62,9 @@ export function openDetail(row, metric) {
 }
 
 function facts(row, metric) {
-  const { kind, chance, dataset } = report.metrics[metric];
+  const { decimals, chance, dataset } = report.metrics[metric];
   const { mean, sd, low, high, rank } = report.rows.metrics[metric];
-  const text = (number) => score(number, kind);
+  const text = (number) => score(number, decimals);
   const seeds = seedsBehind(row, metric);
   const spread = [
     seeds === 1 ? "1 seed" : `${seeds} seeds, sd ${text(at(sd, row))}`,
@@ -89,11 +89,11 @@ function facts(row, metric) {
 }
 
 function cellList(row, metric) {
-  const { kind } = report.metrics[metric];
+  const { decimals } = report.metrics[metric];
   const entries = rowCells(row).map((cell) => {
     const [value, stderr] = [at(report.cells.values[metric], cell), at(report.cells.stderrs?.[metric], cell)];
-    const error = stderr === null ? "" : ` ± ${score(stderr, kind)} standard error`;
-    return el("li", {}, cellLink(cell), `: ${score(value, kind)}${error}`);
+    const error = stderr === null ? "" : ` ± ${score(stderr, decimals)} standard error`;
+    return el("li", {}, cellLink(cell), `: ${score(value, decimals)}${error}`);
   });
   return [el("h3", {}, count(entries.length, "cell")), el("ul", {}, entries)];
 }

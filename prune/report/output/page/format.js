@@ -1,19 +1,18 @@
 // Numbers and words as the page prints them.
 
-const DECIMALS = { ppl: 2, acc: 3, acc_mc: 3, acc_mc_norm: 3, bleu: 2 };
 const NOTHING = "–";
 
-/** A score of a kind of metric, like `72.07` or `0.940`. */
-export function score(value, kind) {
+/** A score with its metric's number of decimals, like `72.07` or `0.940`. */
+export function score(value, decimals = 3) {
   if (value === null) return NOTHING;
   if (Math.abs(value) >= 10000) return value.toExponential(2);
-  return value.toFixed(DECIMALS[kind] ?? 3).replace("-", "−");
+  return value.toFixed(decimals).replace("-", "−");
 }
 
 /** A difference of scores, with its sign. */
-export function signed(value, kind) {
+export function signed(value, decimals) {
   if (value === null) return NOTHING;
-  return (value >= 0 ? "+" : "") + score(value, kind);
+  return (value >= 0 ? "+" : "") + score(value, decimals);
 }
 
 /** An interval, like `[−0.020, +0.013]`; empty where it is not known. */

@@ -108,8 +108,8 @@ function categoryBody(category, rows, width) {
 function mapHead(metrics, sort) {
   const heads = [el("th", { scope: "col" }, "calibration, prompt")];
   for (const metric of metrics) {
-    const { dataset, kind, higher_is_better } = report.metrics[metric];
-    const label = [el("span", {}, dataset), el("small", {}, `${kind} ${higher_is_better ? "↑" : "↓"}`)];
+    const { label: text, kind, higher_is_better } = report.metrics[metric];
+    const label = [el("span", {}, text), el("small", {}, `${kind} ${higher_is_better ? "↑" : "↓"}`)];
     const button = el(
       "button",
       { type: "button", class: "sort", onclick: () => sort(metric, heads), title: "Sort: best first; again: by category" },
@@ -123,8 +123,8 @@ function mapHead(metrics, sort) {
 function runs(metrics) {
   const found = [];
   for (const metric of metrics) {
-    const { kind, category } = report.metrics[metric];
-    const name = kind === "ppl" ? "perplexity" : category;
+    const { scale, category } = report.metrics[metric];
+    const name = scale === "log" ? "perplexity" : category;
     if (found.at(-1)?.name === name) found.at(-1).width += 1;
     else found.push({ name, width: 1 });
   }

@@ -73,7 +73,7 @@ function line(name, numbers, metric, colour) {
   const best = numbers.filter((number) => number !== null).sort(betterFirst(metric))[0];
   const cells = numbers.map((number) => {
     const { class: tone = "", style } = coloured(number, colour);
-    const text = score(number, report.metrics[metric].kind);
+    const text = score(number, report.metrics[metric].decimals);
     return el(
       "td",
       { class: `number ${tone}`, style },

@@ -17,9 +17,9 @@ export function seeds() {
 }
 
 function seedTable(rows, metric) {
-  const { kind, name } = report.metrics[metric];
+  const { decimals, name } = report.metrics[metric];
   const { mean, sd, low, high } = report.rows.metrics[metric];
-  const text = (number) => score(number, kind);
+  const text = (number) => score(number, decimals);
   const group = (row) => groupLabel(report.groups[report.rows.group[row]]);
   const columns = [
     { title: "Calibration, prompt", value: rowLabel, cell: rowLabel },

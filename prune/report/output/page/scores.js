@@ -27,11 +27,11 @@ export function viewed(row, metric, view) {
 /** That number as text; a star marks a difference beyond noise. */
 export function viewedText(row, metric, view) {
   const number = viewed(row, metric, view);
-  const kind = report.metrics[metric].kind;
+  const { decimals } = report.metrics[metric];
   if (number === null) return score(null);
-  if (view === "value") return score(number, kind);
+  if (view === "value") return score(number, decimals);
   if (view === "rank") return String(number);
-  return signed(number, kind) + (isBeyondNoise(row, metric, view) ? " *" : "");
+  return signed(number, decimals) + (isBeyondNoise(row, metric, view) ? " *" : "");
 }
 
 function isBeyondNoise(row, metric, view) {
@@ -80,17 +80,17 @@ export function coloured(number, colour, share = 1) {
 }
 
 /** A comparison in words: `+13.98 [+9.10, +18.20], p = 0.031`. */
-export function comparisonText({ difference, low, high, p }, kind) {
+export function comparisonText({ difference, low, high, p }, decimals) {
   if (difference === null) return "";
-  const range = interval(low, high, (number) => signed(number, kind));
-  return [[signed(difference, kind), range].filter(Boolean).join(" "), probability(p)].filter(Boolean).join(", ");
+  const range = interval(low, high, (number) => signed(number, decimals));
+  return [[signed(difference, decimals), range].filter(Boolean).join(" "), probability(p)].filter(Boolean).join(", ");
 }
 
 /** A row's comparison with the baseline or dense, with what its noise takes into account. */
 export function rowComparison(row, metric, view) {
   const columns = report.rows.metrics[metric][COMPARED[view]];
   const [difference, low, high, p] = ["difference", "low", "high", "p"].map((field) => at(columns[field], row));
-  const text = comparisonText({ difference, low, high, p }, report.metrics[metric].kind);
+  const text = comparisonText({ difference, low, high, p }, report.metrics[metric].decimals);
   return text && `${text} (${BASES[at(columns.basis, row) ?? 0]})`;
 }
 

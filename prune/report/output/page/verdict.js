@@ -58,12 +58,12 @@ function bestText(verdict) {
 }
 
 function bestScore(verdict) {
-  return score(at(report.rows.metrics[verdict.metric].mean, verdict.best), report.metrics[verdict.metric].kind);
+  return score(at(report.rows.metrics[verdict.metric].mean, verdict.best), report.metrics[verdict.metric].decimals);
 }
 
 function compared(verdict, comparison, named) {
   if (!comparison) return verdict.best === report.groups[verdict.group].baseline_row ? "is the baseline" : "–";
-  const text = comparisonText({ ...comparison, p: null }, report.metrics[verdict.metric].kind);
+  const text = comparisonText({ ...comparison, p: null }, report.metrics[verdict.metric].decimals);
   const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p)].filter(Boolean).join(", ");
   return [el("span", { class: "figure" }, text), noiseMark(comparison.beyond_noise), el("small", {}, below)];
 }
