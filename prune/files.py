@@ -108,10 +108,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: the file is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text())
+        value = _parse_by_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}). Remove it and run the same line again.") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged (not a JSON object). Remove it and run the same line again.")

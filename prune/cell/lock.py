@@ -132,7 +132,7 @@ def _latest(folder: Path) -> tuple[int, Holder | None] | None:
         return number, Holder(**json.loads(text)) if text else None
     except FileNotFoundError:  # forgotten meanwhile, for a later one
         return _latest(folder)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{folder}/.claim-{number} is damaged ({error}). Remove it and run the same line again.") from None
 
 

@@ -52,6 +52,8 @@ def read_items(result: Result, metric: str) -> Array | None:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     lines = gzip.decompress(path.read_bytes()).splitlines()
+    if not lines:
+        raise ValueError("it is empty")
     rows: list[dict[str, Any]] = parse_json(b"[" + b",".join(lines) + b"]")
     return rows
 

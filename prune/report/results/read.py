@@ -349,6 +349,8 @@ def read_knobs(path: Path) -> Knobs:
         text = path.read_text()
     except FileNotFoundError:
         raise ValueError("config.yaml is missing") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"config.yaml: {error}") from None
     head, _, rest = text.partition("canonical:\n")
     if head or not rest:
         raise ValueError("config.yaml does not begin with `canonical:`")
