@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pyarrow.parquet
@@ -7,7 +8,7 @@ import pytest
 from prune.report.build import build_report
 from prune.report.model import Report
 from prune.report.output.tables import cells_table, write_cells, write_tables
-from tests.report.result_files import Outputs
+from tests.report.result_files import Outputs, change_result
 
 
 @pytest.fixture
@@ -86,6 +87,41 @@ def test_names_are_escaped_for_latex(outputs: Outputs, tmp_path: Path) -> None:
     text = (tmp_path / "tables.tex").read_text()
     assert "calibration & commonsense\\_qa \\\\" in text
     assert "commonsense\\_qa-zero\\_shot & \\textbf{0.500} \\\\" in text
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_name_becomes_a_formula_in_a_spreadsheet(outputs: Outputs, tmp_path: Path, name: str) -> None:
+    folder = outputs.cell("c4", scores={"acc/rte": [1, 0], "ppl/c4": [1.0, -2.0]}, model=name)
+    change_result(folder, name=name)
+    write_cells(build_report(outputs.root), tmp_path)
+    with (tmp_path / "cells.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert {line["name"] for line in lines} == {line["model"] for line in lines} == {f"'{name}"}
+    texts = [text for line in lines for key, text in line.items() if not _is_number(text)]
+    assert not [text for text in texts if text[:1] in "=+-@\t\r" and text]
+    from_parquet = pyarrow.parquet.read_table(tmp_path / "cells.parquet").to_pylist()
+    assert from_parquet[0]["name"] == name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "<script>", "[x](javascript:y)", "*a*", "`a`", "_a_", "a\\|b", "![x](y)"])
+def test_markup_in_names_is_text_in_markdown(outputs: Outputs, tmp_path: Path, name: str) -> None:
+    for calib in (name, "c4"):
+        outputs.cell(calib, scores={f"acc/{name}": [1, 0]}, model=name)
+    write_tables(build_report(outputs.root), tmp_path)
+    text = (tmp_path / "tables.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(text.splitlines()) == 6 and len(table) == 4
+    assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 for line in table), table
+    plain = re.sub(r"\\([\\`*|<>\[\]~&#!_])", "", text.replace("**", ""))
+    assert not re.search(r"[`*<>\[\]]|\b_|_\b", plain.replace("\\*", "")), text
 
 
 def test_a_star_marks_what_is_beyond_noise(outputs: Outputs, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ In a paper's table a number is the mean over seeds with their standard deviation
 says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group).
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ from prune.report.compare.statistics import ALPHA
 from prune.report.format import format_value, row_label
 from prune.report.model import Report
 
+FORMULA = r"^([=+\-@\t\r])"
+"""How a text begins that a spreadsheet runs."""
+
 
 def write_cells(report: Report, folder: Path) -> None:
     """Write cells.csv and cells.parquet: a row for each cell and metric.
@@ -29,8 +34,17 @@ def write_cells(report: Report, folder: Path) -> None:
         UserError: the disk does not take them.
     """
     table = cells_table(report)
-    write_whole(folder / "cells.csv", lambda stream: pyarrow.csv.write_csv(table, stream))
+    write_whole(folder / "cells.csv", lambda stream: pyarrow.csv.write_csv(as_text(table), stream))
     write_whole(folder / "cells.parquet", lambda stream: pyarrow.parquet.write_table(table, stream))
+
+
+def as_text(table: Any) -> Any:
+    """The table for a spreadsheet: a text that it would take for a formula has an apostrophe before it."""
+    columns = [
+        pa.compute.replace_substring_regex(column, FORMULA, r"'\1") if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
 
 
 def cells_table(report: Report) -> Any:
@@ -128,25 +142,37 @@ def _is_shown(report: Report, group: int) -> bool:
 def _markdown(report: Report, group: int, kind: str) -> str:
     bold: Callable[[str], str] = "**{}**".format
     heads, body = _grid(report, group, kind, bold, " ± ", "\\*")
-    lines = [f"### {report.groups[group].label}: {kind}", ""]
-    lines += [f"| {' | '.join(['calibration', *heads])} |", f"|{'---|' * (len(heads) + 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in body), ""])
+    lines = [f"### {_escape_markdown(f'{report.groups[group].label}: {kind}')}", ""]
+    lines += [f"| {' | '.join(['calibration', *map(_escape_markdown, heads)])} |", f"|{'---|' * (len(heads) + 1)}"]
+    rows = [" | ".join([_escape_markdown(line[0]), *line[1:]]) for line in body]
+    return "\n".join([*lines, *(f"| {row} |" for row in rows), ""])
 
 
 def _latex(report: Report, group: int, kind: str) -> str:
     bold: Callable[[str], str] = "\\textbf{{{}}}".format
     heads, body = _grid(report, group, kind, bold, " $\\pm$ ", "$^*$")
-    lines = [f"% {report.groups[group].label}: {kind}", f"\\begin{{tabular}}{{l{'r' * len(heads)}}}", "\\toprule"]
+    lines = [
+        f"% {' '.join(f'{report.groups[group].label}: {kind}'.split())}",
+        f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
+        "\\toprule",
+    ]
     lines.append(" & ".join(["calibration", *map(_escape, heads)]) + " \\\\")
     rows = [" & ".join([_escape(line[0]), *line[1:]]) + " \\\\" for line in body]
     return "\n".join([*lines, "\\midrule", *rows, "\\bottomrule", "\\end{tabular}", ""])
 
 
+def _escape_markdown(text: str) -> str:
+    """Text that stays one cell of a table and shows as it is; an underscore inside a word needs nothing."""
+    one_line = " ".join(text.split())
+    escaped = re.sub(r"([\\`*|<>\[\]~&#!])", r"\\\1", one_line)
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
+
+
 def _escape(text: str) -> str:
-    """Text as LaTeX prints it."""
+    """Text as LaTeX prints it, on one line."""
     special = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)
+    return "".join(special.get(char, char) for char in " ".join(text.split()))
 
 
 def _grid(
