@@ -1,17 +1,32 @@
-"""Writing files whole or not at all, with messages for people when the disk does not take them; reading JSON."""
+"""Writing files whole or not at all, with messages for people when the disk does not take them; reading JSON.
+
+What is written is a draft first, which names its writer: a process that is killed leaves it behind, and whoever writes into
+the same folder later removes it.
+"""
 
 import errno
 import json
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from prune.errors import UserError
+from prune.process import lives, own_tag
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE),
+)
+_DRAFT = re.compile(r"\..*\.([0-9a-f]{8}-[^-.]*-\d+-[^-.]*)\.[0-9a-f]{8}\.draft")
+"""A hidden name with the tag of its writer."""
 
 
 @contextmanager
@@ -20,30 +35,54 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             advice = "the disk is full. Free some space and run the same line again; what is finished is kept"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        elif error.errno in _REFUSED:
             advice = f"{error.strerror}. Choose a folder that can be written with output_dir=FOLDER"
         else:
             raise
         raise UserError(f"{path} could not be written: {advice}.") from error
 
 
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A name beside `path` for what is renamed to it once it is whole; what it names at the end is removed."""
+    remove_drafts(path.parent)
+    place = path.parent / f".{path.name[:60]}.{own_tag()}.{uuid.uuid4().hex[:8]}.draft"
+    try:
+        yield place
+    finally:
+        _remove(place)
+
+
+def remove_drafts(folder: Path, dead: str | None = None) -> None:
+    """Remove the drafts in `folder` whose writers are dead, and those of the tag `dead`, which may be another machine's."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _DRAFT.fullmatch(path.name)
+            if found and (found.group(1) == dead or lives(found.group(1)) is False):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and the disk allows it."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`; on any failure nothing is left behind."""
+    """Let `write` fill a draft of `path`, then rename it to `path`; on any failure nothing is left behind."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
+        with draft(path) as place:
+            with place.open("xb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            place.replace(path)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -62,20 +101,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` put files into a temporary folder beside `path`, then rename it to `path`, in place of what is there."""
+    """Let `fill` put files into a draft of the folder `path`, then rename it to `path`, in place of what is there."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
-            fill(folder)
-            folder.chmod(0o777 & ~_umask())
-            for file in folder.iterdir():
+        with draft(path) as place:
+            place.mkdir()
+            fill(place)
+            for file in place.iterdir():
                 file.chmod(0o666 & ~_umask())
             shutil.rmtree(path, ignore_errors=True)
-            folder.replace(path)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            place.replace(path)
 
 
 def parse_json(data: bytes) -> Any:
@@ -101,21 +136,32 @@ def _parse_by_json(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, needed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any] | None:
     """The object in `path`; None when there is no such file.
 
+    Args:
+        needed: key -> the type that its value must have, as isinstance takes it.
+
     Raises:
-        UserError: the file is not a JSON object.
+        UserError: the file is not a JSON object, or lacks what is needed.
     """
     try:
         value = _parse_by_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}). Remove it and run the same line again.") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged_file(path, str(error)) from None
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not a JSON object). Remove it and run the same line again.")
+        raise damaged_file(path, "not a JSON object")
+    for key, kind in needed.items():
+        if not isinstance(value.get(key, ...), kind):
+            raise damaged_file(path, f"{key} is missing or of the wrong kind")
     return value
+
+
+def damaged_file(path: Path, why: str) -> UserError:
+    """The error for a file that cannot be read."""
+    return UserError(f"{path} is damaged ({why}). Remove it and run the same line again.")
 
 
 def _umask() -> int:

@@ -1,14 +1,14 @@
 """Where the sweeps of a folder stand: `python -m prune.status [outputs]`, read from files and from the queue."""
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,9 +17,11 @@ from rich.text import Text
 
 from prune.cell.results import read_result
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
-from prune.cell.state import Standing, State, read_status, stand_unfinished
+from prune.cell.state import Standing, State, damage, read_status, stand_unfinished
 from prune.cli import report
 from prune.errors import UserError, nearest
+from prune.files import damaged_file
+from prune.sweep.grid import read_grid
 
 STATES = (State.done, State.running, State.pending, State.failed, State.todo)
 WATCH_S = 5.0
@@ -101,6 +103,8 @@ def render(folders: Sequence[Path], output_dir: Path, every_cell: bool) -> tuple
     busy = False
     for folder in folders:
         lines = read_lines(folder, output_dir, queue)
+        damaged = read_grid(folder / "grid.jsonl")[1]
+        parts += [Text(damaged)] if damaged else []
         states = {line.standing.state for line in lines}
         busy = busy or bool(states & {State.running, State.pending})
         parts += render_sweep(folder.name, lines, every_cell, is_open=states != {State.done})
@@ -113,23 +117,47 @@ def has_jobs(output_dir: Path) -> bool:
 
 
 def read_lines(folder: Path, output_dir: Path, queue: Mapping[str, Job]) -> list[CellLine]:
-    """The distinct cells of a sweep with where they stand, dense first."""
-    rows = [json.loads(line) for line in (folder / "grid.jsonl").read_text().splitlines()]
-    names: dict[str, str] = {row["dense_cell"]: f"{row['name'].partition('/')[0]}/dense" for row in rows if row["cell"]}
-    names |= {row["cell"]: row["name"] for row in rows if row["cell"]}
-    return [_read_line(cell_id, name, output_dir / "cells" / cell_id, queue) for cell_id, name in names.items()]
+    """The distinct cells of a sweep with where they stand, dense first; done is what has every score that the sweep asks."""
+    rows = [row for row in read_grid(folder / "grid.jsonl")[0] if row["cell"]]
+    names: dict[str, str] = {row["dense_cell"]: f"{row['name'].partition('/')[0]}/dense" for row in rows}
+    names |= {row["cell"]: row["name"] for row in rows}
+    asked: dict[str, set[str]] = {cell_id: set() for cell_id in names}
+    for row in rows:
+        for cell_id in (row["dense_cell"], row["cell"]):
+            asked[cell_id].update(row.get("scores", ()))
+    return [
+        _read_line(cell_id, name, output_dir / "cells" / cell_id, asked[cell_id], queue) for cell_id, name in names.items()
+    ]
 
 
-def _read_line(cell_id: str, name: str, folder: Path, queue: Mapping[str, Job]) -> CellLine:
-    status = read_status(folder) or {}
-    if status.get("state") == State.done.value and (result := read_result(folder)) is not None:
-        return CellLine(
-            cell_id, name, Standing(State.done, result=result), status["job_id"] or "", _clock(result["seconds"]["total"])
-        )
-    standing = stand_unfinished(folder, queue)
-    job_id = standing.submission.job_id if standing.submission else status.get("job_id") or ""
-    used = _clock(_seconds_since(status["since"])) if status and standing.state is State.running else ""
+def _read_line(cell_id: str, name: str, folder: Path, asked: Iterable[str], queue: Mapping[str, Job]) -> CellLine:
+    """A cell's line; result.json counts before status.json, which a killed process leaves behind."""
+    try:
+        result = read_result(folder)
+        if result is not None and all((folder / "scores" / score).exists() for score in asked):
+            used = _clock(_total_seconds(result, folder / "result.json"))
+            return CellLine(cell_id, name, Standing(State.done, result=result), _job_id(folder), used)
+        standing = stand_unfinished(folder, queue)
+    except UserError as error:
+        return CellLine(cell_id, name, Standing(State.failed, failure=damage(error)), "", "")
+    job_id = standing.submission.job_id if standing.submission else _job_id(folder)
+    used = _clock(_seconds_since(standing.holder.since)) if standing.holder else ""
     return CellLine(cell_id, name, standing, job_id, used)
+
+
+def _job_id(folder: Path) -> str:
+    """The Slurm job that last wrote the cell's status; empty when none did, or nobody can tell."""
+    try:
+        return (read_status(folder) or {}).get("job_id") or ""
+    except UserError:
+        return ""
+
+
+def _total_seconds(result: Mapping[str, Any], path: Path) -> float:
+    try:
+        return float(result["seconds"]["total"])
+    except (KeyError, TypeError, ValueError):
+        raise damaged_file(path, "it does not say how long the cell took") from None
 
 
 def render_sweep(name: str, lines: Sequence[CellLine], every_cell: bool, is_open: bool) -> list[RenderableType]:
@@ -141,6 +169,8 @@ def render_sweep(name: str, lines: Sequence[CellLine], every_cell: bool, is_open
     if listed and (is_open or every_cell):
         parts.append(_table(listed))
     parts += [Text(f"  {line.name} {line.standing.failure}") for line in lines if line.standing.failure]
+    uncertain = [line for line in lines if line.standing.held and not line.standing.held.is_certain]
+    parts += [Text(f"  {line.name} {line.standing.held and line.standing.held.describe()}") for line in uncertain]
     return parts
 
 
@@ -162,7 +192,11 @@ def _row(line: CellLine) -> list[str]:
 
 
 def _seconds_since(since: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+    try:
+        passed = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+    return max(0.0, passed)  # another machine's clock may be ahead
 
 
 def _clock(seconds: float) -> str:

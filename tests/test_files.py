@@ -2,13 +2,17 @@
 
 import errno
 import json
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from prune.errors import UserError
-from prune.files import parse_json, read_json, write_json, write_text, write_whole
+from prune.files import draft, parse_json, read_json, remove_drafts, write_json, write_text, write_whole
 
 
 def test_json_comes_back_as_it_went(tmp_path: Path) -> None:
@@ -92,3 +96,57 @@ def test_a_full_disk_without_a_mount(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="disk is full"):
         write_whole(tmp_path / "result.json", fill)
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from prune.files import write_folder, write_whole
+    path = Path(sys.argv[1])
+    def die(place):
+        (place / "half").write_text("x") if isinstance(place, Path) else place.write(b"x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    (write_folder if sys.argv[2] == "folder" else write_whole)(path, die)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_ones_stays(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(path), kind], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    with draft(tmp_path / "other") as place:
+        place.write_text("x")
+        write_text(tmp_path / "third", "x")
+        assert sorted(tmp_path.iterdir()) == sorted([place, tmp_path / "third"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "third"]
+
+
+@pytest.mark.parametrize(
+    "name", [".result.json.x1y2z3", ".a.draft", "b.draft", ".hidden", ".x.0123abcd-a-b-c.0123abcd.draft"]
+)
+def test_what_is_no_draft_of_ours_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    remove_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_long_name_has_a_draft(tmp_path: Path) -> None:
+    write_text(tmp_path / ("x" * 250), "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 250]
+
+
+@pytest.mark.parametrize("path", ["/proc/x/cell/result.json", "x" * 300])
+def test_where_nothing_can_be_written_the_path_is_named(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UserError, match=r"could not be written.*output_dir=FOLDER"):
+        write_text(tmp_path / path, "text")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"state": null}', '{"state": ["done"]}'])
+def test_an_object_without_what_is_needed_is_damaged(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "status.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"status\.json is damaged \(state is missing"):
+        read_json(path, {"state": str})
+    path.write_text('{"state": "done", "job": null}')
+    assert read_json(path, {"state": str, "job": str | None}) == {"state": "done", "job": None}

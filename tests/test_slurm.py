@@ -1,12 +1,23 @@
 """What is read from Slurm's commands, on texts that Slurm 22.05 printed, and on commands that fail."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 import prune.cell.slurm_queue
-from prune.cell.slurm_queue import Job, SlurmUnavailableError, accounted_jobs, parse_accounting, parse_queue, queued_jobs
+from prune.cell.slurm_queue import (
+    Job,
+    OwnedJob,
+    SlurmUnavailableError,
+    accounted_jobs,
+    cluster_name,
+    find_job,
+    parse_accounting,
+    parse_queue,
+    queued_jobs,
+)
 from prune.sweep.launchers.slurm.cluster import (
     DEFAULT_MAX_ARRAY_SIZE,
     environment_for_submission,
@@ -104,3 +115,29 @@ def test_variables_count_where_the_script_says_nothing() -> None:
     assert environment_for_submission(outside, []) == outside
     kept = {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a"}
     assert environment_for_submission(outside, ["time", "gpus-per-node", "partition"]) == kept
+
+
+def test_the_queue_is_asked_for_whoever_we_are_not_for_whom_the_shell_names(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "alice")
+    script(commands, "squeue", f'case "$*" in *"--user={os.getuid()} "*) echo "7|RUNNING|None|n1|1|2";; esac')
+    assert queued_jobs().keys() == {"7"}
+
+
+def test_any_users_job_and_its_owner(commands: Path) -> None:
+    script(commands, "squeue", 'case "$*" in *--user*) exit 1;; *--jobs=7_1*) echo "1001|7_1|RUNNING|None|n1|1|2";; esac')
+    assert find_job("7_1") == OwnedJob(Job("7_1", "RUNNING", "", "n1", "1", "2"), 1001)
+    assert find_job("8") is None
+    script(commands, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    with pytest.raises(SlurmUnavailableError, match="Invalid job id"):
+        find_job("9")
+
+
+def test_the_clusters_name(commands: Path) -> None:
+    cluster_name.cache_clear()
+    with pytest.raises(SlurmUnavailableError):
+        cluster_name()
+    script(commands, "scontrol", "echo 'ClusterName             = lab'")
+    assert cluster_name() == "lab"
+    cluster_name.cache_clear()

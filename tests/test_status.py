@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import prune.status
+from prune.cell.holder import this_process
 from prune.cell.lock import claim
 from prune.cell.slurm_queue import Job, SlurmUnavailableError
 from prune.cell.state import State, write_status, write_submission
@@ -114,3 +116,66 @@ def test_it_answers_without_torch(outputs: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(outputs)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "first" in done.stdout
+
+
+def states(outputs: Path, sweep: str = "first") -> dict[str, str]:
+    return {line.id: line.standing.state.value for line in read_lines(outputs / "sweeps" / sweep, outputs, {})}
+
+
+def test_a_result_counts_before_what_a_killed_process_said(outputs: Path) -> None:
+    write_status(outputs / "cells/0", State.running)
+    assert states(outputs)["0"] == "done"
+
+
+def test_a_cell_is_done_for_the_sweeps_that_ask_no_more_than_it_has(outputs: Path) -> None:
+    (outputs / "cells/0/scores").mkdir()
+    (outputs / "cells/0/scores/acc-rte-1.json").write_text("{}")
+    for sweep, scores in {"few": ["acc-rte-1.json"], "more": ["acc-rte-1.json", "acc-rte-2.json"]}.items():
+        (outputs / "sweeps" / sweep).mkdir()
+        row = {"cell": "0", "dense_cell": "0", "name": "tiny/dense", "not_applicable": None, "scores": scores}
+        (outputs / "sweeps" / sweep / "grid.jsonl").write_text(json.dumps(row) + "\n")
+    assert (states(outputs, "few"), states(outputs, "more")) == ({"0": "done"}, {"0": "todo"})
+
+
+WRONG = ["", "{", "{}", "[]", "null", '{"state": 3}', "\0"]
+
+
+@pytest.mark.parametrize("content", WRONG)
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [*(("0", "result.json"), ("a", "result.json"), ("a", ".claim-0")), *(("b", "job.json"), ("c", "status.json"))],
+)
+def test_a_damaged_file_is_named_and_costs_no_other_cell(
+    outputs: Path, status: Run, cell: str, name: str, content: str
+) -> None:
+    if (name, content) == (".claim-0", ""):
+        return  # a claim that was given back
+    before = states(outputs)
+    (outputs / "cells" / cell / name).write_text(content)
+    assert states(outputs) == before | {cell: "failed"}
+    said = status(str(outputs))
+    assert said.code == 0 and f"{cell}/{name} is damaged" in said.out.replace("\n", "")
+
+
+@pytest.mark.parametrize("content", WRONG)
+@pytest.mark.parametrize("name", ["status.json", "job.json", ".claim-0"])
+def test_what_is_damaged_beside_a_result_does_not_matter(outputs: Path, name: str, content: str) -> None:
+    (outputs / "cells/0" / name).write_text(content)
+    assert states(outputs)["0"] == "done"
+
+
+@pytest.mark.parametrize("line", ['{"cell": "a"', "{}", "[]", "null", '{"cell": 1, "dense_cell": "0", "name": "x"}', "\0"])
+def test_a_damaged_line_of_a_grid_is_named_and_the_others_are_shown(outputs: Path, status: Run, line: str) -> None:
+    path = outputs / "sweeps/first/grid.jsonl"
+    path.write_text(path.read_text() + line)
+    said = status(str(outputs))
+    assert said.code == 0 and "5 cells" in said.out
+    assert "grid.jsonl is damaged (line 6): points are missing." in " ".join(said.out.split())
+
+
+def test_who_may_be_dead_is_named_with_what_to_remove(outputs: Path, status: Run) -> None:
+    holder = replace(this_process(), host="node17", user="alice", uid=1234, job_id="9", cluster="lab")
+    (outputs / "cells/a/.claim-0").write_text(json.dumps(asdict(holder)))
+    said = " ".join(status(str(outputs)).out.split())
+    assert "running 1" in said and "on node17 (alice, job 9), since" in said
+    assert re.search(r"it cannot be checked from here; if it is gone, remove \S*cells/a/\.claim-0", said)

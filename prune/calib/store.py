@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,7 @@ from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.files import disk_errors, read_json
+from prune.files import disk_errors, draft, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,20 +55,18 @@ def save(folder: Path, tokens_NL: Tensor, mask_NL: Tensor, manifest: dict[str, A
     Raises:
         UserError: the disk is full or cannot be written; nothing is left behind.
     """
-    draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     with disk_errors(folder):
-        try:
-            draft.mkdir(parents=True)
-            (draft / TOKENS_FILE).write_bytes(safetensors.torch.save({"tokens_NL": tokens_NL, "mask_NL": mask_NL}))
-            (draft / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            _rename(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with draft(folder) as place:
+            place.mkdir()
+            (place / TOKENS_FILE).write_bytes(safetensors.torch.save({"tokens_NL": tokens_NL, "mask_NL": mask_NL}))
+            (place / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            _rename(place, folder)
 
 
-def _rename(draft: Path, folder: Path) -> None:
+def _rename(place: Path, folder: Path) -> None:
     try:
-        draft.rename(folder)
+        place.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise

@@ -3,11 +3,11 @@
 import os
 import socket
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from prune.cell.slurm_queue import SlurmUnavailableError, job_id, queued_jobs
+from prune.cell.lock import num_restarts, user
+from prune.cell.slurm_queue import SlurmUnavailableError, cluster_name, find_job, job_id, queued_jobs
 from prune.files import now
+from prune.process import boot_id, lives, machine_id, make_tag, pid_namespace, start_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,8 @@ class Holder:
     """The process that holds a claim."""
 
     host: str
+    machine_id: str
+    """What tells machines of one name apart; may be empty."""
     boot_id: str
     """Of the machine's last start."""
     pid_namespace: str
@@ -22,74 +24,62 @@ class Holder:
     pid: int
     started: str
     """When the process began, in the kernel's ticks: another process may get the same pid later."""
+    user: str
+    uid: int
     job_id: str | None
+    cluster: str | None
+    """Of the job, as Slurm names it."""
+    num_restarts: int
+    """How often the job had gone back to the queue."""
     since: str
 
+    @property
+    def tag(self) -> str:
+        """The process in short, as `prune.process` reads it."""
+        return make_tag(self.host, self.machine_id, self.boot_id, self.pid_namespace, self.pid, self.started)
+
     def describe(self) -> str:
-        """`process 12 on host (job 3_4), since ...`."""
-        job = f" (job {self.job_id})" if self.job_id else ""
-        return f"process {self.pid} on {self.host}{job}, since {self.since}"
+        """`process 12 on host (alice, job 3_4), since ...`."""
+        job = f", job {self.job_id}" if self.job_id else ""
+        return f"process {self.pid} on {self.host} ({self.user}{job}), since {self.since}"
 
 
 def this_process() -> Holder:
     """The record of our own process."""
     return Holder(
         host=socket.gethostname(),
-        boot_id=_boot_id(),
-        pid_namespace=_pid_namespace(),
+        machine_id=machine_id(),
+        boot_id=boot_id(),
+        pid_namespace=pid_namespace(),
         pid=os.getpid(),
-        started=_start_time(os.getpid()) or "",
+        started=start_time(os.getpid()) or "",
+        user=user(),
+        uid=os.getuid(),
         job_id=job_id(),
+        cluster=os.environ.get("SLURM_CLUSTER_NAME"),
+        num_restarts=num_restarts(),
         since=now(),
     )
 
 
 def is_alive(holder: Holder) -> bool | None:
-    """Whether the holder's process lives; None when that cannot be known from here."""
-    if holder.host == socket.gethostname() and holder.pid_namespace == _pid_namespace():
-        return holder.boot_id == _boot_id() and _start_time(holder.pid) == holder.started
-    if holder.job_id is None:
-        return None
-    if holder.job_id == job_id():
-        return False  # we are that job, started again elsewhere
+    """Whether the holder's process lives; None when that cannot be known from here.
+
+    A job that the queue does not list is over if it is ours, on our cluster. Any other may be hidden from us.
+    """
+    alive = lives(holder.tag)
+    if alive is not None or holder.job_id is None or holder.cluster is None:
+        return alive
+    is_ours = holder.uid == os.getuid()
+    if is_ours and (holder.job_id, holder.cluster) == (job_id(), os.environ.get("SLURM_CLUSTER_NAME")):
+        return False if holder.num_restarts < num_restarts() else None  # we are that job, started again or on another node
     try:
-        job = queued_jobs().get(holder.job_id)
+        if holder.cluster != cluster_name():
+            return None
+        if is_ours:
+            job = queued_jobs().get(holder.job_id)
+            return job is not None and job.is_running
+        found = find_job(holder.job_id)
     except SlurmUnavailableError:
         return None
-    return job is not None and job.is_running
-
-
-@cache
-def _boot_id() -> str:
-    return _read("/proc/sys/kernel/random/boot_id")
-
-
-@cache
-def _pid_namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process began; None when there is no such process, or only its entry is left (a zombie)."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if fields:
-        return None if fields[0] in "ZX" else fields[19]
-    if Path("/proc/self/stat").exists():
-        return None
-    try:  # a system without /proc
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return ""
-    return ""
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
+    return found.job.is_running if found is not None and found.uid == holder.uid else None

@@ -3,34 +3,50 @@
 A claim is a file `.claim-N` with a record of its holder; the file with the highest N counts. It is taken by making the next
 file, which succeeds for one process only, also on network file systems without locks (a hard link appears whole or not at
 all). It is given back by emptying the file. When its holder is dead, the next one makes N + 1: whoever is faster has it. Age
-plays no part: the holder's process, machine and job are looked up.
+plays no part: the holder's process, machine and job are looked up. Who cannot be looked up from here is not dead: another
+user's job may be hidden, another cluster's queue is not ours.
 """
 
 import json
 import os
+import pwd
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from prune.cell.holder import Holder, is_alive, this_process
 from prune.errors import UserError
-from prune.files import disk_errors
+from prune.files import damaged_file, disk_errors, draft, remove_drafts
 
 _TRIES = 600
 _PAUSE_S = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim whose holder lives, or cannot be looked up from here."""
+
+    holder: Holder
+    path: Path
+    is_certain: bool
+    """Whether the holder is known to live."""
+
+    def describe(self) -> str:
+        """`held by process 12 on ...`, and what to do when nobody here can tell whether that lives."""
+        advice = "" if self.is_certain else f" (it cannot be checked from here; if it is gone, remove {self.path})"
+        return f"held by {self.holder.describe()}{advice}"
+
+
 class CellHeldError(Exception):
     """Another process has the claim, and it is alive or cannot be checked from here."""
 
-    def __init__(self, holder: Holder, path: Path, certain: bool) -> None:
-        self.holder = holder
-        advice = "" if certain else f" (it cannot be checked from here; if it is gone, remove {path})"
-        super().__init__(f"held by {holder.describe()}{advice}")
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        super().__init__(held.describe())
 
 
 @contextmanager
@@ -45,8 +61,7 @@ def claim(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):  # the folder was moved away meanwhile
-            os.truncate(path, 0)
+        _give_back(path)
 
 
 @contextmanager
@@ -68,33 +83,83 @@ def claim_when_free(folder: Path, timeout_s: float = 600.0) -> Iterator[None]:
     try:
         yield
     finally:
-        os.truncate(path, 0)
+        _give_back(path)
 
 
 def find_holder(folder: Path) -> Holder | None:
     """The process that works on `folder`; None when nobody does, or it is known to be dead."""
+    held = find_held(folder)
+    return None if held is None else held.holder
+
+
+def find_held(folder: Path) -> Held | None:
+    """The claim of the process that works on `folder`; None when nobody does, or it is known to be dead.
+
+    Raises:
+        UserError: the claim is damaged.
+    """
     latest = _latest(folder)
-    return None if latest is None or latest[1] is None or is_alive(latest[1]) is False else latest[1]
+    if latest is None:
+        return None
+    number, holder = latest
+    if holder is None:
+        return None
+    alive = is_alive(holder)
+    return None if alive is False else Held(holder, folder / f".claim-{number}", alive is True)
+
+
+def tidy(folder: Path) -> None:
+    """Give back the claim of a killed process on `folder`, and remove its drafts, without a claim of our own."""
+    with suppress(OSError, UserError):
+        remove_drafts(folder)
+        latest = _latest(folder)
+        if latest is not None and latest[1] is not None and is_alive(latest[1]) is False:
+            _tidy_after(folder, latest[1])
+            _give_back(folder / f".claim-{latest[0]}")
+
+
+@cache
+def user() -> str:
+    """The name of the user that this process runs as; environment variables may name another."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may not know its user
+        return str(os.getuid())
+
+
+def num_restarts() -> int:
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
 def _take(folder: Path) -> Path:
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".claim.{uuid.uuid4().hex}"
-        draft.write_text(json.dumps(asdict(this_process())))
-        try:
-            for _ in range(_TRIES):
-                number = _next_number(folder)
-                path = folder / f".claim-{number}"
-                if _link(draft, path):
-                    if max(_numbers(folder)) == number:
+        for _ in range(_TRIES):
+            folder.mkdir(parents=True, exist_ok=True)
+            number, dead = _next_number(folder)
+            path = folder / f".claim-{number}"
+            with suppress(FileNotFoundError), draft(folder / ".claim") as place:  # the folder may be moved away meanwhile
+                place.write_text(json.dumps(asdict(this_process())))
+                if _link(place, path):
+                    if max(_numbers(folder), default=None) == number:
                         _forget(folder, number - 1)
+                        _tidy_after(folder, dead)
                         return path
-                    path.unlink(missing_ok=True)  # made from a stale look at the folder; its successor may have removed it
-                time.sleep(_PAUSE_S)
-        finally:
-            draft.unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)  # made from a stale look; its successor may have removed it
+            time.sleep(_PAUSE_S)
     raise UserError(f"{folder} could not be claimed: its files {folder}/.claim-* change all the time, or are not seen here.")
+
+
+def _give_back(path: Path) -> None:
+    """Empty a claim; where the disk does not allow it, or the folder was moved away, it ends with this process."""
+    with suppress(OSError):
+        os.truncate(path, 0)
+
+
+def _tidy_after(folder: Path, dead: Holder | None) -> None:
+    """Remove the drafts of the holder whose place we took."""
+    if dead is not None:
+        for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            remove_drafts(each, dead.tag)
 
 
 def _link(draft: Path, path: Path) -> bool:
@@ -106,19 +171,19 @@ def _link(draft: Path, path: Path) -> bool:
     return True
 
 
-def _next_number(folder: Path) -> int:
-    """The number of the next claim.
+def _next_number(folder: Path) -> tuple[int, Holder | None]:
+    """(the number of the next claim, the dead holder of the latest or None).
 
     Raises:
         CellHeldError: the latest is held.
     """
     latest = _latest(folder)
     if latest is None:
-        return 0
+        return 0, None
     number, holder = latest
     if holder is not None and (alive := is_alive(holder)) is not False:
-        raise CellHeldError(holder, folder / f".claim-{number}", certain=alive is True)
-    return number + 1
+        raise CellHeldError(Held(holder, folder / f".claim-{number}", is_certain=alive is True))
+    return number + 1, holder
 
 
 def _latest(folder: Path) -> tuple[int, Holder | None] | None:
@@ -127,13 +192,27 @@ def _latest(folder: Path) -> tuple[int, Holder | None] | None:
     if not numbers:
         return None
     number = max(numbers)
+    path = folder / f".claim-{number}"
     try:
-        text = (folder / f".claim-{number}").read_text()
-        return number, Holder(**json.loads(text)) if text else None
+        text = path.read_text()
+        return number, _parse(text) if text else None
     except FileNotFoundError:  # forgotten meanwhile, for a later one
         return _latest(folder)
     except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{folder}/.claim-{number} is damaged ({error}). Remove it and run the same line again.") from None
+        raise damaged_file(path, str(error)) from None
+
+
+def _parse(text: str) -> Holder:
+    """The holder that a claim records.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    holder = Holder(**json.loads(text))
+    for field in fields(Holder):
+        if not isinstance(getattr(holder, field.name), field.type):  # type: ignore[arg-type]  # no annotation is a text
+            raise TypeError(f"{field.name} is {getattr(holder, field.name)!r}")
+    return holder
 
 
 def _numbers(folder: Path) -> list[int]:

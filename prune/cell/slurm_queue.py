@@ -4,12 +4,12 @@ A queue forgets a job minutes after its end; accounting remembers it, where the 
 element that was cancelled while its whole array was pending.
 """
 
-import getpass
 import os
 import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 PENDING_STATES = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ENDED_STATES = frozenset(
@@ -61,14 +61,52 @@ class Job:
         return not self.is_pending and not self.has_ended
 
 
+@dataclass(frozen=True, slots=True)
+class OwnedJob:
+    """A job, and whose it is."""
+
+    job: Job
+    uid: int
+
+
+_QUEUE_FORMAT = "%i|%T|%r|%N|%M|%L"
+
+
 def queued_jobs() -> dict[str, Job]:
     """This user's jobs that the controller knows: waiting, running, and ended a few minutes ago at most.
 
     Raises:
         SlurmUnavailableError: the controller does not answer.
     """
-    options = ["--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%N|%M|%L"]
+    # by number: names come from variables that another user's shell may have left
+    options = ["--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={_QUEUE_FORMAT}"]
     return parse_queue(run_command(["squeue", *options]))
+
+
+def find_job(job_id: str) -> OwnedJob | None:
+    """Any user's job; None when the controller does not list it, which may be since the site hides it.
+
+    Raises:
+        SlurmUnavailableError: the controller does not answer, or says that it knows no such job.
+    """
+    options = ["--noheader", "--array", "--states=all", f"--jobs={job_id}", f"--format=%U|{_QUEUE_FORMAT}"]
+    for line in run_command(["squeue", *options]).splitlines():
+        uid, _, rest = line.strip().partition("|")
+        job = parse_queue(rest).get(job_id)
+        if job is not None and uid.isdecimal():
+            return OwnedJob(job, int(uid))
+    return None
+
+
+@cache
+def cluster_name() -> str | None:
+    """The name of the cluster whose queue we see; None when Slurm does not say.
+
+    Raises:
+        SlurmUnavailableError: the controller does not answer.
+    """
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", run_command(["scontrol", "show", "config"]), re.MULTILINE)
+    return found.group(1) if found else None
 
 
 def parse_queue(text: str) -> dict[str, Job]:

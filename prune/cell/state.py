@@ -1,5 +1,7 @@
 """Where cells stand: status.json, and what is known of the others of a sweep."""
 
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -11,9 +13,10 @@ from typing import Any
 from prune.cell.cell import Cell, plan
 from prune.cell.failure import Failure
 from prune.cell.holder import Holder
-from prune.cell.lock import find_holder
+from prune.cell.lock import Held, find_held
 from prune.cell.results import finished_result
 from prune.cell.slurm_queue import ENDED_STATES, Job, job_id
+from prune.errors import UserError
 from prune.files import now, read_json, write_json
 
 
@@ -40,6 +43,8 @@ class Submission:
     """What the job prints."""
     sweep: str
     since: str
+    status: str | None
+    """A hash of what status.json said then: it says something else once the job has begun the cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,20 @@ class Standing:
     state: State
     result: dict[str, Any] | None = None
     """When it is done."""
-    holder: Holder | None = None
-    """When it is running."""
+    held: Held | None = None
+    """When it is running, or when nobody here can tell."""
     job: Job | None = None
     """The job that it is submitted as, as long as the queue knows it."""
     submission: Submission | None = None
     failure: Failure | None = None
     """When it failed."""
+    is_blocked: bool = False
+    """Whether a file of it is damaged that no run writes anew: somebody has to remove it first."""
+
+    @property
+    def holder(self) -> Holder | None:
+        """The process that works on it, or may do so."""
+        return None if self.held is None else self.held.holder
 
 
 def write_status(folder: Path, state: State, error: str | None = None, job: str | None = None) -> None:
@@ -73,24 +85,44 @@ def write_status(folder: Path, state: State, error: str | None = None, job: str 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
     """status.json of the cell in `folder`; None when it has none."""
-    return read_json(folder / "status.json")
+    return read_json(folder / "status.json", {"state": str, "since": str, "host": str, "pid": int, "job_id": str | None})
 
 
 def find_standing(cell: Cell, queue: Mapping[str, Job]) -> Standing:
     """Where `cell` stands; `queue` holds this user's jobs, or nothing where there is no Slurm."""
-    folder = cell.folder()
-    result = finished_result(folder, plan(cell))
+    folder, planned = cell.folder(), plan(cell)
+    try:
+        result = finished_result(folder, planned)
+        held = find_held(folder) if result is None else None
+    except UserError as error:
+        return Standing(State.failed, failure=damage(error), is_blocked=True)
     if result is not None:
         return Standing(State.done, result=result)
-    return stand_unfinished(folder, queue)
+    try:
+        return _stand(folder, held, queue)
+    except UserError as error:  # of status.json or job.json: what runs the cell writes them anew
+        return Standing(State.failed, failure=damage(error))
+
+
+def damage(error: UserError) -> Failure:
+    """The failure of a cell with a file that cannot be read."""
+    return Failure("damaged", str(error), None, wrong_use=True)
 
 
 def stand_unfinished(folder: Path, queue: Mapping[str, Job]) -> Standing:
-    """Where a cell stands that has no result, or not all that is asked of it."""
-    submission, holder = read_submission(folder), find_holder(folder)
+    """Where a cell stands that has no result, or not all that is asked of it.
+
+    Raises:
+        UserError: a file of it is damaged.
+    """
+    return _stand(folder, find_held(folder), queue)
+
+
+def _stand(folder: Path, held: Held | None, queue: Mapping[str, Job]) -> Standing:
+    submission = read_submission(folder)
     job = queue.get(submission.job_id) if submission else None
-    if holder is not None:
-        return Standing(State.running, holder=holder, job=job, submission=submission)
+    if held is not None:
+        return Standing(State.running, held=held, job=job, submission=submission)
     status = read_status(folder)
     if job is not None and not job.has_ended and not failed_in(status, job.id):
         return Standing(State.pending, job=job, submission=submission)
@@ -108,7 +140,7 @@ def past_failure(
 ) -> Failure | None:
     """What went wrong the last time, for a cell that nobody works on; None when it was never tried."""
     log = folder / "run.log" if (folder / "run.log").exists() else None
-    if submission is not None and (status is None or status["since"] < submission.since):
+    if submission is not None and not has_begun(status, submission):
         state = job.state if job else "gone"
         printed = Path(submission.log)
         what = "its job ended before the cell began"
@@ -122,9 +154,21 @@ def past_failure(
     return Failure(state, f"{where} ended without a word; {last_line(log)}", log, status["job_id"])
 
 
+def has_begun(status: dict[str, Any] | None, submission: Submission) -> bool:
+    """Whether status.json was written after the submission, whatever the clocks of the machines say."""
+    if status is None:
+        return False
+    return status["job_id"] == submission.job_id or hash_status(status) != submission.status
+
+
+def hash_status(status: dict[str, Any] | None) -> str | None:
+    """A hash of what status.json says; None when there is none."""
+    return None if status is None else hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def failure_of_status(status: dict[str, Any], log: Path | None) -> Failure:
     """The failure that a cell's status.json tells of; `TIMEOUT: ...` is one of Slurm's words with its reason."""
-    error = str(status["error"])
+    error = str(status.get("error"))
     word, _, rest = error.partition(": ")
     if word in ENDED_STATES:
         return Failure(word, rest, log, status["job_id"])
@@ -150,10 +194,15 @@ def last_lines(log: Path) -> list[str]:
 
 def write_submission(folder: Path, job_id: str, log: Path, sweep: str) -> None:
     """Keep which job a cell was submitted as."""
-    write_json(folder / JOB_FILE, asdict(Submission(job_id, str(log), sweep, now())))
+    try:
+        status = hash_status(read_status(folder))
+    except UserError:  # damaged: the job will write it anew
+        status = None
+    write_json(folder / JOB_FILE, asdict(Submission(job_id, str(log), sweep, now(), status)))
 
 
 def read_submission(folder: Path) -> Submission | None:
     """The job that a cell was last submitted as; None when it never was."""
-    found = read_json(folder / JOB_FILE)
-    return None if found is None else Submission(**found)
+    keys = {"job_id": str, "log": str, "sweep": str, "since": str, "status": str | None}
+    found = read_json(folder / JOB_FILE, keys)
+    return None if found is None else Submission(**{key: found[key] for key in keys})

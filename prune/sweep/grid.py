@@ -3,14 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune.calib.prompts import check_applicable
-from prune.cell.cell import Cell, dense_cell, make_cell
+from prune.cell.cell import Cell, dense_cell, make_cell, plan
 from prune.cell.identity import pass_key, uses_calibration
+from prune.cell.lock import claim_when_free
+from prune.cell.results import score_path
 from prune.cell.state import State
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig
@@ -79,7 +81,7 @@ def sweep_name(config: Config, overrides: Sequence[str]) -> str:
     """The sweep's name: the one given, or one made of the overrides, so that the same line is the same sweep."""
     if config.sweep.name is not None:
         return check_name(config.sweep.name)
-    kept = sorted(override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID)
+    kept = _kept(overrides)
     digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:8]
     slug = re.sub(r"[^A-Za-z0-9=,.-]+", "-", "_".join(kept)).strip("-")[:60] or "default"
     return f"{slug}-{digest}"
@@ -94,22 +96,78 @@ def check_name(name: str) -> str:
     return name
 
 
-def write_grid(points: Sequence[GridPoint], folder: Path, standings: "Mapping[str, Standing]") -> None:
-    """Write grid.jsonl: a line per grid point with its overrides, its cell and that one's state, or why it means nothing.
+def write_grid(
+    points: Sequence[GridPoint], folder: Path, standings: "Mapping[str, Standing]", *, is_plan: bool = False
+) -> str | None:
+    """Add the points to grid.jsonl; return what is damaged there, and so lost, or None.
 
-    `standings` holds the cells' by their id; a cell that is not in it is still to do.
+    A line per grid point, with its overrides, its cell, that one's state and scores, or why it means nothing. The points of
+    other lines under the same sweep.name stay, so that a grid can be extended; points that were only planned do not.
+
+    Args:
+        standings: those of the cells by their id; a cell that is not in it is still to do.
+        is_plan: whether nothing of it will run.
     """
-    write_text(folder / "grid.jsonl", "".join(json.dumps(_row(point, standings)) + "\n" for point in points))
+    path = folder / "grid.jsonl"
+    with claim_when_free(folder, timeout_s=60):
+        earlier, damage = read_grid(path)
+        rows = {_key(row): row for row in earlier if not row.get("is_plan")}
+        for row in (_row(point, standings) for point in points):
+            rows[_key(row)] = row | ({"is_plan": True} if is_plan and _key(row) not in rows else {})
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows.values()))
+    return damage
+
+
+def read_grid(path: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """(the rows of a grid.jsonl, what is damaged there or None); no rows where there is no such file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], None
+    rows: list[dict[str, Any]] = []
+    damaged: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if _is_row(row):
+            rows.append(row)
+        else:
+            damaged.append(str(number))
+    if not damaged:
+        return rows, None
+    which = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} of {len(lines)} lines"
+    return rows, f"{path} is damaged ({which}): points are missing. Run the sweep's lines again; what is finished is kept."
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+        return False
+    cells, lists = (row.get("cell"), row.get("dense_cell")), (row.get("overrides", []), row.get("scores", []))
+    has_cells = cells == (None, None) or all(isinstance(cell, str) and cell for cell in cells)
+    return has_cells and all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes a point the same in a later line: the overrides that can change its cell or its scores."""
+    return tuple(_kept(row.get("overrides", ()))) or (row["name"],)
+
+
+def _kept(overrides: Iterable[str]) -> list[str]:
+    """The overrides that say which cells are asked for, sorted."""
+    return sorted(override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID)
 
 
 def _row(point: GridPoint, standings: "Mapping[str, Standing]") -> dict[str, Any]:
-    applicable = point.reason is None
-    state = standings[point.cell.id].state if point.cell.id in standings else State.todo
+    cell, applicable = point.cell, point.reason is None
+    state = standings[cell.id].state if cell.id in standings else State.todo
     return {
         "overrides": list(point.overrides),
-        "cell": point.cell.id if applicable else None,
-        "dense_cell": point.cell.dense_id if applicable else None,
-        "name": point.cell.name,
+        "cell": cell.id if applicable else None,
+        "dense_cell": cell.dense_id if applicable else None,
+        "name": cell.name,
         "state": state.value if applicable else None,
+        "scores": [score_path(cell.folder(), planned).name for planned in plan(cell)] if applicable else [],
         "not_applicable": point.reason,
     }

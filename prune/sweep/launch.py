@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from prune.cell.cell import Cell
-from prune.cell.lock import claim
+from prune.cell.failure import Failure
+from prune.cell.lock import CellHeldError, claim, tidy
 from prune.cell.resources import Workshop
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.state import Standing, find_standing
@@ -17,7 +18,7 @@ from prune.cli import report
 from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
-from prune.files import now
+from prune.files import disk_errors, now
 from prune.sweep.compose import to_config
 from prune.sweep.grid import GridPoint, check_pairs, write_grid
 from prune.sweep.launchers.local.config import LocalLauncherConfig
@@ -62,7 +63,7 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
     if isinstance(launcher, PlanLauncherConfig):
         from prune.sweep.launchers.plan import print_plan
 
-        write_grid(points, sweep.folder, standings)
+        keep_grid(sweep, standings, is_plan=True)
         print_plan(console, sweep, standings)
     elif isinstance(launcher, PrepareLauncherConfig):
         from prune.sweep.launchers.prepare import prepare
@@ -88,13 +89,15 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
     workshop = Workshop()
     check_launch(sweep, missing, workshop)
     session = Session(sweep.name, outcome, build_tracker(config.tracker, sweep.output_dir), sweep.overrides)
-    write_grid(sweep.points, sweep.folder, standings)
+    keep_grid(sweep, standings)
+    for cell_id in outcome.results:
+        tidy(sweep.output_dir / "cells" / cell_id)
     if config.data.name is DataSource.sample:
         console.print(SAMPLE_NOTE, highlight=False)
     if outcome.results:
         console.print(f"{len(outcome.results)} of {len(sweep.cells)} cells are finished already.", highlight=False)
     if launcher.retry is Retry.all:
-        set_aside(missing, sweep.output_dir)
+        missing = set_aside(missing, sweep.output_dir, session, console)
     try:
         if isinstance(launcher, SlurmLauncherConfig):
             from prune.sweep.launchers.slurm.launcher import run_on_slurm
@@ -107,6 +110,13 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
         if outcome.results:
             print_table(console, sweep.points, outcome)
     say_goodbye(sweep, session, console)
+
+
+def keep_grid(sweep: Sweep, standings: Mapping[str, Standing], *, is_plan: bool = False) -> None:
+    """Add the points of the line to its sweep's grid.jsonl."""
+    damage = write_grid(sweep.points, sweep.folder, standings, is_plan=is_plan)
+    if damage is not None:
+        report(damage)
 
 
 def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> None:
@@ -144,22 +154,46 @@ def sort_out(cells: Sequence[Cell], standings: Mapping[str, Standing], retry: Re
             missing.append(cell)
         elif standing.result is not None:
             outcome.results[cell.id] = standing.result
-        elif standing.failure is not None and retry is Retry.none:
+        elif standing.failure is not None and (standing.is_blocked or retry is Retry.none):
             outcome.failures[cell.id] = standing.failure
         else:
             missing.append(cell)
     return outcome, missing
 
 
-def set_aside(cells: Sequence[Cell], output_dir: Path) -> None:
-    """Move what there is of `cells` to outputs/replaced, so that they are run from the start; one at work stays."""
+def set_aside(cells: Sequence[Cell], output_dir: Path, session: Session, console: Console) -> list[Cell]:
+    """Move what there is of `cells` to outputs/replaced, and return those that are to run from the start.
+
+    A cell that another process works on stays as it is, and one with a damaged claim too.
+    """
+    free: list[Cell] = []
     for cell in cells:
-        folder = cell.folder()
-        if folder.exists():
-            with claim(folder):
-                target = output_dir / "replaced" / f"{cell.id}-{now().replace(':', '')}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                folder.rename(target)
+        try:
+            replace_folder(cell.folder(), output_dir / "replaced")
+        except CellHeldError as error:
+            stays = f"{cell.name} is not run again: {session.hold(cell, str(error))}"
+            console.print(stays, markup=False, highlight=False, soft_wrap=True)
+        except UserError as error:
+            session.fail(cell, Failure.of_exception(error, None))
+        else:
+            free.append(cell)
+    return free
+
+
+def replace_folder(folder: Path, replaced: Path) -> None:
+    """Move a cell's folder into `replaced`, under a name of its own there; nothing happens when there is none.
+
+    Raises:
+        CellHeldError: another process works on it.
+        UserError: the disk does not allow it, or the claim is damaged.
+    """
+    if not folder.exists():
+        return
+    with claim(folder), disk_errors(folder):
+        replaced.mkdir(parents=True, exist_ok=True)
+        name = f"{folder.name}-{now().replace(':', '')}"
+        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        folder.rename(next(replaced / name for name in names if not (replaced / name).exists()))
 
 
 def say_goodbye(sweep: Sweep, session: Session, console: Console) -> None:

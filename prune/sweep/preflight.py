@@ -1,5 +1,6 @@
 """What is checked before a sweep's first cell: model files, windows, rows, and whether outputs can be written."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,8 +76,7 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
 
 def check_writable(output_dir: Path) -> None:
     """Raise UserError unless files can be made in `output_dir`."""
-    probe = output_dir / ".writable"
     with disk_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass

@@ -2,25 +2,28 @@
 
 import itertools
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prune.cell.cell import make_cell
 from prune.errors import NotApplicableError, UserError
-from prune.sweep.grid import GridPoint, check_name, check_pairs, distinct_cells, sweep_name, write_grid
+from prune.sweep.grid import GridPoint, check_name, check_pairs, distinct_cells, read_grid, sweep_name, write_grid
 
 from ..conftest import Compose
 
 
-def points_of(compose_config: Compose, *axes: tuple[str, ...]) -> list[GridPoint]:
+def points_of(compose_config: Compose, *axes: Sequence[str]) -> list[GridPoint]:
     points = []
     for overrides in itertools.product(*axes):
         config = compose_config(*overrides)
         try:
             check_pairs(config)
         except NotApplicableError as error:
-            points.append(GridPoint(overrides, make_cell(config), str(error)))
+            points.append(GridPoint(tuple(overrides), make_cell(config), str(error)))
         else:
             points.append(GridPoint(overrides, make_cell(config)))
     return points
@@ -94,3 +97,61 @@ def test_the_same_line_is_the_same_sweep(compose_config: Compose) -> None:
 def test_a_sweep_name_must_be_a_folder_name(name: str) -> None:
     with pytest.raises(UserError, match=r"sweep\.name"):
         check_name(name)
+
+
+def names(folder: Path) -> list[str]:
+    return [row["name"] for row in read_grid(folder / "grid.jsonl")[0]]
+
+
+def test_lines_of_one_name_keep_each_others_points(compose_config: Compose, tmp_path: Path) -> None:
+    one = points_of(compose_config, ("calib=c4", "calib=gsm8k"))
+    other = points_of(compose_config, ("calib=pile", "calib=gsm8k"), ("launcher=local",))
+    for points in (one, other, one):
+        write_grid(points, tmp_path, {})
+    assert names(tmp_path) == ["tiny/c4/wanda/50%/s0", "tiny/gsm8k-icl/wanda/50%/s0", "tiny/pile/wanda/50%/s0"]
+
+
+def test_a_point_that_means_another_cell_now_takes_the_place_of_the_old_one(compose_config: Compose, tmp_path: Path) -> None:
+    (point,) = points_of(compose_config, ("calib=c4",))
+    write_grid([replace(point, cell=replace(point.cell, id="before"))], tmp_path, {})
+    write_grid([point], tmp_path, {})
+    assert [row["cell"] for row in read_grid(tmp_path / "grid.jsonl")[0]] == [point.cell.id]
+
+
+def test_more_scores_of_the_same_cell_are_rows_beside_the_earlier_ones(compose_config: Compose, tmp_path: Path) -> None:
+    for line in (("eval.tasks=[rte]",), ("eval.tasks=[boolq]",)):
+        write_grid(points_of(compose_config, line, ("eval.perplexity=[]",)), tmp_path, {})
+    rows, _ = read_grid(tmp_path / "grid.jsonl")
+    assert rows[0]["cell"] == rows[1]["cell"]
+    assert [[name.rpartition("-")[0] for name in row["scores"]] for row in rows] == [["acc-rte"], ["acc-boolq"]]
+
+
+def test_a_plan_leaves_no_points_behind(compose_config: Compose, tmp_path: Path) -> None:
+    small, large = points_of(compose_config, ("calib=c4",)), points_of(compose_config, ("calib=c4", "calib=pile"))
+    write_grid(small, tmp_path, {})
+    write_grid(large, tmp_path, {}, is_plan=True)
+    assert len(names(tmp_path)) == 2
+    write_grid(small, tmp_path, {})
+    assert names(tmp_path) == ["tiny/c4/wanda/50%/s0"]
+    write_grid(large, tmp_path, {}, is_plan=True)
+    write_grid(large, tmp_path, {})
+    write_grid(small, tmp_path, {})
+    assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("line", ["{", "{}", "null", "[3]", '{"name": "x", "cell": "a", "dense_cell": null}', "\x00"])
+def test_a_damaged_grid_keeps_its_other_points(compose_config: Compose, tmp_path: Path, line: str) -> None:
+    one, other = points_of(compose_config, ("calib=c4",)), points_of(compose_config, ("calib=pile",))
+    assert write_grid(one, tmp_path, {}) is None
+    path = tmp_path / "grid.jsonl"
+    path.write_text(path.read_text() + line)
+    damage = write_grid(other, tmp_path, {})
+    assert damage is not None and "grid.jsonl is damaged (line 2)" in damage
+    assert len(names(tmp_path)) == 2 and write_grid(other, tmp_path, {}) is None
+
+
+def test_lines_at_once_lose_nothing(compose_config: Compose, tmp_path: Path) -> None:
+    points = points_of(compose_config, [f"calib.seed={seed}" for seed in range(8)])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda point: write_grid([point], tmp_path, {}), points))
+    assert len(names(tmp_path)) == 8

@@ -6,13 +6,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import prune.status
+import prune.sweep.launch
+from prune.cell.holder import this_process
 from prune.cell.state import State, read_status, write_status
+from prune.sweep.launch import replace_folder
 
 from ..conftest import Said
 
@@ -140,10 +146,9 @@ def test_two_local_launches_compute_each_cell_once(tmp_path: Path) -> None:
         assert log.read_text().count(f"cell {result['cell']} ") == 1
 
 
-def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
-    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
-    (folder / "result.json").unlink()
+@contextmanager
+def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that works on `folder`."""
     program = (
         "import pathlib, sys, time; from prune.cell.lock import claim\n"
         "with claim(pathlib.Path(sys.argv[1])):\n    print(1, flush=True); time.sleep(99)"
@@ -151,17 +156,114 @@ def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path
     holder = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "1\n"
-        said = say(*GRID)
-        assert (
-            said.code == 0
-            and f"held by process {holder.pid}" in said.out
-            and "1 cells are on their way elsewhere" in said.out
-        )
-        assert "running 1" in say(*GRID, "launcher=plan").out
+        yield holder
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.communicate()
+
+
+def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
+    (folder / "result.json").unlink()
+    with holding(folder) as holder:
+        said = say(*GRID)
+        assert said.code == 0 and f"held by process {holder.pid}" in said.out
+        assert "1 cells are on their way elsewhere" in said.out
+        assert "running 1" in say(*GRID, "launcher=plan").out
     assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
+
+
+def test_retry_all_leaves_the_cells_that_somebody_works_on(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    before = results(tmp_path)
+    name = "tiny/random/50%/s1"
+    with holding(tmp_path / "outputs/cells" / before[name]["cell"]) as holder:
+        said = say(*GRID, "launcher.retry=all")
+    assert said.code == 0 and "Traceback" not in said.err
+    assert f"{name} is not run again: held by process {holder.pid}" in said.out
+    assert "1 cells are on their way elsewhere" in said.out
+    after = results(tmp_path)
+    assert after[name] == before[name]
+    assert [key for key in after if after[key]["provenance"] != before[key]["provenance"]] == [
+        key for key in after if key != name
+    ]
+    assert len(list(tmp_path.glob("outputs/replaced/*"))) == 2
+
+
+def test_what_is_run_anew_twice_within_a_second_is_kept_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune.sweep.launch, "now", lambda: "12:00")
+    for _ in range(3):
+        (tmp_path / "a").mkdir()
+        replace_folder(tmp_path / "a", tmp_path / "replaced")
+    assert sorted(path.name for path in (tmp_path / "replaced").iterdir()) == ["a-1200", "a-1200-2", "a-1200-3"]
+
+
+def test_a_finished_line_tidies_up_after_killed_processes(say: Say, tmp_path: Path) -> None:
+    assert say(*GRID).code == 0
+    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
+    dead = replace(this_process(), started="1")
+    (folder / ".claim-7").write_text(json.dumps(asdict(dead)))
+    draft = folder / f".status.json.{dead.tag}.0123abcd.draft"
+    draft.write_text("{")
+    assert say(*GRID, "launcher=plan").code == 0 and draft.exists(), "a question changes nothing"
+    assert say(*GRID).code == 0
+    assert not draft.exists() and (folder / ".claim-7").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "content"),
+    [
+        ("tiny/dense", "result.json", '{"half": '),
+        ("tiny/random/50%/s1", "result.json", "null"),
+        ("tiny/random/50%/s1", ".claim-9", "{}"),
+    ],
+)
+def test_a_damaged_file_costs_no_other_cell(say: Say, tmp_path: Path, cell: str, name: str, content: str) -> None:
+    assert say(*GRID).code == 0
+    folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
+    (folders["tiny/random/50%/s0"] / "result.json").unlink()
+    if name != "result.json":
+        (folders[cell] / "result.json").unlink()
+    (folders[cell] / name).write_text(content)
+    said = say(*GRID)
+    assert said.code == 2 and "Traceback" not in said.err
+    assert f"prune: {cell} damaged: " in said.err and f"{name} is damaged" in said.err and said.err.count("prune: ") == 1
+    assert (folders["tiny/random/50%/s0"] / "result.json").exists()
+    assert say(*GRID, "launcher=plan").code == 0
+    (folders[cell] / name).unlink()
+    assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("content", ["{}", '{"state": '])
+def test_a_damaged_note_is_written_anew(say: Say, tmp_path: Path, content: str) -> None:
+    assert say(*GRID).code == 0
+    folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
+    (folder / "result.json").unlink()
+    for name in ("status.json", "job.json"):
+        (folder / name).write_text(content)
+    assert say(*GRID).code == 0
+    assert (read_status(folder) or {})["state"] == "done"
+
+
+def test_lines_of_one_name_are_one_sweep(say: Say, tmp_path: Path) -> None:
+    for seeds in ("0,1", "1,2"):
+        assert say("-m", "method=random", f"calib.seed={seeds}", *BARE, "sweep.name=mine").code == 0
+    assert [row["name"] for row in rows(tmp_path)] == [f"tiny/random/50%/s{seed}" for seed in (0, 1, 2)]
+    assert say("-m", "method=random", "calib.seed=0,1", *BARE, "sweep.name=mine", "launcher=plan").code == 0
+    assert len(rows(tmp_path)) == 3
+
+
+def test_a_sweep_that_asks_for_more_scores_is_to_do(say: Say, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["-m", "method=random", *BARE, "eval.perplexity=[wikitext2]", "eval.num_chunks=1"]
+    assert say("-m", "method=random", *BARE).code == 0
+    assert "to do 2" in say(*more, "launcher=plan").out
+    prune.status.main([str(tmp_path / "outputs")])
+    said = capsys.readouterr().out
+    assert said.count("done 2") == 1 and said.count("to do 2") == 1
+    assert say(*more).code == 0
+    prune.status.main([str(tmp_path / "outputs")])
+    assert capsys.readouterr().out.count("done 2") == 2
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])

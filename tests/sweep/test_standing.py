@@ -79,6 +79,26 @@ def test_a_cell_between_two_runs_of_its_job_is_pending(tmp_path: Path) -> None:
     assert stand_unfinished(tmp_path, {"12_3": Job("12_3", "PENDING", "BeginTime")}).state is State.pending
 
 
+@pytest.mark.parametrize("since", ["2020-01-01T00:00:00+00:00", "2090-01-01T00:00:00+00:00"])
+def test_a_clock_that_is_wrong_changes_nothing(tmp_path: Path, since: str) -> None:
+    """What a node wrote before or after the submission is told by its job and its content, not by its clock."""
+    status_of(tmp_path, State.failed, "ValueError: no", "11", since)
+    failure = stand_unfinished(submitted(tmp_path), {}).failure
+    assert failure is not None and failure.state == "gone", "it failed before"
+    status_of(tmp_path, State.failed, "ValueError: again", "12_3", since)
+    failure = stand_unfinished(tmp_path, {}).failure
+    assert failure is not None and failure.reason == "ValueError: again"
+    status_of(tmp_path, State.failed, "OSError: on this machine, without a job", "", since)
+    failure = stand_unfinished(tmp_path, {}).failure
+    assert failure is not None and failure.reason.startswith("OSError")
+
+
+def test_a_job_that_failed_before_its_submission_was_noted(tmp_path: Path) -> None:
+    status_of(tmp_path, State.failed, "ValueError: no", "12_3", now())
+    failure = stand_unfinished(submitted(tmp_path), {}).failure
+    assert failure is not None and failure.reason == "ValueError: no"
+
+
 @pytest.mark.parametrize(
     ("error", "state", "reason", "wrong_use"),
     [

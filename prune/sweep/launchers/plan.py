@@ -13,6 +13,7 @@ from rich.table import Table
 from prune.cell.cell import Cell
 from prune.cell.results import read_result
 from prune.cell.state import Standing, State
+from prune.errors import UserError
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.output.table import not_applicable_lines
 
@@ -117,11 +118,14 @@ def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tup
     """(model, method), and (model, None) for any method -> (seconds, whether on a GPU) of each finished cell."""
     found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
     for path in sorted((output_dir / "cells").glob("*/result.json")):
-        result = read_result(path.parent)
-        if result is not None:
-            took = result["seconds"]["total"], result["provenance"]["device"].startswith("cuda")
-            for method in (result["axes"]["method"], None):
-                found.setdefault((result["axes"]["model"], method), []).append(took)
+        try:
+            result = read_result(path.parent) or {}
+            took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
+            keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
+        except (UserError, KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing
+            continue
+        for key in keys:
+            found.setdefault(key, []).append(took)
     return found
 
 
@@ -137,8 +141,8 @@ def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:
 
 
 def _remark(standing: Standing) -> str:
-    if standing.holder is not None:
-        return standing.holder.describe()
+    if standing.held is not None:
+        return standing.held.describe()
     if standing.failure is not None:
         return f"{standing.failure.state}: {standing.failure.reason}"
     return f"job {standing.job.id} {standing.job.reason}" if standing.state is State.pending and standing.job else ""

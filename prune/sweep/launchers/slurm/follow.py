@@ -6,8 +6,7 @@ from pathlib import Path
 
 from prune.cell.cell import plan
 from prune.cell.failure import Failure
-from prune.cell.holder import is_alive
-from prune.cell.lock import CellHeldError, claim, find_holder
+from prune.cell.lock import CellHeldError, claim, find_held
 from prune.cell.results import finished_result
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, accounted_jobs, queued_jobs
 from prune.cell.state import State, failed_in, failure_of_status, read_status, write_status
@@ -134,11 +133,11 @@ class Follower:
 
     def _bury_one(self, followed: Followed, job: Job | None) -> None:
         cell, folder = followed.cell, followed.cell.folder()
-        holder = find_holder(folder)
-        if holder is not None:  # its job left it to another process, which is alive
+        held = find_held(folder)
+        if held is not None:  # its job left it to another process, which is alive
             followed.state = State.running
-            if is_alive(holder) is None:
-                self._end(followed, self._session.hold(cell, f"held by {holder.describe()}"))
+            if not held.is_certain:
+                self._end(followed, self._session.hold(cell, held.describe()))
             return
         status = read_status(folder)
         if status is not None and failed_in(status, followed.job_id):

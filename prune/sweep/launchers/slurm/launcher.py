@@ -50,6 +50,9 @@ def run_on_slurm(sweep: "Sweep", missing: Sequence[Cell], session: Session, cons
     session = Session(session.sweep, session.outcome, NullTracker())  # each job mirrors its own cells
     with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
         followed, fresh = look_around(missing, session)
+        for cell in missing:
+            if who := session.outcome.held.get(cell.id):
+                console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
         submitted = submit_fresh(fresh, launcher, sweep)
     followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
     describe_submission(submitted, len(followed), console)
@@ -81,8 +84,10 @@ def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followe
         elif on_its_way(standing, queue):
             assert standing.submission is not None
             followed.append(Followed(cell, standing.submission.job_id, Path(standing.submission.log)))
-        elif standing.state is State.running and standing.holder is not None:
-            session.hold(cell, f"held by {standing.holder.describe()}")
+        elif standing.held is not None:
+            session.hold(cell, standing.held.describe())
+        elif standing.is_blocked and standing.failure is not None:
+            session.fail(cell, standing.failure)
         else:
             fresh.append(cell)
     return followed, fresh
