@@ -20,6 +20,7 @@ from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example
 from prune.data.sets.gsm8k import DATASET as GSM8K
 from prune.errors import NotApplicableError, UserError
+from prune.process import own_tag
 
 TOKENIZER = make_tokenizer(bos=True)
 
@@ -256,6 +257,16 @@ def test_a_set_that_appears_while_ours_is_built_stays(tmp_path: Path, monkeypatc
     store.save(tmp_path / "calib" / first.id, first.tokens_NL, first.mask_NL, {"id": "ours"})
     assert (tmp_path / "calib" / first.id / "manifest.json").stat().st_mtime_ns == before
     assert len(list((tmp_path / "calib").iterdir())) == 1
+
+
+def test_the_draft_of_a_killed_process_goes_with_the_next_set(tmp_path: Path) -> None:
+    machine, boot, pid, started = own_tag().split("-")
+    dead, living = (f".set.{machine}-{boot}-{pid}-{ticks}.0123abcd.draft" for ticks in (1, started))
+    for name in (dead, living):
+        (tmp_path / "calib" / name).mkdir(parents=True)
+        (tmp_path / "calib" / name / "tokens.safetensors").write_text("half")
+    made = make(tmp_path, calib())
+    assert {path.name for path in (tmp_path / "calib").iterdir()} == {made.id, living}
 
 
 def test_a_draft_that_was_left_behind_does_no_harm(tmp_path: Path) -> None:

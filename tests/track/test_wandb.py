@@ -1,12 +1,14 @@
 """The offline run of a cell holds its configuration, a history line a block, and every final number."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 
+from prune.cell.holder import this_process
 from prune.cell.lock import claim
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.errors import UserError
@@ -140,6 +142,13 @@ def test_a_cell_that_another_launch_holds_is_left_to_it(tmp_path: Path, capsys: 
     assert offline_runs(tmp_path) == [] and tracker.closing_note() is None and capsys.readouterr().err == ""
     tracker.record(record)
     assert len(offline_runs(tmp_path)) == 1
+
+
+def test_a_holder_that_may_be_dead_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = make_record(tmp_path / "cell")
+    (record.folder / ".claim-0").write_text(json.dumps(asdict(replace(this_process(), host="node17", job_id=None))))
+    build_tracker(OFFLINE, tmp_path).record(record)
+    assert "if it is gone, remove" in capsys.readouterr().err and offline_runs(tmp_path) == []
 
 
 def test_a_damaged_result_costs_nothing(tmp_path: Path) -> None:
