@@ -1,10 +1,10 @@
 """The process that holds a cell: who it is, and whether it lives."""
 
 import os
+import pwd
 import socket
 from dataclasses import dataclass
 
-from prune.cell.lock import num_restarts, user
 from prune.cell.slurm_queue import SlurmUnavailableError, cluster_name, find_job, job_id, queued_jobs
 from prune.files import now
 from prune.process import boot_id, lives, machine_id, make_tag, pid_namespace, start_time
@@ -83,3 +83,16 @@ def is_alive(holder: Holder) -> bool | None:
     except SlurmUnavailableError:
         return None
     return found.job.is_running if found is not None and found.uid == holder.uid else None
+
+
+def user() -> str:
+    """The name of the user that this process runs as; environment variables may name another."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may not know its user
+        return str(os.getuid())
+
+
+def num_restarts() -> int:
+    """How often Slurm has put this job back into the queue."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)

@@ -9,7 +9,6 @@ user's job may be hidden, another cluster's queue is not ours.
 
 import json
 import os
-import pwd
 import re
 import time
 from collections.abc import Iterator
@@ -119,18 +118,6 @@ def tidy(folder: Path) -> None:
 
 
 @cache
-def user() -> str:
-    """The name of the user that this process runs as; environment variables may name another."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may not know its user
-        return str(os.getuid())
-
-
-def num_restarts() -> int:
-    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-
-
 def _take(folder: Path) -> Path:
     with disk_errors(folder):
         for _ in range(_TRIES):

@@ -42,8 +42,8 @@ def prune_model(
     method: "Method",
     pattern: Pattern | Mapping[str, Pattern],
     *,
-    batch_size: int,
-    seed: int,
+    batch_size: int = 8,
+    seed: int = 0,
     padding_in_statistics: bool = False,
     inputs: Inputs | None = None,
     on_linear: Callable[[LinearReport], None] = lambda report: None,
@@ -55,7 +55,7 @@ def prune_model(
     Args:
         model: in evaluation mode; float16, bfloat16, float32 or float64.
         tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs, or `inputs` are given.
-        mask_NL: True = real token. Padding is neither attended nor part of a statistic.
+        mask_NL: True = real token; None where all are. Padding is neither attended nor part of a statistic.
         method: chooses the weights.
         pattern: which weights may go together: for all linears, or for each that is to be pruned, by `<block>.<name>`.
         batch_size: sequences in one forward pass.
@@ -77,8 +77,9 @@ def prune_model(
     reports: list[LinearReport] = []
     with torch.no_grad():
         if method.needs_inputs and inputs is None:
-            assert tokens_NL is not None and mask_NL is not None, f"{method.name} needs a calibration set"
-            real_NL = torch.ones_like(mask_NL) if padding_in_statistics else mask_NL
+            assert tokens_NL is not None, f"{method.name} needs a calibration set"
+            all_real = mask_NL is None or padding_in_statistics
+            real_NL = torch.ones_like(tokens_NL, dtype=torch.bool) if all_real else mask_NL
             inputs = PrunedInputs(Walk(model, tokens_NL, real_NL, batch_size=batch_size), method, last)
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
