@@ -68,8 +68,11 @@ def write_report(
     return page
 
 
-def write_sweep_page(outputs: Path, sweep: str, metrics: Sequence[str]) -> Path:
+def write_sweep_page(outputs: Path, sweep: str, metrics: Sequence[str], made_of: str = "") -> Path:
     """Write nothing but the page, on the results of one sweep beside its grid.jsonl, and return its path.
+
+    Args:
+        made_of: as for `write_page`.
 
     Raises:
         UserError: as `write_report`.
@@ -77,7 +80,7 @@ def write_sweep_page(outputs: Path, sweep: str, metrics: Sequence[str]) -> Path:
     folder = outputs / "sweeps" / sweep / FOLDER
     with _no_collector():
         report = build_report(outputs, sweep=sweep, metrics=metrics, cells_href=_cells_href(outputs, folder))
-        write_page(report, folder / "index.html")
+        write_page(report, folder / "index.html", made_of)
     return folder / "index.html"
 
 

@@ -52,13 +52,31 @@ IMPORT = re.compile(r"^import (\{[^}]*\}) from \"\./([a-z]+)\.js\";$", re.MULTIL
 EXPORT = re.compile(r"^export (function|const) (\w+)", re.MULTILINE)
 
 
-def write_page(report: Report, path: Path) -> None:
+MADE_OF = "<!-- made of {}, the page before this line is {} -->\n"
+"""The last line of a page that says what it was made of: that hash, and the hash of all lines before."""
+
+
+def write_page(report: Report, path: Path, made_of: str = "") -> None:
     """Write the page of `report` to the file `path`, whole or not at all.
+
+    Args:
+        made_of: a hash of what the report was made of, for `is_page_of`; without one the page says nothing of it.
 
     Raises:
         UserError: The disk does not take it.
     """
-    write_text(path, page(report))
+    text = page(report)
+    write_text(path, text + MADE_OF.format(made_of, sha256(text)) if made_of else text)
+
+
+def is_page_of(path: Path, made_of: str) -> bool:
+    """Whether a page is whole, as it was written, and made of what has this hash."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return False
+    start = text.rstrip("\n").rfind("\n") + 1
+    return text[start:] == MADE_OF.format(made_of, sha256(text[:start]))
 
 
 def page(report: Report) -> str:

@@ -1,10 +1,12 @@
 """The page of a sweep: which calibration data wins among its cells, written when a line ends."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from prune.cell.cell import Cell, plan
-from prune.cell.results import read_scores
+from prune.cell.results import CHECKSUM, checksum, read_scores
 from prune.errors import UserError
 from prune.sweep.recorder import Outcome
 
@@ -12,30 +14,44 @@ from prune.sweep.recorder import Outcome
 def describe_page(output_dir: Path, name: str, cells: Sequence[Cell], outcome: Outcome) -> str | None:
     """Bring the page of the sweep `name` up to date and say where it is, or why there is none; None without a result.
 
-    A page that is younger than every result stays as it is.
+    A page that is whole and was made of the same results, failures and points of the grid stays as it is, whatever the
+    clocks say.
     """
     finished = [cell for cell in cells if cell.id in outcome.results]
     if not finished:
         return None
+    from prune.report.output.html import is_page_of
+
     page = output_dir / "sweeps" / name / "report" / "index.html"
-    if not _is_current(page, finished):
+    made_of = _hash_of(page.parent.parent / "grid.jsonl", finished, outcome)
+    if not is_page_of(page, made_of):
         from prune.report.write import write_sweep_page
 
         try:
-            write_sweep_page(output_dir, name, _metric_names(finished))
+            write_sweep_page(output_dir, name, _metric_names(finished), made_of)
         except UserError as error:
             return f"No report: {error}"
     return f"Report: {page}"
 
 
-def _is_current(page: Path, cells: Sequence[Cell]) -> bool:
-    if not page.exists():
-        return False
-    written = page.stat().st_mtime_ns
-    return all((cell.folder() / "result.json").stat().st_mtime_ns < written for cell in cells)
+def _hash_of(grid: Path, finished: Sequence[Cell], outcome: Outcome) -> str:
+    """A hash of all that the page shows."""
+    results = {cell.id: outcome.results[cell.id] for cell in finished}
+    told = {
+        "results": sorted((cell_id, result.get(CHECKSUM) or checksum(result)) for cell_id, result in results.items()),
+        "failures": sorted((cell_id, str(failure)) for cell_id, failure in outcome.failures.items()),
+        "held": sorted(outcome.held),
+        "scores": list(dict.fromkeys(each.name for cell in _asking(finished) for each in plan(cell))),
+        "grid": hashlib.sha256(grid.read_bytes()).hexdigest() if grid.is_file() else None,
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _asking(cells: Sequence[Cell]) -> list[Cell]:
+    """A cell for each way in which scores are asked for."""
+    return list({repr((cell.config.eval, cell.config.data)): cell for cell in cells}.values())
 
 
 def _metric_names(cells: Sequence[Cell]) -> list[str]:
     """What the sweep asks for, and what is measured beside it; a result may hold more."""
-    asked = {repr((cell.config.eval, cell.config.data)): cell for cell in cells}
-    return list(dict.fromkeys(name for cell in asked.values() for name in read_scores(cell.folder(), plan(cell))[0]))
+    return list(dict.fromkeys(name for cell in _asking(cells) for name in read_scores(cell.folder(), plan(cell))[0]))
