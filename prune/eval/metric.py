@@ -49,6 +49,29 @@ ACCURACY = "accuracy"
 """The unit of a share of items answered rightly, 0 to 1."""
 
 
+OF_HUNDRED = ("BLEU", "chrF", "TER")
+"""Units that go to 100."""
+
+NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow"})
+"""Keys of a protocol that may differ between two scores that are compared: they do not say what was asked. (A model's own
+dtype is part of its identity; versions are a warning; the last two are results.)"""
+
+
+def decimals(unit: str, scale: str) -> int:
+    """The decimals that a score is shown with: `49.53` of a perplexity or BLEU, `0.940` of an accuracy."""
+    return 2 if scale == "log" or unit in OF_HUNDRED else 3
+
+
+def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two metrics, as result.json holds them, were measured in one way on as many items."""
+    return _asked(first) == _asked(second)
+
+
+def _asked(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    protocol = {key: value for key, value in entry["protocol"].items() if key not in NEUTRAL}
+    return (protocol, *(entry.get(key) for key in ("num_items", "unit", "scale", "higher_is_better")))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemColumn:
     """Where each item's part in a value stands. The value is their mean, on the log scale its logarithm is."""

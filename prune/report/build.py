@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prune.baseline import BASELINE
 from prune.config.data import DataSource
 from prune.errors import UserError, nearest
+from prune.eval.metric import decimals
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import judge
@@ -20,15 +22,10 @@ from prune.report.results.join import CATEGORIES, Joined, calibration_sets, cate
 from prune.report.results.protocols import check_protocols
 from prune.report.results.read import Found, Result, read_results
 
-BASELINE = "c4"
-"""The calibration set that everyone uses."""
-
 MAX_ITEM_FILES = 5_000
 """Files of items that are read so that every row is compared with the baseline and dense on its items."""
 HARNESS = "lm_eval"
 """What the names of scores on lm-eval's tasks begin with: `lm_eval/<task>/<metric>`."""
-OF_HUNDRED = ("BLEU", "chrF", "TER")
-"""Units that go to 100."""
 STAGES = ("load", "calib", "prune", "eval", "total")
 
 Protocols = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -139,7 +136,7 @@ def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
                 chance=score.chance,
                 num_items=num_items,
                 protocol=shared,
-                decimals=2 if score.is_log or score.unit in OF_HUNDRED else 3,
+                decimals=decimals(score.unit, score.scale),
             )
         )
     return sorted(found, key=lambda metric: (metric.scale != "log", CATEGORIES.index(metric.category)))

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prune.eval.metric import are_comparable
+
 AXES = {
     "model": "model.name",
     "calib": "calib.name",
@@ -90,5 +92,5 @@ def differences(prefix: str, result: Result, other: Result | None) -> dict[str, 
     return {
         f"{prefix}/{name}": metric["value"] - other["metrics"][name]["value"]
         for name, metric in result["metrics"].items()
-        if name in other["metrics"] and other["metrics"][name]["protocol"] == metric["protocol"]
+        if name in other["metrics"] and are_comparable(metric, other["metrics"][name])
     }

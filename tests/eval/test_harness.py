@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import datasets
 import lm_eval
 import pytest
 import torch
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
@@ -218,6 +219,42 @@ def test_a_perplexity_beyond_the_largest_float_is_that_and_says_so(tmp_path: Pat
     measured = measure(planned("wikitext", data), model, tokenizer, open_source(data), batch_size=2)
     assert measured.metric.protocol["overflow"] and math.isfinite(measured.metric.value)
     json.dumps(measured.metric.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("task", ["wikitext", "openbookqa"])
+def test_every_score_says_its_measure_and_where_its_items_are(task: str, tmp_path: Path) -> None:
+    """And the items give the score: they are what two cells are compared on."""
+    write_rows(tmp_path / "wikitext2" / "test.jsonl", [{"text": text} for text in WIKI])
+    local = DataConfig(name=DataSource.local, root=str(tmp_path))
+    data = local if task == "wikitext" else SAMPLE
+    metric = planned(task, data, limit=8)
+    measured = score(metric, open_source(data))
+    scores = {metric.name: measured.metric} | dict(measured.beside)
+    told = {name.rpartition("/")[2]: (each.unit, each.scale, each.higher_is_better) for name, each in scores.items()}
+    expected = {
+        "wikitext": {
+            "word_perplexity": ("perplexity per word", "log", False),
+            "byte_perplexity": ("perplexity per byte", "log", False),
+            "bits_per_byte": ("bits per byte", "linear", False),
+        },
+        "openbookqa": {"acc": ("accuracy", "linear", True), "acc_norm": ("accuracy", "linear", True)},
+    }
+    assert told == expected[task]
+    items = json.loads(json.dumps(measured.items, allow_nan=False))
+    for name, each in scores.items():
+        assert each.items is not None and each.items.metric == metric.name, name
+        values = [reduce(lambda entry, key: entry[key], each.items.keys, item) for item in items]
+        keys = each.items.weight_keys
+        weights = [1.0 if keys is None else reduce(lambda entry, key: entry[key], keys, item) for item in items]
+        mean = math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
+        assert mean == pytest.approx(math.log(each.value) if each.scale == "log" else each.value, rel=1e-12), name
+    assert measured.metric.protocol["set"] == ("wikitext2" if task == "wikitext" else "openbookqa")
+
+
+def test_a_direction_that_lm_eval_does_not_tell_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConfigurableTask, "higher_is_better", lambda self: {"acc": True, "acc_norm": None})
+    with pytest.raises(UserError, match=r"lm_eval/openbookqa: lm-eval does not say whether a higher acc_norm is better"):
+        score(planned("openbookqa", limit=2))
 
 
 # What a metric says

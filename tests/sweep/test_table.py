@@ -1,19 +1,27 @@
 """The table: a row per grid point, differences to dense and to the C4 row, and lines for all that has no score."""
 
 import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from prune.baseline import BASELINE, baseline_cell
 from prune.cell.cell import dense_cell, make_cell, plan
 from prune.cell.failure import Failure
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.suites import ZERO_SHOT_MEAN
+from prune.report.results.join import join_cells
+from prune.report.results.read import read_results
+from prune.sweep.baseline import compared_results
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
 from prune.sweep.output.table import print_table, varied_keys
 from prune.sweep.recorder import Outcome
+from tests.report.result_files import Outputs, change_result, to_yaml
 
 from ..conftest import Compose
 
@@ -24,8 +32,15 @@ def point(compose_config: Compose, *overrides: str, reason: str | None = None) -
 
 
 def result(value: float, accuracy: float) -> dict[str, Any]:
-    metrics = {"acc/gsm8k": {"value": accuracy}, "ppl/c4": {"value": value}}
+    metrics = {"acc/gsm8k": entry(accuracy), "ppl/c4": entry(value, unit="perplexity per token", scale="log")}
     return {"axes": {"model": "tiny"}, "metrics": metrics, "warnings": [SAMPLE_NOTE]}
+
+
+def entry(value: float, **fields: Any) -> dict[str, Any]:
+    """A metric as in result.json; lower is better on the log scale."""
+    higher = fields.get("scale") != "log"
+    known = {"num_items": 4, "unit": "accuracy", "scale": "linear", "higher_is_better": higher, "protocol": {"limit": 4}}
+    return {"value": value, **known, **fields}
 
 
 def printed(points: list[GridPoint], outcome: Outcome, width: int = 60) -> str:
@@ -50,6 +65,63 @@ def test_scores_and_differences(compose_config: Compose) -> None:
         ["", "", "c4 +1.50", "c4 -0.050"],
     ]
     assert rows[4] == ["c4", "(icl)", "24.00", "0.850"]
+
+
+def test_scores_of_two_protocols_have_no_difference(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=gsm8k"), point(compose_config, "calib=c4")]
+    dense = result(20.0, 0.9)
+    dense["metrics"]["acc/gsm8k"] = entry(0.9, protocol={"limit": 100})
+    dense["metrics"]["ppl/c4"] = entry(20.0, unit="perplexity per token", scale="log", num_items=1)
+    outcome = Outcome({points[0].cell.dense_id: dense, points[0].cell.id: result(25.5, 0.8)})
+    text = printed(points, outcome)
+    assert "25.50" in text and "0.800" in text
+    assert "d +" not in text and "d -" not in text
+
+
+def test_the_direction_of_a_score_is_that_of_its_result(compose_config: Compose) -> None:
+    points = [point(compose_config, "calib=c4")]
+    scores = {"acc/gsm8k": entry(0.2, higher_is_better=False), "ppl/c4": entry(3.0)}
+    outcome = Outcome({points[0].cell.id: {"axes": {"model": "tiny"}, "metrics": scores, "warnings": []}})
+    assert "acc/gsm8k: lower is better; others: higher." in printed(points, outcome)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("calib=gsm8k", "prompt=icl"),
+        ("calib=gsm8k", "prompt=cot", "calib.seed=3"),
+        ("calib=pile", "method=sparsegpt"),
+        (
+            "calib=rte",
+            "prompt=zero_shot",
+            "calib.num_samples=5",
+            "calib.seq_len=99",
+            "sparsity=nm",
+            "sparsity.n=2",
+            "sparsity.m=4",
+        ),
+        ("calib=ellipses",),
+        ("calib=c4", "model.bos=none"),
+    ],
+)
+def test_table_trackers_and_report_mean_the_same_c4_cell(
+    compose_config: Compose, tmp_path: Path, overrides: Sequence[str]
+) -> None:
+    cell = point(compose_config, *overrides, f"output_dir={tmp_path}").cell
+    baseline = baseline_cell(cell)
+    assert baseline is not None and baseline.axes.calib == BASELINE and baseline.axes.seed == cell.axes.seed
+    outcome = Outcome({cell.id: result(25.5, 0.8), baseline.id: result(25.5, 0.8)})
+    assert compared_results(cell, outcome.results)[1] is outcome.results[baseline.id]
+    assert "c4 +0.00" in printed([GridPoint(overrides, cell, None)], outcome)
+    outputs = Outputs(tmp_path)
+    for each in {cell.id: cell, baseline.id: baseline}.values():
+        folder = outputs.cell("c4", scores={"ppl/c4": [1.0, 2.0]})
+        (folder / "config.yaml").write_text(to_yaml({"canonical": each.canonical, "asked": {}}))
+        change_result(folder, axes=asdict(each.axes), dense_cell=each.dense_id)
+    found = read_results(tmp_path)
+    joined = join_cells(found.results, [])
+    assert len(joined.groups) == 1
+    assert [row.calib for row in joined.rows if row.label == BASELINE] == [BASELINE]
 
 
 def test_every_grid_point_has_a_row_whatever_became_of_it(compose_config: Compose) -> None:
@@ -97,7 +169,7 @@ def test_no_number_is_cut_however_narrow_the_terminal(compose_config: Compose, w
 def test_scores_of_other_lines_have_no_column(compose_config: Compose) -> None:
     points = [point(compose_config, "calib=gsm8k")]
     more = result(21.0, 0.8)
-    more["metrics"]["acc/rte"] = {"value": 0.123}
+    more["metrics"]["acc/rte"] = entry(0.123)
     text = printed(points, Outcome({points[0].cell.id: more}))
     assert "0.800" in text and "rte" not in text and "0.123" not in text
 
@@ -115,7 +187,10 @@ ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]")
 def many(points: list[GridPoint], offset: float) -> dict[str, Any]:
     """A result with a number of its own for every planned score and the mean of the zero-shot suite."""
     names = [*dict.fromkeys(planned.name for planned in plan(points[0].cell)), ZERO_SHOT_MEAN]
-    metrics = {name: {"value": offset + index / 100} for index, name in enumerate(names)}
+    scales = ["log" if name.startswith("ppl/") or name.endswith("perplexity") else "linear" for name in names]
+    metrics = {
+        name: entry(offset + index / 100, scale=scale) for index, (name, scale) in enumerate(zip(names, scales, strict=True))
+    }
     return {"axes": {"model": "tiny"}, "metrics": metrics, "warnings": []}
 
 

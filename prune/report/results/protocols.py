@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune.errors import UserError
+from prune.eval.metric import NEUTRAL
 from prune.report.results.read import Result, Score
-
-NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow"})
-"""Keys of a protocol that may differ: they do not say what was asked. (A model's own dtype is part of its identity;
-versions are a warning; the last two are results.)"""
 
 
 @dataclass(slots=True)

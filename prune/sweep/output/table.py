@@ -5,10 +5,11 @@ from typing import Any
 
 from rich.console import Console
 
+from prune.baseline import baseline_cell
 from prune.cell.cell import plan
 from prune.config.data import SAMPLE_NOTE
+from prune.eval.metric import are_comparable, decimals
 from prune.eval.suites import planned_means
-from prune.sweep.baseline import BASELINE, baseline_key
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
 from prune.sweep.recorder import Outcome
@@ -28,7 +29,7 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome)
     for table in tables:
         wide = Console(file=console.file, width=max(natural_width(table), limit), force_terminal=console.is_terminal)
         wide.print(table, crop=False)
-    for line in [*_legend(metrics, is_turned), *closing_lines(points, outcome)]:
+    for line in [*_legend(metrics, is_turned, outcome.results), *closing_lines(points, outcome)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -40,15 +41,16 @@ def _entries(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[st
             result = outcome.results[dense_id]
             labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
             entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
-    baselines = _baselines(points, outcome.results)
-    return entries + [Entry(_labels(point, varied), _row(point, metrics, outcome, baselines)) for point in points]
+    return entries + [Entry(_labels(point, varied), _row(point, metrics, outcome)) for point in points]
 
 
-def _legend(metrics: Sequence[str], is_turned: bool) -> list[str]:
+def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[str, Any]]) -> list[str]:
     if not metrics:
         return []
-    lower = dict.fromkeys("ppl" if name.startswith("ppl/") else name for name in metrics if _is_perplexity(name))
-    better = f"{', '.join(lower) or 'ppl'}: lower is better; others: higher."
+    scores = {name: score for result in results.values() for name, score in result["metrics"].items() if name in metrics}
+    falling = [name for name in metrics if name in scores and not scores[name]["higher_is_better"]]
+    lower = dict.fromkeys("ppl" if name.startswith("ppl/") else name for name in falling)
+    better = f"{', '.join(lower)}: lower is better; others: higher." if lower else "Higher is better."
     return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
 
 
@@ -92,14 +94,7 @@ def varied_keys(points: Sequence[GridPoint]) -> list[str]:
     return [key for key, values in seen.items() if len(values) > 1 and key not in ("calib", "prompt")]
 
 
-def _baselines(points: Sequence[GridPoint], results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    cells = [point.cell for point in points if point.reason is None]
-    return {baseline_key(cell): results[cell.id] for cell in cells if cell.axes.calib == BASELINE and cell.id in results}
-
-
-def _row(
-    point: GridPoint, metrics: Sequence[str], outcome: Outcome, baselines: Mapping[str, dict[str, Any]]
-) -> list[list[str]]:
+def _row(point: GridPoint, metrics: Sequence[str], outcome: Outcome) -> list[list[str]]:
     """For each metric its score, and its differences."""
     cell = point.cell
     if point.reason is not None:
@@ -107,8 +102,10 @@ def _row(
     if cell.id not in outcome.results:
         state = "running" if cell.id in outcome.held else "failed" if cell.id in outcome.failures else "-"
         return [[state] for _ in metrics]
+    baseline = baseline_cell(cell)
+    c4 = None if baseline is None else outcome.results.get(baseline.id)
     result, dense = outcome.results[cell.id], outcome.results.get(cell.dense_id)
-    return [_score_texts(name, result, dense, baselines.get(baseline_key(cell))) for name in metrics]
+    return [_score_texts(name, result, dense, c4) for name in metrics]
 
 
 def _score_texts(
@@ -116,25 +113,20 @@ def _score_texts(
 ) -> list[str]:
     if name not in result["metrics"]:
         return ["-"]
-    texts = [_number(name, result["metrics"][name]["value"])]
+    score = result["metrics"][name]
+    texts = [_number(score, score["value"])]
     for mark, other in (("d", dense), ("c4", baseline)):
-        if other is not None and name in other["metrics"]:
-            difference = result["metrics"][name]["value"] - other["metrics"][name]["value"]
-            texts.append(f"{mark} {_number(name, difference, sign='+')}")
+        if other is not None and name in other["metrics"] and are_comparable(score, other["metrics"][name]):
+            texts.append(f"{mark} {_number(score, score['value'] - other['metrics'][name]['value'], sign='+')}")
     return texts
 
 
 def _dense_text(result: dict[str, Any], name: str) -> str:
-    return _number(name, result["metrics"][name]["value"]) if name in result["metrics"] else "-"
+    return _number(result["metrics"][name], result["metrics"][name]["value"]) if name in result["metrics"] else "-"
 
 
-def _number(name: str, value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.2f" if name.startswith("bleu/") or _is_perplexity(name) else f"{sign}.3f")
-
-
-def _is_perplexity(name: str) -> bool:
-    """Whether lower is better."""
-    return name.startswith("ppl/") or name.endswith(("perplexity", "bits_per_byte"))
+def _number(score: Mapping[str, Any], value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.{decimals(score['unit'], score['scale'])}f")
 
 
 def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
