@@ -131,7 +131,7 @@ def test_perplexities_of_any_name_are_compared_by_their_losses_on_the_same_items
 def test_means_over_items_of_any_unit_are_compared_on_the_same_items(outputs: Outputs, unit: str) -> None:
     name = f"lm_eval/mine/{unit.replace(' ', '_')}"
     outputs.measures = {name: {"unit": unit, "higher_is_better": False}}
-    outputs.cell("pile", scores={name: [0.10, 0.90, 0.35, 0.75]})
+    outputs.cell("pile", scores={name: [0.1 / 3, 0.9 * math.pi, 350.0, 0.75]})
     outputs.cell("c4", scores={name: [0.20, 1.01, 0.44, 0.85]})
     (metric,) = build_report(outputs.root).rows.metrics
     assert Basis.ITEMS in metric.to_baseline.basis and Basis.STDERR not in metric.to_baseline.basis

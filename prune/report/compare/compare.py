@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from prune.report.compare.statistics import (
     add_variances,
+    can_be_resampled,
     holm,
     paired_bootstrap,
     pooled_variance,
@@ -130,7 +131,7 @@ def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Item
     )
     low_P, high_P, p_P = t_comparison(difference_P, total_P, df_P)
     for index, differences_N in differences.items():
-        if not knows_seeds_P[index] and not column.is_log:
+        if not knows_seeds_P[index] and not column.is_log and can_be_resampled(differences_N):
             resampled = paired_bootstrap(differences_N)
             low_P[index], high_P[index], p_P[index] = resampled.low, resampled.high, resampled.p
     paired_P = np.isin(np.arange(len(this_P)), list(differences))

@@ -89,6 +89,16 @@ def paired_bootstrap(differences_N: Array) -> Difference:
     return Difference(float(np.mean(differences_N)), low / one, high / one, p)
 
 
+def can_be_resampled(differences_N: Array) -> bool:
+    """Whether `paired_bootstrap` takes the differences: those of answers that are right or wrong."""
+    if np.abs(differences_N).max() > 1:
+        return False
+    try:
+        return _steps(differences_N) <= MAX_STEPS
+    except ValueError:
+        return False
+
+
 @lru_cache(maxsize=65536)
 def _resample(smallest: int, counts: tuple[int, ...]) -> tuple[int, int, float]:
     """(low and high end of the interval of a resample's sum, p), where `counts[i]` items are `smallest` + i.
