@@ -112,7 +112,8 @@ def write_grid(
     with claim_when_free(folder, timeout_s=60):
         earlier, damage = read_grid(path)
         rows = {_key(row): row for row in earlier if not row.get("is_plan")}
-        for row in (_row(point, standings) for point in points):
+        scores: dict[str, list[str]] = {}
+        for row in (_row(point, standings, scores) for point in points):
             rows[_key(row)] = row | ({"is_plan": True} if is_plan and _key(row) not in rows else {})
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows.values()))
     return damage
@@ -159,8 +160,12 @@ def _kept(overrides: Iterable[str]) -> list[str]:
     return sorted(override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID)
 
 
-def _row(point: GridPoint, standings: "Mapping[str, Standing]") -> dict[str, Any]:
+def _row(point: GridPoint, standings: "Mapping[str, Standing]", scores: dict[str, list[str]]) -> dict[str, Any]:
+    """A point's line; `scores` keeps the names of the score files for the points that ask for the same."""
     cell, applicable = point.cell, point.reason is None
+    asked = repr((cell.config.eval, cell.config.data, cell.config.model)) if applicable else ""
+    if asked and asked not in scores:
+        scores[asked] = [score_path(cell.folder(), planned).name for planned in plan(cell)]
     state = standings[cell.id].state if cell.id in standings else State.todo
     return {
         "overrides": list(point.overrides),
@@ -168,6 +173,6 @@ def _row(point: GridPoint, standings: "Mapping[str, Standing]") -> dict[str, Any
         "dense_cell": cell.dense_id if applicable else None,
         "name": cell.name,
         "state": state.value if applicable else None,
-        "scores": [score_path(cell.folder(), planned).name for planned in plan(cell)] if applicable else [],
+        "scores": scores.get(asked, []),
         "not_applicable": point.reason,
     }
