@@ -4,7 +4,7 @@ A dataset is defined once (one file each in this package) and used for calibrati
 prompts, models or methods. Rows have the column names of the hub's copy, whichever source they come from.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -66,6 +66,8 @@ class Example:
     """Every allowed answer, in order; empty when the answer is open."""
     rationale: str | None = None
     """The reasoning, without a final period; None when this row has none."""
+    cluster: str | None = None
+    """What it may share with other rows, so that they are not answered independently: a premise, a passage."""
 
     def pair(self, *, rationale: bool) -> str:
         """The question with its answer; with the rationale: ``{question} {rationale}. So the answer is {answer}.``
@@ -76,6 +78,15 @@ class Example:
             return f"{self.question} {self.answer}"
         assert self.rationale is not None, "only examples with a rationale are asked for it"
         return f"{self.question} {self.rationale}{RATIONALE_END} {self.answer}."
+
+
+def cluster_numbers(examples: Sequence[Example]) -> list[int]:
+    """For each example the place of the first one that shares its cluster; its own place where it has none."""
+    first: dict[str, int] = {}
+    return [
+        place if example.cluster is None else first.setdefault(example.cluster, place)
+        for place, example in enumerate(examples)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

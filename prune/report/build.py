@@ -11,9 +11,9 @@ from prune.errors import UserError, nearest
 from prune.eval.metric import decimals
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
-from prune.report.compare.verdicts import judge
+from prune.report.compare.verdicts import best_rows, judge
 from prune.report.findings.curves import find_curves
-from prune.report.findings.notes import notes
+from prune.report.findings.notes import HOW, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
@@ -54,7 +54,9 @@ def build_report(
     protocols = check_protocols(found.results, found.sweeps)
     joined, baseline_label = _with_baseline(join_cells(found.results, found.unfinished), baseline)
     measured = _metrics(found.results, protocols)
-    row_metrics, verdicts, pairs_all, item_problems = _compare(measured, found.results, joined)
+    items = ItemsOfRows(found.results, [row.cells for row in joined.rows])
+    pairs_all = _num_item_files(found.results) <= MAX_ITEM_FILES
+    row_metrics, verdicts = _compare(measured, found.results, joined, items, pairs_all)
     blocks, block_notes = block_curves(found.results, joined)
     overlaps, mask_notes = mask_overlaps(found.results, joined)
     calibs = calibration_sets(found.results)
@@ -66,14 +68,19 @@ def build_report(
         cells_href=cells_href,
         sweeps=found.sweeps,
         baseline=baseline_label,
-        warnings=[*notes(found, joined, measured, baseline_label, pairs_all, item_problems), *block_notes, *mask_notes],
+        warnings=[
+            *notes(found, joined, measured, baseline_label, pairs_all, list(items.problems)),
+            *block_notes,
+            *mask_notes,
+        ],
         metrics=measured,
         calibs=calibs,
         groups=joined.groups,
         cells=_cells(found.results, joined, measured),
         rows=_rows(joined, [calib.name for calib in calibs], row_metrics),
         verdicts=verdicts,
-        questions=answer_questions(measured, found.results, joined),
+        questions=answer_questions(measured, found.results, joined, items if pairs_all else None),
+        how=HOW,
         curves=find_curves(found.results, joined, calibs),
         blocks=blocks,
         mask_overlaps=overlaps,
@@ -166,25 +173,25 @@ def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: 
     ]
 
 
+def _num_item_files(results: Sequence[Result]) -> int:
+    return sum(score.items is not None for result in results for score in result.scores.values())
+
+
 def _compare(
-    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined
-) -> tuple[list[RowMetric], list[Verdict], bool, list[str]]:
-    """(every metric of every row, the verdicts by group and metric, whether all rows were compared on their items, what is
-    wrong with files of items)."""
-    num_files = sum(score.items is not None for result in results for score in result.scores.values())
-    items = ItemsOfRows(results, [row.cells for row in joined.rows])
-    pairs_all = num_files <= MAX_ITEM_FILES
+    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined, items: ItemsOfRows, pairs_all: bool
+) -> tuple[list[RowMetric], list[Verdict]]:
+    """(every metric of every row, the verdicts by group and metric).
+
+    Args:
+        pairs_all: whether all rows are compared on their items; else those that win.
+    """
     row_metrics, verdicts = [], []
     for index, metric in enumerate(metrics):
         column = collect_column(metric.name, results, joined)
-        row_metrics.append(compare_rows(column, joined, items if pairs_all else None))
+        only = None if pairs_all else best_rows(column, joined)
+        row_metrics.append(compare_rows(column, joined, items, only))
         verdicts += judge(index, metric, column, row_metrics[-1], joined, items)
-    return (
-        row_metrics,
-        sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric)),
-        pairs_all,
-        list(items.problems),
-    )
+    return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric))
 
 
 def _cells(results: Sequence[Result], joined: Joined, metrics: Sequence[Metric]) -> Cells:

@@ -42,6 +42,8 @@ class Basis(IntEnum):
     """The standard errors of both sides, as if their items were independent (wider than paired). Seed noise is unknown."""
     STDERR_AND_SEEDS = 4
     """As STDERR, and the spread over the seeds of both sides."""
+    SEEDS = 5
+    """The spread over the seeds of both sides alone: the metric has no items, or no standard error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +148,7 @@ class Comparisons:
     low: Numbers
     high: Numbers
     p: Numbers
-    """Two-sided; to the baseline: adjusted by Holm over the rows of the group. Beyond noise: below 0.05."""
+    """Two-sided, adjusted by Holm over the rows of the group. Beyond noise: below 0.05, and then the interval excludes 0."""
     basis: Sequence[int]
     """A `Basis` for each row."""
 
@@ -160,7 +162,7 @@ class RowMetric:
     sd: Numbers
     """Standard deviation over the seeds; None with one seed: seed noise is unknown."""
     low: Numbers
-    """Of the t interval over the seeds (perplexities: on the log scale); None with one seed."""
+    """Of the t interval over the seeds (perplexities: on the log scale); None with one seed, or where all are equal."""
     high: Numbers
     num_seeds: Sequence[int]
     """Seeds that have the metric; compare with the number of the row's cells."""
@@ -248,7 +250,7 @@ class Answer:
     num_units: int
     """Independent units that the interval is over."""
     units: str
-    """What those are: `sets`, `tasks`, `models x methods x sparsities x seeds`."""
+    """What those are: `draws` (of data, by the seed), `sets`, `tasks`."""
     enough: bool
     """Whether there is an interval; if not, `sentence` says what is missing."""
     sentence: str
@@ -394,6 +396,8 @@ class Report:
     overlap_warnings: Sequence[OverlapWarning]
     unfinished: Sequence[Unfinished]
     origins: Sequence[Origin]
+    how: Sequence[str] = ()
+    """How intervals and p values were made, and which comparisons are a family: plain sentences."""
     protocols: Sequence[Protocol] = ()
     """Of every metric and model: a perplexity's chunks depend on the model's tokenizer."""
 

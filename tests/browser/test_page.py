@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from prune.report.compare.statistics import wilson
 from tests.browser.conftest import Open, Opened
 from tests.report.page_reports import HOSTILE, small_report
 
@@ -187,6 +188,24 @@ def test_the_heat_map_is_walked_and_opened_with_keys_alone(open_page: Open) -> N
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(score(page, "c4", 0)).to_be_focused()
+
+
+def test_a_share_of_answers_has_wilsons_interval_instead_of_a_standard_error(open_page: Open) -> None:
+    page = open_page().drawn()
+    score(page, "pile", 3).click()
+    shown = page.get_by_role("dialog").locator("li").all_inner_texts()
+    found = [re.search(r": ([0-9.]+) \[([0-9.]+), ([0-9.]+)\] over its items$", text) for text in shown]
+    assert len(found) == 2
+    for match in found:
+        assert match is not None, shown
+        value, low, high = (float(number) for number in match.groups())
+        assert (low, high) == pytest.approx(wilson(value, 100), abs=0.0006)
+
+
+def test_how_p_is_made_is_said_beside_the_verdicts(open_page: Open) -> None:
+    page = open_page().drawn()
+    page.get_by_text("How intervals and p values are made").click()
+    expect(page.get_by_text("The rows of one group on one metric are one family.")).to_be_visible()
 
 
 def test_a_score_leads_to_the_folders_of_its_cells(open_page: Open, small_page: Path) -> None:

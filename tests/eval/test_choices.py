@@ -93,7 +93,8 @@ def test_the_metric_says_how_it_was_measured() -> None:
     assert metric.protocol["exemplar_ids"] == [0, 1] and metric.protocol["template"] == "{question} {choice}"
     assert metric.protocol["normalised"] is None
     assert measured.beside["acc_mc_norm/rte"].protocol["normalised"] == "by length in bytes"
-    assert {"id", "prediction", "logprobs", "gold", "correct", "correct_norm"} == set(measured.items[0])
+    assert {"id", "prediction", "logprobs", "gold", "correct", "correct_norm", "cluster"} == set(measured.items[0])
+    assert [item["cluster"] for item in measured.items] == [item["id"] for item in measured.items]
 
 
 def test_prompts_that_do_not_fit_are_counted() -> None:

@@ -71,6 +71,7 @@ def build(plan: Plan, **changes: Any) -> Report:
         "sweeps": ["calib=c4,pile"],
         "baseline": "c4",
         "warnings": ["Cells come from two versions of torch."],
+        "how": ["The rows of one group on one metric are one family."],
         "metrics": metrics,
         "calibs": [CalibrationSet(name=name, category=category) for name, category in plan.calibs],
         "groups": table.groups,

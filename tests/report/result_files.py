@@ -168,14 +168,18 @@ def to_yaml(plain: Mapping[str, Any]) -> str:
     return yaml.dump(dict(plain), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 
-def write_items(folder: Path, metric: str, items: Items, column: str | None = None) -> None:
+def write_items(
+    folder: Path, metric: str, items: Items, column: str | None = None, clusters: Sequence[int] | None = None
+) -> None:
     """items/<metric>.jsonl.gz of a cell."""
-    packed = _packed(column or ("loss" if metric.startswith("ppl/") else "correct"), tuple(items))
+    of_metric = "loss" if metric.startswith("ppl/") else "correct"
+    packed = _packed(column or of_metric, tuple(items), None if clusters is None else tuple(clusters))
     (folder / "items" / f"{metric.replace('/', '-')}.jsonl.gz").write_bytes(packed)
 
 
 @lru_cache(maxsize=4096)
-def _packed(column: str, items: tuple[float, ...]) -> bytes:
+def _packed(column: str, items: tuple[float, ...], clusters: tuple[int, ...] | None = None) -> bytes:
     values = [bool(value) if column == "correct" else value for value in items]
-    text = "".join(json.dumps({"id": index, column: value}) + "\n" for index, value in enumerate(values))
-    return gzip.compress(text.encode(), compresslevel=1)
+    shared = [{}] * len(items) if clusters is None else [{"cluster": cluster} for cluster in clusters]
+    rows = [{"id": index, column: value, **more} for index, (value, more) in enumerate(zip(values, shared, strict=True))]
+    return gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode(), compresslevel=1)

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from prune.report.build import build_report
-from prune.report.compare.statistics import paired_bootstrap
+from prune.report.compare.statistics import holm
 from prune.report.model import Basis, Comparisons, Report, RowMetric
+from prune.report.results.items import by_cluster
 from tests.report.result_files import Outputs, change_result, write_items
 
 RNG = np.random.default_rng(5)
@@ -57,11 +58,56 @@ def test_perplexities_are_compared_by_chunk_on_the_log_scale(outputs: Outputs) -
     assert at(metric.to_dense, pile)[0] == pytest.approx(math.exp(np.mean(LOSSES["b"])) - math.exp(np.mean(LOSSES["d"])))
 
 
-def test_accuracies_are_compared_by_the_bootstrap_on_the_items(outputs: Outputs) -> None:
+def test_accuracies_are_compared_item_by_item(outputs: Outputs) -> None:
     report = two_cells(outputs, "acc/gsm8k", ANSWERS)
-    expected = paired_bootstrap(np.array(ANSWERS["b"]) - np.array(ANSWERS["a"], dtype=float))
-    found = at(metric_of(report, "acc/gsm8k").to_baseline, row_of(report, "pile"))
-    assert found == (pytest.approx(expected.value), expected.low, expected.high, expected.p, Basis.ITEMS)
+    theirs = stats.ttest_rel(ANSWERS["b"], ANSWERS["a"])
+    interval = theirs.confidence_interval(0.95)
+    difference, low, high, p, basis = at(metric_of(report, "acc/gsm8k").to_baseline, row_of(report, "pile"))
+    assert (difference, low, high) == pytest.approx(
+        (np.mean(ANSWERS["b"]) - np.mean(ANSWERS["a"]), interval.low, interval.high)
+    )
+    assert (p, basis) == (pytest.approx(theirs.pvalue), Basis.ITEMS)
+
+
+@pytest.mark.parametrize("with_items", [True, False])
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 1), (0, 1)])
+def test_answers_that_are_all_alike_have_an_interval(outputs: Outputs, with_items: bool, first: int, second: int) -> None:
+    """As if one answer of each side had been another: +-t(29) sqrt(2) / 30."""
+    outputs.with_items = with_items
+    outputs.cell("c4", scores={"acc/rte": [first] * 30})
+    outputs.cell("pile", scores={"acc/rte": [second] * 30})
+    report = build_report(outputs.root)
+    difference, low, high, p, _ = at(metric_of(report, "acc/rte").to_baseline, row_of(report, "pile"))
+    half = stats.t.ppf(0.975, 29 if with_items else np.inf) * math.sqrt(2) / 30
+    assert (difference, low, high) == pytest.approx((second - first, second - first - half, second - first + half))
+    assert p == pytest.approx(1.0 if first == second else 0.0, abs=1e-9)
+
+
+def test_losses_that_are_all_alike_have_no_interval(outputs: Outputs) -> None:
+    for name in ("c4", "pile"):
+        outputs.cell(name, scores={"ppl/wikitext2": LOSSES["a"]})
+    report = build_report(outputs.root)
+    assert at(metric_of(report, "ppl/wikitext2").to_baseline, row_of(report, "pile"))[1:4] == (None, None, 1.0)
+
+
+def test_items_that_share_something_are_not_independent(outputs: Outputs) -> None:
+    """Each of 10 premises thrice, always answered alike: as much evidence as 10 items."""
+    first, second = np.random.default_rng(4).integers(0, 2, (2, 10))
+    for name, answers in (("c4", first), ("pile", second)):
+        folder = outputs.cell(name, scores={"acc/esnli": np.repeat(answers, 3).tolist()})
+        write_items(folder, "acc/esnli", np.repeat(answers, 3).tolist(), clusters=np.repeat(range(10), 3).tolist())
+    report = build_report(outputs.root)
+    theirs = stats.ttest_rel(second, first)
+    _, low, _, p, _ = at(metric_of(report, "acc/esnli").to_baseline, row_of(report, "pile"))
+    assert (p, low) == pytest.approx((theirs.pvalue, theirs.confidence_interval(0.95).low))
+
+
+def test_unequal_clusters_have_the_variance_of_a_ratio() -> None:
+    values, clusters = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]), [0, 0, 0, 1, 2, 2]
+    sums = np.array([2.0 - 3 * values.mean(), 1.0 - values.mean(), 1.0 - 2 * values.mean()])
+    joined = by_cluster(values, clusters)
+    assert joined.mean() == pytest.approx(values.mean())
+    assert np.var(joined, ddof=1) / 3 == pytest.approx(3 / 2 * np.sum(sums**2) / 6**2)
 
 
 def test_without_items_the_standard_errors_stand_in(outputs: Outputs) -> None:
@@ -93,10 +139,12 @@ def test_damaged_items_are_not_used(outputs: Outputs) -> None:
 
 
 def test_seeds_and_items_add_up(outputs: Outputs) -> None:
-    """The naive twin: variance of the item mean + pooled variance of seeds over their number on both sides."""
+    """The naive twin: variance of the draws, each row's own, and of the items without what the draws' answers scatter by."""
     rng = np.random.default_rng(6)
+    of_set = {name: rng.normal(0, 0.3, 30) for name in ("c4", "pile")}
     runs = {
-        name: [(3.0 + rng.normal(0, 0.3, 30)).tolist() for _ in range(count)] for name, count in (("c4", 2), ("pile", 3))
+        name: [(3.0 + of_set[name] + rng.normal(0, 0.02) + rng.normal(0, 0.2, 30)).tolist() for _ in range(count)]
+        for name, count in (("c4", 3), ("pile", 3))
     }
     outputs.dense({"ppl/wikitext2": LOSSES["d"]})
     for name, losses in runs.items():
@@ -108,13 +156,21 @@ def test_seeds_and_items_add_up(outputs: Outputs) -> None:
     difference_N = np.mean(runs["pile"], axis=0) - np.mean(runs["c4"], axis=0)
     item_var = np.var(difference_N, ddof=1) / 30
     means = {name: np.mean(losses, axis=1) for name, losses in runs.items()}
-    pooled = sum(np.sum((of_set - of_set.mean()) ** 2) for of_set in means.values()) / 3
-    seed_vars = [pooled / 2, pooled / 3]
-    total = item_var + sum(seed_vars)
-    seed_df = sum(seed_vars) ** 2 / sum(v**2 / 3 for v in seed_vars)
-    df = total**2 / (item_var**2 / 29 + sum(seed_vars) ** 2 / seed_df)
+    draw_vars = [np.var(of_set, ddof=1) / 3 for of_set in means.values()]
+    twice = 0.0
+    for losses in runs.values():
+        table = np.array(losses)
+        rest = [
+            [x - row.mean() - column.mean() + table.mean() for x, column in zip(row, table.T, strict=True)] for row in table
+        ]
+        twice += float(np.sum(np.square(rest))) / (2 * 29) / (3 * 30)
+    own = item_var - twice
+    total = own + sum(draw_vars)
+    draw_df = sum(draw_vars) ** 2 / sum(v**2 / 2 for v in draw_vars)
+    df = 1 / (sum(draw_vars) / total / draw_df + own / total / 29)
     half = stats.t.ppf(0.975, df) * math.sqrt(total)
     base = math.exp(means["c4"].mean())
+    assert own > 0
 
     difference, low, high, p, basis = at(metric.to_baseline, pile)
     assert basis == Basis.ITEMS_AND_SEEDS
@@ -126,6 +182,20 @@ def test_seeds_and_items_add_up(outputs: Outputs) -> None:
     assert metric.mean[pile] == pytest.approx(math.exp(means["pile"].mean()))
     assert metric.sd[pile] == pytest.approx(np.std(np.exp(means["pile"]), ddof=1))
     assert metric.num_seeds[pile] == 3
+
+
+def test_a_metric_without_items_has_the_noise_of_its_seeds(outputs: Outputs) -> None:
+    """One score of one item each: Welch's test of the scores."""
+    outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
+    scores = {"c4": [21.0, 24.0, 22.5], "pile": [25.0, 30.0, 26.0]}
+    for name, of_seeds in scores.items():
+        for seed, value in enumerate(of_seeds):
+            outputs.cell(name, scores={"bleu/wmt14": [value]}, seed=seed)
+    report = build_report(outputs.root)
+    theirs = stats.ttest_ind(scores["pile"], scores["c4"], equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    _, low, high, p, basis = at(metric_of(report, "bleu/wmt14").to_baseline, row_of(report, "pile"))
+    assert (low, high, p, basis) == pytest.approx((interval.low, interval.high, theirs.pvalue, Basis.SEEDS))
 
 
 def test_one_seed_on_one_side_leaves_the_seeds_unknown(outputs: Outputs) -> None:
@@ -150,8 +220,24 @@ def test_p_is_adjusted_by_holm_over_the_rows_of_a_group(outputs: Outputs) -> Non
         largest = max(largest, min(1.0, (3 - place) * raw[name]))
         expected[name] = largest
     report = build_report(outputs.root)
-    p = metric_of(report, "ppl/c4").to_baseline.p
-    assert {name: p[row_of(report, name)] for name in expected} == pytest.approx(expected)
+    to_baseline = metric_of(report, "ppl/c4").to_baseline
+    assert {name: to_baseline.p[row_of(report, name)] for name in expected} == pytest.approx(expected)
+    for name, adjusted in expected.items():
+        interval = stats.ttest_rel(shifted[name], base).confidence_interval(1 - 0.05 * raw[name] / adjusted)
+        assert to_baseline.low[row_of(report, name)] == pytest.approx(math.exp(base.mean()) * math.expm1(interval.low))
+
+
+def test_differences_to_dense_are_adjusted_too(outputs: Outputs) -> None:
+    rng = np.random.default_rng(7)
+    base = rng.normal(3, 0.2, 30)
+    pruned = {name: base + rng.normal(shift, 0.05, 30) for name, shift in (("c4", 0.03), ("pile", 0.02), ("rte", 0.018))}
+    outputs.dense({"ppl/c4": base.tolist()})
+    for name, losses in pruned.items():
+        outputs.cell(name, scores={"ppl/c4": losses.tolist()})
+    report = build_report(outputs.root)
+    p = metric_of(report, "ppl/c4").to_dense.p
+    raw = np.array([stats.ttest_rel(losses, base).pvalue for losses in pruned.values()])
+    assert [p[row_of(report, name)] for name in pruned] == pytest.approx(holm(raw).tolist())
 
 
 def test_ranks_go_by_what_is_better_and_ties_share_one(outputs: Outputs) -> None:

@@ -26,23 +26,80 @@ def find(question: Question, contrast: str, kind: str, category: str | None = No
     return answer
 
 
+def seeded(seed: int, loss: float) -> list[float]:
+    """Losses of ten chunks around a mean."""
+    return (loss + np.random.default_rng(seed).normal(0, 0.001, 10)).tolist()
+
+
 def test_c4_against_another_pretraining_set(outputs: Outputs) -> None:
-    """Units are sparsities x seeds; perplexity on C4 itself does not count."""
-    accuracies = {(0.5, 0): (50, 60), (0.5, 1): (52, 58), (0.7, 0): (30, 38), (0.7, 1): (31, 43)}
-    for (ratio, seed), (c4, pile) in accuracies.items():
-        for name, num_right, loss in (("c4", c4, 2.0), ("pile", pile, 2.1)):
-            scores = {"acc/rte": right(num_right), "ppl/c4": [loss] * 3, "ppl/wikitext2": [loss] * 3}
-            outputs.cell(name, scores=scores, ratio=ratio, seed=seed)
-    question = ask(outputs)[0]
-    accuracy, perplexity = find(question, "c4 - pile", "acc"), find(question, "c4 - pile", "ppl")
-    differences = [-10.0, -6.0, -8.0, -12.0]
-    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert (accuracy.effect, accuracy.low, accuracy.high) == pytest.approx((-9.0, interval.low, interval.high))
-    assert (accuracy.num_cells, accuracy.num_units, accuracy.unit) == (8, 4, "points")
-    assert perplexity.effect == pytest.approx(100 * math.expm1(-0.1))
+    """Units are the draws: both sparsities of one are one number; perplexity on C4 itself does not count."""
+    outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
+    numbers = {"c4": {0: (50, 30), 1: (52, 31), 2: (51, 33)}, "pile": {0: (60, 38), 1: (58, 43), 2: (62, 40)}}
+    for name, draws in numbers.items():
+        for seed, of_ratios in draws.items():
+            for ratio, num_right in zip((0.5, 0.7), of_ratios, strict=True):
+                scores = {"bleu/wmt14": [float(num_right)], "ppl/c4": [2.0] * 3, "acc/rte": right(num_right)}
+                outputs.cell(name, scores=scores, ratio=ratio, seed=seed)
+    answer = find(ask(outputs)[0], "c4 - pile", "bleu")
+    theirs = stats.ttest_ind([40, 41.5, 42], [49, 50.5, 51], equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    assert (answer.effect, answer.low, answer.high) == pytest.approx((-9.0, interval.low, interval.high))
+    assert (answer.p, answer.num_cells, answer.num_units, answer.units) == (pytest.approx(theirs.pvalue), 12, 6, "draws")
+    assert answer.sentence.endswith(": worse.")
+
+
+def test_more_sparsities_of_the_same_draws_are_no_more_evidence(outputs: Outputs) -> None:
+    """Seven neighbouring ratios of two sets whose draws differ alike at each: p stays what one ratio gives."""
+    outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
+    draws = {"c4": [20.0, 21.3, 22.1], "pile": [21.9, 22.0, 24.1]}
+    for ratio in (0.5, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56):
+        for name, values in draws.items():
+            for seed, value in enumerate(values):
+                outputs.cell(name, scores={"bleu/wmt14": [value]}, ratio=ratio, seed=seed)
+    answer = find(ask(outputs)[0], "c4 - pile", "bleu")
+    assert answer.p == pytest.approx(stats.ttest_ind(draws["c4"], draws["pile"], equal_var=False).pvalue)
+    assert (answer.num_units, answer.num_cells) == (6, 42)
+
+
+@pytest.mark.parametrize("metric", ["acc/rte", "ppl/wikitext2"])
+def test_the_question_and_the_rows_have_one_answer(outputs: Outputs, metric: str) -> None:
+    rng = np.random.default_rng(1)
+    for name, shift in (("c4", 0.0), ("pile", 0.3)):
+        own = rng.normal(shift, 1, 40)
+        for seed in range(3):
+            values = own + rng.normal(0, 0.2) + rng.normal(0, 0.5, 40)
+            scores = values if metric.startswith("ppl") else (values > 0).astype(float)
+            outputs.cell(name, scores={metric: scores.tolist()}, seed=seed)
+    report = build_report(outputs.root)
+    kind = metric.partition("/")[0]
+    answer = find(report.questions[0], "c4 - pile", kind)
+    (columns,) = report.rows.metrics
+    assert answer.p == pytest.approx(columns.to_baseline.p[1])
+    assert answer.low is not None and columns.to_baseline.high[1] is not None
+    if kind == "acc":
+        assert answer.low == pytest.approx(-100 * columns.to_baseline.high[1])
+
+
+def test_a_draw_that_lacks_a_sparsity_does_not_stand_out_by_that(outputs: Outputs) -> None:
+    """The fourth draw of C4 has the easy ratio only: what all draws have, or the draws that have all, is compared."""
+    outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
+    for name, shift in (("c4", 0.0), ("pile", 1.0)):
+        for seed in range(3):
+            for ratio, base in ((0.5, 60.0), (0.7, 20.0)):
+                outputs.cell(name, scores={"bleu/wmt14": [base + shift + seed]}, ratio=ratio, seed=seed)
+    outputs.cell("c4", scores={"bleu/wmt14": [60.0]}, ratio=0.5, seed=3)
+    answer = find(ask(outputs)[0], "c4 - pile", "bleu")
+    assert answer.effect == pytest.approx(-1.0)
+    assert answer.num_cells == 12
+
+
+def test_losses_of_c4_against_another_set_are_a_change_in_percent(outputs: Outputs) -> None:
+    for seed in range(2):
+        outputs.cell("c4", scores={"ppl/wikitext2": seeded(seed, 2.0), "ppl/c4": seeded(9, 9.0)}, seed=seed)
+        outputs.cell("pile", scores={"ppl/wikitext2": seeded(5 + seed, 2.1), "ppl/c4": seeded(9, 1.0)}, seed=seed)
+    perplexity = find(ask(outputs)[0], "c4 - pile", "ppl")
+    assert perplexity.effect == pytest.approx(100 * math.expm1(-0.1), abs=0.1)
     assert perplexity.unit == "%"
-    assert question.summary.startswith("No. c4 - pile (acc): -9.00 points")
-    assert accuracy.sentence.endswith(": worse.")
     assert perplexity.sentence.endswith(": better.")
 
 
@@ -53,7 +110,9 @@ def test_one_pair_of_cells_is_not_enough(outputs: Outputs) -> None:
     assert [question.enough for question in questions] == [False] * 4
     answer = find(questions[0], "c4 - pile", "acc")
     assert (answer.effect, answer.low, answer.p, answer.enough) == (pytest.approx(-10), None, None, False)
-    assert "in 2 cells, not enough for an interval: it needs two seeds, sparsities" in answer.sentence
+    assert (
+        "in 2 cells, not enough for an interval: it needs two draws (calib.seed=0,1) of both c4 and pile" in answer.sentence
+    )
     assert all(question.summary.startswith("Not enough cells") for question in questions)
 
 
@@ -77,7 +136,7 @@ def test_arithmetic_against_pretraining(outputs: Outputs) -> None:
     question = ask(outputs)[1]
     answer = find(question, "arithmetic - pre-training", "acc")
     theirs = stats.ttest_ind([60, 64, 59], [50, 54], equal_var=False)
-    interval = theirs.confidence_interval(0.95)
+    interval = theirs.confidence_interval(1 - 0.05 / 3)  # one of three contrasts, as its p
     assert (answer.effect, answer.low, answer.high) == pytest.approx((9.0, interval.low, interval.high))
     assert (answer.num_cells, answer.num_units, answer.units) == (5, 5, "sets")
     by_category = {answer.category: answer for answer in question.answers}
@@ -120,7 +179,7 @@ def test_prompts_by_category(outputs: Outputs) -> None:
     question = ask(outputs)[3]
     overall, arithmetic, nli = (find(question, "cot - icl", "acc", category) for category in (None, "arithmetic", "NLI"))
     assert overall.effect == pytest.approx(np.mean([10, 14, -5]))
-    interval = stats.ttest_1samp([10, 14], 0).confidence_interval(0.95)
+    interval = stats.ttest_1samp([10, 14], 0).confidence_interval(1 - 0.05 / 2)  # the smaller p of two contrasts
     assert (arithmetic.effect, arithmetic.low, arithmetic.high) == pytest.approx((12.0, interval.low, interval.high))
     assert (nli.effect, nli.enough, nli.num_cells) == (pytest.approx(-5.0), False, 2)
     missing = find(question, "icl - zero_shot", "acc")

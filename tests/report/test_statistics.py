@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from prune.report.compare.statistics import (
-    add_variances,
+    DrawNoise,
+    add_noises,
     holm,
-    paired_bootstrap,
+    holm_factors,
     paired_t,
-    pooled_variance,
     rank,
     summarise,
     t_comparison,
     welch,
+    wilson,
 )
 
 
@@ -34,6 +35,11 @@ def test_one_seed_has_no_spread() -> None:
     assert (summary.mean, summary.sd, summary.low, summary.high) == (0.25, None, None, None)
 
 
+def test_equal_seeds_are_no_proof_of_no_spread() -> None:
+    summary = summarise([0.25, 0.25, 0.25])
+    assert (summary.mean, summary.sd, summary.low, summary.high) == (0.25, 0.0, None, None)
+
+
 def test_paired_t_is_scipys_ttest_rel() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.normal(3.0, 1.0, 40), rng.normal(2.8, 1.0, 40)
@@ -42,10 +48,10 @@ def test_paired_t_is_scipys_ttest_rel() -> None:
     assert (ours.p, ours.low, ours.high) == pytest.approx((theirs.pvalue, interval.low, interval.high))
 
 
-@pytest.mark.parametrize(("difference", "p"), [(0.0, 1.0), (0.5, 0.0)])
-def test_paired_t_without_spread(difference: float, p: float) -> None:
+@pytest.mark.parametrize(("difference", "p"), [(0.0, 1.0), (0.5, math.nan)])
+def test_differences_without_spread_have_no_interval(difference: float, p: float) -> None:
     ours = paired_t(np.full(5, difference))
-    assert (ours.low, ours.high, ours.p) == (difference, difference, p)
+    assert (ours.low, ours.high, ours.p) == pytest.approx((math.nan, math.nan, p), nan_ok=True)
 
 
 def test_welch_is_scipys() -> None:
@@ -55,59 +61,40 @@ def test_welch_is_scipys() -> None:
     assert (ours.p, ours.low, ours.high) == pytest.approx((theirs.pvalue, interval.low, interval.high))
 
 
-@pytest.mark.parametrize("step", [1.0, 0.5, 1 / 3])
-def test_the_bootstrap_is_that_of_drawing_items_one_by_one(step: float) -> None:
-    rng = np.random.default_rng(2)
-    differences = step * rng.choice([-2.0, -1.0, 0.0, 1.0, 2.0], size=80, p=[0.05, 0.1, 0.55, 0.2, 0.1])
-    drawn = differences[rng.integers(0, 80, size=(40_000, 80))].mean(axis=1)
-    ours = paired_bootstrap(differences)
-    assert ours.value == pytest.approx(differences.mean())
-    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=step / 80 + 1e-9)
-    assert ours.p == pytest.approx(2 * (drawn <= 1e-12).mean(), abs=0.006)
-    assert ours.p > 0.01
+def noises(items: float, item_df: float, first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """(variance, degrees of freedom); sides are (variance of the mean, number of draws)."""
+    draws = DrawNoise(*(np.array([number]) for number in (first[0], second[0], first[1], second[1])))
+    variance, df = add_noises(np.array([items]), np.array([item_df]), draws)
+    return float(variance[0]), float(df[0])
 
 
-def test_the_bootstrap_agrees_with_scipys_on_the_interval() -> None:
-    differences = np.array([1.0] * 30 + [0.0] * 60 + [-1.0] * 10)
-    theirs = stats.bootstrap((differences,), np.mean, method="percentile", n_resamples=10_000, rng=3)
-    ours = paired_bootstrap(differences)
-    interval = theirs.confidence_interval
-    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=0.011)
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_draws_alone_are_welchs_test_where_sides_have_equally_many(size: int) -> None:
+    first, second = np.random.default_rng(size).normal(0, [[1.0], [4.0]], (2, size))
+    theirs = stats.ttest_ind(first, second, equal_var=False)
+    variance, df = noises(0.0, np.inf, (first.var(ddof=1) / size, size), (second.var(ddof=1) / size, size))
+    assert (df, variance) == pytest.approx((theirs.df, ((first.mean() - second.mean()) / theirs.statistic) ** 2))
 
 
-def test_the_bootstrap_of_two_items_by_hand() -> None:
-    # Resamples of {-1, 3}: means -1 (1/4), 1 (1/2), 3 (1/4); a quarter is <= 0.
-    ours = paired_bootstrap(np.array([-1.0, 3.0]))
-    assert (ours.value, ours.low, ours.high, ours.p) == (1.0, -1.0, 3.0, pytest.approx(0.5))
+def test_a_side_without_draws_leaves_the_others_degrees_of_freedom() -> None:
+    assert noises(0.0, np.inf, (2.0, 4), (0.0, np.inf)) == pytest.approx((2.0, 3.0))
 
 
-def test_the_bootstrap_of_many_items_tends_to_the_normal_distribution() -> None:
-    differences = np.array([1.0] * 900 + [-1.0] * 800 + [0.0] * 8300)
-    ours, z = paired_bootstrap(differences), 0.01 / (differences.std() / 100)
-    assert ours.p == pytest.approx(2 * stats.norm.sf(z), abs=0.001)
-    assert (ours.low, ours.high) == pytest.approx((0.01 - 1.96 * 0.01 / z, 0.01 + 1.96 * 0.01 / z), abs=0.0001)
+def test_items_alone_keep_their_degrees_of_freedom() -> None:
+    assert noises(0.5, 99.0, (0.0, np.inf), (0.0, np.inf)) == pytest.approx((0.5, 99.0))
+    assert noises(0.5, 99.0, (0.0, 3), (0.0, 3)) == pytest.approx((0.5, 99.0))
 
 
-def test_the_bootstrap_without_any_difference() -> None:
-    ours = paired_bootstrap(np.zeros(9))
-    assert (ours.low, ours.high, ours.p) == (0.0, 0.0, 1.0)
-    always = paired_bootstrap(np.full(9, 1.0))
-    assert (always.low, always.high, always.p) == (1.0, 1.0, 0.0)
+def test_the_parts_degrees_of_freedom_are_joined_by_their_shares() -> None:
+    # draws: 2 of 4, Satterthwaite's 4 degrees of freedom of 3 and 3 equally noisy draws; items: 2 of 4 with 49
+    assert noises(2.0, 49.0, (1.0, 3), (1.0, 3)) == pytest.approx((4.0, 1 / (0.5 / 4 + 0.5 / 49)))
 
 
-def test_the_bootstrap_sees_signs_alike_and_refuses_what_has_no_step() -> None:
-    differences = np.array([1.0, 1.0, 0.0, -1.0, 1.0, 0.0])
-    ours, mirrored = paired_bootstrap(differences), paired_bootstrap(-differences)
-    assert ours.p == pytest.approx(mirrored.p)
-    with pytest.raises(ValueError, match="no multiples"):
-        paired_bootstrap(np.array([0.1, np.pi]))
-
-
-def test_variances_add_with_satterthwaites_degrees_of_freedom() -> None:
-    # v = 1 with 4 df and 3 with 9 df: (1 + 3)^2 / (1 / 4 + 9 / 9) = 16 / 1.25 = 12.8
-    total, df = add_variances([np.array([1.0, 0.0]), np.array([3.0, 0.0])], [np.array([4.0, 4.0]), np.array([9.0, np.inf])])
-    assert total.tolist() == [4.0, 0.0]
-    assert df.tolist() == [12.8, np.inf]
+def test_unlike_numbers_of_draws_have_fewer_degrees_of_freedom_than_satterthwaites() -> None:
+    # 2 draws hold 3/4 of the variance, 5 draws 1/4: 1 / (0.75 / 1 + 0.25 / 4); where the 2 hold nothing, twice their df
+    assert noises(0.0, np.inf, (0.75, 2), (0.25, 5))[1] == pytest.approx(1 / 0.8125)
+    assert noises(0.0, np.inf, (0.0, 2), (0.25, 5))[1] == pytest.approx(2.0)
+    assert noises(0.0, np.inf, (0.75, 3), (0.25, 5))[1] == pytest.approx(1 / (0.75**1.75 / 2 + 0.25**1.75 / 4))
 
 
 def test_an_infinite_df_is_the_normal_distribution() -> None:
@@ -119,13 +106,6 @@ def test_an_infinite_df_is_the_normal_distribution() -> None:
 def test_an_unknown_variance_gives_nothing() -> None:
     low, high, p = t_comparison(np.array([2.0]), np.array([np.nan]), np.array([3.0]))
     assert np.isnan([low[0], high[0], p[0]]).all()
-
-
-def test_pooled_variance_by_hand() -> None:
-    # {1, 3}: 2, {2, 2, 5}: 6, {9}: nothing; (2 + 6) / (1 + 2)
-    variance, df = pooled_variance([[1.0, 3.0], [2.0, 2.0, 5.0], [9.0], []])
-    assert (variance, df) == (pytest.approx(8 / 3), 3)
-    assert pooled_variance([[1.0], []])[1] == 0
 
 
 @pytest.mark.parametrize("df", [1.0, 2.5, 30.0])
@@ -161,3 +141,29 @@ def test_holm_rejects_what_the_closed_test_rejects(p_values: list[float]) -> Non
         ]
         closed = max(min(1.0, len(chosen) * min(p_values[i] for i in chosen)) for chosen in sets)
         assert adjusted == pytest.approx(closed)
+
+
+@given(st.lists(st.floats(0.0001, 0.9999), min_size=1, max_size=6), st.floats(0.05, 3.0))
+def test_an_interval_among_several_holds_zero_exactly_where_p_is_not_below_its_level(
+    p_values: list[float], scale: float
+) -> None:
+    differences = -stats.t.ppf(np.array(p_values) / 2, 4.0) * scale
+    variances, dfs = np.full(len(p_values), scale**2), np.full(len(p_values), 4.0)
+    _, _, p_R = t_comparison(differences, variances, dfs)
+    low_R, _, _ = t_comparison(differences, variances, dfs, holm_factors(p_R))
+    adjusted = holm(p_R)
+    assert all((low > 0) == (p < 0.05) for low, p in zip(low_R, adjusted, strict=True) if abs(p - 0.05) > 1e-9)
+
+
+def test_one_of_several_has_a_wider_interval_and_a_larger_p() -> None:
+    alone = paired_t(np.array([1.0, 2.0, 4.0, 3.0]))
+    among = alone.among(3.0)
+    half = stats.t.ppf(1 - 0.025 / 3, 3) * math.sqrt(np.var([1.0, 2.0, 4.0, 3.0], ddof=1) / 4)
+    assert among.p == pytest.approx(3 * alone.p)
+    assert (among.low, among.high) == pytest.approx((2.5 - half, 2.5 + half))
+
+
+@pytest.mark.parametrize(("num_right", "num_items"), [(0, 30), (7, 30), (30, 30), (1, 1), (500, 1000)])
+def test_a_share_has_wilsons_interval(num_right: int, num_items: int) -> None:
+    theirs = stats.binomtest(num_right, num_items).proportion_ci(method="wilson")
+    assert wilson(num_right / num_items, num_items) == pytest.approx((theirs.low, theirs.high), abs=1e-12)

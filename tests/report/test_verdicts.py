@@ -31,7 +31,7 @@ def test_the_winner_against_baseline_and_runner_up(outputs: Outputs) -> None:
     assert verdict.num_rows == 3
     assert verdict.sentence.startswith("gsm8k-icl is best on ppl/wikitext2 with ")
     assert "(beyond noise, p < 0.001) better than the baseline c4; " in verdict.sentence
-    assert "better than the runner-up pile. One seed: seed noise is unknown." in verdict.sentence
+    assert "better than the runner-up pile. One draw: it cannot tell a data set from its draw." in verdict.sentence
 
 
 def test_with_two_seeds_the_noise_is_known(outputs: Outputs) -> None:
@@ -64,6 +64,18 @@ def test_equal_values_share_the_first_place(outputs: Outputs, names: list[str], 
     assert verdict.sentence.startswith(f"{said} share the best acc/rte, 0.500 (baseline).")
 
 
+def test_the_verdict_and_the_winners_row_say_the_same(outputs: Outputs) -> None:
+    for index, name in enumerate(("c4", "pile", "oscar", "rte")):
+        outputs.cell(name, scores=losses(-0.005 * index, index))
+    report = build_report(outputs.root)
+    (verdict,) = report.verdicts
+    to_baseline = report.rows.metrics[0].to_baseline
+    assert verdict.baseline is not None
+    told = (verdict.baseline.difference, verdict.baseline.low, verdict.baseline.high, verdict.baseline.p)
+    columns = (to_baseline.difference, to_baseline.low, to_baseline.high, to_baseline.p)
+    assert told == tuple(column[verdict.best] for column in columns)
+
+
 def test_one_row_wins_nothing(outputs: Outputs) -> None:
     outputs.dense({"acc/rte": [1, 0]})
     outputs.cell("c4", scores={"acc/rte": [1, 0]})
@@ -79,17 +91,19 @@ def test_sentences_stay_short(outputs: Outputs) -> None:
 
 
 def test_too_many_cells_for_their_items(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are then compared by standard errors, the winners still on their items; p is at least Holm's."""
+    """Rows are then compared by standard errors, but for the winner: its verdict and its row say one thing."""
     for index, name in enumerate(("c4", "pile", "oscar")):
         outputs.cell(name, scores=losses(-0.01 * index, index))
     exact = build_report(outputs.root)
     monkeypatch.setattr(build, "MAX_ITEM_FILES", 2)
     rough = build_report(outputs.root)
-    assert set(rough.rows.metrics[0].to_baseline.basis) == {Basis.NONE, Basis.STDERR}
+    best = rough.verdicts[0].best
+    assert [rough.rows.metrics[0].to_baseline.basis[row] for row in range(3)] == [
+        Basis.NONE if row == row_of(rough, "c4") else Basis.ITEMS if row == best else Basis.STDERR for row in range(3)
+    ]
     first, second = exact.verdicts[0].baseline, rough.verdicts[0].baseline
     assert first is not None and second is not None and first.p is not None and second.p is not None
-    assert second.basis == Basis.ITEMS
-    assert (second.low, second.high) == (first.low, first.high)
+    assert (second.basis, second.p) == (Basis.ITEMS, rough.rows.metrics[0].to_baseline.p[best])
     assert second.p >= first.p
     assert any("too many cells" in warning for warning in rough.warnings)
 

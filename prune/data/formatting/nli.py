@@ -18,4 +18,5 @@ def nli_example(premise: str, hypothesis: str, label: object, labels: tuple[str,
         target=name,
         choices=labels,
         rationale=join_steps((reason or "").splitlines()),
+        cluster=premise.strip(),
     )

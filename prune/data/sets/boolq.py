@@ -17,6 +17,7 @@ def _example(row: Row) -> Example:
         answer=answer,
         target=answer,
         choices=ANSWERS,
+        cluster=passage,
     )
 
 

@@ -18,6 +18,7 @@ def _example(row: Row) -> Example:
         answer=answer,
         target=answer,
         choices=LETTERS,
+        cluster=column_text(row, "article").strip(),
     )
 
 

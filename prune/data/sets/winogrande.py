@@ -9,13 +9,20 @@ NUMBERS = ("1", "2")
 
 def _example(row: Row) -> Example:
     answer = choice(column_text(row, "answer"), NUMBERS)
-    options = option_lines(NUMBERS, (column_text(row, "option1"), column_text(row, "option2")))
+    names = (column_text(row, "option1"), column_text(row, "option2"))
+    options = option_lines(NUMBERS, names)
     return Example(
         question=f"Sentence: {column_text(row, 'sentence').strip()}\nOptions:\n{options}\nAnswer:",
         answer=answer,
         target=answer,
         choices=NUMBERS,
+        cluster=_twins(column_text(row, "sentence"), names),
     )
+
+
+def _twins(sentence: str, names: tuple[str, str]) -> str:
+    """What both sentences of a pair begin with, and between whom they ask: one word later on turns the answer."""
+    return " ".join([*sentence.lower().split()[:2], *sorted(name.strip().lower() for name in names)])
 
 
 DATASET = QuestionSet(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig
 from prune.config.eval import EvalBos, EvalConfig
-from prune.data.dataset import AnswerKind, Example, QuestionSet
+from prune.data.dataset import AnswerKind, Example, QuestionSet, cluster_numbers
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_questions
 from prune.errors import UserError
@@ -58,7 +58,11 @@ def measure_accuracy(
 
     task = _describe_task(items, read)
     answers = ask(settings, exemplars, items, model, tokenizer, task, batch_size=batch_size, on_progress=on_progress)
-    rows = [_row(index, prediction, items[index], read(index, prediction)) for index, prediction in answers.replies.items()]
+    clusters = cluster_numbers(items)
+    rows = [
+        _row(index, prediction, items[index], read(index, prediction)) | {"cluster": clusters[index]}
+        for index, prediction in answers.replies.items()
+    ]
     correct = [float(row["correct"]) for row in rows]
     assert math.isclose(answers.scores["exact_match,none"], mean(correct)), "items and lm-eval's aggregate disagree"
     protocol = answers.protocol | {

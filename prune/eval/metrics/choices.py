@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig
 from prune.config.eval import EvalBos, EvalConfig
-from prune.data.dataset import Example, QuestionSet
+from prune.data.dataset import Example, QuestionSet, cluster_numbers
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset
 from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, PlannedMetric, mean, mean_stderr
@@ -51,7 +51,11 @@ def measure_choices(
 
     task = _describe_task(items)
     answers = ask(settings, exemplars, items, model, tokenizer, task, batch_size=batch_size, on_progress=on_progress)
-    rows = [_row(index, [reply[0] for reply in replies], items[index]) for index, replies in answers.replies.items()]
+    clusters = cluster_numbers(items)
+    rows = [
+        _row(index, [reply[0] for reply in replies], items[index]) | {"cluster": clusters[index]}
+        for index, replies in answers.replies.items()
+    ]
     correct, correct_norm = ([float(row[key]) for row in rows] for key in ("correct", "correct_norm"))
     assert math.isclose(answers.scores["acc,none"], mean(correct)), "items and lm-eval's aggregate disagree"
     chance = mean([1 / len(items[index].choices) for index in answers.replies])

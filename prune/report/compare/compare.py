@@ -4,9 +4,9 @@ Perplexities are handled on the log scale, where they are mean losses: their see
 differences are differences of losses, and what comes out is turned back into perplexity.
 
 Two noises are known or not, and added where both are: that of the **items** (paired: both sides answered the same ones) and
-that of the **seeds** (the draw of the calibration set). The spread over seeds is taken as the same for all rows of a group
-and pooled over them, because a row has two or three seeds only. Spread over seeds also holds some of the items' noise, so
-that the sum is rather too wide than too narrow.
+that of the **draws** of the calibration set, the seeds. Each row's draws have a spread of their own. The spread over draws
+holds what each draw's answers scatter by, which the items' variance holds too: it is counted once. bench/validity.py has the
+false positives.
 
 Arrays: R rows, P pairs.
 """
@@ -14,31 +14,32 @@ Arrays: R rows, P pairs.
 import math
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune.report.compare.statistics import (
-    add_variances,
-    can_be_resampled,
-    holm,
-    paired_bootstrap,
-    pooled_variance,
-    rank,
-    summarise,
-    t_comparison,
-)
+from prune.eval.metric import ACCURACY
+from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, rank, summarise, t_comparison
 from prune.report.model import Array, Basis, Comparisons, Numbers, RowMetric
-from prune.report.results.items import ItemsOfRows
+from prune.report.results.items import RowItems
 from prune.report.results.join import Joined
-from prune.report.results.read import Result
+from prune.report.results.read import Result, Score
 
 Indices = NDArray[np.int64]
 
 LARGEST_LOG = math.log(sys.float_info.max)
 """Of a perplexity that is the largest float."""
+
+
+class Items(Protocol):
+    """What rows scored on each item."""
+
+    def of_row(self, row: int, metric: str) -> RowItems | None:
+        """None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,10 @@ class Column:
     mean_R: Array
     item_var_R: Array
     """Square of the standard error over the items."""
-    seed_var_R: Array
-    """Of the row's mean, from the spread over seeds; 0 for a row that has no seed, like dense."""
-    seed_df_R: Array
+    draw_var_R: Array
+    """Of the row's mean, from the spread over its seeds; 0 for a row that has no seed, like dense."""
+    num_draws_R: Array
+    """Seeds; infinite for a row that has none."""
     higher_is_better: bool
     is_log: bool
 
@@ -65,11 +67,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Comparisons of rows, in the metric's unit."""
+    """Comparisons of rows; of perplexities on the log scale."""
 
     difference_P: Array
-    low_P: Array
-    high_P: Array
+    variance_P: Array
+    df_P: Array
     p_P: Array
     basis_P: Indices
 
@@ -79,96 +81,122 @@ def collect_column(metric: str, results: Sequence[Result], joined: Joined) -> Co
     scores = [[results[c].scores[metric] for c in row.cells if metric in results[c].scores] for row in joined.rows]
     first = next(score for of_row in scores for score in of_row)
     values = [[score.compared for score in of_row] for of_row in scores]
-    item_var = [
-        _mean([(s.stderr / s.value if s.is_log else s.stderr) ** 2 for s in of_row if s.stderr is not None])
-        for of_row in scores
-    ]
-    seed_var_R, seed_df_R = _seed_variances(values, results, joined)
+    item_var = [_mean([v for score in of_row if not math.isnan(v := score_variance(score))]) for of_row in scores]
+    draw_var_R, num_draws_R = draw_variances(values, [_is_drawn(row.cells, results) for row in joined.rows])
     return Column(
         metric=metric,
         values=values,
         mean_R=np.array([_mean(of_row) for of_row in values]),
         item_var_R=np.array(item_var),
-        seed_var_R=seed_var_R,
-        seed_df_R=seed_df_R,
+        draw_var_R=draw_var_R,
+        num_draws_R=num_draws_R,
         higher_is_better=first.higher_is_better,
         is_log=first.is_log,
     )
+
+
+def score_variance(score: Score) -> float:
+    """Square of a score's standard error over its items, as it is compared; NaN where it is not known.
+
+    Of answers that are all alike it is that of one other answer: they do not say that there is no noise.
+    """
+    if score.stderr is None:
+        return math.nan
+    error = score.stderr / score.value if score.is_log else score.stderr
+    return float(max(error, 1 / score.num_items if score.unit == ACCURACY else 0.0) ** 2)
 
 
 def _mean(numbers: Sequence[float]) -> float:
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
-def _seed_variances(values: Sequence[Sequence[float]], results: Sequence[Result], joined: Joined) -> tuple[Array, Array]:
-    """(variance of each row's mean, its degrees of freedom), the spread pooled over the rows of a group."""
-    variance_R, df_R = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    for group in joined.groups:
-        pooled, df = pooled_variance([values[row] for row in group.rows])
-        for row in group.rows:
-            if results[joined.rows[row].cells[0]].axes["seed"] is None:
-                variance_R[row], df_R[row] = 0.0, np.inf
-            elif len(values[row]) > 1:
-                variance_R[row], df_R[row] = pooled / len(values[row]), df
-    return variance_R, df_R
+def _is_drawn(cells: Sequence[int], results: Sequence[Result]) -> bool:
+    return results[cells[0]].axes["seed"] is not None
 
 
-def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: ItemsOfRows | None) -> Pairs:
+def draw_variances(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> tuple[Array, Array]:
+    """(variance of each row's mean from its own draws, their number); NaN for a single draw, 0 where nothing is drawn."""
+    variance = [np.var(of_row, ddof=1) / len(of_row) if len(of_row) > 1 else math.nan for of_row in values]
+    drawn_R = np.array(drawn, dtype=bool)
+    counts_R = np.array([len(of_row) for of_row in values], dtype=np.float64)
+    return np.where(drawn_R, np.array(variance, dtype=np.float64), 0.0), np.where(drawn_R, counts_R, np.inf)
+
+
+def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Items | None) -> Pairs:
     """Row `this` minus row `other` for each pair; paired on `items` where both rows have them."""
-    difference_P = column.mean_R[this_P] - column.mean_R[other_P]
+    num_pairs = len(this_P)
     item_var_P = column.item_var_R[this_P] + column.item_var_R[other_P]
-    item_df_P = np.full(len(this_P), np.inf)
-    differences = _item_differences(column, this_P, other_P, items)
-    for index, differences_N in differences.items():
+    item_df_P, counted_twice_P, least_P = np.full(num_pairs, np.inf), np.zeros(num_pairs), np.zeros(num_pairs)
+    paired_P = np.zeros(num_pairs, dtype=bool)
+    for index, (first, second) in _shared_items(column, this_P, other_P, items).items():
+        differences_N = first.mean_N - second.mean_N
         item_var_P[index] = np.var(differences_N, ddof=1) / len(differences_N)
         item_df_P[index] = len(differences_N) - 1
-    seed_var_P, seed_df_P = add_variances(
-        [column.seed_var_R[this_P], column.seed_var_R[other_P]], [column.seed_df_R[this_P], column.seed_df_R[other_P]]
-    )
-    knows_seeds_P = ~np.isnan(seed_var_P)
-    total_P, df_P = add_variances(
-        [item_var_P, np.where(knows_seeds_P, seed_var_P, 0.0)], [item_df_P, np.where(knows_seeds_P, seed_df_P, np.inf)]
-    )
-    low_P, high_P, p_P = t_comparison(difference_P, total_P, df_P)
-    for index, differences_N in differences.items():
-        if not knows_seeds_P[index] and not column.is_log and can_be_resampled(differences_N):
-            resampled = paired_bootstrap(differences_N)
-            low_P[index], high_P[index], p_P[index] = resampled.low, resampled.high, resampled.p
-    paired_P = np.isin(np.arange(len(this_P)), list(differences))
-    basis_P = np.where(paired_P, Basis.ITEMS, Basis.STDERR) + np.where(knows_seeds_P, 1, 0)
+        counted_twice_P[index] = first.draw_variance + second.draw_variance
+        least_P[index] = first.least_variance + second.least_variance
+        paired_P[index] = True
+    draws = _draw_noise(column, this_P, other_P)
+    knows_draws_P = ~np.isnan(draws.first_R + draws.second_R)
+    knows_items_P = ~np.isnan(item_var_P)
+    own_P = np.where(knows_draws_P, np.maximum(item_var_P - counted_twice_P, 0.0), item_var_P)
+    own_P = np.where(knows_draws_P & ~knows_items_P, 0.0, own_P)
+    draws = _known(draws, knows_draws_P)
+    own_P = np.maximum(own_P, least_P - draws.first_R - draws.second_R)
+    variance_P, df_P = add_noises(own_P, item_df_P, draws)
+    difference_P = column.mean_R[this_P] - column.mean_R[other_P]
+    _, _, p_P = t_comparison(difference_P, variance_P, df_P)
+    basis_P = np.where(paired_P, Basis.ITEMS, Basis.STDERR) + np.where(knows_draws_P, 1, 0)
+    basis_P[~knows_items_P] = Basis.SEEDS
     basis_P[np.isnan(p_P)] = Basis.NONE
-    return _to_unit(column, Pairs(difference_P, low_P, high_P, p_P, basis_P), other_P)
+    return Pairs(difference_P, variance_P, df_P, p_P, basis_P)
 
 
-def _item_differences(column: Column, this_P: Indices, other_P: Indices, items: ItemsOfRows | None) -> dict[int, Array]:
-    """Index of a pair -> differences of two items or more, shape (N,)."""
-    found: dict[int, Array] = {}
+def _draw_noise(column: Column, this_P: Indices, other_P: Indices) -> DrawNoise:
+    variance_R, number_R = column.draw_var_R, column.num_draws_R
+    return DrawNoise(variance_R[this_P], variance_R[other_P], number_R[this_P], number_R[other_P])
+
+
+def _known(draws: DrawNoise, knows_draws_P: NDArray[np.bool_]) -> DrawNoise:
+    """Without the draws where a side has one only: nothing of them is added then."""
+    return DrawNoise(
+        np.where(knows_draws_P, draws.first_R, 0.0),
+        np.where(knows_draws_P, draws.second_R, 0.0),
+        np.where(knows_draws_P, draws.num_first_R, np.inf),
+        np.where(knows_draws_P, draws.num_second_R, np.inf),
+    )
+
+
+def _shared_items(
+    column: Column, this_P: Indices, other_P: Indices, items: Items | None
+) -> dict[int, tuple[RowItems, RowItems]]:
+    """Index of a pair -> what its rows scored on the same items, two or more."""
+    found: dict[int, tuple[RowItems, RowItems]] = {}
     if items is None:
         return found
     for index, (this, other) in enumerate(zip(this_P.tolist(), other_P.tolist(), strict=True)):
         first, second = items.of_row(this, column.metric), items.of_row(other, column.metric)
-        if first is not None and second is not None and len(first) == len(second) > 1:
-            found[index] = first - second
+        if first is not None and second is not None and len(first.mean_N) == len(second.mean_N) > 1:
+            found[index] = (first, second)
     return found
 
 
-def _to_unit(column: Column, pairs: Pairs, other_P: Indices) -> Pairs:
-    """Differences of logarithms as differences to the other row's perplexity."""
+def intervals(column: Column, pairs: Pairs, other_P: Indices, factor_P: Array) -> tuple[Array, Array, Array]:
+    """(difference, low, high) in the metric's unit; intervals miss 0.05 / factor. Perplexities: to the other row's."""
+    low_P, high_P, _ = t_comparison(pairs.difference_P, pairs.variance_P, pairs.df_P, factor_P)
     if not column.is_log:
-        return pairs
+        return pairs.difference_P, low_P, high_P
     with np.errstate(over="ignore", invalid="ignore"):
         base_P = np.exp(column.mean_R[other_P])
-        return Pairs(
-            base_P * np.expm1(pairs.difference_P),
-            base_P * np.expm1(pairs.low_P),
-            base_P * np.expm1(pairs.high_P),
-            pairs.p_P,
-            pairs.basis_P,
-        )
+        return base_P * np.expm1(pairs.difference_P), base_P * np.expm1(low_P), base_P * np.expm1(high_P)
 
 
-def compare_rows(column: Column, joined: Joined, items: ItemsOfRows | None) -> RowMetric:
-    """The metric of every row: seeds, rank, difference to the baseline (p by Holm) and to dense."""
+def compare_rows(column: Column, joined: Joined, items: Items | None, only: AbstractSet[int] | None = None) -> RowMetric:
+    """The metric of every row: seeds, rank, difference to the baseline and to dense, each by Holm over the group's rows.
+
+    Args:
+        only: the rows that are compared on their items; None: all.
+    """
+    to_others = partial(_compare_to, column, joined, items=items, only=only)
     summaries = [summarise(values) if values else None for values in column.values]
     low = [None if s is None else s.low for s in summaries]
     high = [None if s is None else s.high for s in summaries]
@@ -179,8 +207,8 @@ def compare_rows(column: Column, joined: Joined, items: ItemsOfRows | None) -> R
         high=_unit(column, high),
         num_seeds=[len(values) for values in column.values],
         rank=_ranks(column, joined),
-        to_baseline=_compare_to(column, joined, [group.baseline_row for group in joined.groups], items, adjust=True),
-        to_dense=_compare_to(column, joined, [group.dense_row for group in joined.groups], items, adjust=False),
+        to_baseline=to_others([group.baseline_row for group in joined.groups]),
+        to_dense=to_others([group.dense_row for group in joined.groups]),
     )
 
 
@@ -208,34 +236,49 @@ def _ranks(column: Column, joined: Joined) -> list[int | None]:
 
 
 def _compare_to(
-    column: Column, joined: Joined, others: Sequence[int | None], items: ItemsOfRows | None, *, adjust: bool
+    column: Column, joined: Joined, others: Sequence[int | None], items: Items | None, only: AbstractSet[int] | None
 ) -> Comparisons:
-    """Every row against one row for each group; `adjust`: by Holm over the rows of the group."""
+    """Every row against one row for each group, p and intervals by Holm over the rows of the group."""
     other_of = [others[row.group] for row in joined.rows]
     this = [row for row, other in enumerate(other_of) if other is not None and other != row]
     this_P = np.array(this, dtype=np.int64)
-    pairs = compare_pairs(column, this_P, np.array([other_of[row] for row in this], dtype=np.int64), items)
-    p_P = _adjusted(pairs.p_P, this, joined) if adjust else pairs.p_P
+    other_P = np.array([other_of[row] for row in this], dtype=np.int64)
+    pairs = compare_pairs(column, this_P, other_P, items if only is None or items is None else _Only(items, only, others))
+    factor_P = _factors(pairs.p_P, this, joined)
+    difference_P, low_P, high_P = intervals(column, pairs, other_P, factor_P)
     basis = np.zeros(len(joined.rows), dtype=np.int64)
     basis[this_P] = pairs.basis_P
     spread = partial(_over_rows, this_P=this_P, num_rows=len(joined.rows))
     return Comparisons(
-        difference=spread(pairs.difference_P),
-        low=spread(pairs.low_P),
-        high=spread(pairs.high_P),
-        p=spread(p_P),
+        difference=spread(difference_P),
+        low=spread(low_P),
+        high=spread(high_P),
+        p=spread(np.minimum(1.0, factor_P * pairs.p_P)),
         basis=basis.tolist(),
     )
 
 
-def _adjusted(p_P: Array, this: Sequence[int], joined: Joined) -> Array:
-    adjusted_P = np.full(len(p_P), np.nan)
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """The items of some rows, and of those that they are compared with."""
+
+    items: Items
+    rows: AbstractSet[int]
+    others: Sequence[int | None]
+
+    def of_row(self, row: int, metric: str) -> RowItems | None:
+        return self.items.of_row(row, metric) if row in self.rows or row in self.others else None
+
+
+def _factors(p_P: Array, this: Sequence[int], joined: Joined) -> Array:
+    """What Holm multiplies each p with, over the rows of its group."""
+    factor_P = np.full(len(p_P), np.nan)
     indices_of: dict[int, list[int]] = {}
     for index, row in enumerate(this):
         indices_of.setdefault(joined.rows[row].group, []).append(index)
     for indices in indices_of.values():
-        adjusted_P[indices] = holm(p_P[indices])
-    return adjusted_P
+        factor_P[indices] = holm_factors(p_P[indices])
+    return factor_P
 
 
 def _over_rows(numbers_P: Array, this_P: Indices, num_rows: int) -> Numbers:

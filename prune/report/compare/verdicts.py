@@ -1,15 +1,15 @@
 """Which calibration data and prompt win, for each group and metric, and whether by more than noise."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from prune.report.compare.compare import Column, Pairs, compare_pairs
+from prune.report.compare.compare import Column, Items, compare_pairs, intervals
 from prune.report.compare.statistics import ALPHA
 from prune.report.format import format_p, format_value
-from prune.report.model import Basis, Comparison, Metric, RowMetric, Verdict
-from prune.report.results.items import ItemsOfRows
+from prune.report.model import Basis, Comparison, Comparisons, Metric, RowMetric, Verdict
 from prune.report.results.join import Joined
 
 MAX_SENTENCE = 250
@@ -23,45 +23,48 @@ class _Contest:
     group: int
     best: int
     ties: Sequence[int]
-    runner_up: int | None
+    runner_up: int
     baseline: int | None
     num_rows: int
 
 
-def judge(
-    index: int, metric: Metric, column: Column, rows: RowMetric, joined: Joined, items: ItemsOfRows | None
-) -> list[Verdict]:
+def best_rows(column: Column, joined: Joined) -> set[int]:
+    """The rows that win, as judge will find them."""
+    return {contest.best for contest in _contests(column, joined)}
+
+
+def judge(index: int, metric: Metric, column: Column, rows: RowMetric, joined: Joined, items: Items | None) -> list[Verdict]:
     """The verdicts on one metric, for the groups where two rows or more with calibration data have it.
 
-    The best against the runner-up is tested without correction: that the best of several is better than all others is
-    tested by its comparison with the second alone (Gutmann and Maymin 1987). Against the baseline p is Holm's over the rows
-    of the group, or where only the best was compared on its items, p times the number of rows, which is no smaller.
+    The best against the baseline is the row's own comparison: p and interval hold for the best of the group's rows, because
+    they hold for all of them at once (Holm). The best against the runner-up is tested without correction: that the best of
+    several is better than all others is tested by its comparison with the second alone (Gutmann and Maymin 1987).
 
     Args:
         index: the metric's, in the report.
-        rows: its comparisons, for the p adjusted by Holm where those used items.
-        items: for comparing the best on its items; None compares by standard errors.
+        rows: its comparisons with the baseline.
+        items: for comparing the best with the runner-up on its items; None compares by standard errors.
     """
-    contests = [contest for group in range(len(joined.groups)) if (contest := _contest(group, column, joined))]
-    to_baseline = _compare(column, [(c.best, c.baseline) for c in contests], items)
-    to_second = _compare(column, [(c.best, c.runner_up) for c in contests], items)
-    verdicts = []
-    for contest, baseline, second in zip(contests, to_baseline, to_second, strict=True):
-        adjusted = None if baseline is None else _adjust(baseline, contest, rows)
-        sentence = _sentence(metric, column, contest, adjusted, second, joined)
-        verdicts.append(
-            Verdict(
-                group=contest.group,
-                metric=index,
-                best=contest.best,
-                ties=contest.ties,
-                baseline=adjusted,
-                runner_up=second,
-                num_rows=contest.num_rows,
-                sentence=sentence,
-            )
+    contests = _contests(column, joined)
+    to_second = _to_runner_up(column, contests, items)
+    return [
+        Verdict(
+            group=contest.group,
+            metric=index,
+            best=contest.best,
+            ties=contest.ties,
+            baseline=baseline,
+            runner_up=second,
+            num_rows=contest.num_rows,
+            sentence=_sentence(metric, column, contest, baseline, second, joined),
         )
-    return verdicts
+        for contest, second in zip(contests, to_second, strict=True)
+        for baseline in [_to_baseline(contest, rows.to_baseline)]
+    ]
+
+
+def _contests(column: Column, joined: Joined) -> list[_Contest]:
+    return [contest for group in range(len(joined.groups)) if (contest := _contest(group, column, joined))]
 
 
 def _contest(group: int, column: Column, joined: Joined) -> _Contest | None:
@@ -76,46 +79,33 @@ def _contest(group: int, column: Column, joined: Joined) -> _Contest | None:
     return _Contest(group, best, tuple(ties), order[1], compared, len(means))
 
 
-def _compare(column: Column, pairs: Sequence[tuple[int, int | None]], items: ItemsOfRows | None) -> list[Comparison | None]:
-    compared = [(this, other) for this, other in pairs if other is not None]
-    this_P = np.array([this for this, _ in compared], dtype=np.int64)
-    other_P = np.array([other for _, other in compared], dtype=np.int64)
-    found = compare_pairs(column, this_P, other_P, items)
-    comparisons = iter([_comparison(found, place, other) for place, (_, other) in enumerate(compared)])
-    return [None if other is None else next(comparisons) for _, other in pairs]
-
-
-def _comparison(pairs: Pairs, place: int, other: int) -> Comparison:
-    basis = int(pairs.basis_P[place])
-    known = basis != Basis.NONE
-    p = float(pairs.p_P[place]) if known else None
-    return Comparison(
-        row=other,
-        difference=float(pairs.difference_P[place]),
-        low=float(pairs.low_P[place]) if known else None,
-        high=float(pairs.high_P[place]) if known else None,
-        p=p,
-        basis=basis,
-        beyond_noise=None if p is None else p < ALPHA,
+def _to_baseline(contest: _Contest, compared: Comparisons) -> Comparison | None:
+    difference = None if contest.baseline is None else compared.difference[contest.best]
+    if contest.baseline is None or difference is None:
+        return None
+    best = contest.best
+    return _comparison(
+        contest.baseline, difference, compared.low[best], compared.high[best], compared.p[best], compared.basis[best]
     )
 
 
-def _adjust(comparison: Comparison, contest: _Contest, rows: RowMetric) -> Comparison:
-    """The comparison with the baseline, its p adjusted for the other rows that were compared with it."""
-    if comparison.p is None:
-        return comparison
-    same = rows.to_baseline.basis[contest.best] == comparison.basis
-    holm_p = rows.to_baseline.p[contest.best] if same else None
-    p = min(1.0, comparison.p * (contest.num_rows - 1)) if holm_p is None else holm_p
-    return Comparison(
-        row=comparison.row,
-        difference=comparison.difference,
-        low=comparison.low,
-        high=comparison.high,
-        p=p,
-        basis=comparison.basis,
-        beyond_noise=p < ALPHA,
-    )
+def _to_runner_up(column: Column, contests: Sequence[_Contest], items: Items | None) -> list[Comparison]:
+    best_P = np.array([contest.best for contest in contests], dtype=np.int64)
+    second_P = np.array([contest.runner_up for contest in contests], dtype=np.int64)
+    pairs = compare_pairs(column, best_P, second_P, items)
+    columns = [*intervals(column, pairs, second_P, np.ones(len(contests))), pairs.p_P]
+    numbers = [[number if math.isfinite(number) else None for number in numbers_P.tolist()] for numbers_P in columns]
+    return [
+        _comparison(contest.runner_up, difference or 0.0, low, high, p, int(basis))
+        for contest, difference, low, high, p, basis in zip(contests, *numbers, pairs.basis_P, strict=True)
+    ]
+
+
+def _comparison(
+    other: int, difference: float, low: float | None, high: float | None, p: float | None, basis: int
+) -> Comparison:
+    beyond_noise = None if p is None else p < ALPHA
+    return Comparison(row=other, difference=difference, low=low, high=high, p=p, basis=basis, beyond_noise=beyond_noise)
 
 
 def _sentence(
@@ -152,7 +142,7 @@ def _better(metric: Metric, comparison: Comparison, joined: Joined) -> str:
 
 def _seed_note(*comparisons: Comparison | None) -> str:
     bases = {comparison.basis for comparison in comparisons if comparison is not None}
-    return " One seed: seed noise is unknown." if bases & {Basis.NONE, Basis.ITEMS, Basis.STDERR} else ""
+    return " One draw: it cannot tell a data set from its draw." if bases & {Basis.NONE, Basis.ITEMS, Basis.STDERR} else ""
 
 
 def _mean(column: Column, row: int) -> float:

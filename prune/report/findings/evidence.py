@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prune.eval.metric import ACCURACY
-from prune.report.compare.statistics import ALPHA, Difference, holm, paired_t, welch
+from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, welch
 from prune.report.model import Answer, Metric
 from prune.report.results.join import Joined
 from prune.report.results.read import Result
@@ -37,6 +37,10 @@ class Contrast:
     """`sets`."""
     needs: str
     """What an interval needs: `two sets with both prompts`."""
+    effect: float | None = None
+    """The difference, where it is not that of the units' means."""
+    test: Difference | None = None
+    """Its test, where it is not that of the units."""
 
 
 class Evidence:
@@ -108,16 +112,21 @@ def _mean_difference(first: Sequence[float], second: Sequence[float], metrics: S
 
 
 def answer_all(contrasts: Sequence[Contrast], evidence: Evidence) -> list[Answer]:
-    """The answers of contrasts that were asked together, p adjusted by Holm over them."""
+    """The answers of contrasts that were asked together, p and intervals by Holm over them."""
     tests = [_test(contrast) for contrast in contrasts]
-    adjusted = holm(np.array([math.nan if test is None else test.p for test in tests]))
+    factors = holm_factors(np.array([math.nan if test is None else test.p for test in tests]))
     return [
-        _answer(contrast, evidence, None if test is None else Difference(test.value, test.low, test.high, float(p)))
-        for contrast, test, p in zip(contrasts, tests, adjusted, strict=True)
+        _answer(contrast, evidence, None if test is None else test.among(float(factor)))
+        for contrast, test, factor in zip(contrasts, tests, factors, strict=True)
     ]
 
 
 def _test(contrast: Contrast) -> Difference | None:
+    test = contrast.test or _of_units(contrast)
+    return None if test is None or math.isnan(test.low) else test
+
+
+def _of_units(contrast: Contrast) -> Difference | None:
     first = list(contrast.differences.values())
     if contrast.others is None:
         return paired_t(np.array(first)) if len(first) > 1 else None
@@ -126,10 +135,13 @@ def _test(contrast: Contrast) -> Difference | None:
 
 
 def _effect(contrast: Contrast) -> float | None:
+    if contrast.effect is not None:
+        return contrast.effect
     first, second = list(contrast.differences.values()), list((contrast.others or {}).values())
     if not first or (contrast.others is not None and not second):
         return None
-    return float(np.mean(first)) - (float(np.mean(second)) if second else 0.0)
+    effect = float(np.mean(first)) - (float(np.mean(second)) if second else 0.0)
+    return None if math.isnan(effect) else effect
 
 
 def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> Answer:

@@ -38,6 +38,21 @@ def notes(
     ]
 
 
+HOW = (
+    "Draws: a seed draws calibration data anew. A difference has the noise of both sides' draws, each with a spread of its "
+    "own (Welch's test, with fewer degrees of freedom where sides have two draws, or unlike numbers of them).",
+    "Items: both sides answer the same ones, so that their difference counts, item by item (paired t); items that share a "
+    "premise or passage count as one. What a draw's answers scatter by is in both noises and counted once.",
+    "With one draw there is item noise alone: one draw cannot tell a data set from its draw, whatever p says.",
+    "Families: the rows of one group on one metric against the baseline are one family, those against dense another, the "
+    "contrasts of one question on one kind of metric a third; p and intervals are Holm's within each, so that of 100 "
+    "families without any difference at most 5 show one. Families are not joined: a page of many has some false stars.",
+    "The best against the runner-up is one comparison, not adjusted: that is the test of being better than all others.",
+    "Answers that are all alike count as if one on each side had been another: no interval is a point. Losses that are all "
+    "alike have no interval.",
+)
+"""How intervals and p values are made."""
+
 _UNPAIRED = (
     "There are too many cells to read what each answered: only the best rows were compared on the same items, the other "
     "intervals are wider, from the standard errors of both sides."
@@ -107,7 +122,10 @@ def _seeds(results: Sequence[Result], joined: Joined) -> list[str]:
     if not single:
         return []
     if len(single) == len(seeded):
-        return ["Every row has one seed only: seed noise is unknown, and intervals hold the noise of the items alone."]
+        return [
+            "Every row has one seed only: seed noise is unknown, and intervals hold the noise of the items alone. One draw "
+            "cannot tell a data set from its draw."
+        ]
     return [f"{len(single)} of {len(seeded)} rows with one seed only: there, seed noise is unknown."]
 
 

@@ -2,8 +2,9 @@
 
 An effect is a mean over metrics of one kind and over the groups that have both sides: of accuracies in points (percent), of
 perplexities as a change in percent (from the mean difference of losses). Its interval is over units that another study would
-draw anew: calibration sets, tasks, or for two given sets the models, methods, sparsities and seeds. With fewer than two of
-them there is no interval, and the answer says what is missing.
+draw anew: calibration sets, tasks, or for two given sets the draws of data, the seeds: methods and sparsities of one draw
+are averaged first, and the draws compared as in every other table (draws.py). With fewer than two units there is no
+interval, and the answer says what is missing.
 
 Question sets stand with the prompt `icl` except where prompts are compared, or with all their prompts where icl was not run.
 """
@@ -13,8 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from prune.data.dataset import Category
+from prune.report.findings.draws import Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
 from prune.report.model import Answer, Metric, Question
+from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, category_of
 from prune.report.results.read import Result
 
@@ -55,14 +58,21 @@ class Asked:
         return sum(len(self.joined.rows[row].cells) for row in set(rows))
 
 
-def answer_questions(metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> list[Question]:
+def answer_questions(
+    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined, items: ItemsOfRows | None
+) -> list[Question]:
     """The four questions, in the study's order."""
     measures = sorted({measure_of(metric) for metric in metrics}, key=_order)
     evidences = [Evidence(measure, metrics, results, joined) for measure in measures]
     asked = Asked(joined)
-    best, arithmetic, own, prompts = (
+    best = [
+        answer
+        for evidence in evidences
+        for answer in answer_all(_c4_against_others(asked, evidence, results, items), evidence)
+    ]
+    arithmetic, own, prompts = (
         [answer for evidence in evidences for answer in answer_all(ask(asked, evidence, results), evidence)]
-        for ask in (_c4_against_others, _arithmetic_against_pretraining, _own_task, _prompts)
+        for ask in (_arithmetic_against_pretraining, _own_task, _prompts)
     )
     return [
         _question("Is C4 the best of the pre-training sets?", best, _c4_summary(best)),
@@ -77,35 +87,48 @@ def _order(measure: Measure) -> tuple[int, Measure]:
     return (KINDS_IN_ORDER.index(kind) if kind in KINDS_IN_ORDER else len(KINDS_IN_ORDER), measure)
 
 
-def _c4_against_others(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
-    """C4 minus every other pre-training set, on metrics of neither; units are the groups and seeds that have both."""
+def _c4_against_others(
+    asked: Asked, evidence: Evidence, results: Sequence[Result], items: ItemsOfRows | None
+) -> list[Contrast]:
+    """C4 minus every other pre-training set, on metrics of neither; units are the draws of data."""
     others = [name for name in asked.sets(PRETRAINING) if name != C4]
-    return [_c4_against(other, asked, evidence, results) for other in others]
+    return [_c4_against(other, asked, evidence, results, items) for other in others]
 
 
-def _c4_against(other: str, asked: Asked, evidence: Evidence, results: Sequence[Result]) -> Contrast:
-    metrics = evidence.select(without=(C4, other))
-    differences: dict[str, float] = {}
-    for index, group in enumerate(asked.joined.groups):
-        ours, theirs = (_cells_by_seed(asked, index, name, results) for name in (C4, other))
-        for seed in ours.keys() & theirs.keys():
-            difference = evidence.cell_difference(ours[seed], theirs[seed], metrics)
-            if not math.isnan(difference):
-                differences[f"{group.label} seed {seed}"] = difference
+def _c4_against(
+    other: str, asked: Asked, evidence: Evidence, results: Sequence[Result], items: ItemsOfRows | None
+) -> Contrast:
+    metrics = [evidence.metrics[index].name for index in evidence.select(without=(C4, other))]
+    sides = [_draws(asked, name, metrics, results) for name in (C4, other)]
+    balanced = balance(sides)
+    test, enough = None, False
+    if balanced is not None:
+        test, enough = compare_draws(balanced, results, items)
+    units = [{f"{name} seed {seed}": math.nan for seed in side} for name, side in zip((C4, other), sides, strict=True)]
     return Contrast(
         name=f"{C4} - {other}",
         category=None,
-        differences=differences,
-        others=None,
-        num_cells=2 * len(differences),
-        units="models x methods x sparsities x seeds",
-        needs=f"two seeds, sparsities, methods or models with both {C4} and {other}, and metrics on other sets",
+        differences=units[0],
+        others=units[1],
+        num_cells=0 if balanced is None else balanced.num_cells,
+        units="draws",
+        needs=f"two draws (calib.seed=0,1) of both {C4} and {other}, and metrics on other sets",
+        effect=None if test is None else test.value,
+        test=test if enough else None,
     )
 
 
-def _cells_by_seed(asked: Asked, group: int, calib: str, results: Sequence[Result]) -> dict[int | None, int]:
-    rows = asked.main_rows(group, calib)
-    return {results[cell].axes["seed"]: cell for row in rows for cell in asked.joined.rows[row].cells}
+def _draws(
+    asked: Asked, calib: str, metrics: Sequence[str], results: Sequence[Result]
+) -> dict[int | None, dict[Stratum, int]]:
+    """Seed -> where it was used and measured -> the cell."""
+    draws: dict[int | None, dict[Stratum, int]] = {}
+    for group in range(len(asked.groups)):
+        for row in (asked.joined.rows[index] for index in asked.main_rows(group, calib)):
+            for cell in row.cells:
+                measured = {(group, row.knobs, metric): cell for metric in metrics if metric in results[cell].scores}
+                draws.setdefault(results[cell].axes["seed"], {}).update(measured)
+    return draws
 
 
 def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:

@@ -1,7 +1,7 @@
 """The report as tables: every number in a tidy file, and rows against metrics for a paper.
 
 In a paper's table a number is the mean over seeds with their standard deviation, the best of a group is bold, and a star
-says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group).
+says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group on that metric).
 """
 
 import re
@@ -125,7 +125,7 @@ def write_tables(report: Report, folder: Path) -> None:
     """
     parts = [(group, kind) for group in range(len(report.groups)) for kind in _kinds(report) if _is_shown(report, group)]
     write_text(folder / "tables.md", "\n".join(_markdown(report, group, kind) for group, kind in parts))
-    head = "% \\usepackage{booktabs}; a star: beyond noise against the baseline (Holm, p < 0.05)\n"
+    head = "% \\usepackage{booktabs}; a star: beyond noise against the baseline (p < 0.05, Holm over the rows of a column)\n"
     write_text(folder / "tables.tex", head + "\n".join(_latex(report, group, kind) for group, kind in parts))
 
 

@@ -17,7 +17,10 @@ MAX_WARNINGS = 8
 
 HEADINGS = ("group", "metric", "best", "value", "to baseline", "p", "runner-up", "to it", "p ")
 NUMERIC = ("value", "to baseline", "p", "to it", "p ")
-LEGEND = "*: beyond noise (p < 0.05; to the baseline by Holm over the rows of the group)."
+LEGEND = (
+    "*: beyond noise (p < 0.05; to the baseline by Holm over the group's rows on the metric, to the runner-up as it is; "
+    "the page says how)."
+)
 
 
 def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:

@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from prune.cell.results import file_name
+from prune.eval.metric import ACCURACY
 from prune.files import parse_json
 from prune.report.model import Array
 from prune.report.results.read import Result, Score
@@ -24,7 +26,8 @@ def read_items(result: Result, metric: str) -> Array | None:
     """The metric of each item, shape (N,), on the scale that it is compared on: 0 or 1 of an accuracy, the loss of a chunk.
 
     Their mean is the score, or its logarithm. Of a weighted mean M each item is M + weight (item - M) / mean weight, so that
-    also the spread of their mean is that of the score (a ratio's, to first order).
+    also the spread of their mean is that of the score (a ratio's, to first order). Items that share something (a premise, a
+    passage: `cluster` in the file) stand as one: see by_cluster.
 
     None when the score is no mean over items.
 
@@ -39,6 +42,7 @@ def read_items(result: Result, metric: str) -> Array | None:
         rows = _read_rows(path)
         values_N = _column(rows, score.items.keys)
         weights_N = None if score.items.weight_keys is None else _column(rows, score.items.weight_keys)
+        clusters = [int(row.get("cluster", index)) for index, row in enumerate(rows)]
         in_order = [row["id"] for row in rows] == list(range(len(rows)))
     except FileNotFoundError:
         raise DamagedItemsError(f"{path} is missing") from None
@@ -47,7 +51,22 @@ def read_items(result: Result, metric: str) -> Array | None:
     values_N = values_N if weights_N is None else _spread_by_weight(values_N, weights_N)
     if not in_order or not _is_of(values_N, score):
         raise DamagedItemsError(f"{path} holds the items of another measurement than the score")
-    return values_N
+    return by_cluster(values_N, clusters)
+
+
+def by_cluster(values_N: Array, clusters: Sequence[int]) -> Array:
+    """A value for each cluster, whose mean is that of the values and scatters as it does where clusters are what is drawn.
+
+    A cluster counts by the sum of its items' deviations (the linearised ratio of sums; Liang and Zeger 1986). Without two
+    items in one cluster the values come back as they are.
+    """
+    _, places_N = np.unique(np.asarray(clusters), return_inverse=True)
+    num_clusters = int(places_N.max(initial=-1)) + 1
+    if num_clusters == len(values_N):
+        return values_N
+    mean = float(np.mean(values_N))
+    sums_G: Array = np.bincount(places_N, weights=values_N - mean).astype(np.float64)
+    return mean + num_clusters / len(values_N) * sums_G
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -77,35 +96,80 @@ def _is_of(values_N: Array, score: Score) -> bool:
     return math.isclose(float(np.mean(values_N)), score.compared, rel_tol=1e-9, abs_tol=1e-9)
 
 
+@dataclass(frozen=True, slots=True)
+class RowItems:
+    """What the draws of one row scored on the same items."""
+
+    mean_N: Array
+    """Over the draws."""
+    draw_variance: float
+    """Of the row's mean: what its draws' answers scatter by, beyond draw and item, over the number of draws. 0 of one draw.
+
+    The spread over the draws holds it, and so does that over the items.
+    """
+    least_variance: float
+    """That of a single item with another answer; 0 unless the items are answers: a loss has no least step."""
+
+
+def row_items(values_SN: Array, num_items: float | None) -> RowItems:
+    """The items of S draws.
+
+    Args:
+        num_items: how many answers of 0 or 1 the mean is over; None for losses.
+    """
+    num_draws, num = values_SN.shape
+    mean_N = values_SN.mean(axis=0)
+    variance = 0.0
+    if num_draws > 1 and num > 1:
+        rest_SN = values_SN - values_SN.mean(axis=1, keepdims=True) - mean_N + mean_N.mean()
+        variance = float(np.sum(rest_SN**2)) / ((num_draws - 1) * (num - 1)) / (num_draws * num)
+    return RowItems(mean_N, variance, 1 / (num_draws * num_items**2) if num_items else 0.0)
+
+
 class ItemsOfRows:
-    """The items of rows, mean over their seeds; each file is read once."""
+    """The items of rows over their seeds; each file is read once."""
 
     def __init__(self, results: Sequence[Result], cells_of_row: Sequence[Sequence[int]]) -> None:
         self._results = results
         self._cells_of_row = cells_of_row
-        self._kept: dict[tuple[int, str], Array | None] = {}
+        self._rows: dict[tuple[int, str], RowItems | None] = {}
+        self._cells: dict[tuple[int, str], Array | None] = {}
         self.problems: dict[str, None] = {}
         """What is wrong with files that were read, each once: a row whose items cannot be used is compared without them."""
 
-    def of_row(self, row: int, metric: str) -> Array | None:
-        """Shape (N,); None when a cell of the row that has the metric lacks its items, or they differ in number."""
+    def of_row(self, row: int, metric: str) -> RowItems | None:
+        """None when a cell of the row that has the metric lacks its items, or they differ in number."""
         key = (row, metric)
-        if key not in self._kept:
-            self._kept[key] = self._read(row, metric)
-        return self._kept[key]
+        if key not in self._rows:
+            self._rows[key] = self._read_row(row, metric)
+        return self._rows[key]
 
-    def _read(self, row: int, metric: str) -> Array | None:
-        cells = [self._results[cell] for cell in self._cells_of_row[row] if metric in self._results[cell].scores]
-        found: list[Array] = []
-        for cell in cells:
-            try:
-                items = read_items(cell, metric)
-            except DamagedItemsError as error:
-                self.problems[f"{cell.name}: {error}"] = None
-                return None
-            if items is None or (found and len(items) != len(found[0])):
-                return None
-            found.append(items)
-        if len(found) == 1:
-            return found[0]
-        return np.mean(found, axis=0) if found else None
+    def of_cell(self, cell: int, metric: str) -> Array | None:
+        """Shape (N,); None where the score is no mean over items, or its file cannot be used."""
+        key = (cell, metric)
+        if key not in self._cells:
+            self._cells[key] = self._read(self._results[cell], metric)
+        return self._cells[key]
+
+    def _read(self, result: Result, metric: str) -> Array | None:
+        try:
+            return read_items(result, metric)
+        except DamagedItemsError as error:
+            self.problems[f"{result.name}: {error}"] = None
+            return None
+
+    def _read_row(self, row: int, metric: str) -> RowItems | None:
+        cells = [cell for cell in self._cells_of_row[row] if metric in self._results[cell].scores]
+        values_SN = stack([self.of_cell(cell, metric) for cell in cells])
+        if values_SN is None:
+            return None
+        score = self._results[cells[0]].scores[metric]
+        return row_items(values_SN, score.num_items if score.unit == ACCURACY else None)
+
+
+def stack(found: Sequence[Array | None]) -> Array | None:
+    """Shape (S, N); None without any, where one is missing, or where they differ in number."""
+    known = [items for items in found if items is not None]
+    if not known or len(known) < len(found) or len({len(items) for items in known}) > 1:
+        return None
+    return np.stack(known)

@@ -1,7 +1,7 @@
 // What lies behind one score: a note beside the pointer or the focus, and a window with the folders of its cells.
 
 import { el } from "./dom.js";
-import { count, interval, plain, score } from "./format.js";
+import { count, interval, plain, score, wilson } from "./format.js";
 import {
   at,
   cellHref,
@@ -92,10 +92,18 @@ function cellList(row, metric) {
   const { decimals } = report.metrics[metric];
   const entries = rowCells(row).map((cell) => {
     const [value, stderr] = [at(report.cells.values[metric], cell), at(report.cells.stderrs?.[metric], cell)];
-    const error = stderr === null ? "" : ` ± ${score(stderr, decimals)} standard error`;
-    return el("li", {}, cellLink(cell), `: ${score(value, decimals)}${error}`);
+    return el("li", {}, cellLink(cell), `: ${score(value, decimals)}${errorText(value, stderr, row, metric)}`);
   });
   return [el("h3", {}, count(entries.length, "cell")), el("ul", {}, entries)];
+}
+
+/** How exact a score is for its items: ` [0.000, 0.114] over its items` of a share of answers, else ` ± 0.01 standard error`. */
+function errorText(value, stderr, row, metric) {
+  const { unit, decimals } = report.metrics[metric];
+  if (stderr === null || value === null) return "";
+  if (unit !== "accuracy") return ` ± ${score(stderr, decimals)} standard error`;
+  const text = (number) => score(number, decimals);
+  return ` ${interval(...wilson(value, numItems(row, metric)), text)} over its items`;
 }
 
 /** The link to a cell's folder, by its name. */

@@ -20,6 +20,14 @@ export function interval(low, high, text) {
   return low === null || high === null ? "" : `[${text(low)}, ${text(high)}]`;
 }
 
+/** The 95 % interval of a share of so many items by Wilson, which is no point at 0 or 1. */
+export function wilson(share, number) {
+  const z = 1.959964;
+  const centre = (share + z ** 2 / (2 * number)) / (1 + z ** 2 / number);
+  const half = (z / (1 + z ** 2 / number)) * Math.sqrt((share * (1 - share)) / number + z ** 2 / (4 * number ** 2));
+  return [Math.max(0, centre - half), Math.min(1, centre + half)];
+}
+
 /** A probability, like `p = 0.031`. */
 export function probability(p) {
   if (p === null) return "";

@@ -29,6 +29,7 @@ export const BASES = [
   "over the shared items and the seeds",
   "from standard errors, items not paired; seed noise unknown (one seed)",
   "from standard errors, items not paired, and the seeds",
+  "over the seeds alone, the metric has no items",
 ];
 
 /** `tiny wanda 50%`, with what else tells the group from others. */

@@ -12,7 +12,7 @@ import { sortableTable } from "./table.js";
 export function seeds() {
   const rows = shownGroups().flatMap(shownRows);
   const single = rows.every((row) => rowCells(row).length < 2);
-  const note = single ? el("p", {}, "Each row has one seed: seed noise is unknown.") : null;
+  const note = single ? el("p", {}, "Each row has one seed: seed noise is unknown, and one draw cannot tell a data set from its draw.") : null;
   return [note, ...byMetric("seed-metric", (metric) => seedTable(rows, metric))];
 }
 

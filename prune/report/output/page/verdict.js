@@ -24,7 +24,13 @@ export function verdicts() {
           groupTable(group, found),
     );
   const nothing = "No verdict: the filters leave no group with two rows to compare.";
-  return [tally([...shown.values()].flat()), someAtFirst(tables, { limit: FIRST_GROUPS, noun: "groups", nothing })];
+  return [tally([...shown.values()].flat()), how(), someAtFirst(tables, { limit: FIRST_GROUPS, noun: "groups", nothing })];
+}
+
+function how() {
+  if (!report.how?.length) return null;
+  const items = report.how.map((sentence) => el("li", {}, sentence));
+  return el("details", {}, el("summary", {}, "How intervals and p values are made"), el("ul", {}, items));
 }
 
 function groupTable(group, found) {
