@@ -78,8 +78,9 @@ def prune_model(
     with torch.no_grad():
         if method.needs_inputs and inputs is None:
             assert tokens_NL is not None, f"{method.name} needs a calibration set"
-            all_real = mask_NL is None or padding_in_statistics
-            real_NL = torch.ones_like(tokens_NL, dtype=torch.bool) if all_real else mask_NL
+            real_NL = mask_NL
+            if real_NL is None or padding_in_statistics:
+                real_NL = torch.ones_like(tokens_NL, dtype=torch.bool)
             inputs = PrunedInputs(Walk(model, tokens_NL, real_NL, batch_size=batch_size), method, last)
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
