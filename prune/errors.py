@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -9,6 +10,18 @@ class UserError(ValueError):
 
     The message says what is wrong, where (the field's path or the file and line), what is allowed, and what to do.
     """
+
+
+class DamagedFileError(UserError):
+    """A file of ours does not hold what was written to it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{path} is damaged ({reason}). Remove it and run the same line again.")
+
+
+class OutOfMemoryError(Exception):
+    """A cell needs more memory than there is; the message says which settings lower it. Other cells may fit."""
 
 
 class NotApplicableError(UserError):

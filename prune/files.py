@@ -5,6 +5,7 @@ the same folder later removes it.
 """
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from prune.errors import UserError
+from prune.errors import DamagedFileError, UserError
 from prune.process import lives, own_tag
+
+CHECKSUM = "sha256"
+"""The key of a file's own checksum."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (
@@ -36,7 +40,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            advice = "the disk is full. Free some space and run the same line again; what is finished is kept"
+            advice = f"{_shortage(path, error)}, and run the same line again; what is finished is kept"
         elif error.errno in _REFUSED:
             advice = f"{error.strerror}. Choose a folder that can be written with output_dir=FOLDER"
         else:
@@ -73,6 +77,22 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _shortage(path: Path, error: OSError) -> str:
+    """What there is too little of where `path` is to lie, and what to do about it."""
+    if error.errno == errno.EDQUOT:
+        return "your quota on this disk is used up. Remove files of yours, or choose another disk with output_dir=FOLDER"
+    if error.errno == errno.EFBIG:
+        return "the file is larger than the disk or ulimit -f allows. Choose another disk with output_dir=FOLDER"
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        disk = None
+    if disk is not None and disk.f_files and not disk.f_favail and disk.f_bavail:
+        return "the disk holds as many files as it can, though it has space. Remove some files"
+    return "the disk is full. Free some space"
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a draft of `path`, then rename it to `path`; on any failure nothing is left behind."""
     with disk_errors(path):
@@ -98,6 +118,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object with its own checksum under `sha256`; `read_checked_json` reads it."""
+    plain = json.loads(json.dumps(value))
+    write_json(path, {**plain, CHECKSUM: checksum(plain)})
+
+
+def checksum(value: Mapping[str, Any]) -> str:
+    """The SHA-256 of an object without its key `sha256`, as sorted, compact JSON in ASCII."""
+    plain = {key: entry for key, entry in value.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
@@ -143,25 +175,34 @@ def read_json(path: Path, needed: Mapping[str, Any] = MappingProxyType({})) -> d
         needed: key -> the type that its value must have, as isinstance takes it.
 
     Raises:
-        UserError: the file is not a JSON object, or lacks what is needed.
+        DamagedFileError: the file is not a JSON object, or lacks what is needed.
     """
     try:
         value = _parse_by_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
-        raise damaged_file(path, str(error)) from None
+        raise DamagedFileError(path, str(error)) from None
     if not isinstance(value, dict):
-        raise damaged_file(path, "not a JSON object")
+        raise DamagedFileError(path, "not a JSON object")
     for key, kind in needed.items():
         if not isinstance(value.get(key, ...), kind):
-            raise damaged_file(path, f"{key} is missing or of the wrong kind")
+            raise DamagedFileError(path, f"{key} is missing or of the wrong kind")
     return value
 
 
-def damaged_file(path: Path, why: str) -> UserError:
-    """The error for a file that cannot be read."""
-    return UserError(f"{path} is damaged ({why}). Remove it and run the same line again.")
+def read_checked_json(path: Path) -> dict[str, Any] | None:
+    """The object in `path`, without its checksum; None when there is no such file.
+
+    Raises:
+        DamagedFileError: the file is not a JSON object, or not the one that `write_checked_json` wrote.
+    """
+    value = read_json(path)
+    if value is None:
+        return None
+    if value.pop(CHECKSUM, None) != checksum(value):
+        raise DamagedFileError(path, f"its {CHECKSUM} does not fit what it holds")
+    return value
 
 
 def _umask() -> int:

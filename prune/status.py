@@ -17,10 +17,10 @@ from rich.text import Text
 
 from prune.cell.results import read_result
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
-from prune.cell.state import Standing, State, damage, read_status, stand_unfinished
+from prune.cell.standing import Standing, damage, stand_unfinished
+from prune.cell.state import State, read_status
 from prune.cli import report
-from prune.errors import UserError, nearest
-from prune.files import damaged_file
+from prune.errors import DamagedFileError, UserError, nearest
 from prune.sweep.grid import read_grid
 
 STATES = (State.done, State.running, State.pending, State.failed, State.todo)
@@ -157,7 +157,7 @@ def _total_seconds(result: Mapping[str, Any], path: Path) -> float:
     try:
         return float(result["seconds"]["total"])
     except (KeyError, TypeError, ValueError):
-        raise damaged_file(path, "it does not say how long the cell took") from None
+        raise DamagedFileError(path, "it does not say how long the cell took") from None
 
 
 def render_sweep(name: str, lines: Sequence[CellLine], every_cell: bool, is_open: bool) -> list[RenderableType]:

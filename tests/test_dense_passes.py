@@ -179,3 +179,16 @@ def test_cells_run_together_are_those_run_alone_also_after_an_interruption(compo
     published = make_cell(compose_config(*small, f"output_dir={tmp_path}", "method=wanda", "method.propagation=pruned"))
     result = run_cell(published, Workshop(), Watcher())
     assert result["weights_sha256"] != apart[0]["weights_sha256"] and DENSE_NOTE not in result["warnings"]
+
+
+def test_statistics_are_freed_when_the_cells_that_wanted_them_end_without_pruning(cells: dict[str, Cell]) -> None:
+    """The last two are restored from disk, or fail before they prune."""
+    passes, line = DensePasses(), [cells[name] for name in ("wanda", "sparsegpt", "ria", "other")]
+    passes.expect(line)
+    prune(passes, line[0])
+    passes.leave(line[0])
+    assert passes._kept
+    passes.leave(line[1])
+    assert passes._kept, "one more needs them"
+    passes.leave(line[2])
+    assert passes._kept == {}

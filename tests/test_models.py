@@ -1,15 +1,18 @@
 """Loading of tiny models saved into a folder, and one clear message for each way in which a folder can be wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import LlamaConfig, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
@@ -135,12 +138,58 @@ BROKEN = {
     "no config": (remove("config.json"), r"has no config\.json"),
     "bad config": (cut("config.json", 20), r"config\.json is not valid JSON"),
     "no weights": (remove("model.safetensors"), r"has no weights: it must hold model\.safetensors"),
-    "cut weights": (cut("model.safetensors", 9000), r"model\.safetensors is cut short: it has 9000 bytes"),
+    "cut weights": (cut("model.safetensors", 9000), r"model\.safetensors is cut short or damaged"),
     "cut header": (cut("model.safetensors", 100), r"model\.safetensors is cut short or damaged"),
     "missing parts": (name_missing_parts, r"names weight files that are not there: .*00001-of-00002"),
     "no tokenizer": (remove("tokenizer.json"), r"has no tokenizer \(tokenizer\.json"),
     "encoder-decoder": (encoder_decoder, r"encoder-decoder"),
 }
+
+
+def header(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text.encode())
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"a": 3}', '{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0]}}', '{"a": {}}', "no json"]
+)
+def test_a_strange_header_of_weights_is_one_message(folder: Path, text: str) -> None:
+    header(text)(folder)
+    with pytest.raises(UserError, match=r"model\.safetensors is cut short or damaged .* Fetch it again"):
+        check_model(config(folder))
+
+
+class Runs:
+    """Runs a program when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)
+
+
+PICKLES: dict[str, Callable[[Path, Any], object]] = {
+    "no pickle": lambda path, weights: path.write_bytes(b"garbage" * 1000),
+    "empty": lambda path, weights: path.touch(),
+    "cut": lambda path, weights: (torch.save(weights, path), path.write_bytes(path.read_bytes()[:5000])),
+    "a program": lambda path, weights: torch.save({"a": Runs()}, path),
+    "a list": lambda path, weights: torch.save([1, 2], path),
+    "a pointer of git-lfs": lambda path, weights: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+}
+
+
+@pytest.mark.parametrize("write", PICKLES.values(), ids=PICKLES)
+def test_a_bad_bin_file_is_told_in_our_words(
+    folder: Path, write: Callable[[Path, Any], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    write(folder / "pytorch_model.bin", weights)
+    with pytest.raises(UserError, match=r"pytorch_model\.bin cannot be read as weights: .*\.safetensors") as caught:
+        load_model(config(folder), "cpu")
+    assert "weights_only" not in str(caught.value) and not (folder / "ran").exists()
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -15,8 +15,10 @@ from rich.console import Console
 import prune.status
 from prune.cell.holder import this_process
 from prune.cell.lock import claim
+from prune.cell.results import SCHEMA, write_result
 from prune.cell.slurm_queue import Job, SlurmUnavailableError
-from prune.cell.state import State, write_status, write_submission
+from prune.cell.standing import write_submission
+from prune.cell.state import State, write_status
 from prune.status import main, read_lines, render_sweep
 
 from .conftest import Said
@@ -36,7 +38,7 @@ def outputs(tmp_path: Path) -> Path:
     for cell in "0abc":
         (cells / cell).mkdir(parents=True)
     write_status(cells / "0", State.done, job="7_0")
-    (cells / "0/result.json").write_text(json.dumps({"seconds": {"total": 3725.2}}))
+    write_result(cells / "0", {"schema": SCHEMA, "seconds": {"total": 3725.2}})
     write_submission(cells / "b", "7_2", tmp_path / "absent", "first")
     write_status(cells / "c", State.failed, "TIMEOUT: its time was over", "7_3")
     return tmp_path / "outputs"

@@ -52,7 +52,7 @@ def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
         "bos": describe_bos(encoder, dataset),
         "pad_id": pad_id,
         "padding_in_statistics": calib.compat is Compat.study,
-        "sha256": tokens_sha256(tokens_NL, mask_NL),
+        "tokens_sha256": tokens_sha256(tokens_NL, mask_NL),
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in packed],
     }

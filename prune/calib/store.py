@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ from prune.calib.recipe import Recipe
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
-from prune.errors import UserError
-from prune.files import disk_errors, draft, read_json
+from prune.errors import DamagedFileError, UserError
+from prune.files import disk_errors, draft, read_checked_json, write_checked_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,7 +59,7 @@ def save(folder: Path, tokens_NL: Tensor, mask_NL: Tensor, manifest: dict[str, A
         with draft(folder) as place:
             place.mkdir()
             (place / TOKENS_FILE).write_bytes(safetensors.torch.save({"tokens_NL": tokens_NL, "mask_NL": mask_NL}))
-            (place / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_checked_json(place / MANIFEST_FILE, manifest)
             _rename(place, folder)
 
 
@@ -78,13 +77,16 @@ def load(folder: Path) -> CalibrationSet:
     Raises:
         UserError: a file is missing, damaged, or not what the manifest says.
     """
-    manifest = read_json(folder / MANIFEST_FILE)
+    try:
+        manifest = read_checked_json(folder / MANIFEST_FILE)
+    except DamagedFileError as error:
+        raise _damaged(folder, f"{MANIFEST_FILE}: {error.reason}") from None
     if manifest is None:
         raise _damaged(folder, f"{MANIFEST_FILE} is missing")
     if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
         raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
     tokens_NL, mask_NL = _read_tokens(folder)
-    if tokens_sha256(tokens_NL, mask_NL) != manifest["sha256"]:
+    if tokens_sha256(tokens_NL, mask_NL) != manifest["tokens_sha256"]:
         raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")
     return CalibrationSet(folder.name, tokens_NL, mask_NL, manifest, manifest["padding_in_statistics"])
 

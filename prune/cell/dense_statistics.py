@@ -66,6 +66,11 @@ class DensePasses:
             self._kept = {}
         return inputs
 
+    def leave(self, cell: Cell) -> None:
+        """Say that a cell is over, however it ended; statistics that no further cell needs are freed."""
+        if self._coming is not None and self._key is not None and self._others(cell, self._key) == []:
+            self._kept = {}
+
     def _others(self, cell: Cell, key: str) -> list[Cell] | None:
         """The cells to come that this one's pass serves; None when nobody knows."""
         if self._coming is None:

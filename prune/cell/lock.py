@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from prune.cell.holder import Holder, is_alive, this_process
-from prune.errors import UserError
-from prune.files import damaged_file, disk_errors, draft, remove_drafts
+from prune.errors import DamagedFileError, UserError
+from prune.files import disk_errors, draft, remove_drafts
 
 _TRIES = 600
 _PAUSE_S = 0.1
@@ -186,7 +186,7 @@ def _latest(folder: Path) -> tuple[int, Holder | None] | None:
     except FileNotFoundError:  # forgotten meanwhile, for a later one
         return _latest(folder)
     except (ValueError, TypeError, RecursionError) as error:
-        raise damaged_file(path, str(error)) from None
+        raise DamagedFileError(path, str(error)) from None
 
 
 def _parse(text: str) -> Holder:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-log = logging.getLogger("prune")
-
 
 class Stopwatch:
     """Seconds by stage."""
@@ -26,9 +24,13 @@ class Stopwatch:
             self.seconds[stage] += time.monotonic() - begin
 
     def rounded(self) -> dict[str, float]:
-        """All stages and the total since the start, to the millisecond."""
-        seconds = self.seconds | {"total": time.monotonic() - self._begin}
+        """All stages, those of earlier runs included, and the total since the start or of the stages, to the millisecond."""
+        total = max(time.monotonic() - self._begin, sum(self.seconds.values()))
+        seconds = self.seconds | {"total": total}
         return {stage: round(value, 3) for stage, value in seconds.items()}
+
+
+log = logging.getLogger("prune")
 
 
 class RunLog(logging.Handler):
@@ -56,3 +58,6 @@ def log_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
+
+
+log = logging.getLogger("prune")

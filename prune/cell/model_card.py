@@ -88,7 +88,5 @@ def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> s
         return "none"
     size = f"{calibration.manifest['num_samples']} x {calibration.manifest['seq_len']} tokens"
     prompt = f", prompt {cell.axes.prompt}" if cell.axes.prompt else ""
-    source = cell.config.data.name.value
-    return (
-        f"{cell.axes.calib}{prompt}, {size}, seed {cell.axes.seed}, {source} rows, sha256 {calibration.manifest['sha256']}"
-    )
+    source, sha256 = cell.config.data.name.value, calibration.manifest["tokens_sha256"]
+    return f"{cell.axes.calib}{prompt}, {size}, seed {cell.axes.seed}, {source} rows, sha256 {sha256}"

@@ -114,22 +114,6 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def peak_host_memory_mb() -> float:
-    """The most memory that this process has held so far, in MB."""
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def peak_device_memory_mb(device: str) -> float:
-    """The most memory that one of the GPUs has held so far, in MB; 0 on a CPU."""
-    import torch
-
-    if not device.startswith("cuda"):
-        return 0.0
-    return round(max(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count())) / 2**20, 1)
-
-
 def describe_placement(config: ModelConfig) -> dict[str, Any]:
     """How the model was held, where not whole on one device: no number depends on it but by rounding."""
     return ({"offload": True} if config.offload else {}) | ({"device_map": config.device_map} if config.device_map else {})

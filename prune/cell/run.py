@@ -17,25 +17,24 @@ from prune.cell.gpu import watch_gpu
 from prune.cell.identity import propagation, uses_calibration
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
-from prune.cell.provenance import (
-    CodeState,
-    code_warning,
-    describe_placement,
-    peak_device_memory_mb,
-    peak_host_memory_mb,
-    provenance,
-)
+from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
+from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
 from prune.cell.resources import Workshop
 from prune.cell.results import (
+    BLOCKS_FILE,
     SCHEMA,
-    file_name,
-    finished_result,
+    find_damage,
+    is_saved,
+    items_path,
     missing_scores,
-    read_overlaps,
-    read_result,
+    read_pruned,
     read_scores,
+    renewed_result,
+    write_pruned,
+    write_result,
     write_score,
 )
+from prune.cell.settle import finished, put_in_order
 from prune.cell.slurm_queue import job_id
 from prune.cell.state import State, write_status
 from prune.cell.watcher import Watcher
@@ -44,7 +43,7 @@ from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.method import Propagation
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
-from prune.files import now, read_json, write_json, write_text, write_whole
+from prune.files import now, write_text, write_whole
 from prune.models.load import resolve_device
 from prune.pruning.methods.dense import DenseConfig
 
@@ -68,62 +67,83 @@ def run_cell(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeSt
         Exception: whatever went wrong; status.json then says "failed" and run.log holds the traceback.
     """
     folder = cell.folder()
-    with claim(folder), log_to(folder / "run.log"), watch_gpu(folder):
-        result = finished_result(folder, plan(cell))
-        if result is not None:
+    try:
+        with claim(folder), log_to(folder / "run.log"), watch_gpu(folder):
+            result = finished(cell)
+            if result is None:
+                result = _run_claimed(cell, workshop, watcher, submitted)
+            put_in_order(cell, result)
             return result
-        write_status(folder, State.running)
-        try:
-            result = _prune_and_score(cell, workshop, watcher, submitted)
-            write_json(folder / "result.json", result)
-        except BaseException as error:
-            if isinstance(error, SystemExit) and job_id() is not None:
-                log.info("the job goes back to the queue; the cell goes on from here")
-                raise  # status.json keeps saying "running"
-            log.error("failed\n%s", traceback.format_exc())
-            _write_failure(folder, error)
-            raise
-        write_status(folder, State.done)
+    finally:
+        workshop.dense_passes.leave(cell)
+
+
+def _run_claimed(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
+    """Do what is missing of a cell that this process has claimed, and write result.json."""
+    folder = cell.folder()
+    write_status(folder, State.running)
+    try:
+        result = _prune_and_score(cell, workshop, watcher, submitted)
+        write_result(folder, result)
         return result
+    except BaseException as error:
+        if isinstance(error, SystemExit) and job_id() is not None:
+            log.info("the job goes back to the queue; the cell goes on from here")
+            raise  # status.json keeps saying "running"
+        log.error("failed\n%s", traceback.format_exc())
+        _write_failure(folder, error)
+        raise
 
 
 def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
-    from prune.pruning.linear_report import describe_linears, describe_sparsity
-
     started, clock = now(), Stopwatch()
     config, folder = cell.config, cell.folder()
     device = resolve_device(config.device)
     log.info("cell %s %s on %s", cell.id, cell.name, device)
+    damage = find_damage(folder, plan(cell))
+    for each in damage:
+        log.warning("%s", each)
     write_text(folder / "config.yaml", OmegaConf.to_yaml({"canonical": cell.canonical, "asked": asked_config(cell)}))
-    with clock("calib"):
-        calibration = _calibration_set(cell, workshop, watcher)
-    watcher.stage("load")
-    with clock("load"):
-        loaded = workshop.dense_model(config.model, device)
-    with clock("prune"):
-        reports, sha256, differs = _pruned(cell, loaded, calibration, workshop, watcher)
-    for planned in missing_scores(folder, plan(cell)):
-        _score(cell, planned, loaded, calibration, workshop, watcher)
-    metrics, clock.seconds["eval"] = read_scores(folder, plan(cell))
-    overlaps = read_overlaps(folder, plan(cell))
+    with PeakMemory(device) as memory:
+        with clock("calib"):
+            calibration = _calibration_set(cell, workshop, watcher)
+        watcher.stage("load")
+        with clock("load"), memory_errors(f"loading model {config.model.name}", LOAD_ADVICE):
+            loaded = workshop.dense_model(config.model, device)
+        with memory_errors("pruning", prune_advice(config)):
+            reports, sha256 = _pruned(cell, loaded, calibration, workshop, watcher, clock)
+        for planned in missing_scores(folder, plan(cell)):
+            with memory_errors(f"measuring {planned.name}", score_advice(config)):
+                _score(cell, planned, loaded, calibration, workshop, watcher, sha256)
+    _, clock.seconds["eval"] = read_scores(folder, plan(cell))
+    facts = _facts(cell, loaded, reports, calibration) | {
+        "weights_sha256": sha256,
+        "seconds": clock.rounded(),
+        "peak_memory_mb": memory.read(),
+        "provenance": provenance(device, started, submitted) | describe_placement(config.model),
+    }
+    warnings = [*_warnings(config), code_warning(submitted), *damage]
+    return renewed_result(folder, plan(cell), facts, [warning for warning in warnings if warning is not None])
+
+
+def _facts(
+    cell: Cell, loaded: "LoadedModel", reports: "Sequence[LinearReport]", calibration: "CalibrationSet | None"
+) -> dict[str, Any]:
+    """What result.json says of the cell and its weights."""
+    from prune.pruning.linear_report import describe_linears, describe_sparsity
+
+    propagated = propagation(cell.config)
     return {
         "schema": SCHEMA,
         "cell": cell.id,
         "name": cell.name,
         "axes": asdict(cell.axes),
         "dense_cell": cell.dense_id,
-        "metrics": _earlier_metrics(folder) | metrics,
         "sparsity": describe_sparsity(loaded.model, reports),
         "linears": describe_linears(reports),
-        "propagation": (propagated := propagation(config)) and propagated.value,
+        "propagation": propagated and propagated.value,
         "calib": _describe_calibration(calibration),
-        "data": {"source": config.data.name.value, "root": config.data.root},
-        "overlap": overlaps,
-        "warnings": _warnings(config, submitted, differs, overlaps, {one.name: metrics[one.name] for one in plan(cell)}),
-        "weights_sha256": sha256,
-        "seconds": clock.rounded(),
-        "peak_memory_mb": {"host": peak_host_memory_mb(), "device": peak_device_memory_mb(device)},
-        "provenance": provenance(device, started, submitted) | describe_placement(config.model),
+        "data": {"source": cell.config.data.name.value, "root": cell.config.data.root},
     }
 
 
@@ -139,36 +159,55 @@ def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "Calib
 
 
 def _pruned(
-    cell: Cell, loaded: "LoadedModel", calibration: "CalibrationSet | None", workshop: Workshop, watcher: Watcher
-) -> "tuple[list[LinearReport], str, str | None]":
-    """Bring a dense model to the cell's weights: from what was saved, or by pruning.
+    cell: Cell,
+    loaded: "LoadedModel",
+    calibration: "CalibrationSet | None",
+    workshop: Workshop,
+    watcher: Watcher,
+    clock: "Stopwatch",
+) -> "tuple[list[LinearReport], str]":
+    """Bring a dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.
 
-    Returns the reports, the hash of the weights, and a warning when earlier scores belong to weights of other bits.
+    Returns the reports and the hash of the weights.
     """
     from prune.cell.results import read_reports
     from prune.models.blocks import weights_sha256
-    from prune.pruning.saved import MaskKeeper, restore_pruned
-    from prune.pruning.sparsity import build_pattern
+    from prune.pruning.saved import MaskKeeper, check_space
 
-    folder, model = cell.folder(), loaded.model
+    folder, model, save = cell.folder(), loaded.model, cell.config.save
     if isinstance(cell.config.method, DenseConfig):
-        return [], weights_sha256(model), None
-    earlier = (read_json(folder / "pruned.json") or {}).get("weights_sha256")
-    if earlier is not None and restore_pruned(folder, model, earlier):
+        return [], weights_sha256(model)
+    if not is_saved(folder, save):
+        check_space(folder, model, save)
+    masks, kept = MaskKeeper(), read_pruned(folder)
+    with clock("load"):
+        is_restored = kept is not None and _restored(folder, loaded, save, kept)
+    if is_restored and kept is not None:
         log.info("the pruned weights were saved; they are used again")
-        return read_reports(folder, build_pattern(cell.config.sparsity).ratio), earlier, None
-    masks = MaskKeeper()
-    keep_mask = masks if cell.config.save is Save.mask else (lambda block, name, mask_OI: None)
-    reports = _prune(cell, model, calibration, workshop, watcher, keep_mask)
-    sha256 = weights_sha256(model)
-    _save(cell, loaded, masks, reports, calibration, sha256)
-    write_json(folder / "pruned.json", {"weights_sha256": sha256})
-    differs = (
-        None
-        if earlier in (None, sha256)
-        else f"Pruned again, with other bits than earlier scores: {sha256[:12]}, not {earlier[:12]}."
-    )
-    return reports, sha256, differs
+        reports, sha256 = read_reports(folder), kept["weights_sha256"]
+        saved = {*kept["saved"], *([Save.mask.value] if save is Save.mask else [])}
+        clock.seconds |= kept["seconds"]
+    else:
+        keep_mask = masks if save is Save.mask else (lambda block, name, mask_OI: None)
+        with clock("prune"):
+            reports = _prune(cell, model, calibration, workshop, watcher, keep_mask)
+            sha256, saved = weights_sha256(model), set[str]()
+    if save is not Save.none and save.value not in saved:
+        _save(cell, loaded, masks, reports, calibration, sha256)
+        saved |= {save.value}
+    write_pruned(folder, sha256, sorted(saved), {stage: clock.rounded()[stage] for stage in ("calib", "prune")})
+    return reports, sha256
+
+
+def _restored(folder: Path, loaded: "LoadedModel", save: Save, kept: Mapping[str, Any]) -> bool:
+    """Give the model the weights that lie in the folder; False where there are none, or they do not do for `save`.
+
+    A mask cannot be told from weights, as some may have been 0 before: for save=mask there must be one.
+    """
+    from prune.pruning.saved import restore_pruned
+
+    source = Save.mask if save is Save.mask else Save.none
+    return restore_pruned(folder, loaded.model, kept["weights_sha256"], source)
 
 
 def _save(
@@ -233,7 +272,7 @@ def _prune(
         on_mask=on_mask,
     )
     check_reached(patterns, method, reports)
-    write_text(cell.folder() / "blocks.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in reports))
+    write_text(cell.folder() / BLOCKS_FILE, "".join(json.dumps(asdict(report)) + "\n" for report in reports))
     return reports
 
 
@@ -244,6 +283,7 @@ def _score(
     calibration: "CalibrationSet | None",
     workshop: Workshop,
     watcher: Watcher,
+    weights_sha256: str,
 ) -> None:
     from prune.eval.measure import measure
 
@@ -260,11 +300,11 @@ def _score(
     )
     folder, seconds = cell.folder(), time.monotonic() - begin
     if measured.items is not None:
-        _write_items(folder / "items" / f"{file_name(planned.name)}.jsonl.gz", measured.items)
+        _write_items(items_path(folder, planned), measured.items)
     beside = {name: metric.to_dict() for name, metric in measured.beside.items()}
     skipped = measured.metric.protocol.get("skipped_ids", ())
     overlap = _overlap(planned, calibration, loaded, source, skipped)
-    write_score(folder, planned, measured.metric.to_dict(), seconds, beside, overlap)
+    write_score(folder, planned, measured.metric.to_dict(), seconds, beside, overlap, weights_sha256)
     log.info("%s = %.4f", planned.name, measured.metric.value)
 
 
@@ -292,34 +332,16 @@ def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
     write_whole(path, lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
 
 
-def _warnings(
-    config: Config,
-    submitted: CodeState | None,
-    differs: str | None,
-    overlaps: Mapping[str, Mapping[str, int]],
-    metrics: Mapping[str, Any],
-) -> list[str]:
-    """What a reader of the result should know; `metrics` are those that were planned."""
-    from prune.eval.contamination import Overlap
-    from prune.eval.questions.window import describe_skipped
-
+def _warnings(config: Config) -> list[str | None]:
+    """What a reader should know of a cell from its configuration."""
     sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
-    dense = DENSE_NOTE if propagation(config) is Propagation.dense else None
-    known = {name: Overlap(**counts) for name, counts in overlaps.items()}
-    shared = [f"{name}: {overlap.describe()}" for name, overlap in known.items() if overlap.has_shared_items]
-    some = (sample, dense, code_warning(submitted), differs, *describe_skipped(metrics), *shared)
-    return [warning for warning in some if warning is not None]
-
-
-def _earlier_metrics(folder: Path) -> dict[str, Any]:
-    earlier = read_result(folder)
-    return earlier["metrics"] if earlier else {}
+    return [sample, DENSE_NOTE if propagation(config) is Propagation.dense else None]
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
     if calibration is None:
         return None
-    keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "sha256")
+    keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
     return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
 
 

@@ -27,6 +27,10 @@ class Save(str, Enum):
     model = "model"
 
 
+SAVED = {Save.mask: "mask.safetensors", Save.model: "model"}
+"""What a cell's folder holds of its weights, by what `save` asked for."""
+
+
 class Device(str, Enum):
     """Where to compute; `auto` takes a GPU when there is one."""
 

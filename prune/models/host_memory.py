@@ -16,6 +16,14 @@ LARGEST_KEPT = 2**25
 """Bytes of the largest block that glibc can be told to keep; larger ones go back to the system at once."""
 
 
+SHORTAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""Words of the libraries that raise something other than MemoryError."""
+
 FILES = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -61,3 +69,11 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory, on the host or on a GPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words.lower() in said for words in SHORTAGES)
+    )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from prune.config.config import Device
@@ -15,6 +17,7 @@ from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, named_linears
 from prune.models.files import check_model, local_folder
+from prune.models.host_memory import is_shortage
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +77,10 @@ def load_model(
                 **_location(config),
                 **_spread(config, device),
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise UserError(f"{_where(config)}: the model could not be loaded: {error}") from error
+    except (OSError, EOFError, ValueError, TypeError, KeyError, ImportError, RuntimeError, UnpicklingError) as error:
+        if is_shortage(error):
+            raise
+        raise UserError(f"{_where(config)}: {_load_problem(error, local_folder(config))}") from error
     model, loading = loaded
     missing = sorted(loading["missing_keys"])
     if missing:
@@ -85,6 +90,19 @@ def load_model(
         )
     _place(model, config, device)
     return LoadedModel(name=config.name, model=model.eval(), tokenizer=tokenizer)
+
+
+def _load_problem(error: Exception, folder: Path | None) -> str:
+    """What went wrong in loading; of pickled weights in our words, as PyTorch's recommend to run what they may hold."""
+    names = sorted(path.name for path in folder.glob("pytorch_model*.bin")) if folder else []
+    unreadable = isinstance(error, OSError | EOFError | TypeError | RuntimeError) and bool(names)
+    if not unreadable and not isinstance(error, EOFError | UnpicklingError):
+        return f"the model could not be loaded: {error}"
+    return (
+        f"{' or '.join(names) or 'a .bin file'} cannot be read as weights: it is damaged, no file of PyTorch, or holds more "
+        "than tensors, which is not loaded because it could run code. Fetch the model again, or give it as .safetensors. "
+        f"[{type(error).__name__}]"
+    )
 
 
 def _spread(config: ModelConfig, device: torch.device | str) -> dict[str, Any]:

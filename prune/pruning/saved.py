@@ -6,6 +6,7 @@ a folder that transformers loads. Either is used again only if it gives the very
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from prune.config.config import SAVED, Save
 from prune.errors import UserError
 from prune.files import write_folder, write_whole
 from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from prune.models.blocks import Linear
     from prune.models.load import LoadedModel
 
-MASK_FILE = "mask.safetensors"
+MASK_FILE = SAVED[Save.mask]
 """Name (`<block>.<linear>`) -> the bits of its mask, row by row, of each pruned linear."""
-MODEL_FOLDER = "model"
+MODEL_FOLDER = SAVED[Save.model]
 
 Weights: TypeAlias = Mapping[str, Callable[[], Tensor]]
 """Name (`<block>.<linear>`) -> its weight O x I, made when asked for."""
@@ -59,7 +61,7 @@ class SavedMask:
     packed: Mapping[str, Tensor]
     """Name -> bits."""
     shapes: Mapping[str, tuple[int, int]] | None
-    """Name -> O x I; None in files of before shapes were kept."""
+    """Name -> O x I; None in a file that does not say."""
     about: Mapping[str, str]
     """The cell that they were made by, as `save_mask` was told."""
 
@@ -87,10 +89,13 @@ def load_mask(path: Path) -> SavedMask | None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError):
+        shapes = {
+            name: (int(rows), int(columns)) for name, (rows, columns) in json.loads(metadata.get("shapes", "{}")).items()
+        }
+        about = {str(key): str(value) for key, value in json.loads(metadata.get("about", "{}")).items()}
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    shapes = {name: (rows, columns) for name, (rows, columns) in json.loads(metadata.get("shapes", "{}")).items()}
-    return SavedMask(packed, shapes or None, json.loads(metadata.get("about", "{}")))
+    return SavedMask(packed, shapes or None, about)
 
 
 def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
@@ -114,10 +119,41 @@ def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
         raise UserError(f"{folder} could not be written: {error}. save=mask takes less space, and any model.") from error
 
 
-def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str) -> bool:
-    """Give a dense `model` the saved weights and return True, if they are the ones with this hash; else leave it dense."""
-    saved = (_weights_of_folder(folder / MODEL_FOLDER, model), _weights_of_mask(folder / MASK_FILE, model))
-    return any(weights is not None and _put(model, weights, sha256) for weights in saved)
+def check_space(folder: Path, model: "PreTrainedModel", save: Save) -> None:
+    """Check that the disk has room for what `save` asks for.
+
+    Raises:
+        UserError: it has not.
+    """
+    if save is Save.none:
+        return
+    num_weights = sum(linear.weight.numel() for linear in named_linears(model).values())
+    needed = num_weights // 8 if save is Save.mask else _num_bytes(model)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        less = "" if save is Save.mask else f" save=mask takes {num_weights / 8e9:.3g} GB."
+        raise UserError(
+            f"save={save.value} needs {needed / 1e9:.3g} GB in {folder}, and its disk has {free / 1e9:.3g} GB left. "
+            f"Free some space, choose another disk with output_dir=FOLDER, or leave save out.{less}"
+        )
+
+
+def _num_bytes(model: "PreTrainedModel") -> int:
+    """Bytes of the model's weights, those that are tied counted once."""
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in model.state_dict().values()}.values())
+
+
+def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str, source: Save = Save.none) -> bool:
+    """Give a dense `model` the saved weights and return True, if they are the ones with this hash; else leave it dense.
+
+    Only those that `source` kept are looked at; of either kind when it is none.
+    """
+    ways: dict[Save, Callable[[], Weights | None]] = {
+        Save.model: lambda: _weights_of_folder(folder / MODEL_FOLDER, model),
+        Save.mask: lambda: _weights_of_mask(folder / MASK_FILE, model),
+    }
+    found = (read() for kind, read in ways.items() if source in (Save.none, kind))
+    return any(weights is not None and _put(model, weights, sha256) for weights in found)
 
 
 def _put(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prune.baseline import BASELINE
+from prune.cell.baseline import BASELINE
 from prune.config.data import DataSource
 from prune.errors import UserError, nearest
 from prune.eval.metric import decimals

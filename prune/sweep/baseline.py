@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prune.baseline import baseline_cell
+from prune.cell.baseline import baseline_cell
 from prune.cell.cell import Cell
-from prune.cell.results import read_result
-from prune.errors import UserError
+from prune.cell.results import find_result
 
 
 def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -19,7 +18,4 @@ def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[d
 
 
 def _find_result(output_dir: Path, cell_id: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    try:
-        return known.get(cell_id) or read_result(output_dir / "cells" / cell_id)
-    except UserError:  # a damaged file is told of where its own cell is asked for
-        return None
+    return known.get(cell_id) or find_result(output_dir / "cells" / cell_id)  # a damaged one is told of by its own cell

@@ -21,7 +21,7 @@ from prune.files import write_text
 from prune.pruning.methods.wanda import WandaConfig
 
 if TYPE_CHECKING:
-    from prune.cell.state import Standing
+    from prune.cell.standing import Standing
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""

@@ -12,8 +12,9 @@ from prune.cell.cell import Cell
 from prune.cell.failure import Failure
 from prune.cell.lock import CellHeldError, claim, tidy
 from prune.cell.resources import Workshop
+from prune.cell.settle import settle
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
-from prune.cell.state import Standing, find_standing
+from prune.cell.standing import Standing, find_standing
 from prune.cli import report
 from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.launcher import Retry
@@ -88,6 +89,9 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
     outcome, missing = sort_out(sweep.cells, standings, launcher.retry)
     workshop = Workshop()
     check_launch(sweep, missing, workshop)
+    for cell in sweep.cells:
+        if cell.id in outcome.results:
+            settle(cell, outcome.results[cell.id])
     session = Session(sweep.name, outcome, build_tracker(config.tracker, sweep.output_dir), sweep.overrides)
     keep_grid(sweep, standings)
     for cell_id in outcome.results:

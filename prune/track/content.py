@@ -81,7 +81,7 @@ def summary(result: Result, dense: Result | None = None, c4: Result | None = Non
     }
     numbers |= differences(TO_DENSE, result, dense) | differences(TO_C4, result, c4)
     for group in ("sparsity", "seconds", "peak_memory_mb"):
-        numbers |= {f"{group}/{key}": value for key, value in (result[group] or {}).items()}
+        numbers |= {f"{group}/{key}": value for key, value in (result[group] or {}).items() if not isinstance(value, str)}
     return numbers | {"warnings": len(result["warnings"])}
 
 

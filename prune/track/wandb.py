@@ -5,6 +5,7 @@ written again, because a score was added or the dense cell became known, is the 
 continued; offline a new log replaces the earlier one, or, when that was sent already, holds all but the blocks.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -61,7 +62,7 @@ class WandbTracker:
         """Write one run: nested configuration, a history line a block, the final numbers in the summary."""
         try:
             numbers = summary(record.result, record.dense, record.c4)
-            with claim(record.folder):
+            with claim(record.folder), _quiet_logging():
                 if self.lacks(record.folder, numbers):
                     self._mirror(record, numbers)
         except CellHeldError as error:  # another launch writes the run, or adds to the cell and writes it then
@@ -270,4 +271,18 @@ def reason_of(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of what an error says; of refused settings, which pydantic lists below a heading, all of them."""
+    refused = getattr(error, "errors", None)
+    if isinstance(error, ValueError) and callable(refused):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']} ({one['input']!r})" for one in refused())
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Keep the tracebacks of log lines that a full disk does not take off the screen: W&B writes many."""
+    shown, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = shown

@@ -20,6 +20,7 @@ from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example
 from prune.data.sets.gsm8k import DATASET as GSM8K
 from prune.errors import NotApplicableError, UserError
+from prune.files import checksum, write_checked_json
 from prune.process import own_tag
 
 TOKENIZER = make_tokenizer(bos=True)
@@ -154,12 +155,13 @@ def test_a_tokenizer_without_the_habit_has_no_bos(tmp_path: Path) -> None:
 def test_the_manifest_tells_where_all_came_from(tmp_path: Path) -> None:
     made = make(tmp_path, calib(), prompt())
     manifest = json.loads((tmp_path / "calib" / made.id / "manifest.json").read_text())
+    assert manifest.pop("sha256") == checksum(manifest)
     assert manifest == made.manifest
     assert made.id == calibration_id(calib(), prompt(), LOCAL, MODEL) == manifest["id"]
     stored = load_file(tmp_path / "calib" / made.id / "tokens.safetensors")
     digest = hashlib.sha256(stored["tokens_NL"].numpy().tobytes() + stored["mask_NL"].numpy().tobytes())
-    assert manifest["sha256"] == digest.hexdigest()
-    assert manifest["schema"] == 1
+    assert manifest["tokens_sha256"] == digest.hexdigest()
+    assert manifest["schema"] == 2
     assert manifest["name"] == "gsm8k" and manifest["num_rows"] == 300 and manifest["seed"] == 0
     assert manifest["num_tokens"] == manifest["num_real_tokens"] == 6 * 64
     assert manifest["prompt"]["name"] == "icl" and manifest["prompt"]["separator"] == "\n\n"
@@ -205,13 +207,14 @@ def test_two_builds_write_the_same_bytes_and_other_seeds_draw_other_rows(tmp_pat
 def test_the_draw_does_not_depend_on_pythons_hash_seed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from test_calib_store import make, calib, prompt; "
-        "print(*[make(Path(sys.argv[1]), calib(n), prompt('cot')).manifest['sha256'] for n in ('gsm8k', 'c4', 'random')])"
+        "names = 'gsm8k', 'c4', 'random'; "
+        "print(*[make(Path(sys.argv[1]), calib(name), prompt('cot')).manifest['tokens_sha256'] for name in names])"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "123"}
     command = [sys.executable, "-c", code, str(tmp_path / "other")]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    here = [make(tmp_path, calib(name), prompt("cot")).manifest["sha256"] for name in ("gsm8k", "c4", "random")]
+    here = [make(tmp_path, calib(name), prompt("cot")).manifest["tokens_sha256"] for name in ("gsm8k", "c4", "random")]
     assert run.stdout.split() == here
 
 
@@ -223,7 +226,7 @@ from prune.calib.store import load, save
 from prune.calib.build import tokens_sha256
 tokens_NL = torch.arange(4000).reshape(8, 500)
 mask_NL = tokens_NL >= 0
-manifest = {"schema": 1, "sha256": tokens_sha256(tokens_NL, mask_NL), "padding_in_statistics": False}
+manifest = {"schema": 2, "tokens_sha256": tokens_sha256(tokens_NL, mask_NL), "padding_in_statistics": False}
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(60):
@@ -289,7 +292,11 @@ def flip_byte(path: Path) -> None:
         (lambda folder: (folder / "tokens.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
-        (lambda folder: (folder / "manifest.json").write_text('{"schema": 1, "id": "x"}'), "does not belong"),
+        (lambda folder: write_checked_json(folder / "manifest.json", {"schema": 2, "id": "x"}), "does not belong"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "its sha256 does not fit"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "not a JSON object"),
+        (lambda folder: change_manifest(folder, "padding_in_statistics", True), "its sha256 does not fit"),
+        (lambda folder: change_manifest(folder, "tokenizer", {}), "its sha256 does not fit"),
     ],
 )
 def test_a_damaged_set_is_told_and_never_built_anew(tmp_path: Path, harm: Any, what: str) -> None:
@@ -298,7 +305,13 @@ def test_a_damaged_set_is_told_and_never_built_anew(tmp_path: Path, harm: Any, w
     harm(folder)
     with pytest.raises(UserError, match=what) as caught:
         make(tmp_path, calib())
-    assert str(folder) in str(caught.value) and "Remove" in str(caught.value)
+    assert str(folder) in str(caught.value) and str(caught.value).count("Remove") == 1
+    assert "Remove the folder" in str(caught.value)
+
+
+def change_manifest(folder: Path, key: str, value: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
 
 
 def test_another_tokenizer_under_the_same_name_is_told(tmp_path: Path) -> None:
@@ -315,8 +328,8 @@ def test_padding_and_truncation_are_no_part_of_the_tokenizer(tmp_path: Path) -> 
     tokenizer.backend_tokenizer.enable_truncation(5)
     assert make(tmp_path, calib(), tokenizer=tokenizer).mask_NL.all()
     assert (
-        make(tmp_path / "other", calib(), tokenizer=tokenizer).manifest["sha256"]
-        == make(tmp_path, calib()).manifest["sha256"]
+        make(tmp_path / "other", calib(), tokenizer=tokenizer).manifest["tokens_sha256"]
+        == make(tmp_path, calib()).manifest["tokens_sha256"]
     )
 
 
@@ -379,7 +392,7 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
         make(tmp_path / "file", calib())
 
 
-@pytest.mark.parametrize("call", ["write_bytes", "write_text"])
+@pytest.mark.parametrize("call", ["write_bytes", "replace"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def full(self: Path, *args: object, **kwargs: object) -> int:
         self.touch()

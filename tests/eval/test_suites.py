@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prune.cell.results import finished_result, missing_scores, read_scores, write_score
+from prune.cell.results import SCHEMA, finished_result, missing_scores, read_scores, write_result, write_score
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.eval.metric import Metric, PlannedMetric
@@ -66,6 +66,7 @@ def test_the_mean_stands_in_the_result_once_the_last_score_is_kept(tmp_path: Pat
     write_score(tmp_path, asked[-1], metric(0.3, 0.25), 1.0, {})
     assert missing_scores(tmp_path, asked) == []
     assert read_scores(tmp_path, asked)[0][ZERO_SHOT_MEAN]["value"] == pytest.approx(3.0 / 7)
-    (tmp_path / "result.json").write_text('{"metrics": {}}')
+    empty = {"metrics": {}, "earlier": [], "overlap": {}, "warnings": []}
+    write_result(tmp_path, {"schema": SCHEMA, "cell": "a", "dense_cell": "a", **empty})
     result = finished_result(tmp_path, asked)
     assert result is not None and len(result["metrics"]) == 8

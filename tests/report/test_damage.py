@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell.results import CHECKSUM, checksum
 from prune.errors import UserError
+from prune.files import CHECKSUM, checksum
 from prune.report.__main__ import main
 from prune.report.build import build_report
 from prune.report.model import Basis, Report, to_plain

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prune.cell.state import read_submission
+from prune.cell.standing import read_submission
 
 SLURM = [
     *(

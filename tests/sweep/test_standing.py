@@ -9,7 +9,8 @@ import pytest
 from prune.cell.holder import this_process
 from prune.cell.lock import claim
 from prune.cell.slurm_queue import Job
-from prune.cell.state import State, last_line, read_status, read_submission, stand_unfinished, write_status, write_submission
+from prune.cell.standing import last_line, read_submission, stand_unfinished, write_submission
+from prune.cell.state import State, read_status, write_status
 from prune.files import now
 from prune.sweep.launchers.slurm.follow import mark_dead
 

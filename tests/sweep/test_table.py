@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from prune.baseline import BASELINE, baseline_cell
+from prune.cell.baseline import BASELINE, baseline_cell
 from prune.cell.cell import dense_cell, make_cell, plan
 from prune.cell.failure import Failure
 from prune.config.data import SAMPLE_NOTE

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from prune.cell.results import CHECKSUM, SCHEMA, checksum
-from prune.cell.state import State, read_submission, stand_unfinished
+from prune.cell.results import SCHEMA
+from prune.cell.standing import read_submission, stand_unfinished
+from prune.cell.state import State
 from prune.errors import UserError, nearest
 from prune.eval.metric import ItemColumn
-from prune.files import parse_json
+from prune.files import CHECKSUM, checksum, parse_json
 from prune.report.model import Unfinished
-from prune.report.shape import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
+from prune.report.results.shape import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
 
 READABLE_SCHEMAS = (SCHEMA,)
 """Versions of result.json that mean what this code takes them to mean."""

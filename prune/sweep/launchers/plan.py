@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from prune.cell.cell import Cell
-from prune.cell.results import read_result
-from prune.cell.state import Standing, State
-from prune.errors import UserError
+from prune.cell.results import find_result
+from prune.cell.standing import Standing
+from prune.cell.state import State
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.output.table import not_applicable_lines
 
@@ -119,10 +119,10 @@ def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tup
     found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
     for path in sorted((output_dir / "cells").glob("*/result.json")):
         try:
-            result = read_result(path.parent) or {}
+            result = find_result(path.parent) or {}
             took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
             keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
-        except (UserError, KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing
+        except (KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing
             continue
         for key in keys:
             found.setdefault(key, []).append(took)

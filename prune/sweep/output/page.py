@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune.cell.cell import Cell, plan
-from prune.cell.results import CHECKSUM, checksum, read_scores
+from prune.cell.results import read_scores
 from prune.errors import UserError
+from prune.files import CHECKSUM, checksum
 from prune.sweep.recorder import Outcome
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from prune.baseline import baseline_cell
+from prune.cell.baseline import baseline_cell
 from prune.cell.cell import plan
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.metric import are_comparable, decimals

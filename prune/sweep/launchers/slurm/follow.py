@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from prune.cell.cell import plan
 from prune.cell.failure import Failure
 from prune.cell.lock import CellHeldError, claim, find_held
-from prune.cell.results import finished_result
+from prune.cell.settle import finished
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, accounted_jobs, queued_jobs
-from prune.cell.state import State, failed_in, failure_of_status, read_status, write_status
+from prune.cell.standing import failed_in, failure_of_status
+from prune.cell.state import State, read_status, write_status
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.screen import Screen
@@ -90,10 +90,9 @@ class Follower:
         return any(job.id in self._job_ids and job.is_running for job in queue.values())
 
     def _look_for_result(self, followed: Followed) -> None:
-        folder = followed.cell.folder()
-        if not (folder / "result.json").exists():
+        if not (followed.cell.folder() / "result.json").exists():
             return
-        result = finished_result(folder, plan(followed.cell))
+        result = finished(followed.cell)
         if result is not None:
             self._end(followed, self._session.finish(followed.cell, result))
 

@@ -15,7 +15,8 @@ from prune.cell.cell import Cell
 from prune.cell.lock import claim_when_free
 from prune.cell.provenance import code_state
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
-from prune.cell.state import Standing, State, find_standing
+from prune.cell.standing import Standing, find_standing
+from prune.cell.state import State
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import cancel
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig

@@ -16,7 +16,7 @@ from typing import Any
 
 import prune
 from prune.cell.cell import Cell
-from prune.cell.state import write_submission
+from prune.cell.standing import write_submission
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import environment_for_submission, max_array_size, missing_commands, node_hosts
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prune.cell.failure import Failure
 from prune.cell.slurm_queue import Job
-from prune.cell.state import last_lines
+from prune.cell.standing import last_lines
 
 _NEVER = re.compile(
     r"Partition(Node|Time)Limit|BadConstraints|DependencyNeverSatisfied|Invalid(Account|QOS)|AccountNotAllowed|QOSNotAllowed"
