@@ -150,3 +150,26 @@ def test_an_object_without_what_is_needed_is_damaged(tmp_path: Path, content: st
         read_json(path, {"state": str})
     path.write_text('{"state": "done", "job": null}')
     assert read_json(path, {"state": str, "job": str | None}) == {"state": "done", "job": None}
+
+
+def test_a_disk_without_inodes_is_not_called_full(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=4", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        with pytest.raises(UserError, match="holds as many files as it can"):
+            for number in range(9):
+                write_text(folder / str(number), "x")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.EDQUOT, "quota"), (errno.EFBIG, "larger than the disk")])
+def test_other_ends_of_a_disk_have_their_own_words(tmp_path: Path, number: int, words: str) -> None:
+    def refuse(stream: BinaryIO) -> None:
+        raise OSError(number, "no")
+
+    with pytest.raises(UserError, match=words):
+        write_whole(tmp_path / "result.json", refuse)

@@ -75,7 +75,7 @@ def test_six_points_are_four_pruned_cells_and_dense(grid: Finished) -> None:
 
 def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
     result = grid.cells["tiny/gsm8k-icl/wanda/50%/s0"]
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert result["axes"] == {
         **{"model": "tiny", "calib": "gsm8k", "prompt": "icl"},
         **{"method": "wanda", "sparsity": "50%", "seed": 0},
@@ -88,7 +88,7 @@ def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
     assert result["propagation"] == "pruned" and grid.cells["tiny/dense"]["propagation"] is None
     assert result["calib"]["num_tokens"] == result["calib"]["num_real_tokens"] == 8 * 256
     assert set(result["seconds"]) == {"load", "calib", "prune", "eval", "total"}
-    assert set(result["peak_memory_mb"]) == {"host", "device"} and result["peak_memory_mb"]["host"] > 50
+    assert set(result["peak_memory_mb"]) == {"host", "device", "host_by"} and result["peak_memory_mb"]["host"] > 50
     assert set(result["provenance"]) == {
         *("git", "dirty", "submitted", "versions", "device", "num_threads", "host", "job_id", "started", "finished")
     }

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,28 @@ def test_each_cell_is_listed_where_it_stands(outputs: Path, monkeypatch: pytest.
     assert "5 cells   done 1   running 1   pending 1   failed 1   to do 1" in text
     assert "Priority" in text and "4:00:00" in text and "1:02:05" not in text
     assert f"{NAMES['c']} TIMEOUT (job 7_3): its time was over" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "finished", "shown"),
+    [
+        (State.running, "2099-01-01T00:00:00+00:00", "done"),
+        (State.running, "2000-01-01T00:00:00+00:00", "failed"),
+        (State.failed, "2099-01-01T00:00:00+00:00", "failed"),
+    ],
+    ids=["killed after result.json", "killed while a score was added", "a score that was added failed"],
+)
+def test_a_result_counts_unless_a_later_run_ended_badly(outputs: Path, state: State, finished: str, shown: str) -> None:
+    ran = {"host": socket.gethostname(), "finished": finished}
+    write_result(outputs / "cells/0", {"schema": SCHEMA, "seconds": {"total": 1.0}, "provenance": ran})
+    write_status(outputs / "cells/0", state, None if state is State.running else "ValueError: no")
+    assert read_lines(outputs / "sweeps/first", outputs, {})[0].standing.state.value == shown
+
+
+def test_a_damaged_result_costs_its_own_cell_only(outputs: Path) -> None:
+    (outputs / "cells/0/result.json").write_text("{}")
+    states = [line.standing.state.value for line in read_lines(outputs / "sweeps/first", outputs, {})]
+    assert states == ["todo", "todo", "failed", "failed", "todo"]
 
 
 Run = Callable[..., Said]

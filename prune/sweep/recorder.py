@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,8 @@ from prune.cell.cell import Cell, asked_config
 from prune.cell.failure import Failure
 from prune.cell.gpu import read_samples
 from prune.cell.results import read_linears
+from prune.cli import report
+from prune.errors import DamagedFileError
 from prune.sweep.baseline import compared_results
 from prune.track.content import summary
 from prune.track.tracker import NullTracker, Record, Tracker
@@ -83,12 +86,21 @@ def make_record(
         group=sweep,
         config=asked_config(cell),
         result=result,
-        linears=read_linears(cell.folder()),
+        linears=_find_linears(cell.folder()),
         folder=cell.folder(),
         dense=dense,
         c4=c4,
         gpu=read_samples(cell.folder()),
     )
+
+
+def _find_linears(folder: Path) -> list[dict[str, Any]]:
+    """The linears of a cell; none, and a message, where their file is damaged."""
+    try:
+        return read_linears(folder)
+    except DamagedFileError as error:
+        report(str(error))
+        return []
 
 
 def describe_result(result: dict[str, Any]) -> str:

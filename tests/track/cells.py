@@ -23,7 +23,7 @@ def make_result(cell: str, ppl: float, acc: float, **axes: Any) -> dict[str, Any
         "sparsity": {"asked": 0.5, "reached": 0.5, "num_zero": 4, "num_weights": 8},
         "calib": {"id": "set", "num_tokens": 64},
         "seconds": {"prune": 1.5, "total": 3.0},
-        "peak_memory_mb": {"host": 512.0, "device": 0.0},
+        "peak_memory_mb": {"host": 512.0, "device": 0.0, "host_by": "VmHWM"},
         "warnings": ["sample"],
         "provenance": {"git": "abc", "host": "n1"},
     }

@@ -1,6 +1,8 @@
 """The offline run of a cell holds its configuration, a history line a block, and every final number."""
 
+import errno
 import json
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,33 @@ def test_online_without_a_key_goes_on_offline_and_asks_nothing(
     said = capfd.readouterr()
     reason = "there is no API key: type wandb login, or set WANDB_API_KEY"
     assert said == ("", f"prune: W&B: {reason}. Runs are kept offline from here on; no result is lost.\n")
+
+
+def test_a_wrong_address_of_the_server_is_told_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "ht!tp://x y")
+    build_tracker(TrackerConfig(name="wandb", mode=TrackerMode.online), tmp_path).record(make_record(tmp_path / "a"))
+    said = capfd.readouterr().err
+    assert "base_url: " in said and "'ht!tp://x y'" in said and "validation error" not in said
+
+
+def test_log_lines_that_a_full_disk_does_not_take_leave_the_screen_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Full(logging.StreamHandler):  # type: ignore[type-arg]
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError:
+                self.handleError(record)
+
+    logger = logging.getLogger("tests.full")
+    logger.addHandler(Full())
+    tracker = build_tracker(OFFLINE, tmp_path)
+    monkeypatch.setattr(tracker, "lacks", lambda *_: logger.error("a line of W&B"))
+    tracker.record(make_record(tmp_path / "cell"))
+    assert capfd.readouterr().err == "" and logging.raiseExceptions
 
 
 def test_trackers_by_name(tmp_path: Path) -> None:
