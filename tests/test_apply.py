@@ -81,7 +81,7 @@ def test_a_saved_model_is_loaded_by_transformers_and_says_what_it_is(say: Say, t
         "| sparsity asked | 50% (ratio=0.5) |",
         f"| sparsity reached | {result['sparsity']['num_zero']:,} of {result['sparsity']['num_weights']:,} weights are 0 in "
         f"{result['linears']['num_pruned']} linear layers of the blocks, {len(result['linears']['skipped'])} left dense |",
-        f"| calibration | c4, 4 x 64 tokens, seed 0, sample rows, sha256 {result['calib']['sha256']} |",
+        f"| calibration | c4, 4 x 64 tokens, seed 0, sample rows, sha256 {result['calib']['tokens_sha256']} |",
         f"| weights | sha256 {result['weights_sha256']} |",
     ):
         assert part in card

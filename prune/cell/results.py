@@ -104,16 +104,23 @@ def write_score(
 def read_scores(folder: Path, planned: Sequence[PlannedMetric]) -> tuple[dict[str, Any], float]:
     """The planned scores by name and the means that they give, as result.json holds them, and the seconds that they took."""
     found = _kept_scores(folder, planned)
+    return _metrics(found, planned), sum(score["seconds"] for score in found)
+
+
+def _metrics(scores: Sequence[Mapping[str, Any]], planned: Sequence[PlannedMetric]) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
-    for score in found:
+    for score in scores:
         metrics |= {score["name"]: score["metric"]} | score["beside"]
-    metrics |= mean_metrics(planned, metrics)
-    return metrics, sum(score["seconds"] for score in found)
+    return metrics | mean_metrics(planned, metrics)
 
 
 def read_overlaps(folder: Path, planned: Sequence[PlannedMetric]) -> dict[str, dict[str, Any]]:
     """Metric -> what its items share with the calibration set, for the planned scores where that is known."""
-    return {score["name"]: score["overlap"] for score in _kept_scores(folder, planned) if score["overlap"]}
+    return _overlaps(_kept_scores(folder, planned))
+
+
+def _overlaps(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {score["name"]: score["overlap"] for score in scores if score["overlap"]}
 
 
 def scores_of_other_weights(folder: Path, planned: Sequence[PlannedMetric], weights_sha256: str) -> list[str]:
@@ -182,11 +189,12 @@ def finished_result(folder: Path, planned: Sequence[PlannedMetric], save: Save =
     It shows the planned scores, whatever result.json shows.
     """
     result = find_result(folder)
-    if result is None or missing_scores(folder, planned):
+    scores = [] if result is None else _kept_scores(folder, planned)
+    if result is None or len(scores) < len(planned):
         return None
     if result["cell"] != result["dense_cell"] and not is_saved(folder, save):
         return None
-    return show_scores(result, read_scores(folder, planned)[0], read_overlaps(folder, planned))
+    return show_scores(result, _metrics(scores, planned), _overlaps(scores))
 
 
 def renewed_result(folder: Path, planned: Sequence[PlannedMetric], facts: Result, warnings: Sequence[str]) -> dict[str, Any]:

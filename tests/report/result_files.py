@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from prune.cell.results import SCHEMA
 from prune.eval.metric import mean, mean_stderr
 
 Items = Sequence[float]
@@ -95,7 +96,7 @@ class Outputs:
         folder = self.root / "cells" / cell_id
         (folder / "items").mkdir(parents=True)
         result = {
-            "schema": 1,
+            "schema": SCHEMA,
             "cell": cell_id,
             "name": name,
             "axes": axes,

@@ -34,9 +34,9 @@ def test_the_knobs_are_the_canonical_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"schema": 1, "cell"', "is damaged"),
+        ('{"schema": 2, "cell"', "is damaged"),
         ("[1]", "is damaged"),
-        ('{"schema": 1}', "cell is missing"),
+        ('{"schema": 2}', "cell is missing"),
         ("\xff", "is damaged"),
     ],
 )
@@ -54,10 +54,10 @@ def test_a_corrupt_result_is_named_and_skipped(outputs: Outputs, text: str, said
 
 def test_a_result_of_another_schema_is_skipped_with_its_version(outputs: Outputs) -> None:
     outputs.dense(ACC)
-    change_result(outputs.cell("c4", scores=ACC), schema=2)
+    change_result(outputs.cell("c4", scores=ACC), schema=3)
     (skipped,) = read_results(outputs.root).unfinished
     assert skipped.state == "schema"
-    assert "has schema 2; this version of prune reads 1" in skipped.reason
+    assert "has schema 3; this version of prune reads 2" in skipped.reason
 
 
 def test_a_result_without_its_configuration_is_skipped(outputs: Outputs) -> None:
