@@ -22,7 +22,7 @@ from prune.config.config import Save
 from prune.errors import OutOfMemoryError, UserError
 from prune.files import disk_errors
 
-from .conftest import Compose
+from .conftest import Compose, Said
 
 SMALL = [
     "calib=c4",
@@ -194,3 +194,16 @@ def test_a_disk_that_turns_read_only_in_a_cell_is_what_is_told(
     monkeypatch.setattr(prune.cell.lock.os, "truncate", refuse)
     with pytest.raises(UserError, match="could not be written: Read-only file system"):
         run_cell(line(), workshop, Watcher())
+
+
+def test_the_same_line_again_says_done_of_a_cell_that_was_killed_and_a_plan_writes_nothing_in_cells(
+    say: Callable[..., Said], tmp_path: Path
+) -> None:
+    line = [*SMALL, "method=dense"]
+    assert say(*line).code == 0
+    (folder,) = (tmp_path / "outputs/cells").iterdir()
+    write_status(folder, State.running)
+    before = contents(folder)
+    assert "done 1" in say(*line, "eval.limit=2", "launcher=plan").out and contents(folder) == before
+    assert "1 of 1 cells are finished already" in say(*line).out
+    assert (read_status(folder) or {})["state"] == "done"
