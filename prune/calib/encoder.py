@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
-from prune.config.eval import EvalBos
 from prune.config.model import ModelConfig
 from prune.lazy import torch
+from prune.models.bos import bos_before_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,15 +70,12 @@ def make_encoder(
 
 
 def find_bos(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> int | None:
-    """The BOS token id if the tokenizer itself puts one before a text, or if the model needs one (model.bos=chunk).
+    """The id of the BOS that stands before each sequence; None where nothing does.
 
-    Else None: GPT-2 and Qwen, for example, have never seen a text that begins with one.
+    Raises:
+        UserError: see `bos_before_text`.
     """
-    bos_id = tokenizer.bos_token_id
-    if not isinstance(bos_id, int):
-        return None
-    is_habit = list(tokenizer("a")["input_ids"])[:1] == [bos_id]
-    return bos_id if is_habit or model.bos is EvalBos.chunk else None
+    return bos_before_text(model.bos, tokenizer, "model.bos")
 
 
 def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -7,11 +7,21 @@ from prune.config.checks import MISSING, require_at_least
 
 
 class EvalBos(str, Enum):
-    """Where the text of a perplexity carries BOS: at the head of each chunk, once at the head of the text, or nowhere."""
+    """Where BOS stands; a text is a calibration sequence, a prompt, or the joined documents of a perplexity."""
 
-    chunk = "chunk"
+    tokenizer = "tokenizer"
+    """Before a text where the tokenizer puts it by itself, as in the papers' code."""
     text = "text"
+    """Before every text, once."""
+    chunk = "chunk"
+    """Before every text, and before each chunk of a perplexity."""
     none = "none"
+    """Nowhere."""
+
+    @property
+    def before_text(self) -> "EvalBos":
+        """The same policy for what is not cut into chunks."""
+        return EvalBos.text if self is EvalBos.chunk else self
 
 
 class EvalProtocol(str, Enum):
@@ -47,7 +57,8 @@ class EvalConfig:
     """Chunks per perplexity; None takes all."""
     seq_len: int = 2048
     """Tokens in a perplexity chunk."""
-    bos: EvalBos = EvalBos.text
+    bos: EvalBos = EvalBos.tokenizer
+    """Where BOS stands in the texts of perplexities and in prompts."""
     num_fewshot: int | None = None
     """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
     rationale: bool = False

@@ -38,8 +38,8 @@ class ModelConfig:
     dtype: DType = DType.auto
     seq_len: int = 2048
     """Tokens in a calibration sequence and in a perplexity chunk, unless calib.seq_len or eval.seq_len say otherwise."""
-    bos: EvalBos = EvalBos.text
-    """Where this model needs BOS in a perplexity, unless eval.bos says otherwise."""
+    bos: EvalBos = EvalBos.tokenizer
+    """Where this model wants BOS, in calibration sequences and, unless eval.bos says otherwise, in scores."""
     offload: bool = False
     """Keep the blocks on the host and take one at a time to the device, for a model that is larger than it."""
     device_map: str | None = None

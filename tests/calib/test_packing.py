@@ -12,6 +12,7 @@ from prune.calib.questions import pack_pieces, shortest_fill
 from prune.config.calib import Compat, PaddingSide, PromptBos
 from prune.config.eval import EvalBos
 from prune.config.model import ModelConfig
+from prune.errors import UserError
 
 PLAIN = make_tokenizer(bos=False)
 WITH_BOS = make_tokenizer(bos=True)
@@ -121,10 +122,14 @@ def test_the_text_is_tokenised_joined_and_special_tokens_in_it_stay_text() -> No
 def test_bos_is_the_tokenizers_habit_or_the_models_need() -> None:
     assert find_bos(WITH_BOS, MODEL) == 0
     assert find_bos(PLAIN, MODEL) is None
-    assert find_bos(PLAIN, ModelConfig(name="gemma3_270m", bos=EvalBos.chunk)) == 0
+    for bos in (EvalBos.text, EvalBos.chunk):
+        assert find_bos(PLAIN, ModelConfig(name="gemma3_270m", bos=bos)) == 0
+    assert find_bos(WITH_BOS, ModelConfig(name="other", bos=EvalBos.none)) is None
     none = make_tokenizer(bos=False)
     none.bos_token = None
-    assert find_bos(none, ModelConfig(name="gemma3_270m", bos=EvalBos.chunk)) is None
+    assert find_bos(none, MODEL) is None
+    with pytest.raises(UserError, match=r"model.bos=chunk puts BOS .* Use model.bos=tokenizer"):
+        find_bos(none, ModelConfig(name="gemma3_270m", bos=EvalBos.chunk))
     assert make_encoder(WITH_BOS, calib(), prompt(bos=PromptBos.none), MODEL).bos_id is None
     assert make_encoder(WITH_BOS, calib("c4"), None, MODEL).bos_id == 0
 

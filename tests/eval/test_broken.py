@@ -92,7 +92,7 @@ def test_a_likelihood_and_a_perplexity_name_the_block() -> None:
     model = make_llama(len(tokenizer))
     plant(model, 1, math.nan)
     asked = {"dataset": "rte", "split": "validation", "exemplar_split": "train", "num_fewshot": 0, "limit": None}
-    settings = ChoiceSettings(**asked, always_bos=False)
+    settings = ChoiceSettings(**asked, bos=EvalBos.tokenizer)
     items = [Example(question=f"Q: {text}\nA:", answer="1", target="1", choices=("1", "20")) for text in ("0", "3", "1")]
     with pytest.raises(
         UserError, match=r"^acc_mc/rte: the model's logits are not numbers: .* block 1 of 2 \(model\.layers\.1\)"

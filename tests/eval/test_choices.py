@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 
-from prune.config.eval import TooLong
+from prune.config.eval import EvalBos, TooLong
 from prune.data.dataset import Example
 from prune.errors import UserError
 from prune.eval.metric import Measured
@@ -39,7 +39,7 @@ def settings(**changes: Any) -> ChoiceSettings:
         "exemplar_split": "train",
         "num_fewshot": 2,
         "limit": None,
-        "always_bos": False,
+        "bos": EvalBos.tokenizer,
     }
     return ChoiceSettings(**(values | changes))
 
@@ -124,8 +124,8 @@ def test_an_item_fits_when_its_longest_choice_does() -> None:
 
 def test_bos_asked_of_a_tokenizer_without_one_is_an_error() -> None:
     tokenizer = make_tokenizer(ALPHABET, bos=False)
-    with pytest.raises(UserError, match=r"acc_mc/rte: eval.bos=chunk asks for BOS .* no BOS token"):
-        run(make_llama(len(tokenizer)), tokenizer, always_bos=True)
+    with pytest.raises(UserError, match=r"acc_mc/rte: eval.bos=text puts BOS .* no BOS token"):
+        run(make_llama(len(tokenizer)), tokenizer, bos=EvalBos.text)
 
 
 def test_logits_that_are_not_numbers() -> None:

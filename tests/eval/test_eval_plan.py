@@ -59,7 +59,7 @@ def test_what_is_asked_of_an_accuracy() -> None:
         "num_fewshot": 9,
         "limit": 100,
         "max_new_tokens": 20,
-        "always_bos": False,
+        "bos": "tokenizer",
         "scoring": 1,
         "data": {"source": "sample"},
     }

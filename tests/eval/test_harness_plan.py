@@ -93,7 +93,7 @@ def test_what_is_asked_of_a_task() -> None:
         "definition": read_definition("piqa").sha256,
         "num_fewshot": 0,
         "limit": 7,
-        "always_bos": False,
+        "bos": "tokenizer",
         "data": {"source": "hub", "hub": "baber/piqa", "config": None, "revision": None},
     }
     json.dumps(metric.asked)

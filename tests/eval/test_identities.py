@@ -10,26 +10,26 @@ from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
 from prune.eval.plan import plan_metrics
 
 PLAIN = {
-    "ppl-c4": "b457f7ad", "ppl-pile": "b7db1a1a", "ppl-oscar": "b0a3d566", "ppl-redpajama": "e99f20f0",
-    "ppl-slimpajama": "a1eaf062", "ppl-wikitext2": "495c3991",
-    "acc-gsm8k": "d403b42f", "acc-svamp": "0f7e0078", "acc-mawps": "2fd67848", "acc-esnli": "4dbc5c11",
-    "acc-anli_r1": "9d6d24c4", "acc-anli_r2": "58d4427c", "acc-anli_r3": "922608a5", "acc-rte": "2b6b02ba",
-    "acc-commonsense_qa": "84ce76df", "acc-race": "c750e7d3", "acc-winogrande": "8071d2c3", "acc-boolq": "fe8b12e9",
-    "bleu-wmt14": "7d088bcb",
-    "acc_mc-esnli": "31ce6c0b", "acc_mc-anli_r1": "696fc1e6", "acc_mc-anli_r2": "cbc57398", "acc_mc-anli_r3": "12f26bd2",
-    "acc_mc-rte": "ab02f9fa", "acc_mc-commonsense_qa": "b96b1255", "acc_mc-race": "4e522236",
-    "acc_mc-winogrande": "9823790a", "acc_mc-boolq": "c10a1d39",
+    "ppl-c4": "840a4ff2", "ppl-pile": "7005d7ab", "ppl-oscar": "72366220", "ppl-redpajama": "4a20906d",
+    "ppl-slimpajama": "f2d15725", "ppl-wikitext2": "7eb156a9",
+    "acc-gsm8k": "c9ed6aa9", "acc-svamp": "78cef6d6", "acc-mawps": "ba99fb96", "acc-esnli": "219bd9c3",
+    "acc-anli_r1": "b75db704", "acc-anli_r2": "1dd76140", "acc-anli_r3": "7bc856f1", "acc-rte": "548b595c",
+    "acc-commonsense_qa": "41363ab5", "acc-race": "380d3e0d", "acc-winogrande": "017a3b37", "acc-boolq": "e5b00a19",
+    "bleu-wmt14": "3f16a4ee",
+    "acc_mc-esnli": "49229954", "acc_mc-anli_r1": "af263633", "acc_mc-anli_r2": "2d6653fc", "acc_mc-anli_r3": "fbb766fc",
+    "acc_mc-rte": "7e38bd5d", "acc_mc-commonsense_qa": "3495d9f8", "acc_mc-race": "0bd83b03",
+    "acc_mc-winogrande": "d74d172a", "acc_mc-boolq": "24ba3c02",
 }  # fmt: skip
 """Score -> hash, with the settings as they are without a word from the user."""
 
 CHANGED = {
-    "acc-gsm8k": "0229ee5f", "acc-svamp": "9c400c10", "acc-mawps": "ee938ba5", "acc-esnli": "1ce6717f",
-    "acc-anli_r1": "4c76713f", "acc-anli_r2": "2875dc03", "acc-anli_r3": "7bfb5e0a", "acc-rte": "b03ea159",
-    "acc-commonsense_qa": "b8d4d928", "acc-race": "7ab86be6", "acc-winogrande": "3069d827", "acc-boolq": "55dc5e11",
-    "bleu-wmt14": "c04ddecb",
-    "acc_mc-esnli": "2a5af4bd", "acc_mc-anli_r1": "ed620b6c", "acc_mc-anli_r2": "5867aa2e", "acc_mc-anli_r3": "a3988f8c",
-    "acc_mc-rte": "078f9b12", "acc_mc-commonsense_qa": "35db8ccc", "acc_mc-race": "ccb23e26",
-    "acc_mc-winogrande": "43db283f", "acc_mc-boolq": "e01f71d1",
+    "acc-gsm8k": "22c9e15f", "acc-svamp": "06f8d0d6", "acc-mawps": "d7cd1119", "acc-esnli": "6b152e2d",
+    "acc-anli_r1": "dfca26fc", "acc-anli_r2": "61d5de5f", "acc-anli_r3": "d89b38be", "acc-rte": "d8f5f2b3",
+    "acc-commonsense_qa": "1f65c43c", "acc-race": "d2898a8f", "acc-winogrande": "0475aaa8", "acc-boolq": "0b5f4965",
+    "bleu-wmt14": "99e4059e",
+    "acc_mc-esnli": "104d18f2", "acc_mc-anli_r1": "2d94ae1a", "acc_mc-anli_r2": "8c9febf6", "acc_mc-anli_r3": "513b51f4",
+    "acc_mc-rte": "7223d414", "acc_mc-commonsense_qa": "cd8ab52c", "acc_mc-race": "df9e250e",
+    "acc_mc-winogrande": "6393c66c", "acc_mc-boolq": "ae1b3352",
 }  # fmt: skip
 """The same with `limit=100 num_fewshot=2 bos=chunk`."""
 

@@ -377,7 +377,7 @@ def test_chunks_are_those_of_the_perplexity(bos: EvalBos) -> None:
     assert isinstance(settings, PerplexitySettings)
     ids = tokens(" ".join([TEXT, "end"]))
     width = 19 if bos is EvalBos.chunk else 20
-    ids = [BOS, *ids] if bos is EvalBos.text else ids
+    ids = [BOS, *ids] if bos in (EvalBos.text, EvalBos.tokenizer) else ids
     pieces = [ids[start : start + width] for start in range(0, len(ids) - width + 1, width)]
     texts = [TOKENIZER.decode([token for token in piece if token != BOS]) for piece in pieces]
     assert read_chunks(settings, [TEXT, "end"], TOKENIZER) == ([split_words(text) for text in texts], [TEXT, "end"])

@@ -78,12 +78,13 @@ def make_model(architecture: str, vocab_size: int = 40) -> Any:
     return model
 
 
+@pytest.mark.parametrize("adds_bos", [False, True])
 @pytest.mark.parametrize("bos", list(EvalBos))
-def test_perplexity_is_that_of_a_computation_from_scratch_in_float64(bos: EvalBos) -> None:
-    tokenizer = make_tokenizer()
+def test_perplexity_is_that_of_a_computation_from_scratch_in_float64(bos: EvalBos, adds_bos: bool) -> None:
+    tokenizer = make_tokenizer(adds_bos=adds_bos)
     model = make_llama(len(tokenizer))
     ids = tokenizer("\n\n".join(TEXTS), add_special_tokens=False)["input_ids"]
-    if bos is EvalBos.text:
+    if bos is EvalBos.text or (bos is EvalBos.tokenizer and adds_bos):
         ids = [0, *ids]
     step = 7 if bos is EvalBos.chunk else 8
     chunks = [ids[start : start + step] for start in range(0, len(ids) - step + 1, step)]
@@ -215,15 +216,25 @@ def test_too_little_text_for_one_chunk_is_an_error() -> None:
 
 def test_a_tokenizer_without_bos() -> None:
     tokenizer = make_tokenizer(bos=False)
-    assert choose_bos(EvalBos.text, tokenizer, "here") is None
+    assert choose_bos(EvalBos.tokenizer, tokenizer, "here") is None
     assert choose_bos(EvalBos.none, tokenizer, "here") is None
-    with pytest.raises(UserError, match=r"here: eval.bos=chunk, but the tokenizer has no BOS"):
-        choose_bos(EvalBos.chunk, tokenizer, "here")
+    for bos in (EvalBos.text, EvalBos.chunk):
+        with pytest.raises(UserError, match=rf"here: eval.bos={bos.value} puts BOS .* the tokenizer has no BOS"):
+            choose_bos(bos, tokenizer, "here")
 
 
-@pytest.mark.parametrize(("has_bos", "bos", "said"), [(True, "text", "text"), (False, "text", None), (True, "none", None)])
-def test_the_protocol_says_which_bos_was_used(has_bos: bool, bos: str, said: str | None) -> None:
-    tokenizer = make_tokenizer(bos=has_bos)
+@pytest.mark.parametrize(
+    ("adds_bos", "bos", "said"),
+    [
+        (True, "tokenizer", "text"),
+        (False, "tokenizer", None),
+        (False, "text", "text"),
+        (False, "chunk", "chunk"),
+        (True, "none", None),
+    ],
+)
+def test_the_protocol_says_where_bos_stood(adds_bos: bool, bos: str, said: str | None) -> None:
+    tokenizer = make_tokenizer(adds_bos=adds_bos)
     model = make_llama(len(tokenizer))
     measured = measure_perplexity(
         settings(bos=EvalBos(bos)), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress

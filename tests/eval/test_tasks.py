@@ -7,7 +7,7 @@ import torch
 from small_models import ignore_progress, make_follower, make_llama, make_tokenizer
 from transformers import GenerationConfig
 
-from prune.config.eval import TooLong
+from prune.config.eval import EvalBos, TooLong
 from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.errors import UserError
@@ -44,7 +44,7 @@ def settings(**changes: Any) -> AccuracySettings:
         "num_fewshot": 2,
         "limit": None,
         "max_new_tokens": 24,
-        "always_bos": False,
+        "bos": EvalBos.tokenizer,
     }
     return AccuracySettings(**(values | changes))
 
@@ -234,11 +234,13 @@ def test_the_model_sees_the_golden_prompt() -> None:
     assert tokenizer.decode(prompts_seen(follower, tokenizer, exemplars=[])[0]) == "Q: 0+0\nA:"
 
 
-@pytest.mark.parametrize(("adds_bos", "always_bos", "num_bos"), [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1)])
-def test_prompts_begin_with_at_most_one_bos(adds_bos: int, always_bos: int, num_bos: int) -> None:
-    tokenizer = make_tokenizer(ALPHABET, adds_bos=bool(adds_bos))
+@pytest.mark.parametrize("adds_bos", [False, True])
+@pytest.mark.parametrize("bos", list(EvalBos))
+def test_prompts_begin_with_at_most_one_bos(adds_bos: bool, bos: EvalBos) -> None:
+    tokenizer = make_tokenizer(ALPHABET, adds_bos=adds_bos)
     follower = make_follower(tokenizer, {":": "ĊĊ"})
-    ids = prompts_seen(follower, tokenizer, always_bos=bool(always_bos))[0]
+    ids = prompts_seen(follower, tokenizer, bos=bos)[0]
+    num_bos = {"tokenizer": int(adds_bos), "none": 0}.get(bos.value, 1)
     assert ids.count(tokenizer.bos_token_id) == num_bos
     assert (ids[0] == tokenizer.bos_token_id) == bool(num_bos)
     assert tokenizer.decode(ids, skip_special_tokens=True) == GOLDEN_PROMPT
@@ -251,14 +253,14 @@ def test_what_a_tokenizer_puts_after_a_text_is_left_out() -> None:
         def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
             return {"input_ids": [0, 7, 1] if add_special_tokens else [7]}
 
-    assert choose_prompt_bos(AddsBoth(), always=False, where="x") == PromptBos(present=True, by_tokenizer=False, text="<s>")
+    assert choose_prompt_bos(EvalBos.tokenizer, AddsBoth(), "x") == PromptBos(present=True, by_tokenizer=False, text="<s>")
 
 
 def test_bos_asked_of_a_tokenizer_without_one_is_an_error() -> None:
     tokenizer = make_tokenizer(ALPHABET, bos=False)
-    with pytest.raises(UserError, match=r"acc/gsm8k: eval.bos=chunk .* no BOS token"):
-        run([question("0+0", "0")], make_llama(len(tokenizer)), tokenizer, always_bos=True)
-    assert not choose_prompt_bos(tokenizer, always=False, where="x").present
+    with pytest.raises(UserError, match=r"acc/gsm8k: eval.bos=text .* no BOS token"):
+        run([question("0+0", "0")], make_llama(len(tokenizer)), tokenizer, bos=EvalBos.text)
+    assert not choose_prompt_bos(EvalBos.tokenizer, tokenizer, "x").present
 
 
 def test_the_protocol_states_the_prompt_and_the_decoding() -> None:

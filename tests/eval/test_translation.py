@@ -4,12 +4,19 @@ import pytest
 import sacrebleu
 from small_models import ignore_progress, make_follower, make_llama, make_tokenizer
 
+from prune.config.eval import EvalBos
 from prune.data.dataset import Example
 from prune.errors import UserError
 from prune.eval.metrics.translation import TranslationSettings, measure_bleu, summarise
 
 SETTINGS = TranslationSettings(
-    dataset="wmt14", split="test", exemplar_split="train", num_fewshot=1, limit=None, max_new_tokens=12, always_bos=False
+    dataset="wmt14",
+    split="test",
+    exemplar_split="train",
+    num_fewshot=1,
+    limit=None,
+    max_new_tokens=12,
+    bos=EvalBos.tokenizer,
 )
 EXEMPLARS = {0: Example(question="English: a\nFrench:", answer="b", target="b")}
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from prune.errors import UserError
+from prune.config.eval import EvalBos
+from prune.models.bos import adds_bos, bos_before_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +19,19 @@ class PromptBos:
     """BOS written before the prompt, where the tokenizer does not add it."""
 
 
-def choose_prompt_bos(tokenizer: Any, *, always: bool, where: str) -> PromptBos:
-    """What the tokenizer puts before a text is kept; BOS is written out where `always` asks for it and it adds none.
+def choose_prompt_bos(bos: EvalBos, tokenizer: Any, where: str) -> PromptBos:
+    """How prompts get the special tokens that the policy puts before them.
 
-    A tokenizer that also puts something after a text (an end-of-sequence token) is not asked to add anything.
+    The tokenizer adds them where it adds what is wanted and nothing after the text (an end-of-sequence token, say); else BOS
+    is written out.
 
     Raises:
-        UserError: `always`, and the tokenizer has no BOS.
+        UserError: see `bos_before_text`.
     """
+    present = bos_before_text(bos, tokenizer, f"{where}: eval.bos") is not None
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     usual = tokenizer("a")["input_ids"]
     only_before = usual[len(usual) - len(plain) :] == plain
-    habit = tokenizer.bos_token_id is not None and usual[:1] == [tokenizer.bos_token_id] and usual != plain
-    if only_before and (habit or not always):
-        return PromptBos(present=habit, by_tokenizer=True)
-    if not habit and not always:
-        return PromptBos(present=False, by_tokenizer=False)
-    if tokenizer.bos_token_id is None:
-        raise UserError(f"{where}: eval.bos=chunk asks for BOS in every prompt, but the tokenizer has no BOS token.")
-    return PromptBos(present=True, by_tokenizer=False, text=tokenizer.bos_token)
+    if only_before and bos is not EvalBos.none and present == adds_bos(tokenizer):
+        return PromptBos(present=present, by_tokenizer=True)
+    return PromptBos(present=present, by_tokenizer=False, text=tokenizer.bos_token if present else "")

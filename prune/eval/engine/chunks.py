@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prune.config.eval import EvalBos
 from prune.errors import UserError
 from prune.lazy import torch
+from prune.models.bos import bos_before_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +30,10 @@ class ChunkSettings:
 def choose_bos(bos: EvalBos, tokenizer: Any, where: str) -> int | None:
     """The id of the BOS that the policy puts into the text; None when it puts none.
 
-    A tokenizer without BOS has none to add once, as in the papers' code; BOS in every chunk is then a UserError.
+    Raises:
+        UserError: see `bos_before_text`.
     """
-    bos_id: int | None = tokenizer.bos_token_id
-    if bos is EvalBos.none:
-        return None
-    if bos is EvalBos.chunk and bos_id is None:
-        raise UserError(f"{where}: eval.bos=chunk, but the tokenizer has no BOS token. Use eval.bos=text or eval.bos=none.")
-    return bos_id
+    return bos_before_text(bos, tokenizer, f"{where}: eval.bos")
 
 
 def cut_chunks(ids_T: Tensor, settings: ChunkSettings, bos_id: int | None, where: str) -> Tensor:

@@ -103,7 +103,7 @@ def measure_harness(
             model's window, or logits that are not numbers.
     """
     where = settings.dataset
-    bos = choose_prompt_bos(tokenizer, always=settings.always_bos, where=where)
+    bos = choose_prompt_bos(settings.bos, tokenizer, where)
     with quiet(), _no_bars():
         task = build_task(settings, source)
         asked = render_items(task, settings)

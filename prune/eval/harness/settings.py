@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from prune.config.eval import EvalBos
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HarnessSettings:
@@ -16,8 +18,8 @@ class HarnessSettings:
     num_fewshot: int
     limit: int | None
     """Items; None takes the whole split."""
-    always_bos: bool
-    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+    bos: EvalBos
+    """Where BOS stands in prompts."""
 
     @property
     def dataset(self) -> str:

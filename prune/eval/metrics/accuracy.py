@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prune.config.data import DataConfig
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.data import DataConfig, data_identity
+from prune.config.eval import EvalConfig
 from prune.data.dataset import AnswerKind, Example, QuestionSet, cluster_numbers
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_questions
@@ -123,7 +123,7 @@ def plan_generation(name: str, config: EvalConfig, data: DataConfig) -> PlannedM
         num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
         limit=config.limit,
         max_new_tokens=RATIONALE_NEW_TOKENS if config.rationale else MAX_NEW_TOKENS[dataset.answer_kind],
-        always_bos=config.bos is EvalBos.chunk,
+        bos=config.bos.before_text,
         too_long=config.too_long,
         rationale=config.rationale,
     )

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prune.config.data import DataConfig
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.data import DataConfig, data_identity
+from prune.config.eval import EvalConfig
 from prune.data.dataset import Example, QuestionSet, cluster_numbers
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset
@@ -119,7 +119,7 @@ def plan_choices(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetr
         exemplar_split=dataset.train_split,
         num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
         limit=config.limit,
-        always_bos=config.bos is EvalBos.chunk,
+        bos=config.bos.before_text,
         too_long=config.too_long,
     )
     return PlannedMetric(f"acc_mc/{name}", settings, data_identity(dataset, data))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import EvalConfig
 from prune.errors import UserError
 from prune.eval.harness.index import Definition, expand_task
 from prune.eval.harness.rows import check_source
@@ -32,7 +32,7 @@ def _settings(definition: Definition, config: EvalConfig) -> HarnessSettings:
         definition=definition.sha256,
         num_fewshot=choose_num_fewshot(definition, config.num_fewshot),
         limit=config.limit,
-        always_bos=config.bos is EvalBos.chunk,
+        bos=config.bos.before_text,
     )
 
 

@@ -1,7 +1,8 @@
 """Token perplexity by the reference protocol of the SparseGPT and Wanda papers.
 
-The texts of the evaluation split are joined, tokenised once without special tokens, and cut into contiguous chunks of L
-tokens; the tail is dropped. Perplexity is exp(mean over chunks of the mean cross-entropy over L - 1 predicted tokens).
+The texts of the evaluation split are joined, tokenised once, and cut into contiguous chunks of L tokens; the tail is
+dropped. Perplexity is exp(mean over chunks of the mean cross-entropy over L - 1 predicted tokens). The papers' code takes
+what `tokenizer(text)` makes of the whole text, so BOS once where the tokenizer adds it, else nowhere: `eval.bos=tokenizer`.
 
 Tensors: B chunks in a batch, C chunks in all, L tokens, H hidden, V vocabulary.
 """
@@ -100,7 +101,7 @@ def measure_perplexity(
         "dataset": settings.dataset,
         "split": settings.split,
         "seq_len": settings.seq_len,
-        "bos": settings.bos.value if bos_id is not None else None,
+        "bos": None if bos_id is None else "chunk" if settings.bos is EvalBos.chunk else "text",
         "num_texts": settings.num_texts,
         "max_chunks": settings.max_chunks,
         "joiner": settings.joiner,

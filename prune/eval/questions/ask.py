@@ -60,7 +60,7 @@ def ask(
     where, generates = settings.name, isinstance(settings, GenerationSettings)
     if generates and tokenizer.eos_token_id is None:
         raise UserError(f"{where}: the tokenizer has no end-of-sequence token, which generation needs.")
-    bos = choose_prompt_bos(tokenizer, always=settings.always_bos, where=where)
+    bos = choose_prompt_bos(settings.bos, tokenizer, where)
     prompts = [bos.text + prompt for prompt in render_prompts(settings, exemplars, items)]
     fitting = _choose_fitting(settings, prompts, items, model, tokenizer, bos)
     lm = PrefixLM(model, tokenizer, bos, batch_size, where, on_batch=lambda num_done: on_progress(num_done, len(fitting)))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prune.config.eval import TooLong
+from prune.config.eval import EvalBos, TooLong
 from prune.data.dataset import AnswerKind, Example
 
 BLOCK_SEPARATOR = "\n\n"
@@ -36,8 +36,8 @@ class QuestionSettings:
     num_fewshot: int
     limit: int | None
     """Items; None takes the whole split."""
-    always_bos: bool
-    """Whether prompts carry BOS even if the tokenizer adds none by itself."""
+    bos: EvalBos
+    """Where BOS stands in prompts."""
     rationale: bool = False
     """Whether exemplars carry their rationales; accuracies of generated answers only."""
     too_long: TooLong = TooLong.error

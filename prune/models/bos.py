@@ -1,0 +1,37 @@
+"""Where BOS stands: one policy for all that a model reads, a calibration sequence, a prompt or the text of a perplexity.
+
+Each of these is a text, and BOS stands before it: `tokenizer` where the tokenizer puts it by itself, `text` always, `none`
+never. A perplexity cuts its text into chunks; `chunk` puts BOS before each of them, and before every other text too.
+"""
+
+from typing import Any
+
+from prune.config.eval import EvalBos
+from prune.errors import UserError
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts BOS before a text by itself: Llama's does; GPT-2's, Qwen's and SmolLM2's do not."""
+    bos_id = tokenizer.bos_token_id
+    if not isinstance(bos_id, int):
+        return False
+    plain, usual = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    return list(usual[:1]) == [bos_id] and usual != plain
+
+
+def bos_before_text(bos: EvalBos, tokenizer: Any, key: str) -> int | None:
+    """The id of the BOS that stands before each text; None where nothing does.
+
+    `key` says in a message where the policy was given, like `eval.bos`.
+
+    Raises:
+        UserError: BOS is to stand before every text, and the tokenizer has none.
+    """
+    if bos is EvalBos.none or (bos is EvalBos.tokenizer and not adds_bos(tokenizer)):
+        return None
+    if not isinstance(tokenizer.bos_token_id, int):
+        raise UserError(
+            f"{key}={bos.value} puts BOS before every text, but the tokenizer has no BOS token. "
+            f"Use {key}=tokenizer or {key}=none."
+        )
+    return tokenizer.bos_token_id
