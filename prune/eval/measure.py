@@ -1,9 +1,10 @@
 """One planned metric -> its value and its items."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prune.data.dataset import QuestionSet
+from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples
 from prune.eval.harness.settings import HarnessSettings
@@ -60,7 +61,25 @@ def _questions(
     dataset = find_dataset(settings.dataset)
     assert isinstance(dataset, QuestionSet), "the plan checks this"
     items = list(examples(source, dataset, settings.split)[: settings.limit])
-    asked = choose_exemplars(settings, dataset, source), items, model, tokenizer
+    exemplars = choose_exemplars(settings, dataset, source)
+    measured = _ask(settings, dataset, exemplars, items, model, tokenizer, batch_size, on_progress)
+    from prune.eval.questions.ask import render_prompts
+
+    return measured.with_prompt(render_prompts(settings, exemplars, [items[measured.items[0]["id"]]])[0])
+
+
+def _ask(
+    settings: QuestionSettings,
+    dataset: QuestionSet,
+    exemplars: Mapping[int, Example],
+    items: Sequence[Example],
+    model: Any,
+    tokenizer: Any,
+    batch_size: int,
+    on_progress: Progress,
+) -> Measured:
+    """The score of the kind that the settings are of."""
+    asked = exemplars, items, model, tokenizer
     if isinstance(settings, ChoiceSettings):
         from prune.eval.metrics.choices import measure_choices
 

@@ -1,8 +1,9 @@
 """One measured number, in the shape that result.json keeps it."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -123,6 +124,19 @@ class Measured:
     items: list[dict[str, Any]]
     beside: Mapping[str, Metric] = field(default_factory=dict)
     """Further metrics of the same items by their names, like a length-normalised accuracy."""
+
+    def with_prompt(self, prompt: str) -> "Measured":
+        """The same with the prompt of the first item in that item, and its hash in the protocols, which hold no row."""
+
+        def told(metric: Metric) -> Metric:
+            return replace(
+                metric, protocol={**metric.protocol, "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()}
+            )
+
+        items = [{**self.items[0], "prompt": prompt}, *self.items[1:]]
+        return Measured(
+            metric=told(self.metric), items=items, beside={name: told(metric) for name, metric in self.beside.items()}
+        )
 
 
 def mean(values: Sequence[float]) -> float:

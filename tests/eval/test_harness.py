@@ -32,6 +32,7 @@ from prune.eval.harness.rows import read_split, to_pages
 from prune.eval.measure import measure
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.plan import plan_metrics
+from prune.eval.questions.prompt import text_hash
 from prune.tiny import FOLDER
 
 SAMPLE = DataConfig(name=DataSource.sample)
@@ -180,6 +181,7 @@ def test_word_perplexity_is_that_of_a_loop_over_the_text(window: int, tmp_path: 
     measured = measure(planned("wikitext", data), model, tokenizer, open_source(data), batch_size=2)
     said = [" = First page = \n It has 1,000 words. \n == A part ==\nMore of it: here.\n", " = Second page =\nShort.\n"]
     assert measured.metric.num_items == 2 and not measured.metric.higher_is_better
+    assert "prompt" not in measured.items[0] and "prompt_sha256" not in measured.metric.protocol
     assert measured.metric.chance is None and measured.metric.stderr is not None
     pages = to_pages(WIKI)
     texts = [wikitext_detokenizer({"page": page}) for page in pages]
@@ -278,6 +280,9 @@ def test_the_metric_says_how_it_was_measured() -> None:
     assert protocol["definition_sha256"] == read_definition("openbookqa").sha256 and len(protocol["definition_sha256"]) == 64
     assert protocol["template"] == "question_stem" and protocol["filter"] == "none"
     rows = sample_rows("openbookqa", "test")
+    first = rows[0]["question_stem"]
+    assert [item.get("prompt") for item in measured.items] == [first, *[None] * 9]
+    assert protocol["prompt_sha256"] == norm.protocol["prompt_sha256"] == text_hash(first)
     for item, row in zip(measured.items, rows, strict=False):
         texts = row["choices"]["text"]
         assert item["gold"] == texts[row["choices"]["label"].index(row["answerKey"])]

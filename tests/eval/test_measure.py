@@ -9,7 +9,7 @@ import pytest
 from small_models import make_llama, make_tokenizer
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import EvalBos, EvalConfig, EvalProtocol, TooLong
 from prune.data.dataset import AnswerKind, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS, find_dataset
 from prune.data.sources.source import examples, open_source
@@ -77,6 +77,29 @@ def test_accuracy_asks_the_first_rows_after_the_first_rows_of_train() -> None:
     assert measured.metric.protocol["prefix_sha256"] == text_hash(
         "Question: Train 0?\nAnswer: 0\n\nQuestion: Train 1?\nAnswer: 1\n\nQuestion: Train 2?\nAnswer: 2\n\n"
     )
+
+
+@pytest.mark.parametrize("protocols", [[EvalProtocol.acc], [EvalProtocol.acc_mc]])
+def test_the_first_item_holds_the_first_prompt_and_the_protocol_its_hash(protocols: list[EvalProtocol]) -> None:
+    rows = [{"passage": f"Text {n}.", "question": f"is it {n}", "answer": n % 2 == 0} for n in range(5)]
+    source = Rows({("boolq", "train"): rows[:1], ("boolq", "validation"): rows[1:]})
+    measured = score(planned(tasks=["boolq"], num_fewshot=1, protocols=protocols)[0], source)
+    prompt = "Passage: Text 0.\nQuestion: is it 0\nAnswer: True\n\nPassage: Text 1.\nQuestion: is it 1\nAnswer:"
+    assert [item.get("prompt") for item in measured.items] == [prompt, None, None, None]
+    metrics = [measured.metric, *measured.beside.values()]
+    assert {metric.protocol["prompt_sha256"] for metric in metrics} == {text_hash(prompt)}
+    assert "Text" not in json.dumps([metric.to_dict() for metric in metrics]), "result.json holds no row"
+
+
+def test_a_first_item_that_is_left_out_has_no_prompt() -> None:
+    rows = [{"question": f"{'Long. ' * length}How much?", "answer": "So.\n#### 1"} for length in (99, 1, 1)]
+    source = Rows({("gsm8k", "test"): rows})
+    metric = planned(tasks=["gsm8k"], num_fewshot=0, too_long=TooLong.skip)[0]
+    measured = score(metric, source, window=256)
+    assert [(item["id"], item.get("prompt")) for item in measured.items] == [
+        (1, "Question: Long. How much?\nAnswer:"),
+        (2, None),
+    ]
 
 
 def test_a_limit_beyond_the_split_takes_all_and_says_so() -> None:

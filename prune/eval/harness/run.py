@@ -116,7 +116,10 @@ def measure_harness(
     if settings.name not in metrics:
         raise UserError(f"{where}: the task has no metric {settings.metric}, but {', '.join(metrics)}. Leave it out.")
     first = metrics.pop(settings.name)
-    return Measured(metric=first, items=_items(task, settings, samples, asked), beside=metrics)
+    measured = Measured(metric=first, items=_items(task, settings, samples, asked), beside=metrics)
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        return measured  # a text has no prompt
+    return measured.with_prompt(min(samples, key=lambda sample: int(sample["doc_id"]))["arguments"][0][0])
 
 
 def build_task(settings: HarnessSettings, source: Source) -> Any:
