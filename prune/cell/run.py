@@ -96,6 +96,8 @@ def _run_claimed(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: Co
 
 
 def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted: CodeState | None) -> dict[str, Any]:
+    from prune.pruning.linear_report import describe_ties
+
     started, clock = now(), Stopwatch()
     config, folder = cell.config, cell.folder()
     device = resolve_device(config.device)
@@ -122,7 +124,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "peak_memory_mb": memory.read(),
         "provenance": provenance(device, started, submitted) | describe_placement(config.model),
     }
-    warnings = [*_warnings(config), code_warning(submitted), *damage]
+    warnings = [*_warnings(config), code_warning(submitted), describe_ties(reports), *damage]
     return renewed_result(folder, plan(cell), facts, [warning for warning in warnings if warning is not None])
 
 

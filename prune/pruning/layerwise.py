@@ -155,14 +155,16 @@ def _prune_linear(
         raise type(error)(f"block {block}, {name}: {error}") from error
     _check_pruned(linear, pruned, block, name)
     write_weight(linear, pruned.weight_OI)
+    num_removed = int(pruned.mask_OI.count_nonzero())
     report = _report(
         linear,
         block=block,
         name=name,
         error=pruned.error,
         seconds=time.perf_counter() - started,
-        num_removed=int(pruned.mask_OI.count_nonzero()),
+        num_removed=num_removed,
         asked=pattern.ratio,
+        ties=None if pruned.num_ties is None else pruned.num_ties / max(num_removed, 1),
     )
     return report, pruned.mask_OI
 
@@ -177,6 +179,7 @@ def _report(
     num_removed: int = 0,
     asked: float = 0.0,
     skipped: bool = False,
+    ties: float | None = None,
 ) -> LinearReport:
     """What is to be said of a linear as it is now."""
     weight_OI = read_weight(linear)
@@ -193,6 +196,7 @@ def _report(
         num_removed=num_removed,
         asked=asked,
         skipped=skipped,
+        ties=ties,
     )
 
 

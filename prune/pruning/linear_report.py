@@ -34,6 +34,12 @@ class LinearReport:
     """Share of its weights that was to go."""
     skipped: bool = False
     """Left as it was, by method.targets and method.skip."""
+    ties: float | None = None
+    """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
+
+
+MAX_TIES = 0.01
+"""A share of ties that needs no warning."""
 
 
 def describe_sparsity(model: "PreTrainedModel", reports: Sequence[LinearReport]) -> dict[str, Any]:
@@ -75,3 +81,15 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
         "skipped": [f"{report.block}.{report.name}" for report in skipped],
         "num_weights_skipped": sum(report.num_weights for report in skipped),
     }
+
+
+def describe_ties(reports: Sequence[LinearReport]) -> str | None:
+    """What a reader should know of the ties of all linears together; None up to `MAX_TIES`."""
+    counted = [(report.ties * report.num_removed, report.num_removed) for report in reports if report.ties is not None]
+    share = sum(ties for ties, _ in counted) / max(sum(removed for _, removed in counted), 1)
+    if share <= MAX_TIES:
+        return None
+    return (
+        f"{100 * share:.1f} % of the removed weights score the same as a kept one they were compared with: of equal scores "
+        "the lower index goes first, so that part of the mask is arbitrary. De-quantised weights tie often."
+    )

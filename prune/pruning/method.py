@@ -60,6 +60,8 @@ class Pruned:
     """Bool, True = removed: the method's decision, of the asked count. A kept weight may also be 0, as it was before."""
     error: float | None
     """The method's own estimate of the squared output error, relative to the squared output; None without a statistic."""
+    num_ties: int | None = None
+    """Removed weights (other than 0) with the score of a kept one that they were compared with; None: not counted."""
 
 
 class Method(Protocol):
@@ -100,9 +102,9 @@ class PrunesTogether(Protocol):
         """
 
 
-def masked(weight_OI: Tensor, mask_OI: Tensor, error: float | None = None) -> Pruned:
+def masked(weight_OI: Tensor, mask_OI: Tensor, error: float | None = None, num_ties: int | None = None) -> Pruned:
     """The weights without the masked ones, the others untouched."""
-    return Pruned(weight_OI=without(weight_OI, mask_OI), mask_OI=mask_OI, error=error)
+    return Pruned(weight_OI=without(weight_OI, mask_OI), mask_OI=mask_OI, error=error, num_ties=num_ties)
 
 
 def without(weight_OI: Tensor, mask_OI: Tensor) -> Tensor:

@@ -139,6 +139,21 @@ def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") ->
     return lowest_in_rows(score_OI.reshape(-1, pattern.m), pattern.n).view(score_OI.shape)
 
 
+def count_ties(score_OI: Tensor, mask_OI: Tensor, weight_OI: Tensor, width: int | None = None) -> int:
+    """How many removed weights other than 0 have the score of a kept one that they were compared with: order decided there.
+
+    `width` columns of a row were compared with each other; None: the whole matrix. The removed scores are the lowest, so a
+    tie is one with the lowest kept score.
+    """
+    kept_OI = score_OI.masked_fill(mask_OI, torch.inf)
+    if width is None:
+        tied_OI = score_OI == kept_OI.amin()
+    else:
+        lowest_RC = kept_OI.reshape(-1, width).amin(dim=1, keepdim=True)
+        tied_OI = (score_OI.reshape(-1, width) == lowest_RC).view(score_OI.shape)
+    return int(weight_OI[tied_OI.logical_and_(mask_OI)].count_nonzero())
+
+
 def kth_lowest(score_RC: Tensor, num: int) -> Tensor:
     """The `num`-th lowest score of each row, R x 1; the lowest is the first. Scores must not be NaN.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import NoStatistic, Pruned, Statistic, finite_weight, masked
-from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+from prune.pruning.methods.method import NoStatistic, Pruned, Statistic, finite_weight, masked
+from prune.pruning.sparsity import NM, Pattern, count_ties, lowest_in_groups, lowest_in_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,4 +44,5 @@ class Magnitude:
             mask_OI = lowest_in_groups(score_OI, pattern)
         else:
             mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
-        return masked(weight_OI.detach(), mask_OI)
+        width = pattern.m if isinstance(pattern, NM) else None
+        return masked(weight_OI.detach(), mask_OI, num_ties=count_ties(score_OI, mask_OI, weight_OI, width))

@@ -11,7 +11,7 @@ from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
-from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+from prune.pruning.sparsity import NM, Pattern, count_ties, lowest_in_groups, lowest_in_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,10 +60,11 @@ class RIA:
             mask_OI = lowest_in_groups(score_OI, pattern)
         else:
             mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+        num_ties = count_ties(score_OI, mask_OI, weight_OI, pattern.m if isinstance(pattern, NM) else None)
         squared_OI = (size_OI * norm_I).square_()
         total = float(squared_OI.sum())
         removed = float(squared_OI.masked_fill(~mask_OI, 0).sum())
-        return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0)
+        return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0, num_ties=num_ties)
 
 
 def relative_importance(size_OI: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked
-from prune.pruning.sparsity import NM, Pattern, Unstructured, lowest_in_groups, lowest_in_rows
+from prune.pruning.methods.method import Pruned, Statistic, check_statistic, finite_weight, masked
+from prune.pruning.sparsity import NM, Pattern, Unstructured, count_ties, lowest_in_groups, lowest_in_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,10 +100,12 @@ class Wanda:
         assert isinstance(statistic, InputNorms), type(statistic)
         score_OI = finite_weight(weight_OI).abs() * statistic.norms()
         mask_OI = self._mask(score_OI, pattern)
+        width = pattern.m if isinstance(pattern, NM) else score_OI.shape[1]
+        num_ties = count_ties(score_OI, mask_OI, weight_OI, width)
         squared_OI = score_OI.square_()
         total = float(squared_OI.sum())
         removed = float((squared_OI * mask_OI).sum())
-        return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0)
+        return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0, num_ties=num_ties)
 
     def _mask(self, score_OI: Tensor, pattern: Pattern) -> Tensor:
         if isinstance(pattern, NM):
