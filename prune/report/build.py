@@ -16,6 +16,7 @@ from prune.report.findings.curves import find_curves
 from prune.report.findings.notes import HOW, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
+from prune.report.findings.rounding import rounding_notes
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
@@ -60,6 +61,8 @@ def build_report(
     blocks, block_notes = block_curves(found.results, joined)
     overlaps, mask_notes = mask_overlaps(found.results, joined)
     calibs = calibration_sets(found.results)
+    axes = ("model", "method", "sparsity")
+    rounding = rounding_notes(outputs, {tuple(result.axes[axis] for axis in axes) for result in found.results})
     return Report(
         title=_title(found, sweep),
         sample_data=any(result.source == DataSource.sample.value for result in found.results),
@@ -70,6 +73,7 @@ def build_report(
         baseline=baseline_label,
         warnings=[
             *notes(found, joined, measured, baseline_label, pairs_all, list(items.problems)),
+            *rounding,
             *block_notes,
             *mask_notes,
         ],
