@@ -156,14 +156,17 @@ class _LastInputSeen(Exception):  # noqa: N818 - not an error
 
 
 class _Feeding:
-    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`."""
+    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`.
+
+    One sample after the other, so that sums do not depend on the batch size: where the forward pass does not either, as on
+    the CPU without padding, nor does the pruned model, bit for bit.
+    """
 
     def __init__(
         self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str | None
     ) -> None:
         self._linears, self._statistics, self._last = linears, statistics, last
-        self._mask_T = None if bool(mask_BL.all()) else mask_BL.reshape(-1)
-        self._num_tokens = mask_BL.numel()
+        self._mask_BL, self._all_real = mask_BL, bool(mask_BL.all())
         self._handles: list[Any] = []
 
     def __enter__(self) -> None:
@@ -176,9 +179,12 @@ class _Feeding:
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
-            x_TI = args[0].reshape(-1, args[0].shape[-1])
-            assert len(x_TI) == self._num_tokens, f"{name} saw {len(x_TI)} of {self._num_tokens} tokens"
-            self._statistics[name].add(x_TI if self._mask_T is None else x_TI[self._mask_T.to(x_TI.device)])
+            num_tokens = args[0].shape[:-1].numel()
+            assert num_tokens == self._mask_BL.numel(), f"{name} saw {num_tokens} of {self._mask_BL.numel()} tokens"
+            x_BLI = args[0].reshape(*self._mask_BL.shape, -1)
+            masks = [None] * len(x_BLI) if self._all_real else self._mask_BL.to(args[0].device)
+            for x_LI, mask_L in zip(x_BLI, masks, strict=True):
+                self._statistics[name].add(x_LI if mask_L is None else x_LI[mask_L])
             if name == self._last:
                 raise _LastInputSeen
 
