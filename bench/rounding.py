@@ -37,10 +37,10 @@ from prune.eval.measure import measure
 from prune.eval.plan import plan_metrics
 from prune.files import write_json
 from prune.pruning.layerwise import prune_model
-from prune.pruning.methods.registry import build_method
 from prune.pruning.methods.ria import RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPTConfig
 from prune.pruning.methods.wanda import WandaConfig
+from prune.pruning.registry import build_method
 from prune.pruning.sparsity import build_pattern
 from prune.report.findings.rounding import FILE, Rounding, Run, read_rounding
 

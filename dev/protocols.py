@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from prune.config.data import DataConfig, DataSource
-from prune.data.registry import DATASETS
+from prune.config.eval import EvalConfig
 from prune.data.dataset import RATIONALE_END, AnswerKind, Example, QuestionSet, Row, TextSet
+from prune.data.registry import DATASETS
 from prune.data.sources.source import Source, examples, open_source
 from prune.errors import UserError
+from prune.eval.metrics.perplexity import WEB_NUM_CHUNKS, WEB_NUM_TEXTS, WHOLE_SPLIT
+from prune.eval.plan import plan_metrics
 from prune.eval.questions.ask import render_prompts
 from prune.eval.questions.exemplars import choose_exemplars
-from prune.eval.plan import plan_metrics
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, QuestionSettings
-from prune.eval.metrics.perplexity import WEB_NUM_CHUNKS, WEB_NUM_TEXTS, WHOLE_SPLIT
-from prune.config.eval import EvalConfig
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "protocols.md"
 

@@ -7,7 +7,7 @@ from prune.config.model import ModelConfig
 from prune.models.blocks import weights_sha256
 from prune.models.load import load_model, load_tokenizer
 from prune.pruning.layerwise import prune_model
-from prune.pruning.methods.method import Method
+from prune.pruning.method import Method
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import Unstructured

@@ -15,8 +15,8 @@ from prune.files import read_json
 from prune.models.blocks import named_linears
 from prune.models.load import load_model, load_tokenizer
 from prune.pruning.linear_report import LinearReport, describe_ties
+from prune.pruning.method import Method
 from prune.pruning.methods.magnitude import Magnitude
-from prune.pruning.methods.method import Method
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.wanda import InputNorms, Wanda
 from prune.pruning.sparsity import NM, Pattern, Unstructured

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prune.config.data import DataConfig, data_identity
+from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig
 from prune.data.dataset import AnswerKind, Example, QuestionSet, cluster_numbers
 from prune.data.identity import data_identity

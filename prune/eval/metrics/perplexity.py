@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune.config.data import DataConfig
-from prune.config.eval import EvalConfig
+from prune.config.eval import EvalBos, EvalConfig
 from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.registry import find_dataset, with_perplexity

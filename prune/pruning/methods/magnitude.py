@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import NoStatistic, Pruned, Statistic, finite_weight, masked
-from prune.pruning.methods.method import NoStatistic, Pruned, Statistic, finite_weight, masked
 from prune.pruning.sparsity import NM, Pattern, count_ties, lowest_in_groups, lowest_in_matrix
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked
-from prune.pruning.methods.method import Pruned, Statistic, check_statistic, finite_weight, masked
 from prune.pruning.sparsity import NM, Pattern, Unstructured, count_ties, lowest_in_groups, lowest_in_rows
 
 if TYPE_CHECKING:
