@@ -1,20 +1,16 @@
-"""What a user reads when something is wrong: Hydra's and OmegaConf's exceptions, put into one message each."""
+"""What a user reads when something is wrong: one message for each error that a person can mend."""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prune.config.folders import options_of, user_folders
-from prune.errors import SweepFailedError, UserError, nearest
+from prune.errors import SweepFailedError, UserError
 
 USAGE = """\
 Find the calibration data that hurts a pruned language model least.
@@ -38,53 +34,17 @@ def report(message: str) -> None:
     print(f"prune: {message}", file=sys.stderr)
 
 
-def explain(error: BaseException) -> str | None:
-    """The message for an error that the user can mend; None for any other."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+def explain(error: BaseException, folders: Sequence[Path] = ()) -> str | None:
+    """The message for an error that the user can mend; None for any other.
+
+    Args:
+        folders: those of the configuration, where a file that Hydra could not read is looked for.
+    """
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(cause, MissingMandatoryValue):
-        return f"{_path(cause)} has no value. Give it one on the command line: {_path(cause)}=VALUE."
-    if isinstance(cause, ConfigKeyError | AttributeError) and isinstance(cause, OmegaConfBaseException):
-        return _explain_key(cause)
-    if isinstance(cause, OmegaConfBaseException):
-        return f"{_path(cause)}: {_first_line(cause)}."
-    if isinstance(error, HydraException):
-        return _explain_hydra(error)
-    return None
+    from prune.messages.hydra_words import translate
 
-
-def _explain_key(cause: OmegaConfBaseException) -> str:
-    path = _path(cause)
-    parent, _, key = path.rpartition(".")
-    allowed = _keys(cause.object_type)
-    prefix = f"{parent}." if parent else ""
-    listed = ", ".join(f"{prefix}{name}" for name in allowed) or "no keys here"
-    return f"{path} does not exist. {nearest(key, allowed)}Allowed: {listed}."
-
-
-def _explain_hydra(error: HydraException) -> str:
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not an override like key=value: {_first_line(error)}."
-    text = str(error).split("Config search path:")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if lines and "Could not find '" in lines[0]:
-        group, _, option = lines[0].split("Could not find '")[1].rstrip("'").rpartition("/")
-        options = [line for line in lines[1:] if not line.endswith(":")]
-        return f"{group}={option} does not exist. {nearest(option, options)}Allowed: {', '.join(options)}."
-    return " ".join(lines)
-
-
-def _path(error: OmegaConfBaseException) -> str:
-    return error.full_key or str(error.key or "the configuration")
-
-
-def _keys(kind: Any) -> list[str]:
-    return [entry.name for entry in fields(kind)] if is_dataclass(kind) else []
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+    return translate(error, folders)
 
 
 def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
@@ -110,8 +70,12 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
 
 
 @contextmanager
-def leave_on_error() -> Iterator[None]:
-    """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass."""
+def leave_on_error(folders: Sequence[Path] = ()) -> Iterator[None]:
+    """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass.
+
+    Args:
+        folders: those of the configuration, where a file that Hydra could not read is looked for.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -120,7 +84,7 @@ def leave_on_error() -> Iterator[None]:
     except SweepFailedError as failed:
         sys.exit(failed.exit_code)
     except Exception as error:
-        message = explain(error)
+        message = explain(error, folders)
         if message is None or WANTS_TRACEBACK:
             raise
         report(message)

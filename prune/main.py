@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR, help_text, leave_on_error
-from prune.config.folders import check_folders, user_folders
+from prune.cli import CONFIG_DIR, help_text, leave_on_error, report
+from prune.config.folders import VARIABLE, check_folders, user_folders
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
@@ -22,7 +24,9 @@ def run_single(config: DictConfig) -> None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # a launcher of Hydra's, which sees to its jobs' errors
         run_single_point(config)
         return
-    with leave_on_error():  # here too: Hydra prints a line of its own about whatever leaves this function
+    with leave_on_error(
+        config_folders(sys.argv[1:])
+    ):  # here too: Hydra prints a line of its own about what leaves this function
         run_single_point(config)
 
 
@@ -41,15 +45,27 @@ def hydra_passes_errors_on() -> Iterator[None]:
 
 def main() -> None:
     """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
-    with leave_on_error(), hydra_passes_errors_on():
+    arguments = sys.argv[1:]
+    with leave_on_error(config_folders(arguments)), hydra_passes_errors_on():
+        from prune.messages.line_checks import check_line, words_of
         from prune.schemas import register_schemas  # an installed extension that is broken is told here
 
         register_schemas()
         check_folders(CONFIG_DIR, user_folders())
-        if {"--help", "-h"} & set(sys.argv):
-            print(help_text(CONFIG_DIR, [argument for argument in sys.argv[1:] if not argument.startswith("-")]))
+        for note in check_line(words_of(arguments)):
+            report(note)
+        if {"--help", "-h"} & set(arguments):
+            print(help_text(CONFIG_DIR, words_of(arguments)))
         else:
             run_single()
+
+
+def config_folders(arguments: Sequence[str]) -> list[Path]:
+    """The folders of the configuration: one that the line names, the user's own, and ours."""
+    named = [after for word, after in pairwise(arguments) if word in ("--config-dir", "-cd")]
+    named += [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
+    own = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return [*map(Path, named), *own, CONFIG_DIR]
 
 
 if __name__ == "__main__":

@@ -58,9 +58,13 @@ class PruneSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Return what the launcher returns for the grid of `arguments`."""
+        from prune.messages.line_checks import check_groups, check_not_empty
+
         assert self.hydra_context is not None and self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        check_groups(overrides)
+        check_not_empty(overrides)
         (grid,) = self.split_arguments(overrides, None)
         jobs = self.launcher.launch(grid, initial_job_idx=0)
         for job in jobs:
@@ -78,12 +82,18 @@ class PruneLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the sweep; return one job a grid point."""
-        from prune.sweep.compose import compose_points
+        from prune.sweep.compose import check_choices, compose_points
         from prune.sweep.grid import GridPoint
         from prune.sweep.launch import run_sweep
 
         loader = self.hydra_context.config_loader
-        composed = compose_points(job_overrides, lambda overrides: loader.load_sweep_config(self.config, overrides))
+
+        def compose(overrides: list[str]) -> DictConfig:
+            composed = loader.load_sweep_config(self.config, overrides)
+            check_choices(composed.hydra.runtime.choices)
+            return composed
+
+        composed = compose_points(job_overrides, compose)
         points = [GridPoint.of_config(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)]
         run_sweep(points, list(self.config.hydra.overrides.task))
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

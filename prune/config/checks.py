@@ -1,5 +1,7 @@
 """Checks of single values of the configuration, and the mark of one that has to be given."""
 
+import math
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from prune.errors import UserError
@@ -17,3 +19,22 @@ def require_at_least(path: str, value: int | None, least: int) -> None:
     """Refuse a number below `least`; None passes."""
     if value is not None and value < least:
         reject(path, value, f"it must be a whole number of at least {least}")
+
+
+def check_numbers(config: Any, path: str = "") -> None:
+    """Refuse nan, inf and whole numbers beyond 64 bits, in whichever key of `config` (a dataclass) or below.
+
+    A check like `value < 0` lets nan pass.
+    """
+    for entry in fields(config):
+        value, key = getattr(config, entry.name), f"{path}{entry.name}"
+        if is_dataclass(value):
+            check_numbers(value, f"{key}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            reject(key, value, f"it must be a finite number{_as_in(key, entry.default)}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            reject(key, value, f"a whole number must be below 2^63{_as_in(key, entry.default)}")
+
+
+def _as_in(key: str, default: object) -> str:
+    return f", as in {key}={default}" if isinstance(default, int | float) else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from prune.config.calib import CalibConfig, PromptConfig
-from prune.config.checks import MISSING, require_at_least
+from prune.config.checks import MISSING, check_numbers, require_at_least
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig
 from prune.config.launcher import LauncherConfig
@@ -17,6 +17,7 @@ from prune.config.method import MethodConfig
 from prune.config.model import ModelConfig
 from prune.config.sparsity import SparsityConfig
 from prune.config.tracker import TrackerConfig
+from prune.errors import UserError
 
 
 class Save(str, Enum):
@@ -72,3 +73,11 @@ class Config:
 
     def __post_init__(self) -> None:
         require_at_least("batch_size", self.batch_size, 1)
+        if not self.output_dir.strip():
+            raise UserError("output_dir is empty: it must name a folder, as in output_dir=outputs (or . for this one).")
+        if self.model.device_map is not None and self.device is Device.cpu:
+            raise UserError(
+                f"device=cpu and model.device_map={self.model.device_map} do not go together: a map spreads a model over "
+                "GPUs. Give model.device_map=null, or device=cuda."
+            )
+        check_numbers(self)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from prune.config.checks import MISSING, require_at_least
+from prune.errors import UserError
 
 
 class EvalBos(str, Enum):
@@ -70,6 +71,11 @@ class EvalConfig:
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
 
     def __post_init__(self) -> None:
+        if self.tasks and not self.protocols:
+            raise UserError(
+                "eval.protocols=[] measures none of eval.tasks. Name one or both, as in eval.protocols=[acc,acc_mc], or no "
+                "task with eval.tasks=[]."
+            )
         require_at_least("eval.limit", self.limit, 1)
         require_at_least("eval.logits_chunk", self.logits_chunk, 1)
         require_at_least("eval.num_chunks", self.num_chunks, 1)

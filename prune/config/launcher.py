@@ -26,6 +26,17 @@ class LauncherConfig:
     retry: Retry = Retry.failed
 
 
+def check_workers(num_workers: int | None, gpus: list[int]) -> None:
+    require("launcher.num_workers", num_workers, num_workers is None or num_workers >= 1, "at least 1")
+    if len(set(gpus)) < len(gpus) or any(gpu < 0 for gpu in gpus):
+        raise UserError(f"launcher.gpus={gpus} is not possible: each GPU once, counted from 0, as in launcher.gpus=[0,1].")
+    if gpus and (num_workers or 0) > len(gpus):
+        raise UserError(
+            f"launcher.num_workers={num_workers} is more than launcher.gpus={gpus} has: a GPU runs one cell "
+            "at a time. Name more GPUs, or lower launcher.num_workers."
+        )
+
+
 def require(path: str, value: object, holds: bool, allowed: str) -> None:
     """Refuse `value` unless the condition holds."""
     if not holds:

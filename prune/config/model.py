@@ -57,4 +57,6 @@ class ModelConfig:
         if self.name == "hf" and not self.path:
             raise UserError("model=hf needs model.path: a hub id (owner/name) or the folder of a model.")
         if self.name == "hf":
-            self.name = Path(self.path or "").name
+            self.name = Path(self.path or "").name or "hf"
+        if not self.name.strip() or not self.name.isprintable() or self.name in (".", "..") or set(self.name) & set("/\\"):
+            reject("model.name", repr(self.name), "it is a label in tables, without / and \\, as in model.name=tiny")

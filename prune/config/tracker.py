@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from prune.config.checks import MISSING
+from prune.errors import UserError
 
 
 class TrackerMode(str, Enum):
@@ -24,3 +25,10 @@ class TrackerConfig:
     """W&B project; None takes WANDB_PROJECT, else `prune`."""
     entity: str | None = None
     """W&B entity; None takes WANDB_ENTITY."""
+
+    def __post_init__(self) -> None:
+        if self.name == "none" and self.mode is TrackerMode.online:
+            raise UserError(
+                "tracker=none and tracker.mode=online do not go together: without a tracker nothing is sent. "
+                "Give tracker=wandb tracker.mode=online, or tracker=none alone."
+            )

@@ -11,6 +11,7 @@ from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.models.gguf import read_gguf_header
 from prune.models.hub import hub_file
+from prune.models.shapes import Shapes, check_causal, check_sizes, linear_shapes, read_shapes
 from prune.models.window import WINDOW_KEYS
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
@@ -55,6 +56,7 @@ def check_model(config: ModelConfig) -> None:
     folder = local_folder(config)
     if folder is not None:
         _check_folder(config, folder)
+        check_sizes(config.name, *_header(config))
     check_seq_len(config, config.seq_len, "model.seq_len")
 
 
@@ -62,7 +64,10 @@ def check_seq_len(config: ModelConfig, seq_len: int, field: str) -> None:
     """Raise UserError when `seq_len` tokens are more than the model's window; `field` names the setting."""
     window = model_window(config)
     if window is not None and seq_len > window:
-        raise UserError(f"{field}={seq_len} is longer than the window of model {config.name}: at most {window} tokens.")
+        raise UserError(
+            f"{field}={seq_len} is longer than the window of model {config.name}: at most {window} tokens. Give "
+            f"{field}={window} or less."
+        )
 
 
 def model_window(config: ModelConfig) -> int | None:
@@ -74,14 +79,29 @@ def model_window(config: ModelConfig) -> int | None:
     if config.gguf_file is not None:
         return read_gguf_header(folder / config.gguf_file if folder else hub_file(config, config.gguf_file)).window
     settings = _read_json(folder / "config.json" if folder else hub_file(config, "config.json"))
-    if settings.get("is_encoder_decoder"):
-        raise UserError(f"model {config.name} is an encoder-decoder model; only causal (decoder) models can be pruned here.")
+    check_causal(config.name, settings)
     text_settings = settings.get("text_config")
     for source in (settings, text_settings if isinstance(text_settings, dict) else {}):
         for key in WINDOW_KEYS:
             if isinstance(source.get(key), int):
                 return int(source[key])
     return None
+
+
+def model_linears(config: ModelConfig) -> dict[str, tuple[int, int]] | None:
+    """`<number of the block>.<name in the block>` -> (outputs, inputs) of each linear, by the headers of a model's files.
+
+    None where they do not show it: on the hub, GGUF, weights that are pickled, and types of model not looked into here.
+    """
+    return linear_shapes(*_header(config))
+
+
+def _header(config: ModelConfig) -> tuple[dict[str, Any], Shapes | None]:
+    """config.json and the shapes of the weights in a model's folder; nothing for GGUF and the hub."""
+    folder = local_folder(config)
+    if folder is None or config.gguf_file is not None:
+        return {}, None
+    return _read_json(folder / "config.json"), read_shapes(_weight_files(folder))
 
 
 def _check_folder(config: ModelConfig, folder: Path) -> None:

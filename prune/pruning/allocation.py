@@ -43,17 +43,6 @@ def allocate(
     return {name: Unstructured(ratio) for name, ratio in ratios.items()}
 
 
-def check_names(names: Sequence[str], method: MethodConfig, sparsity: SparsityConfig) -> None:
-    """Make sure that the patterns of names mean some of the linears `names`.
-
-    Raises:
-        UserError: a pattern of method.targets, method.skip or sparsity.ratios decides nothing, or no linear is left.
-    """
-    chosen = select_targets(names, method.targets, method.skip)
-    if isinstance(sparsity, UnstructuredConfig) and sparsity.ratios:
-        assign_ratios(chosen, sparsity.ratios, sparsity.ratio)
-
-
 def _by_block(
     model: "PreTrainedModel",
     names: Sequence[str],

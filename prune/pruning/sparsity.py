@@ -13,6 +13,7 @@ import numpy as np
 from prune.config.sparsity import NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
 from prune.lazy import torch
+from prune.pruning.linear_checks import check_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,14 +65,7 @@ class NM:
         Raises:
             UserError: `m` does not divide `num_inputs`.
         """
-        if num_inputs % self.m == 0:
-            return
-        fitting = ", ".join(str(m) for m in range(2, min(num_inputs, 64) + 1) if num_inputs % m == 0)
-        what_fits = f"up to 64 these group sizes fit: {fitting}" if fitting else "no group size up to 64 fits"
-        raise UserError(
-            f"sparsity {self} does not fit {name}: its {num_inputs} inputs are not whole groups of {self.m}. "
-            f"m must divide {num_inputs} ({what_fits}); or use sparsity=unstructured."
-        )
+        check_groups(self.n, self.m, num_inputs, name)
 
 
 Pattern = Unstructured | NM

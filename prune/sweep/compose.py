@@ -9,13 +9,15 @@ that may reach further (experiment, hydra, additions and deletions) are not take
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import Container, DictConfig, Node, OmegaConf, flag_override, open_dict
 
 from prune.config.config import Config
+from prune.errors import UserError
 
 Overrides: TypeAlias = tuple[str, ...]
 Point: TypeAlias = dict[str, Overrides]
@@ -32,9 +34,48 @@ def to_config(composed: DictConfig) -> Config:
     if "hydra" in composed:
         with open_dict(composed):
             del composed["hydra"]
+    _check_keys(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     return config
+
+
+def check_choices(choices: Mapping[str, Any]) -> None:
+    """Make sure that one option was chosen in each group; `choices` is what Hydra keeps of them.
+
+    Raises:
+        UserError: a file of the configuration chose a list of options in one, of which the last would count.
+    """
+    from prune.messages.key_words import GROUPS
+    from prune.messages.line_checks import list_for_a_group
+
+    for group in GROUPS:
+        if not isinstance(choices.get(group), str):
+            raise list_for_a_group(group, [])
+
+
+def _check_keys(node: DictConfig, path: str = "") -> None:
+    """Make sure that nothing was added to the typed configuration, as +key=value does.
+
+    Raises:
+        UserError: a key is not one of its class.
+    """
+    from prune.messages.hydra_words import unknown_key
+
+    kind = OmegaConf.get_type(node)
+    names = {entry.name for entry in fields(kind)} if is_dataclass(kind) else None
+    for key in node:
+        where = f"{path}.{key!s}" if path else str(key)
+        if names is not None and key not in names:
+            raise UserError(unknown_key(where))
+        child = node._get_node(key)
+        if (
+            isinstance(child, DictConfig)
+            and not child._is_none()
+            and not child._is_missing()
+            and not child._is_interpolation()
+        ):
+            _check_keys(child, where)
 
 
 def compose_points(job_overrides: Sequence[Sequence[str]], compose: ComposeWhole) -> list[Config]:

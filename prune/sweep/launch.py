@@ -20,7 +20,7 @@ from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
-from prune.sweep.compose import to_config
+from prune.sweep.compose import check_choices, to_config
 from prune.sweep.grid import GridPoint, check_pairs, write_grid
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.launcher import run_locally
@@ -29,7 +29,7 @@ from prune.sweep.launchers.prepare import PrepareLauncherConfig
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.output.page import describe_page
 from prune.sweep.output.table import print_table
-from prune.sweep.preflight import check_before_running, check_in_cache, check_writable
+from prune.sweep.preflight import check_before_running, check_devices, check_in_cache, check_local_models, check_writable
 from prune.sweep.recorder import Outcome, Session, by_id
 from prune.sweep.sweep import Sweep, make_sweep
 from prune.track.registry import build_tracker
@@ -44,6 +44,7 @@ def run_single_point(composed: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    check_choices(HydraConfig.get().runtime.choices)
     config = to_config(composed)
     check_pairs(config)
     overrides = list(HydraConfig.get().overrides.task)
@@ -58,12 +59,15 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
         SweepFailedError: cells failed, and were listed.
     """
     sweep = make_sweep(points, overrides)
+    for note in notes_on(sweep.cells):
+        report(note)
     queue = known_queue()
     standings = {cell.id: find_standing(cell, queue) for cell in sweep.cells}
     console, launcher = Console(), sweep.config.launcher
     if isinstance(launcher, PlanLauncherConfig):
         from prune.sweep.launchers.plan import print_plan
 
+        check_local_models(sweep.cells)
         keep_grid(sweep, standings, is_plan=True)
         print_plan(console, sweep, standings)
     elif isinstance(launcher, PrepareLauncherConfig):
@@ -73,6 +77,15 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
         prepare(sweep.cells, overrides, console)
     else:
         run_cells_of(sweep, standings, console)
+
+
+def notes_on(cells: Sequence[Cell]) -> list[str]:
+    """What a line gives and no cell uses."""
+    data = [cell.config.data for cell in cells]
+    roots = {each.root for each in data if each.root is not None}
+    if not roots or any(each.name is DataSource.local for each in data):
+        return []
+    return [f"data.root={min(roots)} has no effect with data={data[0].name.value}. To read rows there, give data=local."]
 
 
 def known_queue() -> dict[str, Job]:
@@ -131,6 +144,9 @@ def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> N
     """
     launcher = sweep.config.launcher
     try:
+        if isinstance(launcher, LocalLauncherConfig):
+            for cell in missing:
+                check_devices(cell.config)
         check_before_running(missing, workshop)
     except UserError as error:
         from prune.sweep.missing import explain_missing

@@ -4,16 +4,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.cell.cell import Cell
+from prune.calib.questions import eligible_rows
+from prune.cell.cell import Cell, plan
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
-from prune.config.config import Config
+from prune.config.config import Config, Device
+from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
+from prune.data.dataset import QuestionSet
+from prune.data.registry import find_dataset
+from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.harness.rows import read_hub
+from prune.eval.questions.exemplars import choose_exemplars
+from prune.eval.questions.prompt import QuestionSettings
 from prune.files import disk_errors
-from prune.models.files import check_model, check_seq_len
+from prune.models.files import check_model, check_seq_len, local_folder, model_linears
+from prune.models.gpus import may_have_gpu
+from prune.models.load import resolve_device
+from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
+from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
 
 
@@ -25,6 +36,7 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
     """
     for model in distinct_models(cells):
         check_model(model)
+    check_linears(cells)
     for cell in cells:
         config = cell.config
         check_seq_len(config.model, config.eval.seq_len, "eval.seq_len")
@@ -32,9 +44,9 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
             workshop.source(config.data).rows(dataset, split)
+        check_rows(cell, workshop.source(config.data))
     for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
         read_hub(definition)
-    _check_names([cell for cell in cells if names_linears(cell.config)])
 
 
 def names_linears(config: Config) -> bool:
@@ -45,18 +57,80 @@ def names_linears(config: Config) -> bool:
     return has_ratios or config.method.targets != ["*"] or bool(config.method.skip)
 
 
-def _check_names(cells: Sequence[Cell]) -> None:
-    """Check patterns of names against the linears of each model; nothing is imported for that where there are none."""
-    if not cells:
-        return
-    from prune.models.load import linear_names
-    from prune.pruning.allocation import check_names
+def check_local_models(cells: Sequence[Cell]) -> None:
+    """Check what the configuration and the headers of models in folders show; nothing is fetched, and no rows are read.
 
-    for model in distinct_models(cells):
-        names = linear_names(model)
-        for cell in cells:
-            if names is not None and cell.config.model == model:
-                check_names(names, cell.config.method, cell.config.sparsity)
+    Raises:
+        UserError: the first mistake found.
+    """
+    local = [cell for cell in cells if local_folder(cell.config.model) is not None]
+    for model in distinct_models(local):
+        check_model(model)
+    check_linears(local, builds=False)
+
+
+def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
+    """Check names of linears, n:m and ratios against the linears of each model, as its files show them.
+
+    Where they do not, `builds` lets the model be built without weights for the names alone, if a line gives any.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    pruned = [cell for cell in cells if not isinstance(cell.config.method, DenseConfig)]
+    for model in distinct_models(pruned):
+        shapes = model_linears(model)
+        own = [cell.config for cell in pruned if cell.config.model == model]
+        for config in own if shapes else ():
+            check_against(shapes or {}, config)
+        naming = [] if shapes or not builds else [config for config in own if names_linears(config)]
+        names = _built_names(model) if naming else None
+        for config in naming if names else ():
+            check_names(names or [], config.method, config.sparsity)
+
+
+def _built_names(model: ModelConfig) -> list[str] | None:
+    from prune.models.load import linear_names
+
+    return linear_names(model)
+
+
+def check_devices(config: Config) -> None:
+    """Make sure that there is a GPU where one is asked for, for cells that run on this machine.
+
+    Raises:
+        UserError: there is none.
+    """
+    asked = [f"launcher.gpus=[{','.join(map(str, gpus))}]"] if (gpus := getattr(config.launcher, "gpus", [])) else []
+    asked += [f"model.device_map={config.model.device_map}"] if config.model.device_map else []
+    asked += ["device=cuda"] if config.device is Device.cuda else []
+    if not asked:
+        return
+    if not may_have_gpu():
+        raise UserError(
+            f"{asked[0]}: there is no GPU here (no driver's file in /dev, or CUDA_VISIBLE_DEVICES hides them). "
+            f"Leave it out, and compute on the CPU with device=cpu; or run on a cluster with launcher=slurm."
+        )
+    if config.device is Device.cuda and isinstance(config.launcher, LocalLauncherConfig):
+        resolve_device(config.device)
+
+
+def check_rows(cell: Cell, source: Source) -> None:
+    """Check that the rows can give what a cell asks of them: rationales of so many steps, and so many exemplars.
+
+    Raises:
+        UserError: they cannot.
+    """
+    config = cell.config
+    if uses_calibration(config) and config.prompt.num_cot_steps is not None:
+        dataset = find_dataset(config.calib.name)
+        if isinstance(dataset, QuestionSet):
+            eligible_rows(examples(source, dataset, dataset.train_split), config.prompt)
+    for planned in plan(cell):
+        if isinstance(planned.settings, QuestionSettings):
+            asked = find_dataset(planned.dataset)
+            assert isinstance(asked, QuestionSet), planned
+            choose_exemplars(planned.settings, asked, source)
 
 
 def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:

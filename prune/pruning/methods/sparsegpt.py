@@ -7,6 +7,7 @@ Shapes: O out, I in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -35,8 +36,8 @@ class SparseGPTConfig(MethodConfig):
     """Columns that share one threshold."""
 
     def __post_init__(self) -> None:
-        if self.damping < 0:
-            reject("method.damping", self.damping, "it must be 0 or more")
+        if not 0 <= self.damping < math.inf:
+            reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.01")
         require_at_least("method.block_size", self.block_size, 1)
 
 

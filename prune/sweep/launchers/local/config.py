@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from prune.config.launcher import LauncherConfig, require
-from prune.errors import UserError
+from prune.config.launcher import LauncherConfig, check_workers
 
 
 @dataclass(kw_only=True, slots=True)
@@ -18,14 +17,7 @@ class LocalLauncherConfig(LauncherConfig):
     those that it lists, or else all there are, from the first on; this process takes the first."""
 
     def __post_init__(self) -> None:
-        require("launcher.num_workers", self.num_workers, self.num_workers is None or self.num_workers >= 1, "at least 1")
-        if len(set(self.gpus)) < len(self.gpus) or any(gpu < 0 for gpu in self.gpus):
-            raise UserError(f"launcher.gpus={self.gpus} is not possible: each GPU once, counted from 0.")
-        if self.gpus and self.num_processes > len(self.gpus):
-            raise UserError(
-                f"launcher.num_workers={self.num_workers} is more than launcher.gpus={self.gpus} has: a GPU runs one cell "
-                "at a time. Name more GPUs, or lower launcher.num_workers."
-            )
+        check_workers(self.num_workers, self.gpus)
 
     @property
     def num_processes(self) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from prune.config.launcher import LauncherConfig, require
+from prune.config.launcher import LauncherConfig, check_workers, require
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,3 +74,7 @@ class DryLauncherConfig(SlurmLauncherConfig):
 
     num_workers: int | None = None
     gpus: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        SlurmLauncherConfig.__post_init__(self)  # slots leave super() without its class
+        check_workers(self.num_workers, self.gpus)
