@@ -30,8 +30,8 @@ def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
     _check_knobs(prompt)
     if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
         raise UserError(
-            f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for fewer, as in "
-            "prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
+            f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
+            "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
         )
     if prompt.name is PromptStyle.cot and not dataset.has_rationales:
         able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]

@@ -77,8 +77,8 @@ def check_spread(sparsity: UnstructuredConfig, num_blocks: int) -> None:
         most = min(0.5, num_blocks / 2 * min(ratio, 1 - ratio))
         raise UserError(
             f"sparsity.allocation=owl sparsity.ratio={ratio:g} sparsity.owl_lambda={sparsity.owl_lambda:g}: the ratios of "
-            f"the {num_blocks} blocks would span {spread:g} around {ratio:g} and leave 0 to 1. Give a sparsity.owl_lambda below "
-            f"{most:.3g}, as in sparsity.owl_lambda={most / 4:.2g}."
+            f"the {num_blocks} blocks would span {spread:g} around {ratio:g} and leave 0 to 1. Give a "
+            f"sparsity.owl_lambda below {most:.3g}, as in sparsity.owl_lambda={most / 4:.2g}."
         )
 
 
@@ -90,5 +90,5 @@ def _check_removes(name: str, ratio: float, shape: tuple[int, int], method: Meth
     if floor(num_compared * ratio) == 0:
         raise UserError(
             f"sparsity.ratio={ratio:g} removes nothing from {name}: {method.name} compares {num_compared} weights there, "
-            f"and the share is rounded down. Give at least {1 / num_compared:.3g}, as in sparsity.ratio=0.5, or method=dense."
+            f"and the share is rounded down. Give {1 / num_compared:.3g} or more, as in sparsity.ratio=0.5, or method=dense."
         )
