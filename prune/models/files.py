@@ -56,6 +56,8 @@ def check_model(config: ModelConfig) -> None:
     folder = local_folder(config)
     if folder is not None:
         _check_folder(config, folder)
+    if config.gguf_file is None:
+        check_causal(config.name, _settings(config))
         check_sizes(config.name, *_header(config))
     check_seq_len(config, config.seq_len, "model.seq_len")
 
@@ -73,19 +75,23 @@ def check_seq_len(config: ModelConfig, seq_len: int, field: str) -> None:
 def model_window(config: ModelConfig) -> int | None:
     """Return the most tokens that the model can read at once; None when its configuration does not say.
 
-    Raises UserError when the configuration cannot be found, or is that of an encoder-decoder model.
+    Raises UserError when the configuration cannot be found.
     """
     folder = local_folder(config)
     if config.gguf_file is not None:
         return read_gguf_header(folder / config.gguf_file if folder else hub_file(config, config.gguf_file)).window
-    settings = _read_json(folder / "config.json" if folder else hub_file(config, "config.json"))
-    check_causal(config.name, settings)
+    settings = _settings(config)
     text_settings = settings.get("text_config")
     for source in (settings, text_settings if isinstance(text_settings, dict) else {}):
         for key in WINDOW_KEYS:
             if isinstance(source.get(key), int):
                 return int(source[key])
     return None
+
+
+def _settings(config: ModelConfig) -> dict[str, Any]:
+    folder = local_folder(config)
+    return _read_json(folder / "config.json" if folder else hub_file(config, "config.json"))
 
 
 def model_linears(config: ModelConfig) -> dict[str, tuple[int, int]] | None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +58,7 @@ def check_causal(name: str, settings: dict[str, Any]) -> None:
             f"model {name} is an encoder (model_type {kind} in config.json), not a causal language model. {advice}"
         )
     known = causal_types()
-    if known and kind not in known:
+    if known and kind not in known | _registered_types():
         raise UserError(
             f"model {name}: model_type {kind} (config.json) is not a causal language model that the installed transformers "
             f"knows. {advice}"
@@ -81,6 +82,13 @@ def causal_types() -> frozenset[str]:
             pairs = [each.elts[0] for each in ast.walk(node) if isinstance(each, ast.Tuple) and each.elts]
             return frozenset(key.value for key in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str))
     return frozenset()
+
+
+def _registered_types() -> frozenset[str]:
+    """The model types that other code has registered with transformers in this process."""
+    auto = sys.modules.get("transformers.models.auto.modeling_auto")
+    extra = getattr(getattr(auto, "MODEL_FOR_CAUSAL_LM_MAPPING", None), "_extra_content", {})
+    return frozenset(str(kind.model_type) for kind in extra)
 
 
 def read_shapes(paths: list[Path]) -> Shapes | None:
