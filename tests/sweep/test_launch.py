@@ -278,5 +278,5 @@ def test_a_failure_under_hydras_own_launcher_fails_the_line_and_the_rest_runs(tm
     axes = ["sparsity=nm", "sparsity.n=1", "sparsity.m=7,4"]
     line = start("-m", "method=magnitude", *axes, *BARE, "hydra/launcher=basic", cwd=tmp_path)
     _, err = line.communicate(timeout=120)
-    assert line.returncode == 2 and "tiny/magnitude/1:7 failed: sparsity 1:7 does not fit" in err
+    assert line.returncode == 2 and "sparsity 1:7 does not fit block 0, mlp.down_proj" in err
     assert "tiny/magnitude/1:4" in results(tmp_path)
