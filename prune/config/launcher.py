@@ -27,6 +27,7 @@ class LauncherConfig:
 
 
 def check_workers(num_workers: int | None, gpus: list[int]) -> None:
+    """Refuse numbers of workers and GPUs that do not go together."""
     require("launcher.num_workers", num_workers, num_workers is None or num_workers >= 1, "at least 1")
     if len(set(gpus)) < len(gpus) or any(gpu < 0 for gpu in gpus):
         raise UserError(f"launcher.gpus={gpus} is not possible: each GPU once, counted from 0, as in launcher.gpus=[0,1].")

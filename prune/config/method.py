@@ -26,3 +26,7 @@ class MethodConfig:
     propagation: Propagation = Propagation.pruned
     """dense: every block is pruned by inputs from the dense model, so that one pass serves all cells of a calibration set,
     whatever their ratio, pattern or method. Another result than pruned; without effect on methods that need no inputs."""
+
+    def num_compared(self, num_outputs: int, num_inputs: int) -> int:
+        """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""
+        return num_outputs * num_inputs

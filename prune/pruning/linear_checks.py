@@ -7,8 +7,6 @@ from prune.config.config import Config
 from prune.config.method import MethodConfig
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
-from prune.pruning.methods.sparsegpt import SparseGPTConfig
-from prune.pruning.methods.wanda import WandaConfig
 from prune.pruning.targets import assign_ratios, block_of, select_targets
 
 
@@ -84,11 +82,10 @@ def check_spread(sparsity: UnstructuredConfig, num_blocks: int) -> None:
 
 def _check_removes(name: str, ratio: float, shape: tuple[int, int], method: MethodConfig) -> None:
     """Refuse a ratio that rounds down to no weight at all among those that the method compares."""
-    num_compared = shape[1] if type(method) is WandaConfig and not method.variant else shape[0] * shape[1]
-    if isinstance(method, SparseGPTConfig):
-        num_compared = shape[0] * min(shape[1], method.block_size)
+    num_compared = method.num_compared(*shape)
     if floor(num_compared * ratio) == 0:
         raise UserError(
             f"sparsity.ratio={ratio:g} removes nothing from {name}: {method.name} compares {num_compared} weights there, "
-            f"and the share is rounded down. Give {1 / num_compared:.3g} or more, as in sparsity.ratio=0.5, or method=dense."
+            f"and the share is rounded down. Give {1 / num_compared:.3g} or more, as in sparsity.ratio=0.5, or "
+            "method=dense."
         )

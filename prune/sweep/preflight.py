@@ -24,7 +24,6 @@ from prune.models.gpus import may_have_gpu
 from prune.models.load import resolve_device
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
-from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
 
 
@@ -111,7 +110,7 @@ def check_devices(config: Config) -> None:
             f"{asked[0]}: there is no GPU here (no driver's file in /dev, or CUDA_VISIBLE_DEVICES hides them). "
             f"Leave it out, and compute on the CPU with device=cpu; or run on a cluster with launcher=slurm."
         )
-    if config.device is Device.cuda and isinstance(config.launcher, LocalLauncherConfig):
+    if config.device is Device.cuda:
         resolve_device(config.device)
 
 

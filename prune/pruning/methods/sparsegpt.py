@@ -35,6 +35,10 @@ class SparseGPTConfig(MethodConfig):
     block_size: int = 128
     """Columns that share one threshold."""
 
+    def num_compared(self, num_outputs: int, num_inputs: int) -> int:
+        """Those of a block of columns."""
+        return num_outputs * min(num_inputs, self.block_size)
+
     def __post_init__(self) -> None:
         if not 0 <= self.damping < math.inf:
             reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.01")

@@ -23,6 +23,10 @@ class WandaConfig(MethodConfig):
     variant: bool = False
     """Cut each row at a share of its score sum instead of a count, so that rows differ in sparsity (unstructured only)."""
 
+    def num_compared(self, num_outputs: int, num_inputs: int) -> int:
+        """Those of a row; the variant's cut has no such count."""
+        return num_outputs * num_inputs if self.variant else num_inputs
+
 
 MAX_SHARE = 0.8
 """Upper end of the variant's search for the share of a row's score sum (the reference's)."""
