@@ -1,17 +1,22 @@
-# Two commands do everything on a machine with Python 3.11: `make demo` and `make test`.
-PYTHON ?= python3.11
+# Two commands do everything on a machine with Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
+FITS := -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do $$python $(FITS) 2>/dev/null && echo $$python && break; done)
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-all lint wheels install clean
 
 demo: install  ## Compare calibration sets on the embedded model
 	$(BIN)/python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot
 
-test: install  ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
+test: install  ## Run all tests but those marked slow
+	$(PYTEST) -m "not slow"
+
+test-all: install  ## Run all tests
+	$(PYTEST)
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .
@@ -19,10 +24,14 @@ lint: install  ## Check style and types
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+wheels: install  ## Check that each pin has a wheel for each promised Python (downloads them, torch aside: about 1 GB)
+	PIP="$(BIN)/python -m pip" sh dev/wheels.sh
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) $(FITS) 2>/dev/null || { echo "No Python from 3.11 to 3.13 with the modules venv and ensurepip runs here$(if $(PYTHON), as $(PYTHON)): install one (Debian and Ubuntu: apt install python3-venv) or name one, as in: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

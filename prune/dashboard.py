@@ -103,7 +103,7 @@ def workspaces() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "wandb_workspaces":
             raise
-        raise UserError("prune.dashboard needs wandb-workspaces: pip install 'prune[dashboard]'.") from None
+        raise UserError("prune.dashboard needs wandb-workspaces: pip install 'prune-calib[dashboard]'.") from None
     return spaces, panels
 
 

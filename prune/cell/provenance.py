@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import prune
 from prune.cell.slurm_queue import job_id
 from prune.config.model import ModelConfig
 from prune.files import now
 
 PACKAGES = (
-    "prune",
     "torch",
     "transformers",
     "tokenizers",
@@ -73,8 +73,8 @@ def _describe(code: CodeState) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each package that can change a number."""
-    found = {"python": platform.python_version()}
+    """Version of Python, of the `prune` that runs, and of each package that can change a number."""
+    found = {"python": platform.python_version(), "prune": prune.__version__}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -183,7 +183,9 @@ def test_without_the_package_it_says_what_to_install(
     with pytest.raises(SystemExit) as left:
         main(["--project", "p", "--spec"])
     assert left.value.code == 2
-    assert capsys.readouterr().err == "prune: prune.dashboard needs wandb-workspaces: pip install 'prune[dashboard]'.\n"
+    assert (
+        capsys.readouterr().err == "prune: prune.dashboard needs wandb-workspaces: pip install 'prune-calib[dashboard]'.\n"
+    )
 
 
 class Without:
