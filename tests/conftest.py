@@ -25,6 +25,8 @@ Compose = Callable[..., Config]
 RunLine = Callable[..., subprocess.CompletedProcess[str]]
 
 TESTS = Path(__file__).resolve().parent
+HANGS_S = 1200.0
+"""After so long a line hangs, however busy the machine is."""
 SLURM = "slurm"
 """The folder of tests that share one cluster."""
 SHARED = Path(os.environ.get("PRUNE_SHARED", TESTS.parents[1] / "shared"))
@@ -71,7 +73,7 @@ def compose_config() -> Compose:
 def run_line(tmp_path: Path) -> RunLine:
     """Runs `python -m prune.main` with the given arguments in an empty folder, in a process of its own."""
 
-    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = HANGS_S) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"}
         line = [sys.executable, "-m", "prune.main", *arguments]
         return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment, check=False)

@@ -22,6 +22,7 @@ from prune.cell.holder import Holder, is_alive, this_process
 from prune.cell.lock import CellHeldError, claim, claim_when_free, find_holder, tidy
 from prune.cell.slurm_queue import Job, OwnedJob, SlurmUnavailableError, job_id
 from prune.errors import UserError
+from tests.conftest import HANGS_S
 
 HOLD = """
     import pathlib, time
@@ -110,7 +111,9 @@ def test_no_two_processes_are_ever_inside(tmp_path: Path) -> None:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        assert [(process.wait(timeout=60), process.stderr and process.stderr.read()) for process in started] == [(0, "")] * 4
+        assert [(process.wait(timeout=HANGS_S), process.stderr and process.stderr.read()) for process in started] == [
+            (0, "")
+        ] * 4
     assert len((tmp_path / "taken").read_text()) >= 200
     assert find_holder(tmp_path) is None
 

@@ -13,6 +13,7 @@ import torch
 
 from bench.offload import count_bytes, device_bytes, peak_bytes
 from bench.shapes import SHAPES, WIDE
+from tests.conftest import HANGS_S
 
 ROOT = Path(__file__).resolve().parents[1]
 THERE = ("torch", "transformers", "triton")
@@ -59,7 +60,7 @@ def hidden_packages() -> list[str]:
 def run(code: str, *arguments: str) -> str:
     line = [sys.executable, "-c", HIDING + code, ",".join(hidden_packages()), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -25,6 +25,7 @@ from prune.models.files import check_model, check_seq_len, model_window
 from prune.models.gguf import read_gguf_header
 from prune.models.load import LoadedModel, load_model, load_tokenizer
 from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, WINDOW, mixture_config, tiny_model
+from tests.conftest import HANGS_S
 
 gguf = pytest.importorskip("gguf")
 
@@ -83,7 +84,7 @@ def test_the_checks_import_neither_torch_nor_transformers(saved: Path) -> None:
         f"config = ModelConfig(name='mine', path={str(saved)!r}, seq_len=8); check_model(config); model_window(config)\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS_S)
 
 
 def test_window(saved: Path, folder: Path) -> None:

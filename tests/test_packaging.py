@@ -13,6 +13,7 @@ import pytest
 
 import prune
 from prune.cell.provenance import versions
+from tests.conftest import HANGS_S
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -89,7 +90,7 @@ def make(tmp_path: Path) -> Make:
         }
         line = [program, "--directory", str(ROOT), f"VENV={tmp_path}/venv", *arguments]
         environment = kept | {"PATH": str(tmp_path / "bin")}
-        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
 
     return run
 

@@ -14,6 +14,7 @@ from prune.report.build import build_report
 from prune.report.output import figures
 from prune.report.output.figures import write_figures
 from prune.report.write import write_report
+from tests.conftest import HANGS_S
 from tests.report.result_files import Outputs
 from tests.report.test_pruning import write_blocks
 
@@ -218,5 +219,5 @@ def test_six_cells_take_less_than_five_seconds_and_no_torch(outputs: Outputs) ->
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     line = [sys.executable, "-c", code, str(outputs.root)]
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=True, timeout=120)
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=True, timeout=HANGS_S)
     assert float(done.stdout.splitlines()[-1]) < 5

@@ -29,6 +29,8 @@ from tests.slurm.configuration import (
 from tests.slurm.packages import SEARCH, install
 
 SYSTEM_TABLES = Path("/usr/share/mysql/mysql_system_tables.sql")
+HANGS_S = 300
+"""After so long something hangs, however busy the machine is."""
 MARIADB = ["--no-defaults", "--user=root", "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M"]
 FOREIGN = ("SLURM", "SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_", "MUNGE")
 """How variables begin that Slurm's commands read as options."""
@@ -203,7 +205,7 @@ class Cluster:
                 self.start_node(node)
         self.wait_for(lambda: set(self.node_states().values()) == {"idle"}, "All nodes are idle")
 
-    def run(self, *command: str, timeout_s: float = 60) -> str:
+    def run(self, *command: str, timeout_s: float = HANGS_S) -> str:
         """What a command of Slurm prints; its failure is a ClusterError with what it said."""
         environment = without_slurm(os.environ) | self.environment
         try:
@@ -228,7 +230,7 @@ class Cluster:
             raise
         return dict(line.split() for line in lines.splitlines())
 
-    def wait_for_job(self, job: str, *states: str, timeout_s: float = 30) -> None:
+    def wait_for_job(self, job: str, *states: str, timeout_s: float = HANGS_S) -> None:
         """Returns when the job, or each element of the array, is in one of the states."""
 
         def reached() -> bool:
@@ -237,7 +239,7 @@ class Cluster:
 
         self.wait_for(reached, f"Job {job} is {' or '.join(states)}", timeout_s=timeout_s)
 
-    def wait_for(self, holds: Callable[[], bool], what: str, *, timeout_s: float = 30) -> None:
+    def wait_for(self, holds: Callable[[], bool], what: str, *, timeout_s: float = HANGS_S) -> None:
         """Returns when `holds` says so; `what` names it in the error."""
         end = time.monotonic() + timeout_s
         while not holds():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -26,6 +27,40 @@ SLURM = [
 QUICK = ["calib.num_samples=2", "eval.tasks=[]", "eval.perplexity=[wikitext2]", "eval.num_chunks=2", "tracker=none"]
 """A cell of seconds: nearly all of it is importing and loading."""
 
+HANGS_S = 600
+"""After so long something hangs, however busy the machine is."""
+
+IMPATIENT = """
+from prune.main import main
+from prune.sweep.slurm import follow
+follow.PATIENCE_S = 3.0
+follow.GRACE_S = 3.0
+main()
+"""
+"""The program of a line that waits less long for a job that cannot start, and for the files of one that is over."""
+
+COUNTING = """
+import json, os, sys
+from collections import Counter
+opened, started = Counter(), 0
+
+def count(event, arguments):
+    global started
+    if event == "open" and isinstance(arguments[0], str):
+        opened[os.path.abspath(arguments[0])] += 1
+    started += event == "subprocess.Popen"
+
+sys.addaudithook(count)
+from prune.main import main
+try:
+    main()
+finally:
+    work = {"opened": opened, "processes": started, "torch": "torch._C" in sys.modules}
+    with open("work.json", "w") as stream:
+        json.dump(work, stream)
+"""
+"""The program of a line that counts its work: files opened, processes started, whether torch was loaded."""
+
 BARE = ["eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
 """A cell that only prunes."""
 
@@ -36,6 +71,8 @@ class Folder:
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
+    program: str | None = None
+    """What runs a line, as source; None: `python -m prune.main`."""
 
     @property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -69,7 +106,7 @@ class Folder:
         heard = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prune.main", *arguments],
+                [sys.executable, *(["-m", "prune.main"] if self.program is None else ["-c", self.program]), *arguments],
                 cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
                 env=os.environ | {"COLUMNS": "160", "OMP_NUM_THREADS": "1"} | self.environment,
             )  # fmt: skip
@@ -77,9 +114,18 @@ class Folder:
             signal.signal(signal.SIGINT, heard)
         return Line(process)
 
-    def run(self, *arguments: str, timeout_s: float = 240) -> "Said":
+    def run(self, *arguments: str, timeout_s: float = HANGS_S) -> "Said":
         """A line run to its end."""
         return self.start(*arguments).end(timeout_s)
+
+    def count(self, *arguments: str) -> tuple["Said", "Work"]:
+        """A line run to its end, and the work that it did."""
+        said = Folder(self.path, self.environment, COUNTING).run(*arguments)
+        work = json.loads((self.path / "work.json").read_text())
+        inside = {
+            path: number for path, number in work["opened"].items() if Path(path).is_relative_to(self.path / "outputs")
+        }
+        return said, Work(inside, work["processes"], work["torch"])
 
     def wait_for_status(self, cell_id: str, state: str, *, in_job: bool = True) -> dict[str, Any]:
         """The status of a cell as soon as it says `state` (in the job that it was last submitted as)."""
@@ -101,13 +147,26 @@ class Said:
     err: str
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a line did."""
+
+    opened: dict[str, int]
+    """File under outputs/ -> how often it was opened."""
+    processes: int
+    torch: bool
+    """Whether torch was loaded."""
+
+
 @dataclass
 class Line:
     """A line that runs."""
 
     process: subprocess.Popen[str]
+    heard: str = ""
+    """What `wait_until_said` has read of its output."""
 
-    def end(self, timeout_s: float = 240) -> Said:
+    def end(self, timeout_s: float = HANGS_S) -> Said:
         """Wait for its end."""
         try:
             out, err = self.process.communicate(timeout=timeout_s)
@@ -115,9 +174,9 @@ class Line:
             self.process.kill()
             out, err = self.process.communicate()
             raise AssertionError(f"the line did not end in {timeout_s} s:\n{out}\n{err}") from None
-        return Said(self.process.returncode, out, err)
+        return Said(self.process.returncode, self.heard + out, err)
 
-    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float = HANGS_S) -> None:
         """Return as soon as `holds`; an AssertionError says what was waited for, and how the line ended if it did."""
 
         def holds_or_ended() -> bool:
@@ -127,13 +186,22 @@ class Line:
 
         wait_until(holds_or_ended, what, timeout_s)
 
+    def wait_until_said(self, words: str) -> None:
+        """Return as soon as the line has printed `words`; `end` still returns all that it says."""
+        assert self.process.stdout is not None
+        while words not in self.heard:
+            ready, _, _ = select.select([self.process.stdout], [], [], HANGS_S)
+            data = os.read(self.process.stdout.fileno(), 65_536) if ready else b""
+            assert data, f"it did not say {words!r} but:\n{self.heard}"
+            self.heard += data.decode()
+
     def interrupt(self) -> Said:
         """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
-        return self.end(30)
+        return self.end()
 
 
-def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = HANGS_S) -> None:
     """Return as soon as `holds`; an AssertionError says what was waited for."""
     end = time.monotonic() + timeout_s
     while not holds():

@@ -2,13 +2,14 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.slurm.cluster import Cluster, ClusterError, ClusterOptions
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -140,23 +141,14 @@ def test_a_stubborn_job_is_gone_after_the_test(cluster: Cluster, submit: Callabl
     )
 
 
-def test_nothing_is_left_after_the_stop(
-    start_cluster: Callable[..., Cluster], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begin = time.monotonic()
+def test_nothing_is_left_after_the_stop(start_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
     other = start_cluster(accounting=False, num_nodes=1, gpus=0)
-    started = time.monotonic()
     line = f"--wrap=trap '' TERM; while :; do sleep 61.75; done; : {tmp_path}"
     job = other.run("sbatch", "--parsable", "--output=/dev/null", line).strip()
     assert job == "1"
     other.wait_for_job(job, "RUNNING")
     assert processes_with(str(other.config))
-    stopping = time.monotonic()
     other.stop()
-    with capsys.disabled():
-        print(
-            f"\nA cluster without accounting: {started - begin:.1f} s to start, {time.monotonic() - stopping:.1f} s to stop."
-        )
     left = processes_with(str(other.config))
     assert left == []
     assert other.pids == {}

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from prune.calib.identity import calibration_id
 from tests.conftest import Compose
 from tests.slurm.cluster import Cluster
-from tests.slurm.lines import BARE, QUICK, SLURM, Folder, Said
+from tests.slurm.lines import BARE, IMPATIENT, QUICK, SLURM, Folder, Said
 
 SEEDS = "0,1,2,3,4,5"
 GRID = ["-m", "method=wanda", "calib=c4", f"calib.seed={SEEDS}", *QUICK, *SLURM, "launcher.requeue=false"]
@@ -35,13 +34,14 @@ def kill(pid: int, with_signal: signal.Signals) -> None:
     os.kill(pid, with_signal)
 
 
+@pytest.mark.slow
 def test_each_failure_is_named_and_the_same_line_runs_only_those(
     cluster: Cluster, tmp_path: Path, compose_config: Compose
 ) -> None:
     folder = Folder(tmp_path)
     broken = damage_calibration_set(folder, compose_config, 0)
     held = "launcher.additional_parameters={hold: true}"
-    line = folder.start(*GRID, "launcher.timeout_min=1", "launcher.max_num_timeout=0", "launcher.signal_delay_s=5", held)
+    line = folder.start(*GRID, "launcher.timeout_min=5", "launcher.max_num_timeout=0", "launcher.signal_delay_s=5", held)
     line.wait_until(lambda: len(list(tmp_path.glob("outputs/cells/*/job.json"))) == 7, "seven submitted jobs")
     cells = folder.grid()
     jobs = {seed: folder.job_of(cells[cell_name(seed)]) or "" for seed in range(6)}
@@ -60,14 +60,17 @@ def test_each_failure_is_named_and_the_same_line_runs_only_those(
         return pid
 
     release(folder.job_of(cells["dense"]) or "", jobs[0])
-    stop_on(3)  # over its time limit
+    stop_on(3)
+    cluster.run(
+        "scontrol", "update", f"JobId={jobs[3]}", "EndTime=now+1"
+    )  # sooner than the minute that a limit has at least
     kill(stop_on(1), signal.SIGKILL)
     stop_on(2)
     cluster.run("scancel", jobs[2])
     stop_on(4, node="n2")
     cluster.stop_node("n2")
     release(jobs[5])
-    said = line.end(240)
+    said = line.end()
     cluster.start_node("n2")
     assert said.code == 1, said
     assert set(folder.results) == {"tiny/dense", cell_name(5)}
@@ -102,9 +105,8 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     victim = folder.job_of(cells["tiny/random/50%/s1"]) or ""
     root = victim.partition("_")[0]
     cluster.run("scancel", victim)
-    cancelled = time.monotonic()
-    line.wait_until(lambda: folder.statuses.get(cells["tiny/random/50%/s1"], {}).get("state") == "failed", "its status", 60)
-    assert time.monotonic() - cancelled < 60
+    line.wait_until(lambda: folder.statuses.get(cells["tiny/random/50%/s1"], {}).get("state") == "failed", "its status")
+    assert set(cluster.job_states(root).values()) == {"PENDING", "CANCELLED"}  # found while the others wait
     cluster.run("scontrol", "release", root)
     said = line.end()
     assert said.code == 1 and f"(job {victim}): " in said.err and "Traceback" not in said.err
@@ -115,6 +117,7 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     assert again.code == 0 and "Submitted 1 jobs for 1 cells" in again.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["preempted", "requeued"])
 def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: Path, how: str) -> None:
     folder = Folder(tmp_path)
@@ -144,6 +147,7 @@ def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: 
     assert one["provenance"]["job_id"] == job
 
 
+@pytest.mark.slow
 def test_a_job_runs_the_configuration_of_its_submission(cluster: Cluster, tmp_path: Path) -> None:
     checkout, work = tmp_path / "checkout", tmp_path / "work"
     work.mkdir()
@@ -168,6 +172,7 @@ def test_a_job_runs_the_configuration_of_its_submission(cluster: Cluster, tmp_pa
     assert result["provenance"]["submitted"]["dirty"] is False and result["provenance"]["dirty"] is True
 
 
+@pytest.mark.slow
 def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
@@ -179,7 +184,7 @@ def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     running = folder.start(*line)
     running.wait_until(lambda: any(status["state"] == "running" for status in folder.statuses.values()), "a running cell")
     cluster.stop_controller()
-    time.sleep(8)
+    running.wait_until_said("Slurm does not answer")
     cluster.start_controller()
     said = running.end()
     assert said.code == 0, said.err
@@ -187,6 +192,7 @@ def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     assert len(folder.results) == 3
 
 
+@pytest.mark.slow
 def test_without_accounting_a_killed_job_is_found(start_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
     cluster = start_cluster(accounting=False, cpus=4, min_job_age_s=2)
     folder = Folder(tmp_path)
@@ -196,9 +202,7 @@ def test_without_accounting_a_killed_job_is_found(start_cluster: Callable[..., C
     waiting = folder.job_of(cells["tiny/random/50%/s1"]) or ""
     cluster.run("scancel", waiting)
     kill(int(folder.wait_for_status(cells["tiny/random/50%/s0"], "running")["pid"]), signal.SIGKILL)
-    died = time.monotonic()
-    said = line.end(90)
-    assert time.monotonic() - died < 60
+    said = line.end()
     assert said.code == 1 and len(folder.results) == 1
     assert f"tiny/random/50%/s0 FAILED (job {folder.job_of(cells['tiny/random/50%/s0'])}): " in said.err
     assert f"(job {waiting}): " in said.err
@@ -240,6 +244,7 @@ def test_what_the_site_refuses_is_said_in_its_words(cluster: Cluster, tmp_path: 
     assert cluster.run("squeue", "-h").strip() == "" and folder.statuses == {}
 
 
+@pytest.mark.slow
 def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
     start_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
@@ -257,14 +262,15 @@ def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
     again = folder.run(*line)
     assert again.code == 0 and "Submitted 2 jobs for 2 cells" in again.out, again
     cluster.run(*limit, "MaxJobs=0")
-    stuck = folder.run("method=random", "calib.seed=9", *BARE, *SLURM, timeout_s=100)
+    stuck = Folder(tmp_path, program=IMPATIENT).run("method=random", "calib.seed=9", *BARE, *SLURM)
     assert stuck.code == 1 and "PENDING (job " in stuck.err and "AssocMaxJobsLimit" in stuck.err, stuck
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_start_is_not_waited_for(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0", *BARE, *SLURM, "launcher.partition=small"]
-    said = folder.run(*line, "launcher.timeout_min=600", timeout_s=100)
+    said = Folder(tmp_path, program=IMPATIENT).run(*line, "launcher.timeout_min=600")
     assert said.code == 1 and said.err.count("PENDING (job ") == 2 and "PartitionTimeLimit" in said.err, said.err
     assert len(cluster.run("squeue", "-h", "-r").splitlines()) == 2
     again = folder.run(*line, "launcher.timeout_min=5")
@@ -272,6 +278,7 @@ def test_a_job_that_cannot_start_is_not_waited_for(cluster: Cluster, tmp_path: P
     assert "Submitted 2 jobs" in again.out and cluster.run("squeue", "-h", "-t", "PD").strip() == ""
 
 
+@pytest.mark.slow
 def test_outputs_that_a_node_does_not_see(cluster: Cluster) -> None:
     blind = cluster.options.blind_folder
     assert blind is not None

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.hub_server import serve
 from tests.slurm.cluster import Cluster
 from tests.slurm.lines import SLURM, Folder
 from tests.sweep.test_prepare import LINE, c4_repo, gsm8k_repo, model_repo
 
 
+@pytest.mark.slow
 def test_jobs_need_no_network_after_prepare_and_name_its_line_without(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path, {"HF_HOME": str(tmp_path / "cache")})
     line = ["-m", *LINE, "method=magnitude"]

@@ -20,7 +20,7 @@ from prune.cell.holder import this_process
 from prune.cell.state import State, read_status, write_status
 from prune.sweep.launch import replace_folder
 
-from ..conftest import Said
+from ..conftest import HANGS_S, Said
 
 Say = Callable[..., Said]
 BARE = ["eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
@@ -138,7 +138,7 @@ def test_more_workers_than_gpus(say: Say) -> None:
 def test_two_local_launches_compute_each_cell_once(tmp_path: Path) -> None:
     line = ["-m", "method=random", "calib.seed=0,1,2", *BARE, "eval.perplexity=[wikitext2]", "eval.num_chunks=4"]
     processes = [start(*line, cwd=tmp_path), start(*line, cwd=tmp_path)]
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    ended = [(*process.communicate(timeout=HANGS_S), process.returncode) for process in processes]
     assert [code for *_, code in ended] == [0, 0], ended
     assert len(results(tmp_path)) == 4
     for result in results(tmp_path).values():
@@ -269,7 +269,7 @@ def test_a_sweep_that_asks_for_more_scores_is_to_do(say: Say, tmp_path: Path, ca
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_hydras_own_launchers_go_on_working(tmp_path: Path, launcher: str) -> None:
     line = start("-m", "method=random,magnitude", *BARE, f"hydra/launcher={launcher}", cwd=tmp_path)
-    out, err = line.communicate(timeout=120)
+    out, err = line.communicate(timeout=HANGS_S)
     assert line.returncode == 0, (out, err)
     assert set(results(tmp_path)) == {"tiny/dense", "tiny/random/50%/s0", "tiny/magnitude/50%"}
 
@@ -277,6 +277,6 @@ def test_hydras_own_launchers_go_on_working(tmp_path: Path, launcher: str) -> No
 def test_a_failure_under_hydras_own_launcher_fails_the_line_and_the_rest_runs(tmp_path: Path) -> None:
     axes = ["sparsity=nm", "sparsity.n=1", "sparsity.m=7,4"]
     line = start("-m", "method=magnitude", *axes, *BARE, "hydra/launcher=basic", cwd=tmp_path)
-    _, err = line.communicate(timeout=120)
+    _, err = line.communicate(timeout=HANGS_S)
     assert line.returncode == 2 and "sparsity 1:7 does not fit block 0, mlp.down_proj" in err
     assert "tiny/magnitude/1:4" in results(tmp_path)

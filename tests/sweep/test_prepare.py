@@ -29,6 +29,7 @@ from prune.models.files import EMBEDDED_FOLDER, check_model
 from prune.models.load import load_model, load_tokenizer
 from prune.sweep.launchers.prepare import READY
 from prune.sweep.missing import explain_missing, prepare_line
+from tests.conftest import HANGS_S
 
 from ..hub_server import Repo, serve
 
@@ -84,7 +85,7 @@ def run(folder: Path, *overrides: str, **environment: str) -> subprocess.Complet
     environment = clean | {"HF_HOME": str(folder / "hub"), "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"} | environment
     line = [sys.executable, "-m", "prune.main", "-m", *overrides]
     folder.mkdir(exist_ok=True)
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, env=environment, check=False)
 
 
 @dataclass(frozen=True)

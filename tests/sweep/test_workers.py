@@ -43,7 +43,7 @@ from prune.sweep.launchers.local.workers import Worker, choose_gpus, last_line, 
 from prune.sweep.recorder import Outcome, Session
 from prune.track.tracker import NullTracker
 
-from ..conftest import Compose
+from ..conftest import HANGS_S, Compose
 
 SMALL = ["calib.num_samples=2", "eval.tasks=[]", "eval.perplexity=[wikitext2]", "eval.num_chunks=1", "tracker=none"]
 POINTS = [
@@ -51,10 +51,8 @@ POINTS = [
     ["method=magnitude"],
     ["method=random"],
     ["calib=c4"],
-    ["calib=gsm8k"],
     ["calib=gsm8k", "prompt=cot"],
     ["calib=c4", "method=sparsegpt"],
-    ["calib=pile"],
 ]
 MakeCell = Callable[..., Cell]
 
@@ -138,8 +136,8 @@ def test_three_workers_do_what_one_process_does(compose_config: Compose, tmp_pat
     assert 2 <= max(sum(begin <= moment < end for begin, end in times) for moment, _ in times) <= 3
 
     lines = ran.said.splitlines()
-    assert lines[:3] == [f"[1/10] {cells[0].name}", f"[2/10] {failing.name}", f"[3/10] {held.name}"]
-    assert len(lines) == 20 and sum(f"s  {cells[0].name}  ppl/wikitext2" in line for line in lines) == 1
+    assert lines[:3] == [f"[1/8] {cells[0].name}", f"[2/8] {failing.name}", f"[3/8] {held.name}"]
+    assert len(lines) == 16 and sum(f"s  {cells[0].name}  ppl/wikitext2" in line for line in lines) == 1
 
 
 def test_a_death_costs_one_cell(compose_config: Compose, tmp_path: Path) -> None:
@@ -195,7 +193,7 @@ run_in_workers(cells, LocalLauncherConfig(num_workers=2), Session("test", Outcom
 
 @pytest.mark.parametrize(
     ("number", "whole_group"),
-    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGKILL, False)],
+    [(signal.SIGINT, True), pytest.param(signal.SIGINT, False, marks=pytest.mark.slow), (signal.SIGKILL, False)],
     ids=["ctrl-c", "interrupt", "kill"],
 )
 def test_no_worker_outlives_its_parent(
@@ -206,12 +204,9 @@ def test_no_worker_outlives_its_parent(
     parent = start(PROGRAM, str(tmp_path / "cells"))
     pids = [wait_for_worker(cell) for cell in cells[:2]]
     (os.killpg if whole_group else os.kill)(parent.pid, number)
-    begin = time.monotonic()
-    _, complaint = parent.communicate(timeout=30)
+    _, complaint = parent.communicate(timeout=HANGS_S)
     assert parent.returncode == -number and ("KeyboardInterrupt" in complaint) == (number == signal.SIGINT)
-    while any(map(lives, pids)) and time.monotonic() < begin + 10:
-        time.sleep(0.05)
-    assert not any(map(lives, pids)) and time.monotonic() < begin + 8
+    wait_for(lambda: not any(map(lives, pids)), f"the end of {pids}")
     for cell in cells[:2]:
         status = read_status(cell.folder()) or {}
         assert (status["state"], status["error"]) in {("failed", "interrupted"), ("running", None)}
@@ -232,14 +227,18 @@ def start(program: str, *arguments: str) -> subprocess.Popen[str]:
         signal.signal(signal.SIGINT, heard)
 
 
-def wait_for_worker(cell: Cell, seconds: float = 60) -> int:
-    """The process that works on `cell`, once one does."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if (status := read_status(cell.folder())) and status["state"] == "running":
-            return int(status["pid"])
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    """Return as soon as `holds`; the limit only ends what hangs."""
+    end = time.monotonic() + HANGS_S
+    while not holds():
+        assert time.monotonic() < end, f"waited for {what}"
         time.sleep(0.02)
-    raise AssertionError(f"nobody works on {cell.name}")
+
+
+def wait_for_worker(cell: Cell) -> int:
+    """The process that works on `cell`, once one does."""
+    wait_for(lambda: (read_status(cell.folder()) or {}).get("state") == "running", f"a worker of {cell.name}")
+    return int((read_status(cell.folder()) or {})["pid"])
 
 
 def signal_worker(cell: Cell, number: signal.Signals) -> None:
@@ -316,14 +315,17 @@ def test_what_is_said_arrives_as_it_was(compose_config: Compose, tmp_path: Path)
         assert decode_failure(json.loads(json.dumps(encode_failure(failure)))) == failure
 
 
-def test_progress_is_told_a_few_times_a_second() -> None:
+def test_progress_is_told_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
+    milliseconds = [1_000]
+    monkeypatch.setattr("prune.sweep.launchers.local.worker.time", SimpleNamespace(monotonic=lambda: milliseconds[0] / 1000))
     watcher = PipeWatcher(told.append)
     watcher.stage("prune")
     for done in range(1, 1001):
         watcher.advance(done, 1000)
+        milliseconds[0] += 1
     assert told[:2] == [{"stage": "prune"}, {"advance": [1, 1000]}] and told[-1] == {"advance": [1000, 1000]}
-    assert len(told) < 100
+    assert len(told) in {11, 12}  # in this second
 
 
 def test_a_broken_gpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

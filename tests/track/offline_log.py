@@ -10,6 +10,8 @@ from typing import Any
 
 from wandb.proto import wandb_internal_pb2
 
+from tests.conftest import HANGS_S
+
 
 @dataclass(frozen=True)
 class Logged:
@@ -27,7 +29,7 @@ class Logged:
 
 def read_run(folder: Path) -> Logged:
     """The run in an `offline-run-*` folder, as soon as its log has its end: the service writes on its own time."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANGS_S
     while True:
         records = list(read_records(next(folder.glob("*.wandb"))))
         if any(record.WhichOneof("record_type") == "exit" for record in records):

@@ -8,6 +8,7 @@ import pytest
 
 from prune.cell import gpu
 from prune.cell.gpu import read_gpu, read_samples, used_gpu, watch_gpu
+from tests.conftest import HANGS_S
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wait_for_samples(folder: Path, num_samples: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANGS_S
     while len(read_samples(folder)) < num_samples:
         assert time.monotonic() < end, "no samples"
         time.sleep(0.02)

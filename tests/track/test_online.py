@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from prune.track.content import run_config, summary
 from prune.track.registry import build_tracker
 from prune.track.tracker import Record
 from prune.track.wandb_state import read_kept
+from tests.conftest import HANGS_S
 
 from .cells import ASKED, C4, DENSE, RESULT, make_record, make_result
 from .offline_log import read_run
@@ -167,11 +167,13 @@ def test_a_slow_server_is_waited_for(server: WandbServer, tmp_path: Path, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_is_too_slow_is_not(server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_too_slow_is_not(
+    server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "INIT_TIMEOUT_S", 2.0)
     server.delay_s = 30.0
-    record, begin = make_record(tmp_path / "cell"), time.monotonic()
+    record = make_record(tmp_path / "cell")
     build_tracker(ONLINE, tmp_path).record(record)
-    assert time.monotonic() - begin < edge.INIT_TIMEOUT_S + 5.0
     check_whole_offline_run(tmp_path, record, "abc123-1")
     assert "cannot be reached" in capfd.readouterr().err
 
@@ -186,10 +188,8 @@ def test_a_server_that_stops_in_the_middle(
         server.refuses_from = "file_stream"
     tracker = build_tracker(ONLINE, tmp_path)
     records = [make_record(tmp_path / name, make_result(name, 3.0, 0.5)) for name in ("a", "b")]
-    begin = time.monotonic()
     for record in records:
         tracker.record(record)
-    assert time.monotonic() - begin < edge.FINISH_TIMEOUT_S + 5.0
     assert list(server.runs) == ["a-1"] and server.runs["a-1"].history == {}
     for record in records:
         check_whole_offline_run(tmp_path, record, f"{record.cell_id}-1")
@@ -200,7 +200,7 @@ def test_a_server_that_stops_in_the_middle(
 def sync(folders: list[Path], cwd: Path) -> None:
     """Type `wandb sync` for `folders`."""
     line = [sys.executable, "-c", "from wandb.cli.cli import cli; cli()", "sync", *map(str, folders)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
+    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=HANGS_S, env=dict(os.environ), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
