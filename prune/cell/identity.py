@@ -9,11 +9,12 @@ from typing import Any
 
 from prune.calib.identity import calibration_id, canonical_calibration
 from prune.config.config import Config
+from prune.config.extensions import extension_identity
 from prune.config.method import MethodConfig, Propagation
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.pruning.methods.dense import DenseConfig
-from prune.pruning.methods.magnitude import MagnitudeConfig
 from prune.pruning.methods.random import RandomConfig
+from prune.pruning.registry import METHODS
 
 FORMAT = 1
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -29,9 +30,7 @@ def uses_calibration(config: Config) -> bool:
 
 def propagation(config: Config) -> Propagation | None:
     """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
-    if isinstance(config.method, DenseConfig | MagnitudeConfig | RandomConfig):
-        return None
-    return config.method.propagation
+    return config.method.propagation if METHODS[type(config.method)].needs_inputs else None
 
 
 def pass_key(config: Config) -> str | None:
@@ -74,6 +73,8 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     The propagation stands in it where it is not the published one and there are inputs.
     """
     form = _with_class(config.method)
+    if (extension := extension_identity(type(config.method).__module__)) is not None:
+        form["extension"] = extension
     targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
     del form["propagation"]
     if isinstance(config.method, DenseConfig):

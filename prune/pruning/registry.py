@@ -5,7 +5,7 @@ found by themselves; an installed package offers its own as an entry point of th
 module.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
@@ -16,12 +16,12 @@ from prune.errors import UserError
 from prune.pruning.method import Method
 
 
-def _methods_of(module: ModuleType) -> Iterator[tuple[type[MethodConfig], Callable[..., Method]]]:
+def _methods_of(module: ModuleType) -> Iterator[tuple[type[MethodConfig], type[Method]]]:
     """The configuration classes that `module` defines, each with its method."""
     for name, kind in vars(module).items():
         if isinstance(kind, type) and issubclass(kind, MethodConfig) and kind.__module__ == module.__name__:
             method = getattr(module, name.removesuffix("Config"), None)
-            if method is kind or not callable(method):
+            if not isinstance(method, type) or method is kind:
                 raise UserError(
                     f"{module.__name__} defines the knobs {name} and no method for them. Name the knobs <Name>Config and "
                     "the method <Name>."
@@ -29,7 +29,7 @@ def _methods_of(module: ModuleType) -> Iterator[tuple[type[MethodConfig], Callab
             yield kind, method
 
 
-def _find_methods() -> dict[type[MethodConfig], Callable[..., Method]]:
+def _find_methods() -> dict[type[MethodConfig], type[Method]]:
     found = dict(pair for module in option_modules("prune.pruning.methods", "prune.methods") for pair in _methods_of(module))
     names: dict[str, type[Any]] = {}
     for config in found:

@@ -32,7 +32,7 @@ HANGS_S = 600
 
 IMPATIENT = """
 from prune.main import main
-from prune.sweep.slurm import follow
+from prune.sweep.launchers.slurm import follow
 follow.PATIENCE_S = 3.0
 follow.GRACE_S = 3.0
 main()
