@@ -30,7 +30,8 @@ def uses_calibration(config: Config) -> bool:
 
 def propagation(config: Config) -> Propagation | None:
     """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
-    return config.method.propagation if METHODS[type(config.method)].needs_inputs else None
+    needs_inputs = METHODS[type(config.method)].needs_inputs
+    return config.method.propagation if needs_inputs else None
 
 
 def pass_key(config: Config) -> str | None:
