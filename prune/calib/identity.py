@@ -11,9 +11,10 @@ from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet
+from prune.data.identity import canonical_data
 from prune.data.registry import find_dataset
 
-FORMAT = 1
+FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
 
@@ -51,24 +52,17 @@ def calibration_id(calib: CalibConfig, prompt: PromptConfig | None, data: DataCo
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def canonical_data(data: DataConfig) -> dict[str, Any]:
-    """The source of rows and, where it has one, its root as an absolute path."""
-    root = None if data.root is None else str(Path(data.root).expanduser().resolve())
-    return {"source": data.name.value, "root": root}
-
-
 def canonical_tokenizer(model: ModelConfig) -> dict[str, Any]:
-    """What settles the tokenizer and its BOS; a local folder as an absolute path."""
+    """What settles the tokenizer and its BOS."""
+    return canonical_source(model) | {"bos": model.bos.before_text.value}
+
+
+def canonical_source(model: ModelConfig) -> dict[str, Any]:
+    """Where a model comes from; a local folder as an absolute path, however it was written."""
     path = model.path
     if path is not None and Path(path).expanduser().exists():
         path = str(Path(path).expanduser().resolve())
-    return {
-        "name": model.name,
-        "path": path,
-        "revision": model.revision,
-        "gguf_file": model.gguf_file,
-        "bos": model.bos.value,
-    }
+    return {"name": model.name, "path": path, "revision": model.revision, "gguf_file": model.gguf_file}
 
 
 def _plain_prompt(prompt: PromptConfig) -> dict[str, Any]:

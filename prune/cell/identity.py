@@ -4,19 +4,19 @@ import hashlib
 import json
 from dataclasses import asdict
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-from prune.calib.identity import calibration_id, canonical_calibration
+from prune.calib.identity import calibration_id, canonical_calibration, canonical_source
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
 from prune.config.method import MethodConfig, Propagation
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.data.identity import canonical_data
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
-from prune.pruning.registry import METHODS
+from prune.pruning.registry import needs_inputs
 
-FORMAT = 1
+FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
 
 
@@ -30,8 +30,7 @@ def uses_calibration(config: Config) -> bool:
 
 def propagation(config: Config) -> Propagation | None:
     """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
-    needs_inputs = METHODS[type(config.method)].needs_inputs
-    return config.method.propagation if needs_inputs else None
+    return config.method.propagation if needs_inputs(config.method) else None
 
 
 def pass_key(config: Config) -> str | None:
@@ -47,7 +46,7 @@ def canonical_form(config: Config) -> dict[str, Any]:
     form: dict[str, Any] = {
         "format": FORMAT,
         "model": _canonical_model(config),
-        "data": {"source": config.data.name.value, "root": config.data.root and str(Path(config.data.root).resolve())},
+        "data": canonical_data(config.data),
         "method": _canonical_method(config),
     }
     if isinstance(config.method, DenseConfig):
@@ -61,11 +60,9 @@ def canonical_form(config: Config) -> dict[str, Any]:
 
 
 def _canonical_model(config: Config) -> dict[str, Any]:
-    model = asdict(config.model)
-    path = config.model.path
-    if path and Path(path).exists():
-        model["path"] = str(Path(path).resolve())
-    return {key: _plain(model[key]) for key in ("name", "path", "revision", "gguf_file", "dtype")}
+    """Its BOS counts where tokens are made for it: the calibration set's, and not a dense model's."""
+    form = canonical_source(config.model) | {"dtype": config.model.dtype.value}
+    return form | ({"bos": config.model.bos.before_text.value} if uses_calibration(config) else {})
 
 
 def _canonical_method(config: Config) -> dict[str, Any]:

@@ -58,3 +58,9 @@ def build_method(config: MethodConfig) -> Method:
     shared = {field.name for field in fields(MethodConfig)}
     knobs = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in shared}
     return METHODS[type(config)](**knobs)
+
+
+def needs_inputs(config: MethodConfig) -> bool:
+    """Whether the method of a configuration looks at a calibration set."""
+    method: Any = METHODS[type(config)]
+    return bool(method.needs_inputs)

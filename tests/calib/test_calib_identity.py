@@ -82,7 +82,8 @@ def test_controls_do_not_depend_on_the_source() -> None:
 
 def test_no_torch_and_no_hash_seed() -> None:
     code = (
-        "import sys; from prune.config.config import *; from prune.calib import *; "
+        "import sys; from prune.config.calib import *; from prune.config.data import *; from prune.config.model import *; "
+        "from prune.calib.identity import calibration_id; from prune.calib.prompts import check_applicable; "
         "c = CalibConfig(name='gsm8k', num_samples=6, seq_len=64); p = PromptConfig(name=PromptStyle.icl); "
         "check_applicable(c, p); "
         "print(calibration_id(c, p, DataConfig(name=DataSource.sample), ModelConfig(name='tiny')), 'torch' in sys.modules, "
