@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 from dataclasses import dataclass
+from functools import cache
 
 from prune.cell.slurm_queue import SlurmUnavailableError, cluster_name, find_job, job_id, queued_jobs
 from prune.files import now
@@ -85,6 +86,7 @@ def is_alive(holder: Holder) -> bool | None:
     return found.job.is_running if found is not None and found.uid == holder.uid else None
 
 
+@cache
 def user() -> str:
     """The name of the user that this process runs as; environment variables may name another."""
     try:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 
 from prune.cell.holder import Holder, is_alive, this_process
@@ -117,7 +116,6 @@ def tidy(folder: Path) -> None:
             _give_back(folder / f".claim-{latest[0]}")
 
 
-@cache
 def _take(folder: Path) -> Path:
     with disk_errors(folder):
         for _ in range(_TRIES):
