@@ -211,20 +211,24 @@ def test_a_finished_line_tidies_up_after_killed_processes(say: Say, tmp_path: Pa
     assert not draft.exists() and (folder / ".claim-7").read_text() == ""
 
 
-@pytest.mark.parametrize(
-    ("cell", "name", "content"),
-    [
-        ("tiny/dense", "result.json", '{"half": '),
-        ("tiny/random/50%/s1", "result.json", "null"),
-        ("tiny/random/50%/s1", ".claim-9", "{}"),
-    ],
-)
-def test_a_damaged_file_costs_no_other_cell(say: Say, tmp_path: Path, cell: str, name: str, content: str) -> None:
+@pytest.mark.parametrize(("cell", "content"), [("tiny/dense", '{"half": '), ("tiny/random/50%/s1", "null")])
+def test_a_damaged_result_is_made_anew_and_told(say: Say, tmp_path: Path, cell: str, content: str) -> None:
     assert say(*GRID).code == 0
     folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
-    (folders["tiny/random/50%/s0"] / "result.json").unlink()
-    if name != "result.json":
-        (folders[cell] / "result.json").unlink()
+    (folders[cell] / "result.json").write_text(content)
+    assert "result.json is damaged" in say(*GRID, "launcher=plan").out
+    assert (folders[cell] / "result.json").read_text() == content, "a question changes nothing"
+    assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
+    assert "result.json is damaged" in (folders[cell] / "run.log").read_text()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"pid": '])
+def test_a_damaged_claim_costs_no_other_cell(say: Say, tmp_path: Path, content: str) -> None:
+    cell, name = "tiny/random/50%/s1", ".claim-9"
+    assert say(*GRID).code == 0
+    folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
+    for key in ("tiny/random/50%/s0", cell):
+        (folders[key] / "result.json").unlink()
     (folders[cell] / name).write_text(content)
     said = say(*GRID)
     assert said.code == 2 and "Traceback" not in said.err

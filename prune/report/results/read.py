@@ -257,6 +257,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _make_result(folder: Path, plain: Mapping[str, Any]) -> Result:
     if take(plain, "cell", TEXT) != folder.name:
         raise ValueError(f"it is the result of cell {plain['cell']}")
+    memory = take(plain, "peak_memory_mb", (dict,))
     return Result(
         id=plain["cell"],
         name=take(plain, "name", TEXT),
@@ -267,7 +268,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> Result:
         knobs=_checked_knobs(read_knobs(folder / "config.yaml")),
         sparsity_reached=take(take(plain, "sparsity", (dict,)), "reached", NUMBER),
         seconds=take_each(plain, "seconds", OPTIONAL_NUMBER),
-        memory_mb=take_each(plain, "peak_memory_mb", OPTIONAL_NUMBER),
+        memory_mb={key: take(memory, key, OPTIONAL_NUMBER) for key in ("host", "device") if key in memory},
         provenance=_provenance(take(plain, "provenance", (dict,))),
         source=take(take(plain, "data", (dict,)), "source", TEXT),
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
