@@ -161,7 +161,7 @@ def test_skipped_linears_and_blocks_stay_and_change_nothing_for_the_others(kept:
 
 
 def test_the_hessians_of_kept_inputs_are_factorised_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune.pruning.methods import hessian
+    from prune.pruning.solver import hessian
 
     model = tiny_model(CONFIGS["llama"]())
     inputs, num_roots = inputs_of("kept", model, SparseGPT(), num_samples=8), 0

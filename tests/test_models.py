@@ -80,7 +80,7 @@ def test_the_embedded_model_is_loaded_in_float32(saved: Path, monkeypatch: pytes
 
 def test_the_checks_import_neither_torch_nor_transformers(saved: Path) -> None:
     code = (
-        "import sys; from prune.models.load import check_model, model_window; from prune.config.config import ModelConfig\n"
+        "import sys; from prune.models.files import check_model, model_window; from prune.config.config import ModelConfig\n"
         f"config = ModelConfig(name='mine', path={str(saved)!r}, seq_len=8); check_model(config); model_window(config)\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )

@@ -130,7 +130,7 @@ def test_generated_rows_are_there_for_our_sets_only() -> None:
 def test_unknown_names_are_told_before_anything_heavy_is_imported() -> None:
     code = (
         "import sys\n"
-        "from prune.config.config import DataConfig, DataSource\n"
+        "from prune.config.data import DataConfig, DataSource\n"
         "from prune.errors import UserError\n"
         "from prune.eval.plan import plan_metrics\n"
         "from prune.config.eval import EvalConfig\n"

@@ -50,9 +50,9 @@ def test_with_two_seeds_the_noise_is_known(outputs: Outputs) -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["c4", "pile"], "c4 and pile"),
-        (["c4", "pile", "oscar"], "c4, pile and oscar"),
-        (["c4", "pile", "oscar", "rte"], "c4, pile, oscar and 1 more"),
+        (["c4", "oscar"], "c4 and oscar"),
+        (["c4", "oscar", "pile"], "c4, oscar and pile"),
+        (["c4", "oscar", "pile", "rte"], "c4, oscar, pile and 1 more"),
     ],
 )
 def test_equal_values_share_the_first_place(outputs: Outputs, names: list[str], said: str) -> None:

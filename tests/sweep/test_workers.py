@@ -185,7 +185,7 @@ from rich.console import Console
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.workers import run_in_workers
 from prune.sweep.recorder import Outcome, Session
-from prune.track import NullTracker
+from prune.track.tracker import NullTracker
 cells = pickle.loads(Path(sys.argv[1]).read_bytes())
 run_in_workers(cells, LocalLauncherConfig(num_workers=2), Session("test", Outcome(), NullTracker()), Console())
 """
