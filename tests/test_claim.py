@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import prune.cell.holder
 import prune.cell.lock
 from prune.cell.holder import Holder, is_alive, this_process
 from prune.cell.lock import CellHeldError, claim, claim_when_free, find_holder, tidy
@@ -148,9 +149,9 @@ def squeue(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, OwnedJob]]:
         monkeypatch.delenv(name, raising=False)
     listed: dict[str, OwnedJob] = {}
     ours = lambda: {name: one.job for name, one in listed.items() if one.uid == os.getuid()}  # noqa: E731
-    monkeypatch.setattr(prune.cell.lock, "queued_jobs", ours)
-    monkeypatch.setattr(prune.cell.lock, "find_job", listed.get)
-    monkeypatch.setattr(prune.cell.lock, "cluster_name", lambda: "lab")
+    monkeypatch.setattr(prune.cell.holder, "queued_jobs", ours)
+    monkeypatch.setattr(prune.cell.holder, "find_job", listed.get)
+    monkeypatch.setattr(prune.cell.holder, "cluster_name", lambda: "lab")
     yield listed
 
 
@@ -245,7 +246,7 @@ def test_a_holder_is_left_alone_while_slurm_does_not_answer(
     def fail() -> Any:
         raise SlurmUnavailableError("no controller")
 
-    monkeypatch.setattr(prune.cell.lock, silent, fail)
+    monkeypatch.setattr(prune.cell.holder, silent, fail)
     assert is_alive(elsewhere("7_1")) is None
 
 

@@ -18,8 +18,8 @@ from tests.conftest import HANGS_S
 ROOT = Path(__file__).resolve().parents[1]
 THERE = ("torch", "transformers", "triton")
 ENGINE = (
-    *("layerwise", "walk", "replay", "placement", "methods", "models", "sparsity", "targets", "owl", "allocation"),
-    *("allocator", "errors"),
+    *("pruning.layerwise", "pruning.hidden_states", "pruning.replay", "models.offload", "pruning.registry", "models.load"),
+    *("pruning.sparsity", "pruning.targets", "pruning.owl", "pruning.allocation", "models.host_memory", "errors"),
 )
 HIDING = """
 import sys

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), from glibc's malloc.h."""
 
@@ -33,6 +31,8 @@ FILES = {
 
 def available_memory(own_groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that can be had without swapping, within the limits of the control groups of a container or a Slurm job."""
+    import psutil  # the engine runs where there is none
+
     return min([int(psutil.virtual_memory().available), *_left_in_groups(own_groups, root)])
 
 
