@@ -109,11 +109,12 @@ def write_grid(
         is_plan: whether nothing of it will run.
     """
     path = folder / "grid.jsonl"
+    scores: dict[str, list[str]] = {}
+    own = [_row(point, standings, scores) for point in points]  # before the folder is made: a wrong line leaves nothing
     with claim_when_free(folder, timeout_s=60):
         earlier, damage = read_grid(path)
         rows = {_key(row): row for row in earlier if not row.get("is_plan")}
-        scores: dict[str, list[str]] = {}
-        for row in (_row(point, standings, scores) for point in points):
+        for row in own:
             rows[_key(row)] = row | ({"is_plan": True} if is_plan and _key(row) not in rows else {})
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows.values()))
     return damage
