@@ -6,7 +6,7 @@ import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import prune.eval.metrics.perplexity as module
+import prune.eval.engine.losses as module
 from prune.config.eval import EvalBos
 from prune.errors import UserError
 from prune.eval.engine.chunks import choose_bos, cut_chunks
