@@ -1,5 +1,7 @@
 """What cells share must not carry anything from one cell into the next."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,12 @@ import torch
 from prune.cell.resources import Workshop
 from prune.config.config import Device
 from prune.config.data import DataConfig, DataSource
-from prune.config.model import ModelConfig
+from prune.config.model import DType, ModelConfig
 from prune.data.dataset import TextSet
 from prune.data.registry import find_dataset
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, weights_sha256
+from prune.models.files import EMBEDDED_FOLDER
 from prune.models.load import load_model, resolve_device
 
 TINY = ModelConfig(name="tiny", seq_len=256)
@@ -28,6 +31,25 @@ def test_the_model_comes_back_bit_for_bit_as_loaded() -> None:
     assert weights_sha256(model) != fresh
     again = workshop.dense_model(TINY, "cpu").model
     assert again is model and weights_sha256(again) == fresh
+
+
+def test_weights_are_loaded_once_whatever_the_model_is_called_and_how_long_sequences_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[ModelConfig] = []
+    monkeypatch.setattr(
+        "prune.models.load.load_model", lambda config, *rest: loads.append(config) or load_model(config, *rest)
+    )
+    shutil.copytree(EMBEDDED_FOLDER, tmp_path / "copy")
+    copied, workshop = ModelConfig(name="other", path=str(tmp_path / "copy"), dtype=DType.float32, seq_len=64), Workshop()
+    same = [TINY, replace(TINY, seq_len=64), replace(TINY, name="x"), replace(TINY, dtype=DType.float32), copied]
+    assert len({id(workshop.dense_model(config, "cpu").model) for config in same}) == 1 and loads == [TINY]
+    with (tmp_path / "copy/model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    for config in (copied, replace(TINY, dtype=DType.bfloat16)):
+        workshop.dense_model(config, "cpu")
+    assert len(loads) == 3
 
 
 def test_a_split_is_read_once(tmp_path: Path) -> None:

@@ -83,8 +83,7 @@ class PruneLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the sweep; return one job a grid point."""
         from prune.sweep.compose import check_choices, compose_points
-        from prune.sweep.grid import GridPoint
-        from prune.sweep.launch import run_sweep
+        from prune.sweep.launch import run_points
 
         loader = self.hydra_context.config_loader
 
@@ -94,6 +93,5 @@ class PruneLauncher(Launcher):
             return composed
 
         composed = compose_points(job_overrides, compose)
-        points = [GridPoint.of_config(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)]
-        run_sweep(points, list(self.config.hydra.overrides.task))
+        run_points(composed, job_overrides, list(self.config.hydra.overrides.task))
         return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prune.calib.controls import cut_control
 from prune.calib.documents import draw_windows
 from prune.calib.encoder import Encoder, Packed, find_pad, make_encoder, stack
-from prune.calib.identity import canonical_calibration, canonical_tokenizer
+from prune.calib.identity import canonical_calibration
 from prune.calib.manifest import (
     SCHEMA,
     count,
@@ -25,6 +25,7 @@ from prune.config.calib import Compat, PaddingSide
 from prune.data.dataset import ControlSet, Dataset, TextSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import examples, texts
+from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +45,15 @@ def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
     tokens_NL, mask_NL = stack(packed, calib.seq_len, pad_id, prompt.padding_side if prompt else PaddingSide.left)
     manifest = {
         "schema": SCHEMA,
-        **canonical_calibration(calib, prompt),
+        **canonical_calibration(calib, prompt, recipe.data, recipe.model),
         "data": describe_source(dataset, recipe.data),
         "num_rows": num_rows,
         **count(packed, calib, prompt),
-        "tokenizer": {**canonical_tokenizer(recipe.model), "sha256": tokenizer_sha256(recipe.tokenizer)},
+        "tokenizer": {
+            "name": recipe.model.name,
+            **tokenizer_identity(recipe.model),
+            "sha256": tokenizer_sha256(recipe.tokenizer),
+        },
         "bos": describe_bos(encoder, dataset),
         "pad_id": pad_id,
         "padding_in_statistics": calib.compat is Compat.study,

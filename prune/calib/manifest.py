@@ -15,7 +15,6 @@ from prune.calib.prompts import max_pieces
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import ControlSet, Dataset, QuestionSet
-from prune.data.identity import canonical_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +48,8 @@ def describe_source(dataset: Dataset, data: DataConfig) -> dict[str, Any]:
     """Where a set's rows come from, as the manifest says it."""
     if isinstance(dataset, ControlSet):
         return {"source": None, "split": None, "research_data": True, "note": "made from the seed; no rows"}
-    described: dict[str, Any] = {**canonical_data(data), "split": dataset.train_split}
+    root = data.root if data.name is DataSource.local else None
+    described: dict[str, Any] = {"source": data.name.value, "root": root, "split": dataset.train_split}
     described["research_data"] = data.name is not DataSource.sample
     if data.name is DataSource.sample:
         described["note"] = NOT_RESEARCH_DATA

@@ -1,7 +1,8 @@
 """A cell: its canonical form and id, its folder and status.
 
-Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model or the rows it
-is scored on, and drops the rest: evaluation settings, tracker, launcher, device and batch sizes.
+Two grid points whose canonical forms are equal are one cell. The form keeps what can change the pruned model, files by their
+content, and drops the rest: names, evaluation settings, tracker, launcher, device and batch sizes. Each score of a cell has
+an identity of its own, of its settings and its rows.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from omegaconf import OmegaConf
 
 from prune.cell.identity import canonical_form, short_hash
 from prune.config.config import Config
+from prune.config.content import looked_up, one_look
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
+from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
 from prune.eval.plan import plan_metrics
 from prune.pruning.methods.dense import DenseConfig
@@ -39,6 +42,8 @@ class Cell:
     canonical: dict[str, Any]
     config: Config
     dense_id: str
+    scores: tuple[PlannedMetric, ...]
+    """What the configuration asks for, with the rows as they were when the cell was made."""
 
     @property
     def is_dense(self) -> bool:
@@ -72,10 +77,32 @@ def describe_sparsity(config: SparsityConfig) -> str:
 
 
 def make_cell(config: Config) -> Cell:
-    """The cell of a configuration."""
+    """The cell of a configuration, with its files as they are at this moment.
+
+    Raises:
+        UserError: a score is asked for that there is not, or a file that counts cannot be read.
+    """
     form = canonical_form(config)
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
-    return Cell(id=short_hash(form), axes=_axes(config, form), canonical=form, config=config, dense_id=short_hash(dense))
+    asked = ("scores", repr(config.eval), repr(config.data))
+    scores = looked_up(asked, lambda: tuple(plan_metrics(config.eval, config.data)))
+    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores)
+
+
+def check_unchanged(cell: Cell) -> None:
+    """Make sure that the files that a cell is made of are those that it was made of.
+
+    Raises:
+        UserError: one has changed since.
+    """
+    with one_look():
+        again = make_cell(cell.config)
+    if again.id == cell.id and [score.asked for score in again.scores] == [score.asked for score in cell.scores]:
+        return
+    raise UserError(
+        f"{cell.name}: files of its model or rows have changed since this line began, so that its results would be filed "
+        "under what they were before. Run the same line again: what the change does not concern is kept."
+    )
 
 
 def dense_cell(cell: Cell) -> Cell:
@@ -97,7 +124,7 @@ def _axes(config: Config, form: dict[str, Any]) -> Axes:
 
 def plan(cell: Cell) -> list[PlannedMetric]:
     """The scores that a cell's configuration asks for."""
-    return plan_metrics(cell.config.eval, cell.config.data)
+    return list(cell.scores)
 
 
 def asked_config(cell: Cell) -> dict[str, Any]:

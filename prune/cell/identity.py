@@ -6,12 +6,12 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from prune.calib.identity import calibration_id, canonical_calibration, canonical_source
+from prune.calib.identity import calibration_id, canonical_calibration
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
 from prune.config.method import MethodConfig, Propagation
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
-from prune.data.identity import canonical_data
+from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
 from prune.pruning.registry import needs_inputs
@@ -38,15 +38,19 @@ def pass_key(config: Config) -> str | None:
     if propagation(config) is not Propagation.dense:
         return None
     calibration = calibration_id(config.calib, config.prompt, config.data, config.model)
-    return repr((calibration, config.model, config.device, config.batch_size))
+    place = (config.device, config.batch_size, config.model.offload, config.model.device_map)
+    return repr((calibration, model_identity(config.model), place))
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
-    """What identifies the cell: plain values, class names included, nothing that cannot matter."""
+    """What identifies the cell: plain values, class names included, nothing that cannot matter.
+
+    A dense cell is its model; a pruned one also its method, sparsity, and the calibration set or the seed where these are
+    used. Scores have what identifies them in files of their own: see `PlannedMetric.asked`.
+    """
     form: dict[str, Any] = {
         "format": FORMAT,
-        "model": _canonical_model(config),
-        "data": canonical_data(config.data),
+        "model": model_identity(config.model),
         "method": _canonical_method(config),
     }
     if isinstance(config.method, DenseConfig):
@@ -55,14 +59,8 @@ def canonical_form(config: Config) -> dict[str, Any]:
     if isinstance(config.method, RandomConfig):
         form["seed"] = config.calib.seed
     if uses_calibration(config):
-        form["calib"] = canonical_calibration(config.calib, config.prompt)
+        form["calib"] = canonical_calibration(config.calib, config.prompt, config.data, config.model)
     return form
-
-
-def _canonical_model(config: Config) -> dict[str, Any]:
-    """Its BOS counts where tokens are made for it: the calibration set's, and not a dense model's."""
-    form = canonical_source(config.model) | {"dtype": config.model.dtype.value}
-    return form | ({"bos": config.model.bos.before_text.value} if uses_calibration(config) else {})
 
 
 def _canonical_method(config: Config) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import gc
 from typing import TYPE_CHECKING
 
 from prune.cell.dense_statistics import DensePasses
+from prune.config.content import one_look
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.data.sources.source import ReadOnce, Source, open_source
 from prune.models.host_memory import keep_freed_memory
+from prune.models.identity import model_identity, tokenizer_identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +40,8 @@ class Workshop:
         """The model's tokenizer."""
         from prune.models.load import load_tokenizer
 
-        key = repr(config)
+        with one_look():
+            key = repr(tokenizer_identity(config))
         if key not in self._tokenizers:
             self._tokenizers[key] = load_tokenizer(config)
         return self._tokenizers[key]
@@ -46,6 +49,7 @@ class Workshop:
     def dense_model(self, config: ModelConfig, device: str) -> LoadedModel:
         """The model with its dense weights, bit for bit as loaded; pruning it in place is expected.
 
+        It is loaded again when its files have changed, and not for another name, path or length of sequences.
         With `model.offload` it is loaded each time: the host holds the weights once, and has no room for a dense copy.
         """
         from prune.models.load import load_model
@@ -54,7 +58,8 @@ class Workshop:
             self._held = None
             gc.collect()
             return load_model(config, device, self.tokenizer(config))
-        key = repr((config, device))
+        with one_look():
+            key = repr((model_identity(config), config.device_map, device))
         if self._held is None or self._held[0] != key:
             self._held = None
             gc.collect()

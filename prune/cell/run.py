@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from prune.cell.cell import Cell, asked_config, plan
+from prune.cell.cell import Cell, asked_config, check_unchanged, plan
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.gpu import watch_gpu
 from prune.cell.identity import propagation, uses_calibration
@@ -112,6 +112,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         watcher.stage("load")
         with clock("load"), memory_errors(f"loading model {config.model.name}", LOAD_ADVICE):
             loaded = workshop.dense_model(config.model, device)
+        check_unchanged(cell)
         with memory_errors("pruning", prune_advice(config)):
             reports, sha256 = _pruned(cell, loaded, calibration, workshop, watcher, clock)
         for planned in missing_scores(folder, plan(cell)):
@@ -303,6 +304,7 @@ def _score(
     folder, seconds = cell.folder(), time.monotonic() - begin
     if measured.items is not None:
         _write_items(items_path(folder, planned), measured.items)
+    check_unchanged(cell)
     beside = {name: metric.to_dict() for name, metric in measured.beside.items()}
     skipped = measured.metric.protocol.get("skipped_ids", ())
     overlap = _overlap(planned, calibration, loaded, source, skipped)

@@ -4,12 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prune.cell.cell import Cell
+from prune.cell.cell import Cell, plan
 from prune.cell.lock import CellHeldError, claim
 from prune.cell.results import find_result, finished_result, show_items, write_result
 from prune.cell.state import State, read_status, write_status
 from prune.errors import DamagedFileError
-from prune.eval.plan import plan_metrics
 
 
 def finished(cell: Cell) -> dict[str, Any] | None:
@@ -17,7 +16,7 @@ def finished(cell: Cell) -> dict[str, Any] | None:
 
     Nothing is written.
     """
-    return finished_result(cell.folder(), plan_metrics(cell.config.eval, cell.config.data), cell.config.save)
+    return finished_result(cell.folder(), plan(cell), cell.config.save)
 
 
 def settle(cell: Cell, result: dict[str, Any]) -> None:
@@ -35,7 +34,7 @@ def settle(cell: Cell, result: dict[str, Any]) -> None:
 def put_in_order(cell: Cell, result: dict[str, Any]) -> None:
     """The same under a claim that this process holds; `result` is what result.json is to show."""
     folder = cell.folder()
-    show_items(folder, plan_metrics(cell.config.eval, cell.config.data))
+    show_items(folder, plan(cell))
     if find_result(folder) != result:
         write_result(folder, result)
     if _stated(folder) != State.done.value:

@@ -1,22 +1,73 @@
-"""What tells the rows of a set from other rows of the same set."""
+"""What identifies the rows of a set: the content of their files, the hub's revision, or the code that generates them."""
 
+import platform
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from prune.config.content import files_sha256, looked_up
 from prune.config.data import DataConfig, DataSource
-from prune.data.dataset import QuestionSet, TextSet
+from prune.config.extensions import extension_identity
+from prune.data.dataset import Dataset, Hub, QuestionSet, TextSet
+from prune.data.sources.local import split_files
+
+Identity = dict[str, str | None]
+
+SAMPLE_FOLDER = Path(__file__).parent / "sources" / "sample"
 
 
-def canonical_data(data: DataConfig) -> dict[str, str | None]:
-    """The source of rows and the root of local ones as an absolute path, however it was written."""
-    root = None
-    if data.name is DataSource.local and data.root is not None:
-        root = str(Path(data.root).expanduser().resolve())
-    return {"source": data.name.value, "root": root}
+def data_identity(dataset: TextSet | QuestionSet, splits: Iterable[str], data: DataConfig) -> Identity:
+    """The source, and what tells the rows of these splits from other rows of the same set.
+
+    None stands for files that are not there; whoever reads the rows says so.
+    """
+    names = sorted(set(splits))
+    rows = looked_up(("rows", data.name, data.root, dataset.name, *names), lambda: _rows(dataset, names, data))
+    return {"source": data.name.value, **rows, **code_identity(dataset)}
 
 
-def data_identity(dataset: TextSet | QuestionSet, data: DataConfig) -> dict[str, str | None]:
-    """The source, and what tells its rows from other rows of the same set: the folder, or the hub's revision."""
-    identity = {key: value for key, value in canonical_data(data).items() if value is not None}
-    if data.name is DataSource.hub and dataset.hub is not None:
-        return {**identity, "hub": dataset.hub.path, "revision": dataset.hub.revision}
-    return {**identity}
+def _rows(dataset: TextSet | QuestionSet, splits: list[str], data: DataConfig) -> Identity:
+    if data.name is DataSource.sample:
+        return {"rows": _sample_rows(dataset)}
+    if data.name is DataSource.local:
+        assert data.root, "DataConfig checks this"
+        return {"rows": _local_rows(Path(data.root).expanduser(), dataset, splits)}
+    companion = dataset.companion.hub if isinstance(dataset, QuestionSet) and dataset.companion else None
+    return {"hub": _places([hub for hub in (dataset.hub, companion) if hub is not None], splits)}
+
+
+def _sample_rows(dataset: TextSet | QuestionSet) -> str:
+    """A hash of the code that draws the rows; text is cut from the documentation of the Python that runs."""
+    code = files_sha256({path.name: path for path in SAMPLE_FOLDER.glob("*.py")})[:16]
+    return f"{code}-python{platform.python_version()}" if isinstance(dataset, TextSet) else code
+
+
+def _local_rows(root: Path, dataset: TextSet | QuestionSet, splits: list[str]) -> str | None:
+    """A hash of the files of the splits, and of those of the set that the rationales come from."""
+    companion = dataset.companion if isinstance(dataset, QuestionSet) else None
+    own = {split: split_files(root / dataset.name).get(split, []) for split in splits}
+    if not all(own.values()):
+        return None
+    files = [path for several in own.values() for path in several]
+    if companion is not None:
+        files += [path for split in splits for path in split_files(root / companion.name).get(split, [])]
+    return files_sha256({path.relative_to(root).as_posix(): path for path in files})[:16]
+
+
+def _places(hubs: list[Hub], splits: list[str]) -> str:
+    """Repositories at their revisions, with the files or splits that are read."""
+    return " ".join(
+        f"{hub.path}@{hub.revision}:{hub.config or ''}:{','.join(_place(hub, split) for split in splits)}" for hub in hubs
+    )
+
+
+def _place(hub: Hub, split: str) -> str:
+    return hub.files.get(split) or hub.splits.get(split, split)
+
+
+def code_identity(dataset: Dataset) -> Identity:
+    """What tells the code of an installed package that turns rows into text, or makes it; nothing for our own."""
+    convert: Any = dataset.example if isinstance(dataset, QuestionSet) else dataset.text
+    module = str(getattr(getattr(convert, "func", convert), "__module__", "builtins"))
+    extension = None if module == "builtins" else extension_identity(module)
+    return {} if extension is None else {f"extension_{key}": value for key, value in extension.items()}

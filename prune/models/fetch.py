@@ -24,7 +24,7 @@ WEIGHT_FILES = (
 )
 """What transformers looks for, in its order; an index names the files that hold the parts."""
 
-_SMALL_ENDINGS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+SMALL_ENDINGS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Configuration, tokenizer and templates, at the top of a repository."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -49,7 +49,7 @@ def needed_files(names: Collection[str], gguf_file: str | None, read_index: Read
     Raises:
         UserError: weights, configuration or tokenizer are not among them; the message does not say where.
     """
-    small = [name for name in sorted(names) if "/" not in name and name.endswith(_SMALL_ENDINGS)]
+    small = [name for name in sorted(names) if "/" not in name and name.endswith(SMALL_ENDINGS)]
     small = [name for name in small if not name.endswith(".index.json")]
     if gguf_file is not None:
         if gguf_file not in names:
@@ -112,10 +112,10 @@ def _needed_of_snapshot(config: ModelConfig, snapshot: Path) -> list[str]:
         names = [file.path for file in get_cached_repo_tree(config.path, revision=snapshot.name)]
     except CachedRepoTreeNotFoundError:  # fetched file by file, as transformers does
         names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*")]
-    return needed_files(names, config.gguf_file, lambda index: _parts(snapshot / index))
+    return needed_files(names, config.gguf_file, lambda index: read_parts(snapshot / index))
 
 
-def _parts(index: Path) -> list[str]:
+def read_parts(index: Path) -> list[str]:
     """The files that an index names; none when it is not there or damaged, which loading tells better."""
     try:
         content: Any = json.loads(index.read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ def _download(config: ModelConfig) -> None:
     try:
         names = HfApi().list_repo_files(repository, revision=revision)
         needed = needed_files(
-            names, config.gguf_file, lambda index: _parts(Path(hf_hub_download(repository, index, revision=revision)))
+            names, config.gguf_file, lambda index: read_parts(Path(hf_hub_download(repository, index, revision=revision)))
         )
         snapshot_download(repository, revision=revision, allow_patterns=[glob.escape(name) for name in needed])
     except UserError as error:

@@ -18,6 +18,7 @@ from prune.errors import UserError
 from prune.models.blocks import find_blocks, named_linears
 from prune.models.files import check_model, local_folder
 from prune.models.host_memory import is_shortage
+from prune.models.identity import hub_commit
 
 if TYPE_CHECKING:
     import torch
@@ -161,8 +162,11 @@ def _source(config: ModelConfig) -> str:
 
 
 def _location(config: ModelConfig) -> dict[str, Any]:
-    """Return the arguments that say which files are meant; transformers rejects a gguf_file of None for some tokenizers."""
-    location = {"revision": config.revision, "gguf_file": config.gguf_file}
+    """Return the arguments that say which files are meant; transformers rejects a gguf_file of None for some tokenizers.
+
+    Of the hub they are those of the commit that identifies the model, though its branch may have moved on since.
+    """
+    location = {"revision": hub_commit(config) or config.revision, "gguf_file": config.gguf_file}
     return {name: value for name, value in location.items() if value is not None}
 
 

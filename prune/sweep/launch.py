@@ -1,7 +1,8 @@
 """The story of one command line: its grid, what is finished, the launcher that runs the rest, the table."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from prune.cell.settle import settle
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
 from prune.cli import report
+from prune.config.config import Config
+from prune.config.content import look_again, one_look
 from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
+from prune.models.files import check_model
+from prune.models.identity import is_known
 from prune.sweep.compose import check_choices, to_config
 from prune.sweep.grid import GridPoint, check_pairs, write_grid
 from prune.sweep.launchers.local.config import LocalLauncherConfig
@@ -48,7 +53,49 @@ def run_single_point(composed: DictConfig) -> None:
     config = to_config(composed)
     check_pairs(config)
     overrides = list(HydraConfig.get().overrides.task)
-    run_sweep([GridPoint.of_config(config, overrides)], overrides)
+    run_points([config], [overrides], overrides)
+
+
+def run_points(configs: Sequence[Config], of_points: Sequence[Sequence[str]], overrides: Sequence[str]) -> None:
+    """Run the sweep of a line, with its files as they are when it begins.
+
+    Args:
+        configs: of its points, with
+        of_points: their overrides.
+        overrides: those of the line.
+
+    Raises:
+        UserError, SweepFailedError: see `run_sweep`.
+    """
+    with one_look():
+        if isinstance(configs[0].launcher, LocalLauncherConfig):
+            meet_models(configs, overrides)
+        points = [GridPoint.of_config(config, own) for config, own in zip(configs, of_points, strict=True)]
+        run_sweep(points, overrides)
+
+
+def meet_models(configs: Sequence[Config], overrides: Sequence[str]) -> None:
+    """Fetch the small files of models that the hub's local cache does not have, as their commits tell the cells' ids.
+
+    Raises:
+        UserError: they cannot be fetched.
+    """
+    for model in {repr(config.model): config.model for config in configs}.values():
+        if not is_known(model):
+            with fetching(overrides):
+                check_model(model)
+            look_again()
+
+
+@contextmanager
+def fetching(overrides: Sequence[str]) -> Iterator[None]:
+    """Adds to what is missing in the cache the line that fetches it."""
+    try:
+        yield
+    except UserError as error:
+        from prune.sweep.missing import explain_missing
+
+        raise explain_missing(error, overrides) or error from None
 
 
 def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
@@ -143,15 +190,11 @@ def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> N
         UserError: the first mistake found; nothing was written but the folder of the outputs.
     """
     launcher = sweep.config.launcher
-    try:
+    with fetching(sweep.overrides):
         if isinstance(launcher, LocalLauncherConfig):
             for cell in missing:
                 check_devices(cell.config)
         check_before_running(missing, workshop)
-    except UserError as error:
-        from prune.sweep.missing import explain_missing
-
-        raise explain_missing(error, sweep.overrides) or error from None
     check_writable(sweep.output_dir)
     if isinstance(launcher, SlurmLauncherConfig) and missing:
         from prune.sweep.launchers.slurm.submit import check_cluster

@@ -44,9 +44,8 @@ class Outputs:
         """The dense cell of a model."""
         axes = {"model": model, "calib": None, "prompt": None, "method": "dense", "sparsity": None, "seed": None}
         canonical = {
-            "format": 1,
-            "model": {"name": model},
-            "data": {"source": self.source},
+            "format": 2,
+            "model": {"weights": f"of {model}", "tokenizer": f"of {model}", "dtype": "float32"},
             "method": {"class": "DenseConfig"},
         }
         return self._write(cell_id, f"{model}/dense", axes, cell_id, canonical, scores, protocol)
@@ -66,15 +65,16 @@ class Outputs:
         method: str = "wanda",
         method_knobs: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
+        rows: str | None = None,
     ) -> Path:
-        """A pruned cell, under an id of its own."""
+        """A pruned cell, under an id of its own; `rows` is the hash of what its calibration set draws from."""
         sparsity = f"{100 * ratio:g}%"
         axes = {"model": model, "calib": calib, "prompt": prompt, "method": method, "sparsity": sparsity, "seed": seed}
         calibration = {"name": calib, "num_samples": num_samples, "seq_len": 2048, "seed": seed, "compat": "none"}
+        calibration |= {"source": self.source, "rows": rows or f"rows of {calib}"}
         canonical = {
-            "format": 1,
-            "model": {"name": model},
-            "data": {"source": self.source},
+            "format": 2,
+            "model": {"weights": f"of {model}", "tokenizer": f"of {model}", "dtype": "float32"},
             "method": {"class": method, **(method_knobs or {})},
             "sparsity": {"class": "UnstructuredConfig", "ratio": ratio},
             "calib": calibration | {"prompt": prompt and {"name": prompt, "separator": "\n\n", **(prompt_knobs or {})}},

@@ -54,9 +54,9 @@ def open_local(root: str) -> LocalSource:
 
 def _find_file(root: Path, wanted: Wanted) -> Path:
     folder = root / wanted.name
-    splits = _splits(folder)
+    splits = split_files(folder)
     if not splits:
-        there = sorted(path.name for path in root.iterdir() if _splits(path)) if root.is_dir() else []
+        there = sorted(path.name for path in root.iterdir() if split_files(path)) if root.is_dir() else []
         what = "has no data file" if folder.is_dir() else "does not exist"
         raise UserError(
             f"data=local: the folder {folder} {what}. Put {wanted.split}{_one_of(ENDINGS)} into it; "
@@ -73,8 +73,8 @@ def _find_file(root: Path, wanted: Wanted) -> Path:
     return files[0]
 
 
-def _splits(folder: Path) -> dict[str, list[Path]]:
-    """Split name -> its files, in alphabetical order; empty when there is no such folder."""
+def split_files(folder: Path) -> dict[str, list[Path]]:
+    """Split name -> its files in a set's folder, in alphabetical order; empty when there is no such folder."""
     splits: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)

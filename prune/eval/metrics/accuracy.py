@@ -127,4 +127,4 @@ def plan_generation(name: str, config: EvalConfig, data: DataConfig) -> PlannedM
         too_long=config.too_long,
         rationale=config.rationale,
     )
-    return PlannedMetric(f"{settings.metric}/{name}", settings, data_identity(dataset, data))
+    return PlannedMetric(f"{settings.metric}/{name}", settings, data_identity(dataset, settings.splits, data))

@@ -122,4 +122,4 @@ def plan_choices(name: str, config: EvalConfig, data: DataConfig) -> PlannedMetr
         bos=config.bos.before_text,
         too_long=config.too_long,
     )
-    return PlannedMetric(f"acc_mc/{name}", settings, data_identity(dataset, data))
+    return PlannedMetric(f"acc_mc/{name}", settings, data_identity(dataset, settings.splits, data))

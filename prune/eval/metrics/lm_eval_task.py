@@ -1,17 +1,16 @@
 """Which of lm-eval's own tasks a configuration asks for. Nothing heavy is imported, no row is read."""
 
-from pathlib import Path
-
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
+from prune.data.identity import Identity, data_identity
 from prune.errors import UserError
 from prune.eval.harness.index import Definition, expand_task
-from prune.eval.harness.rows import check_source
+from prune.eval.harness.rows import check_source, needed_places
 from prune.eval.harness.settings import HarnessSettings
 from prune.eval.metric import PlannedMetric
 
 
-def plan_harness(name: str, config: EvalConfig, data: DataConfig) -> list[tuple[HarnessSettings, dict[str, str | None]]]:
+def plan_harness(name: str, config: EvalConfig, data: DataConfig) -> list[tuple[HarnessSettings, Identity]]:
     """The tasks that a task, group or tag of lm-eval stands for, each with what tells its rows from others.
 
     Raises:
@@ -20,7 +19,8 @@ def plan_harness(name: str, config: EvalConfig, data: DataConfig) -> list[tuple[
     planned = []
     for definition in expand_task(name):
         check_source(definition, data)
-        planned.append((_settings(definition, config), _data_identity(definition, data)))
+        settings = _settings(definition, config)
+        planned.append((settings, _data_identity(definition, settings.num_fewshot, data)))
     return planned
 
 
@@ -44,15 +44,14 @@ def choose_num_fewshot(definition: Definition, asked: int | None) -> int:
     return (own or 0) if asked is None else asked
 
 
-def _data_identity(definition: Definition, data: DataConfig) -> dict[str, str | None]:
-    identity: dict[str, str | None] = {"source": data.name.value}
-    if data.root is not None:
-        identity["root"] = str(Path(data.root).expanduser().resolve())
+def _data_identity(definition: Definition, num_fewshot: int, data: DataConfig) -> Identity:
+    """What tells its rows from others; lm-eval's own repositories are those of the definition, which pins few of them."""
     if data.name is DataSource.hub:
         path, configuration = definition.dataset
         revision = (definition.config.get("dataset_kwargs") or {}).get("revision")
-        identity |= {"hub": path, "config": configuration, "revision": revision}
-    return identity
+        return {"source": data.name.value, "hub": path, "config": configuration, "revision": revision}
+    places = needed_places(definition, num_fewshot)
+    return data_identity(places[0].dataset, [place.split for place in places], data)
 
 
 def plan_lm_eval(config: EvalConfig, data: DataConfig, problems: list[str]) -> list[PlannedMetric]:

@@ -186,4 +186,4 @@ def plan_perplexity(name: str, config: EvalConfig, data: DataConfig) -> PlannedM
         num_chunks=config.num_chunks,
         max_chunks=None if whole else WEB_NUM_CHUNKS,
     )
-    return PlannedMetric(f"ppl/{name}", settings, data_identity(dataset, data))
+    return PlannedMetric(f"ppl/{name}", settings, data_identity(dataset, [dataset.eval_split], data))

@@ -48,6 +48,11 @@ class QuestionSettings:
         """The metric's name."""
         return f"{self.metric}/{self.dataset}"
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits whose rows count: the one that is asked, and that of the exemplars if there are any."""
+        return [self.split, self.exemplar_split] if self.num_fewshot else [self.split]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSettings(QuestionSettings):

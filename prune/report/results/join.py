@@ -16,8 +16,8 @@ CATEGORIES = (*(category.value for category in Category), "other")
 
 PROMPTS = tuple(style.value for style in PromptStyle)
 
-SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat")
-"""Knobs of the calibration that belong to the group: sets are compared at one size."""
+SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat", "calib.bos")
+"""Knobs of the calibration that belong to the group: sets are compared at one size, and with BOS in one place."""
 _GROUP_AXES = ("model", "method", "sparsity")
 _OF_NOBODY = ("calib.name", "calib.seed", "seed", "calib.prompt.name", "model.name", "method.class")
 """Knobs that have an axis of their own, or mean nothing."""
@@ -93,7 +93,7 @@ def _row_order(result: Result) -> tuple[Any, ...]:
 
 
 def _group_identity(result: Result) -> Identity:
-    """Model, data, method, sparsity, and the size of the calibration sets."""
+    """Model, where rows come from, method, sparsity, and the size of the calibration sets; not their rows."""
     heads = ("format", "model.", "data.", "method.", "sparsity.")
     own = [(key, _hashable(value)) for key, value in result.knobs.items() if key.startswith(heads) or key in SIZE_KNOBS]
     return (result.dense_cell, result.axes["method"], tuple(sorted(own, key=str)))

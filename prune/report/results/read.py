@@ -28,7 +28,7 @@ NUMERIC_KNOBS = ("sparsity.ratio", "calib.num_samples", "calib.seq_len")
 _AGAIN = "Run its cell again: remove that file and run the line again"
 
 Knobs = Mapping[str, Any]
-"""A canonical configuration, flat: `calib.num_samples` -> 128."""
+"""A canonical configuration, flat: `calib.num_samples` -> 128; and `data.source`, where the rows came from."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -257,7 +257,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _make_result(folder: Path, plain: Mapping[str, Any]) -> Result:
     if take(plain, "cell", TEXT) != folder.name:
         raise ValueError(f"it is the result of cell {plain['cell']}")
-    memory = take(plain, "peak_memory_mb", (dict,))
+    memory, source = take(plain, "peak_memory_mb", (dict,)), take(take(plain, "data", (dict,)), "source", TEXT)
     return Result(
         id=plain["cell"],
         name=take(plain, "name", TEXT),
@@ -265,12 +265,12 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> Result:
         axes=_axes(take(plain, "axes", (dict,))),
         dense_cell=take(plain, "dense_cell", TEXT),
         scores={name: _make_score(entry) for name, entry in take_each(plain, "metrics", (dict,)).items()},
-        knobs=_checked_knobs(read_knobs(folder / "config.yaml")),
+        knobs=_checked_knobs({**read_knobs(folder / "config.yaml"), "data.source": source}),
         sparsity_reached=take(take(plain, "sparsity", (dict,)), "reached", NUMBER),
         seconds=take_each(plain, "seconds", OPTIONAL_NUMBER),
         memory_mb={key: take(memory, key, OPTIONAL_NUMBER) for key in ("host", "device") if key in memory},
         provenance=_provenance(take(plain, "provenance", (dict,))),
-        source=take(take(plain, "data", (dict,)), "source", TEXT),
+        source=source,
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
     )

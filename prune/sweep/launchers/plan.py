@@ -14,6 +14,7 @@ from prune.cell.cell import Cell
 from prune.cell.results import find_result
 from prune.cell.standing import Standing
 from prune.cell.state import State
+from prune.models.identity import is_known
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.output.table import not_applicable_lines
 
@@ -62,8 +63,16 @@ def print_plan(console: Console, sweep: "Sweep", standings: Mapping[str, Standin
         console.print(f"... and {len(sweep.cells) - MAX_ROWS} more.", **say)
     open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
     lines = [*not_applicable_lines(sweep.points), describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))]
-    for line in [*lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
+    for line in [*unknown_ids(sweep.cells), *lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
         console.print(line, **say)
+
+
+def unknown_ids(cells: Sequence[Cell]) -> list[str]:
+    """What to say of cells whose models the hub's local cache does not have: a commit is part of an id."""
+    models = dict.fromkeys(str(cell.config.model.path) for cell in cells if not is_known(cell.config.model))
+    if not models:
+        return []
+    return [f"Not in the hub's local cache: {', '.join(models)}. The ids of these cells are known after launcher=prepare."]
 
 
 def count_states(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> str:
@@ -136,7 +145,8 @@ def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:
     for cell in cells[:MAX_ROWS]:
         standing = standings[cell.id]
         state = "to do" if standing.state is State.todo else standing.state.value
-        table.add_row(cell.id, cell.name, state, _remark(standing))
+        cell_id = cell.id if is_known(cell.config.model) else "after prepare"
+        table.add_row(cell_id, cell.name, state, _remark(standing))
     return table
 
 

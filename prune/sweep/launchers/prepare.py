@@ -15,6 +15,7 @@ from prune.calib.identity import calibration_id
 from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
+from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
@@ -25,6 +26,7 @@ from prune.eval.harness.rows import read_hub
 from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
+from prune.models.identity import is_known
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
 from prune.sweep.needs import hub_tasks, needed_splits
@@ -98,6 +100,7 @@ def _model(config: ModelConfig) -> Thing:
             check_model(config)
             return "there"
         fetched = fetch_model(config)
+        look_again()
         check_model(config)
         return f"{'there' if fetched.was_there else 'fetched'}, {_size(fetched.num_bytes)}, commit {fetched.commit[:8]}"
 
@@ -148,18 +151,21 @@ def _calibration_set(cell: Cell, workshop: Workshop) -> Thing:
     def get() -> str:
         from prune.calib.store import load_or_build
 
-        was_there = (Path(config.output_dir) / "calib" / set_id).exists()
+        own_id = calibration_id(config.calib, config.prompt, config.data, config.model)
+        was_there = (Path(config.output_dir) / "calib" / own_id).exists()
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
         built = load_or_build(
             config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
         )
-        return f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
+        said = f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
+        return said if built.id == set_id else f"{said}, set {built.id}"
 
     dataset = find_dataset(config.calib.name)
     rows = () if isinstance(dataset, ControlSet) else (_rows_name(config.data, dataset, dataset.train_split),)
     label = "-".join(part for part in (cell.axes.calib, cell.axes.prompt) if part)
-    name = f"calibration set {set_id} ({config.model.name}, {label}, s{config.calib.seed})"
+    what = set_id if is_known(config.model) else f"by recipe {set_id}"
+    name = f"calibration set {what} ({config.model.name}, {label}, s{config.calib.seed})"
     return Thing(name, get, (_model_name(config.model), *rows))
 
 
