@@ -1,9 +1,11 @@
 """Results are filed under what was run: files count by content, the hub by its commit, whatever they are called."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from prune.cell.results import score_path
 from prune.cell.run import run_cell
 from prune.config import content
 from prune.config.content import one_look
+from prune.data.dataset import ControlSet, TextSet
+from prune.data.identity import code_identity
+from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.models.files import EMBEDDED_FOLDER
 
@@ -187,3 +192,17 @@ def test_rows_that_change_during_a_cell_are_noticed(place: Place, monkeypatch: p
     with pytest.raises(UserError, match="have changed since this line began"):
         run_cell(cell, Workshop(), Quiet())
     assert not score_path(cell.folder(), plan(cell)[0]).exists()
+
+
+def test_the_code_of_an_installed_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "some_set.py"
+    module.write_text("def text(row): return row['text']\ndef noise(seed, num_chars): return 'a' * num_chars\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    some_set: Any = importlib.import_module("some_set")
+    c4 = DATASETS["c4"]
+    assert isinstance(c4, TextSet) and code_identity(c4) == {}
+    texts, control = replace(c4, text=some_set.text), ControlSet(name="noise", text=partial(some_set.noise))
+    before = [code_identity(texts), code_identity(control)]
+    assert before[0]["extension_module"] == "some_set" and before[0] == before[1]
+    module.write_text(module.read_text().replace("'a'", "'b'"))
+    assert [code_identity(texts), code_identity(control)] != before
