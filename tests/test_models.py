@@ -1,11 +1,13 @@
 """Loading of tiny models saved into a folder, and one clear message for each way in which a folder can be wrong."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast, T5Config, T5ForCo
 import prune.models.files
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
+from prune.models import blocks
 from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256, write_weight
 from prune.models.files import check_model, check_seq_len, model_window
 from prune.models.gguf import read_gguf_header
@@ -384,3 +387,23 @@ def test_weights_sha256_depends_on_every_weight_and_nothing_else(saved: Path) ->
     with torch.no_grad():
         second.lm_head.weight[3, 3] += 1
     assert weights_sha256(first) != weights_sha256(second)
+
+
+def test_weights_sha256_is_that_of_each_entry_by_itself_and_tied_ones_are_hashed_once(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(config(saved), "cpu").model
+    model.lm_head.weight = model.get_input_embeddings().weight
+    lines = [
+        f"{name} {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(tensor.numpy().tobytes()).hexdigest()}\n"
+        for name, tensor in sorted(model.state_dict().items())
+    ]
+    described: list[int] = []
+    describe = blocks._describe_entry
+    monkeypatch.setattr(blocks, "_describe_entry", lambda tensor: described.append(tensor.data_ptr()) or describe(tensor))
+    expected = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert weights_sha256(model) == expected and len(described) == len(lines) - 1
+    other = {name: tensor + 1 for name, tensor in model.state_dict().items() if name == "lm_head.weight"}
+    assert weights_sha256(model, {name: partial(torch.clone, tensor) for name, tensor in other.items()}) != expected
+    twin = {name: model.state_dict()[name].clone for name in other}
+    assert weights_sha256(model, twin) == expected

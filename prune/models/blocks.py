@@ -1,7 +1,10 @@
 """The decoder blocks of a model and the linears in them: found, read, written, counted, hashed."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from prune.errors import UserError
@@ -124,15 +127,34 @@ def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
 
 
 def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[], Tensor]] | None" = None) -> str:
-    """Return a hash over name, type, shape and bytes of every entry of the state dict, in the order of the names.
+    """Return a hash over name, type, shape and SHA-256 of every entry of the state dict, in the order of the names.
 
-    `replaced` gives other weights for some of the names: the hash is that of the model with these.
+    Entries are hashed by as many threads as there are cores, and what is tied once. `replaced` gives other weights for some
+    of the names: the hash is that of the model with these.
     """
+    entries: dict[str, Callable[[], Tensor]] = {}
+    same: dict[str, str] = {}
+    first: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+    for name, own in sorted(model.state_dict().items()):
+        if replaced and name in replaced:
+            entries[name] = replaced[name]
+        else:
+            entries[name] = partial(_itself, own)
+            same[name] = first.setdefault((own.data_ptr(), tuple(own.shape), own.stride()), name)
+    distinct = [name for name in entries if same.get(name, name) == name]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = dict(zip(distinct, pool.map(lambda name: _describe_entry(entries[name]()), distinct), strict=True))
+    lines = (f"{name} {found[same.get(name, name)]}\n" for name in entries)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _itself(tensor: "Tensor") -> "Tensor":
+    return tensor
+
+
+def _describe_entry(tensor: "Tensor") -> str:
+    """Type, shape and SHA-256 of the bytes."""
     import torch
 
-    digest = hashlib.sha256()
-    for name, own in sorted(model.state_dict().items()):
-        tensor = replaced[name]() if replaced and name in replaced else own
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"
