@@ -40,7 +40,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     calib = result["calib"] or {}
     return {
         "name": result["name"],
-        "tokens": calib.get("sha256"),
+        "tokens": calib.get("tokens_sha256", calib.get("sha256")),
         "num_real_tokens": calib.get("num_real_tokens"),
         "weights": file_sha256(folder),
         "num_zero": result["sparsity"] and result["sparsity"]["num_zero"],
