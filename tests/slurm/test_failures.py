@@ -153,7 +153,8 @@ def test_a_job_runs_the_configuration_of_its_submission(cluster: Cluster, tmp_pa
     work.mkdir()
     root = Path(__file__).resolve().parents[2]
     for name in ("prune", "hydra_plugins", "conf"):
-        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
+        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(checkout / "conf/local", ignore_errors=True)  # what the developer of this checkout has set
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=start"]):
         cluster.run(*git, *command)
@@ -223,8 +224,8 @@ def test_files_that_cannot_be_read_are_failures_of_their_cells(cluster: Cluster,
     said = running.end()
     assert said.code == 1 and "Traceback" not in said.err, said.err
     assert f"tiny/random/50%/s0 FAILED (job {jobs['tiny/random/50%/s0']}): last words: " in said.err
-    assert f"{cells['tiny/random/50%/s1'].relative_to(tmp_path)}/result.json is damaged" in said.err
-    assert (cells["tiny/random/50%/s2"] / "result.json").exists()
+    assert "result.json is damaged" in (cells["tiny/random/50%/s1"] / "run.log").read_text(), "and made anew"
+    assert {"tiny/random/50%/s1", "tiny/random/50%/s2"} <= set(folder.results)
 
 
 def check_refused(said: Said, *words: str) -> None:
