@@ -129,7 +129,7 @@ def _check_repeated(overrides: Sequence[Override]) -> list[str]:
     for key, several in given.items():
         if len(several) > 1:
             words = " and ".join(str(each.input_line) for each in several)
-            if any(each.is_sweep_override() for each in several):
+            if any(each.is_sweep_override() for each in several[:-1]):
                 raise UserError(f"{words}: {key} is given {len(several)} times, and a sweep would be lost. Give it once.")
             notes.append(f"{key} is given {len(several)} times. The last counts: {several[-1].input_line}")
     return notes

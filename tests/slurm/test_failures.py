@@ -224,7 +224,7 @@ def test_files_that_cannot_be_read_are_failures_of_their_cells(cluster: Cluster,
     said = running.end()
     assert said.code == 1 and "Traceback" not in said.err, said.err
     assert f"tiny/random/50%/s0 FAILED (job {jobs['tiny/random/50%/s0']}): last words: " in said.err
-    assert "result.json is damaged" in (cells["tiny/random/50%/s1"] / "run.log").read_text(), "and made anew"
+    assert "result.json was damaged" in (cells["tiny/random/50%/s1"] / "run.log").read_text(), "and made anew"
     assert {"tiny/random/50%/s1", "tiny/random/50%/s2"} <= set(folder.results)
 
 

@@ -216,10 +216,10 @@ def test_a_damaged_result_is_made_anew_and_told(say: Say, tmp_path: Path, cell: 
     assert say(*GRID).code == 0
     folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
     (folders[cell] / "result.json").write_text(content)
-    assert "result.json is damaged" in say(*GRID, "launcher=plan").out
+    assert "damaged: result.json was damaged" in say(*GRID, "launcher=plan").out
     assert (folders[cell] / "result.json").read_text() == content, "a question changes nothing"
     assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
-    assert "result.json is damaged" in (folders[cell] / "run.log").read_text()
+    assert "result.json was damaged" in (folders[cell] / "run.log").read_text()
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"pid": '])

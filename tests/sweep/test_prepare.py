@@ -195,7 +195,7 @@ def test_what_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         "left out, because it needs the model owner/absent",
         "left out, because it needs the model owner/closed",
     ]
-    problems = said.stderr[said.stderr.index("prune: ") :].splitlines()
+    problems = said.stderr[said.stderr.index("prune: Not everything") :].splitlines()
     assert problems[0] == "prune: Not everything could be prepared."
     assert problems[1].startswith(
         "- model owner/closed: model.path=owner/closed: this repository is gated. Accept its terms"
@@ -209,7 +209,7 @@ def test_a_hub_out_of_reach_is_said_once_for_each_thing(tmp_path: Path) -> None:
     said = run(tmp_path, *LINE, "model.path=owner/other", "calib=ellipses", "launcher=prepare", HF_ENDPOINT=NOWHERE)
     assert said.returncode == 2 and "Traceback" not in said.stderr
     assert "Only what is in the cache can be used: the hub cannot be reached" in said.stdout
-    problems = said.stderr[said.stderr.index("prune: ") :].splitlines()
+    problems = said.stderr[said.stderr.index("prune: Not everything") :].splitlines()
     assert len(problems) == 4
     assert "model.path=owner/other" in problems[1] and "the hub cannot be reached" in problems[1]
     assert "allenai/c4" in problems[2] and "the hub cannot be reached and no copy was fetched before" in problems[2]
