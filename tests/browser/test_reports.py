@@ -37,7 +37,9 @@ def test_a_large_grid_is_small_enough_and_there_at_once(open_page: Open, tmp_pat
 def test_one_seed_says_that_seed_noise_is_unknown(open_page: Open) -> None:
     opened = open_page(build(replace(SMALL, num_seeds=1)))
     page = opened.drawn()
-    expect(page.locator("#seeds")).to_contain_text("Each row has one seed: seed noise is unknown.")
+    expect(page.locator("#seeds")).to_contain_text(
+        "Each row has one seed: seed noise is unknown, and one draw cannot tell a data set from its draw."
+    )
     expect(page.locator("#seeds tbody tr").first).to_contain_text("unknown")
     assert page.locator("#curves polygon.band").count() == 0
     assert page.locator("#curves polyline.line").count() == 4 * 6

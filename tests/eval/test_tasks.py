@@ -173,7 +173,7 @@ def test_a_model_that_always_answers_2() -> None:
     assert measured.metric.higher_is_better
     assert measured.metric.chance is None
     assert measured.metric.protocol["parsed_share"] == 1
-    assert measured.items[1] == {"id": 1, "prediction": " 2", "parsed": 2.0, "gold": "3", "correct": False}
+    assert measured.items[1] == {"id": 1, "prediction": " 2", "parsed": 2.0, "gold": "3", "correct": False, "cluster": 1}
 
 
 @pytest.mark.parametrize("end", [{"2": "Ċ", "Ċ": "Ċ"}, {"2": "ĊĊ"}, {"2": "</s>"}])
@@ -316,7 +316,8 @@ def test_prompts_longer_than_the_window_may_be_left_out() -> None:
     measured = run([long, short[0], long, short[1]], model, tokenizer, too_long=TooLong.skip, on_progress=watch)
     alone = run(short, model, tokenizer)
     assert [item["id"] for item in measured.items] == [1, 3]
-    assert [item | {"id": 0} for item in measured.items] == [item | {"id": 0} for item in alone.items]
+    place = {"id": 0, "cluster": 0}
+    assert [item | place for item in measured.items] == [item | place for item in alone.items]
     assert measured.metric.num_items == 2 and done[-1] == (2, 2)
     protocol = measured.metric.protocol
     assert (protocol["too_long"], protocol["num_skipped"], protocol["skipped_ids"]) == ("skip", 2, [0, 2])
