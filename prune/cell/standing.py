@@ -71,7 +71,7 @@ def find_standing(cell: Cell, queue: Mapping[str, Job]) -> Standing:
         standing = _stand(folder, held, queue)
     except UserError as error:  # of status.json or job.json: what runs the cell writes them anew
         return Standing(State.failed, failure=damage(error))
-    harm = find_damage(folder, planned) if standing.state is State.todo else []
+    harm = find_damage(folder, planned) if standing.state is State.todo and folder.is_dir() else []
     if not harm:
         return standing
     return replace(standing, state=State.failed, failure=Failure("damaged", " ".join(harm), None))

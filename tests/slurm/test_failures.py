@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,12 +127,16 @@ def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: 
     running = folder.start(*line)
     running.wait_until(lambda: bool(list(tmp_path.glob("outputs/cells/*/scores/ppl-c4-*.json"))), "the second score")
     (cell_id,) = folder.statuses
-    job = folder.job_of(cell_id) or ""
+    job, pid = folder.job_of(cell_id) or "", folder.statuses[cell_id]["pid"]
+    os.kill(pid, signal.SIGSTOP)  # it cannot end before the signal or the requeue reaches it
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/cells/*/scores/*.json")}
+    assert len(kept) < 4
     if how == "preempted":
         cluster.run("scancel", "--signal=USR2", job)
     else:
         cluster.run("scontrol", "requeue", job)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
     said = running.end()
     assert said.code == 0, said.err
     assert kept == {path: path.stat().st_mtime_ns for path in kept} and len(kept) >= 2
