@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from prune.config.own import OwnSetConfig
+
 Row = Mapping[str, Any]
 
 RATIONALE_END = ". So the answer is"
@@ -24,6 +26,7 @@ class Category(str, Enum):
     COMMONSENSE = "commonsense"
     TRANSLATION = "translation"
     CONTROL = "control"
+    OWN = "own"
 
 
 class AnswerKind(str, Enum):
@@ -109,6 +112,8 @@ class TextSet:
     hub_note: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other copies' name for a column -> ours; the source renames them, so that `columns` holds for every row."""
+    own: OwnSetConfig | None = None
+    """Where the rows of a user's own set lie, whatever `data` names; None for the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +145,8 @@ class QuestionSet:
     hub_note: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other copies' name for a column -> ours; the source renames them, so that `columns` holds for every row."""
+    own: OwnSetConfig | None = None
+    """Where the rows of a user's own set lie, whatever `data` names; None for the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

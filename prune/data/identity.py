@@ -9,7 +9,8 @@ from prune.config.content import files_sha256, looked_up
 from prune.config.data import DataConfig, DataSource
 from prune.config.extensions import extension_identity
 from prune.data.dataset import Dataset, Hub, QuestionSet, TextSet
-from prune.data.sources.local import split_files
+from prune.data.sources.layout import content_of, split_files
+from prune.data.sources.own import own_sha256, reading
 
 Identity = dict[str, str | None]
 
@@ -21,9 +22,22 @@ def data_identity(dataset: TextSet | QuestionSet, splits: Iterable[str], data: D
 
     None stands for files that are not there; whoever reads the rows says so.
     """
+    if dataset.own is not None:
+        return own_identity(dataset, splits)
     names = sorted(set(splits))
     rows = looked_up(("rows", data.name, data.root, dataset.name, *names), lambda: _rows(dataset, names, data))
     return {"source": data.name.value, **rows, **code_identity(dataset)}
+
+
+def own_identity(dataset: TextSet | QuestionSet, splits: Iterable[str]) -> Identity:
+    """What identifies the rows of a user's own set, and how they become text; names and labels do not."""
+    own = dataset.own
+    assert own is not None, "the caller has looked"
+    rows = looked_up(
+        ("own", own.path, own.eval_path, *splits), lambda: [own_sha256(own, split) for split in sorted(set(splits))]
+    )
+    held_out = None if own.held_out is None else str(own.held_out)
+    return {"source": "own", "rows": " ".join(rows), "held_out": held_out, **reading(own)}
 
 
 def _rows(dataset: TextSet | QuestionSet, splits: list[str], data: DataConfig) -> Identity:
@@ -48,9 +62,9 @@ def _local_rows(root: Path, dataset: TextSet | QuestionSet, splits: list[str]) -
     own = {split: split_files(root / dataset.name).get(split, []) for split in splits}
     if not all(own.values()):
         return None
-    files = [path for several in own.values() for path in several]
+    files = content_of([path for several in own.values() for path in several])
     if companion is not None:
-        files += [path for split in splits for path in split_files(root / companion.name).get(split, [])]
+        files += content_of([path for split in splits for path in split_files(root / companion.name).get(split, [])])
     return files_sha256({path.relative_to(root).as_posix(): path for path in files})[:16]
 
 

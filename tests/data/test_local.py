@@ -142,10 +142,9 @@ def test_missing_set_and_split_list_what_is_there(tmp_path: Path) -> None:
     message = _told(tmp_path)
     assert str(tmp_path / "gsm8k") in message
     assert message.endswith("sets that are there: c4.")
-    assert "has no data file" in _told(tmp_path, dataset=RTE)
+    assert "rte holds no data file; there is: notes.txt." in _told(tmp_path, dataset=RTE)
     message = _told(tmp_path, "validation", C4)
-    assert "has no validation{.jsonl,.jsonl.gz,.parquet}" in message
-    assert "Splits that are there: train." in message
+    assert "has no split validation; those that are there: train." in message
 
 
 def test_two_forms_of_one_split(tmp_path: Path) -> None:
@@ -213,14 +212,14 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     _write(tmp_path, "gsm8k/train.jsonl", _jsonl(GSM8K_ROW, {"question": "Q", "answer": "5"}))
     loaded = examples(_open(tmp_path), GSM8K, "train")
     assert loaded[0].target == "5"
-    with pytest.raises(UserError, match=r"data=local, gsm8k/train, row 1 .*no number after ####"):
+    with pytest.raises(UserError, match=r"data=local, gsm8k/train, .*train.jsonl, line 2: .*no number after ####"):
         loaded[1]
     _write(
         tmp_path,
         "commonsense_qa/train.jsonl",
         _jsonl({**QUESTIONS[0], "choices": ["x", "y"], "abstractive_explanation": ""}),
     )
-    with pytest.raises(UserError, match=r"row 0 .*not the form of the hub's rows: TypeError"):
+    with pytest.raises(UserError, match=r"line 1: .*not the form of the hub's rows: TypeError"):
         examples(_open(tmp_path), CSQA, "train")[0]
 
 

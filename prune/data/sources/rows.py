@@ -62,6 +62,16 @@ class Mapped(Sequence[T], Generic[S, T]):
         for index, item in enumerate(self._items):
             yield self._convert(index, item)
 
+    def place(self, index: int) -> str:
+        """Where the item comes from."""
+        return place_of(self._items, index)
+
+
+def place_of(rows: Sequence[Any], index: int) -> str:
+    """Where a row stands: its file and line where they are known, else its number."""
+    place = getattr(rows, "place", None)
+    return f"row {index} (the first is 0)" if place is None else str(place(index))
+
 
 def read_rows(dataset: TextSet | QuestionSet, split: str, read: Callable[[Wanted], Table]) -> Sequence[Row]:
     """The rows of a split, with the columns of the set's companion joined on its key; the row id is the index.

@@ -7,10 +7,15 @@ from typing import Protocol, TypeVar
 
 from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example, QuestionSet, Row, TextSet
-from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
+from prune.data.sources.own import read_own
+from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, place_of, read_rows, rename
 from prune.errors import UserError
 
-T = TypeVar("T")
+T = TypeVar("T", str, Example)
+
+
+class BadRowError(UserError):
+    """A row that cannot be used, by its place."""
 
 
 class Source(Protocol):
@@ -83,20 +88,48 @@ def examples(source: Source, dataset: QuestionSet, split: str) -> Sequence[Examp
 
 
 def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert: Callable[[Row], T]) -> Sequence[T]:
-    place = f"data={source.name}, {dataset.name}/{split}"
+    rows = rows_of(source, dataset, split)
+    where = dataset.name if dataset.own is not None else f"data={source.name}, {dataset.name}/{split}"
 
     def checked(index: int, row: Row) -> T:
         try:
-            return convert(row)
+            value = convert(row)
+            check_unicode(value)
+            return value
         except UserError as error:
-            raise UserError(f"{place}, row {index} (the first is 0): {error}.") from error
+            raise BadRowError(f"{where}, {place_of(rows, index)}: {error}.") from error
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise UserError(
-                f"{place}, row {index} (the first is 0) has not the form of the hub's rows: {reason}."
-            ) from error
+            form = "is not of the expected form" if dataset.own is not None else "has not the form of the hub's rows"
+            raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from error
 
-    return Mapped(source.rows(dataset, split), checked)
+    return Mapped(rows, checked)
+
+
+def rows_of(source: Source, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    """All rows of a split; a user's own set has its own source, whatever `source` is.
+
+    Raises:
+        UserError: there are none, a column is missing, or the rows cannot be read.
+    """
+    return source.rows(dataset, split) if dataset.own is None else read_own(dataset.own, split)
+
+
+def check_unicode(value: str | Example) -> None:
+    """Refuse half a surrogate pair, which no tokenizer takes: a character that another program cut in the middle.
+
+    Raises:
+        UserError: there is one.
+    """
+    parts = (value,) if isinstance(value, str) else (value.question, value.answer, value.rationale or "", *value.choices)
+    for part in parts:
+        try:
+            part.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"half of a surrogate pair stands at character {error.start}, which is no text: a character that another "
+                "program cut in the middle"
+            ) from None
 
 
 class ReadOnce:

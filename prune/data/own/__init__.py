@@ -1,0 +1,1 @@
+"""Sets of the user's own: from the columns of their files to texts and questions."""

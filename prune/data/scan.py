@@ -1,0 +1,97 @@
+"""Which rows of a set can be used: read once, and remembered with the content of the files.
+
+All rows are read, so that what is wrong with one is found whichever are drawn.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prune.config.content import cache_folder
+from prune.config.own import BadRows
+from prune.data.dataset import Example, QuestionSet, TextSet
+from prune.data.identity import Identity
+from prune.data.sources.source import BadRowError, Source, examples, texts
+from prune.errors import UserError
+from prune.files import read_checked_json, write_checked_json
+
+FORMAT = 1
+"""Part of what a scan is remembered by; raised when rows come to be judged otherwise."""
+NAMED = 20
+"""Bad rows whose reason is kept; of the others the number is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What reading all rows of a split has shown."""
+
+    num_rows: int
+    bad_rows: tuple[int, ...]
+    """The rows that cannot be used, by number from 0."""
+    reasons: tuple[str, ...]
+    """Where the first of them stand, and what is wrong."""
+    num_duplicates: int
+    """Rows that say exactly what a row before them says."""
+
+    def usable(self) -> list[int]:
+        """The other rows."""
+        bad = frozenset(self.bad_rows)
+        return [row for row in range(self.num_rows) if row not in bad]
+
+    def check(self, policy: BadRows) -> None:
+        """Refuse bad rows, unless they are to be skipped.
+
+        Raises:
+            UserError: there are some, or no row is left.
+        """
+        if self.bad_rows and policy is BadRows.error:
+            more = f" So are {len(self.bad_rows) - 1} more." if len(self.bad_rows) > 1 else ""
+            raise UserError(f"{self.reasons[0]}{more} Mend the rows, or leave them out with calib.bad_rows=skip.")
+        if len(self.bad_rows) == self.num_rows:
+            raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
+
+
+def scan(source: Source, dataset: TextSet | QuestionSet, split: str, identity: Identity) -> Scan:
+    """Read all rows of a split, or remember what was found.
+
+    Args:
+        identity: what identifies the rows; see prune.data.identity.
+
+    Raises:
+        UserError: the rows cannot be read at all.
+    """
+    text = json.dumps([FORMAT, dataset.name, dataset.columns, split, identity], sort_keys=True, default=str)
+    kept = cache_folder() / "scans" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    with suppress(UserError, OSError, KeyError, TypeError):
+        known = read_checked_json(kept)
+        if known is not None:
+            return Scan(known["num_rows"], tuple(known["bad_rows"]), tuple(known["reasons"]), known["num_duplicates"])
+    found = _read(examples(source, dataset, split) if isinstance(dataset, QuestionSet) else texts(source, dataset, split))
+    with suppress(UserError, OSError):  # a memory that cannot be kept costs time, and nothing else
+        write_checked_json(kept, asdict(found))
+    return found
+
+
+def _read(rows: Sequence[Any]) -> Scan:
+    bad: list[int] = []
+    reasons: list[str] = []
+    seen: set[bytes] = set()
+    num_duplicates = 0
+    for index in range(len(rows)):
+        try:
+            value = rows[index]
+        except BadRowError as error:
+            bad.append(index)
+            reasons += [str(error)] if len(reasons) < NAMED else []
+            continue
+        key = hashlib.blake2b(_said(value).encode(), digest_size=12).digest()
+        num_duplicates += key in seen
+        seen.add(key)
+    return Scan(len(rows), tuple(bad), tuple(reasons), num_duplicates)
+
+
+def _said(value: str | Example) -> str:
+    return value if isinstance(value, str) else "\0".join((value.question, value.answer, value.rationale or ""))

@@ -1,0 +1,82 @@
+"""The rows of a user's own set, and what identifies them."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from prune.config.content import files_sha256
+from prune.config.own import HUB, OwnSetConfig
+from prune.data.dataset import Row
+from prune.data.sources.files import ending_of, read_files
+from prune.data.sources.layout import check_shards, content_of, find_files, is_saved
+from prune.data.sources.saved import read_saved
+from prune.errors import UserError
+
+HELD_OUT = "held-out"
+"""The split of an own set that is for evaluation."""
+
+
+def read_own(own: OwnSetConfig, split: str) -> Sequence[Row]:
+    """All rows of the files of a split, in the order of the files' names; held-out rows are among those of the others.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    files = files_of(own, split)
+    rows = read_saved(files[0]) if is_saved(files[0]) else read_files(files)
+    if not len(rows):
+        raise UserError(f"{files[0]} is empty: a set needs at least one row.")
+    return rows
+
+
+def files_of(own: OwnSetConfig, split: str) -> list[Path]:
+    """The files of a split.
+
+    Raises:
+        UserError: there are none.
+    """
+    path = own.eval_path if split == HELD_OUT and own.eval_path is not None else own.path
+    assert path is not None, "an own set has a path"
+    files = find_files(path)
+    check_shards(files)
+    return files
+
+
+def own_sha256(own: OwnSetConfig, split: str) -> str:
+    """A hash of the files of a split: their content and how they are read; what they are called does not count."""
+    files = content_of(files_of(own, split))
+    return files_sha256({f"{number}{ending_of(path) or path.suffix}": path for number, path in enumerate(files)})[:16]
+
+
+def reading(own: OwnSetConfig) -> dict[str, str | None]:
+    """What settles how rows become text, as plain values."""
+    names = ("column", "question", "answer", "rationale", "choices", "answer_kind", "messages")
+    return {name: getattr(own, name) for name in names}
+
+
+def held_out_rows(own: OwnSetConfig, num_rows: int) -> frozenset[int]:
+    """The rows that are kept from calibration: a draw that depends on the number of rows alone.
+
+    Raises:
+        UserError: nothing would be left.
+    """
+    if own.held_out is None:
+        return frozenset()
+    if own.held_out >= num_rows:
+        raise UserError(
+            f"calib.held_out={own.held_out} leaves nothing of the {num_rows} rows of {own.path}. Keep fewer back."
+        )
+    return frozenset(random.Random(f"held-out/{num_rows}").sample(range(num_rows), own.held_out))
+
+
+def repository(own: OwnSetConfig) -> str:
+    """The hub repository's id.
+
+    Raises:
+        UserError: it is none.
+    """
+    assert own.path is not None, "an own set has a path"
+    name = own.path.removeprefix(HUB)
+    if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
+        raise UserError(f"calib.path={own.path}: a repository is named by its owner and its name, as in {HUB}owner/name.")
+    return name
