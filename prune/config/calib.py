@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from prune.config.checks import MISSING, require_at_least
+from prune.config.own import BadRows, OwnSetConfig
+from prune.errors import UserError
+
+OWN = "file"
+"""The option of `calib` that takes rows from calib.path."""
 
 
 class PromptStyle(str, Enum):
@@ -37,11 +42,11 @@ class Compat(str, Enum):
 
 
 @dataclass(kw_only=True, slots=True)
-class CalibConfig:
+class CalibConfig(OwnSetConfig):
     """The calibration set: which data, how much, which draw."""
 
     name: str = MISSING
-    """A dataset of prune/data; the `calib` axis."""
+    """A dataset of prune/data, or of the user's own; the `calib` axis."""
     num_samples: int = 128
     seq_len: int = 2048
     """Tokens in each sequence."""
@@ -51,8 +56,15 @@ class CalibConfig:
     """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
     distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""
     compat: Compat = Compat.none
+    bad_rows: BadRows = BadRows.error
+    """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
 
     def __post_init__(self) -> None:
+        if self.name == OWN and self.path is None:
+            raise UserError(
+                f"calib={OWN} needs the rows: calib.path=FILE (or a folder, a pattern as 'rows/*.jsonl', hub:owner/name)."
+            )
+        OwnSetConfig.__post_init__(self)
         require_at_least("calib.num_samples", self.num_samples, 1)
         require_at_least("calib.seq_len", self.seq_len, 2)
         require_at_least("calib.seed", self.seed, 0)

@@ -1,9 +1,10 @@
 """Where rows come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from prune.config.checks import MISSING
+from prune.config.own import OwnSetConfig
 from prune.errors import UserError
 
 
@@ -21,7 +22,9 @@ class DataConfig:
 
     name: DataSource = MISSING
     root: str | None = None
-    """Folder with <set>/<split>.jsonl[.gz] or .parquet; for data=local."""
+    """Folder with <set>/<split> as .jsonl, .json, .csv or .parquet; for data=local."""
+    sets: dict[str, OwnSetConfig] = field(default_factory=dict)
+    """The user's own sets that the scores read, by name; filled from the YAML files of their folders."""
 
     def __post_init__(self) -> None:
         if self.name is DataSource.local and not self.root:

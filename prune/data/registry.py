@@ -4,12 +4,15 @@ A dataset is one module that defines DATASET (or DATASETS). Those in sets/ are f
 offers its own as an entry point of the group `prune.datasets` that names such a module.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
+from prune.config.calib import CalibConfig
 from prune.config.extensions import option_modules
+from prune.config.own import OwnSetConfig
 from prune.data.dataset import AnswerKind, ControlSet, Dataset, QuestionSet, TextSet
+from prune.data.own.definition import define
 from prune.errors import UserError
 
 
@@ -44,17 +47,31 @@ DATASETS: dict[str, Dataset] = _find_datasets()
 """Name -> definition."""
 
 
-def find_dataset(name: str) -> Dataset:
+def find_dataset(name: str, own: Mapping[str, OwnSetConfig] = MappingProxyType({})) -> Dataset:
     """The dataset of this name.
+
+    Args:
+        own: the user's own sets, which come first.
 
     Raises:
         UserError: there is none; the message names the nearest and all that exist.
     """
+    if name in own:
+        return define(name, own[name])
     if name in DATASETS:
         return DATASETS[name]
     near = get_close_matches(name, DATASETS, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise UserError(f"There is no dataset named {name!r}.{hint} Those that exist: {', '.join(DATASETS)}.")
+
+
+def calibration_dataset(calib: CalibConfig) -> Dataset:
+    """The dataset that a calibration set draws from: the one of this name, or the user's own.
+
+    Raises:
+        UserError: there is no set of this name.
+    """
+    return define(calib.name, calib) if calib.path is not None else find_dataset(calib.name)
 
 
 def has_choices(dataset: Dataset) -> bool:

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prune.config.content import cache_folder
+from prune.config.data import DataConfig
 from prune.config.own import BadRows
 from prune.data.dataset import Example, QuestionSet, TextSet
-from prune.data.identity import Identity
+from prune.data.identity import Identity, data_identity
+from prune.data.sources.own import held_out_rows
 from prune.data.sources.source import BadRowError, Source, examples, texts
 from prune.errors import UserError
 from prune.files import read_checked_json, write_checked_json
@@ -52,6 +54,18 @@ class Scan:
             raise UserError(f"{self.reasons[0]}{more} Mend the rows, or leave them out with calib.bad_rows=skip.")
         if len(self.bad_rows) == self.num_rows:
             raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
+
+
+def usable_rows(source: Source, dataset: TextSet | QuestionSet, split: str, data: DataConfig, policy: BadRows) -> list[int]:
+    """The numbers of the rows that a calibration set may draw: no bad ones, none that is held out.
+
+    Raises:
+        UserError: some are bad and the policy is to say so, or none is left.
+    """
+    found = scan(source, dataset, split, data_identity(dataset, [split], data))
+    found.check(policy)
+    held_out = frozenset[int]() if dataset.own is None else held_out_rows(dataset.own, found.num_rows)
+    return [row for row in found.usable() if row not in held_out]
 
 
 def scan(source: Source, dataset: TextSet | QuestionSet, split: str, identity: Identity) -> Scan:

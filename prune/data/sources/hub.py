@@ -54,6 +54,25 @@ def _read(wanted: Wanted) -> Table:
     return Table(rows=rows, columns=our_columns(data.column_names, wanted.aliases))
 
 
+def read_split(hub: Hub, split: str) -> Sequence[Row]:
+    """All rows of a split of a repository that no shipped set names.
+
+    Raises:
+        UserError: it cannot be loaded, or has no rows.
+    """
+    return _read(Wanted(name=hub.path, split=split, hub=hub, hub_note="", columns=(), aliases={})).rows
+
+
+def cached_commit(path: str, revision: str) -> str | None:
+    """The commit that a branch or tag of a dataset's repository had when it was fetched; None when it was not."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    ref = Path(HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "refs" / revision
+    return ref.read_text(encoding="utf-8").strip() if ref.is_file() else None
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's line for each of its retries; what went wrong is said once, by the error."""

@@ -3,30 +3,73 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prune.config.content import files_sha256
 from prune.config.own import HUB, OwnSetConfig
-from prune.data.dataset import Row
+from prune.data.dataset import Hub, Row
 from prune.data.sources.files import ending_of, read_files
 from prune.data.sources.layout import check_shards, content_of, find_files, is_saved
+from prune.data.sources.rows import place_of
 from prune.data.sources.saved import read_saved
 from prune.errors import UserError
 
 HELD_OUT = "held-out"
 """The split of an own set that is for evaluation."""
+UNKNOWN = "unknown"
+"""Stands for the commit of a repository that was not fetched."""
+
+
+class Chosen(Sequence[Row]):
+    """Some rows of others, which keep their places."""
+
+    def __init__(self, rows: Sequence[Row], chosen: Sequence[int]) -> None:
+        self._rows, self._chosen = rows, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._rows[number] for number in self._chosen[index]]
+        return self._rows[self._chosen[index]]
+
+    def place(self, index: int) -> str:
+        """Where the row stands among all."""
+        return place_of(self._rows, self._chosen[index])
 
 
 def read_own(own: OwnSetConfig, split: str) -> Sequence[Row]:
-    """All rows of the files of a split, in the order of the files' names; held-out rows are among those of the others.
+    """The rows of a split, in the order of the files' names; those for training are all rows, the held-out ones too, so that
+    a row has one number.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
+    rows = _read_repository(own, split) if own.on_hub and not _has_files(own, split) else _read_files(own, split)
+    if split != HELD_OUT or own.held_out is None:
+        return rows
+    return Chosen(rows, sorted(held_out_rows(own, len(rows))))
+
+
+def _has_files(own: OwnSetConfig, split: str) -> bool:
+    return split == HELD_OUT and own.eval_path is not None
+
+
+def _read_files(own: OwnSetConfig, split: str) -> Sequence[Row]:
     files = files_of(own, split)
     rows = read_saved(files[0]) if is_saved(files[0]) else read_files(files)
     if not len(rows):
         raise UserError(f"{files[0]} is empty: a set needs at least one row.")
     return rows
+
+
+def _read_repository(own: OwnSetConfig, split: str) -> Sequence[Row]:
+    from prune.data.sources.hub import read_split
+
+    named = own.eval_split if split == HELD_OUT and own.eval_split is not None else own.split
+    hub = Hub(path=repository(own), revision=own.revision or "main", config=own.config)
+    return read_split(hub, named or "train")
 
 
 def files_of(own: OwnSetConfig, split: str) -> list[Path]:
@@ -43,7 +86,16 @@ def files_of(own: OwnSetConfig, split: str) -> list[Path]:
 
 
 def own_sha256(own: OwnSetConfig, split: str) -> str:
-    """A hash of the files of a split: their content and how they are read; what they are called does not count."""
+    """A hash of the files of a split: their content and how they are read; what they are called does not count.
+
+    Of a hub repository, its commit, as far as the local cache knows it, with the configuration and the split.
+    """
+    if own.on_hub and not _has_files(own, split):
+        from prune.data.sources.hub import cached_commit
+
+        named = own.eval_split if split == HELD_OUT and own.eval_split is not None else own.split
+        commit = cached_commit(repository(own), own.revision or "main")
+        return f"{commit or UNKNOWN}:{own.config or ''}:{named or 'train'}"
     files = content_of(files_of(own, split))
     return files_sha256({f"{number}{ending_of(path) or path.suffix}": path for number, path in enumerate(files)})[:16]
 
