@@ -14,7 +14,7 @@ from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Pattern
 
 TOLERANCE = 1e-4
-"""Relative and absolute, of tests/methods/interpreted_triton.py."""
+"""Relative and absolute, of tests/pruning/methods/interpreted_triton.py."""
 NUM_LINEARS = 3
 """Swept together, as q, k and v are."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.timing import METHODS, timed
+from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.pruning.grouped import Together
 from prune.pruning.hidden_states import Walk
@@ -35,7 +36,7 @@ def measure_stages(
 
     Statistics are counted without the forward pass that feeds them, the sweep without the factorisation. Weights stay dense.
     """
-    walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
+    walk = Walk(model, CalibrationSet.of_tokens(tokens_NL), batch_size=batch_size)
     seconds: dict[str, float] = {}
     for index, block in list(enumerate(find_blocks(model)))[:num_blocks]:
         collected, seconds = _collect(walk, index)

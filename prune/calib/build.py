@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from prune.calib.calibration_set import CalibrationSet
 from prune.calib.controls import cut_control
 from prune.calib.documents import draw_windows
 from prune.calib.encoder import Encoder, Packed, find_pad, make_encoder, stack
-from prune.calib.identity import canonical_calibration
+from prune.calib.identity import calibration_id, canonical_calibration
 from prune.calib.manifest import (
     SCHEMA,
     count,
     describe_bos,
     describe_sequence,
     describe_source,
+    tensors_sha256,
     tokenizer_sha256,
-    tokens_sha256,
     versions,
 )
 from prune.calib.prompts import start_generator
@@ -25,14 +24,12 @@ from prune.config.calib import Compat, PaddingSide
 from prune.data.dataset import ControlSet, Dataset, TextSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import examples, texts
+from prune.lazy import torch
 from prune.models.identity import tokenizer_identity
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-
-def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """(tokens_NL, mask_NL, manifest without id) of a calibration set, drawn anew.
+def build(recipe: Recipe) -> CalibrationSet:
+    """A calibration set, drawn anew.
 
     Raises:
         UserError: too few rows, or no document long enough.
@@ -42,8 +39,11 @@ def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
     encoder = make_encoder(recipe.tokenizer, calib, prompt, recipe.model)
     packed, num_rows = _draw(recipe, dataset, encoder)
     pad_id = find_pad(recipe.tokenizer)
-    tokens_NL, mask_NL = stack(packed, calib.seq_len, pad_id, prompt.padding_side if prompt else PaddingSide.left)
+    tokens_NL, real_NL = stack(packed, calib.seq_len, pad_id, prompt.padding_side if prompt else PaddingSide.left)
+    weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
+    set_id = calibration_id(calib, prompt, recipe.data, recipe.model)
     manifest = {
+        "id": set_id,
         "schema": SCHEMA,
         **canonical_calibration(calib, prompt, recipe.data, recipe.model),
         "data": describe_source(dataset, recipe.data),
@@ -56,12 +56,12 @@ def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
         },
         "bos": describe_bos(encoder, dataset),
         "pad_id": pad_id,
-        "padding_in_statistics": calib.compat is Compat.study,
-        "tokens_sha256": tokens_sha256(tokens_NL, mask_NL),
+        "tokens_sha256": tensors_sha256(tokens_NL, real_NL),
+        "token_weights_sha256": tensors_sha256(weights_NL),
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in packed],
     }
-    return tokens_NL, mask_NL, manifest
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, set_id, manifest)
 
 
 def _draw(recipe: Recipe, dataset: Dataset, encoder: Encoder) -> tuple[list[Packed], int | None]:

@@ -79,7 +79,7 @@ def find_bos(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> int | No
 
 
 def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills short sequences: pad, else EOS, else 0. The mask hides it, so that it never matters."""
+    """The id that fills short sequences: pad, else EOS, else 0. A token that is not real never matters."""
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(token_id, int):
             return token_id
@@ -87,12 +87,12 @@ def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:
-    """(tokens_NL int64, mask_NL bool with True = real token), short sequences filled up with `pad_id` on `side`."""
+    """(tokens_NL int64, real_NL bool), short sequences filled up with `pad_id`, which is not real, on `side`."""
     tokens_NL = torch.full((len(packed), seq_len), pad_id, dtype=torch.int64)
-    mask_NL = torch.zeros((len(packed), seq_len), dtype=torch.bool)
+    real_NL = torch.zeros((len(packed), seq_len), dtype=torch.bool)
     for sample, sequence in enumerate(packed):
         num_real = len(sequence.token_ids)
         place = slice(seq_len - num_real, seq_len) if side is PaddingSide.left else slice(0, num_real)
         tokens_NL[sample, place] = torch.tensor(sequence.token_ids, dtype=torch.int64)
-        mask_NL[sample, place] = True
-    return tokens_NL, mask_NL
+        real_NL[sample, place] = True
+    return tokens_NL, real_NL

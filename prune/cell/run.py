@@ -249,8 +249,6 @@ def _prune(
     from prune.pruning.layerwise import check_reached, prune_model
     from prune.pruning.registry import build_method
 
-    if isinstance(cell.config.method, DenseConfig):
-        return []
     watcher.stage("prune")
     method = build_method(cell.config.method)
     patterns = allocate(
@@ -261,16 +259,14 @@ def _prune(
         batch_size=cell.config.batch_size,
         on_block=watcher.advance,
     )
+    dense_inputs = workshop.dense_passes.inputs(cell, model, calibration, watcher.advance) if calibration else None
     reports = prune_model(
         model,
-        calibration.tokens_NL if calibration else None,
-        calibration.mask_NL if calibration else None,
+        dense_inputs or calibration,
         method,
         patterns,
         batch_size=cell.config.batch_size,
         seed=cell.config.calib.seed,
-        padding_in_statistics=calibration.padding_in_statistics if calibration else False,
-        inputs=workshop.dense_passes.inputs(cell, model, calibration, watcher.advance) if calibration else None,
         on_block=watcher.advance,
         on_mask=on_mask,
     )

@@ -20,11 +20,12 @@ from prune.pruning.propagation import DenseInputs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from prune.calib.calibration_set import CalibrationSet
+
 
 def owl_ratios(
     model: "PreTrainedModel",
-    tokens_NL: Tensor,
-    mask_NL: Tensor,
+    calibration: "CalibrationSet",
     targets: Mapping[int, Collection[str]],
     ratio: float,
     *,
@@ -37,8 +38,7 @@ def owl_ratios(
 
     Args:
         model: in evaluation mode.
-        tokens_NL: the calibration set; it goes through the dense blocks once.
-        mask_NL: True = the token counts.
+        calibration: goes through the dense blocks once.
         targets: block -> the linears in it that will be pruned; only their scores count, and only these blocks get a ratio.
         ratio: what all blocks would lose alike.
         multiple: M; scores above M times the mean of their block are outliers.
@@ -54,7 +54,7 @@ def owl_ratios(
     shares: dict[int, float] = {}
     last = max(targets)
     with torch.no_grad():
-        inputs = DenseInputs(Walk(model, tokens_NL, mask_NL, batch_size=batch_size), Wanda())
+        inputs = DenseInputs(Walk(model, calibration, batch_size=batch_size), Wanda())
         for index in range(last + 1):
             with on_device(blocks[index]):
                 norms = inputs.enter(index, targets.get(index, ()))

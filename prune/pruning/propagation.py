@@ -170,7 +170,7 @@ class _Side:
 
     parts: Mapping[Kind, Statistic]
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         """Give the inputs to each."""
         for part in self.parts.values():
-            part.add(x_TI)
+            part.add(x_TI, weight_T)

@@ -33,7 +33,7 @@ def test_questions(tmp_path: Path, name: str, style: str) -> None:
     dataset = find_dataset(name)
     assert isinstance(dataset, QuestionSet)
     rows = examples(source, dataset, "train")
-    assert made.tokens_NL.shape == (16, 512) and made.mask_NL.all()
+    assert made.tokens_NL.shape == (16, 512) and made.real_NL.all()
     for tokens_L, sequence in zip(made.tokens_NL.tolist(), made.manifest["sequences"], strict=True):
         text = "\n\n".join(rows[row].pair(rationale=style == "cot") for row in sequence["rows"])
         assert tokens_L == [0, *plain(text)][:512]
@@ -43,7 +43,7 @@ def test_questions(tmp_path: Path, name: str, style: str) -> None:
 def test_text(tmp_path: Path, name: str) -> None:
     data = DataConfig(name=DataSource.local, root=str(SHARED))
     made = load_or_build(calib(name, num_samples=16, seq_len=512), None, data, MODEL, open_source(data), TOKENIZER, tmp_path)
-    assert made.tokens_NL.shape == (16, 512) and made.mask_NL.all()
+    assert made.tokens_NL.shape == (16, 512) and made.real_NL.all()
     assert made.manifest["data"]["research_data"] is True
     rows = [row for sequence in made.manifest["sequences"] for row in sequence["rows"]]
     assert len(rows) == len(set(rows)), "no document and no line is used twice"

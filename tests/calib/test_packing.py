@@ -145,13 +145,13 @@ def test_pad_is_pad_else_eos_else_0() -> None:
 
 def test_stack_pads_on_the_asked_side() -> None:
     packed = [Packed([5, 6, 7], [0]), Packed([8], [1])]
-    tokens_NL, mask_NL = stack(packed, 3, 2, PaddingSide.left)
+    tokens_NL, real_NL = stack(packed, 3, 2, PaddingSide.left)
     assert tokens_NL.tolist() == [[5, 6, 7], [2, 2, 8]]
-    assert mask_NL.tolist() == [[True] * 3, [False, False, True]]
-    tokens_NL, mask_NL = stack(packed, 3, 2, PaddingSide.right)
+    assert real_NL.tolist() == [[True] * 3, [False, False, True]]
+    tokens_NL, real_NL = stack(packed, 3, 2, PaddingSide.right)
     assert tokens_NL.tolist() == [[5, 6, 7], [8, 2, 2]]
-    assert mask_NL.tolist() == [[True] * 3, [True, False, False]]
-    assert (tokens_NL.dtype, mask_NL.dtype) == (torch.int64, torch.bool)
+    assert real_NL.tolist() == [[True] * 3, [True, False, False]]
+    assert (tokens_NL.dtype, real_NL.dtype) == (torch.int64, torch.bool)
 
 
 def test_pieces_that_run_out_give_fewer_sequences() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked
+from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked, weighted
 from prune.pruning.sparsity import NM, Pattern, Unstructured, count_ties, lowest_in_groups, lowest_in_rows
 
 if TYPE_CHECKING:
@@ -37,17 +37,18 @@ TOLERANCE = 1e-3
 
 
 class InputNorms:
-    """The norm of each input over all tokens."""
+    """The norm of each input over all tokens: the root of s_j = sum_t w_t x_tj^2."""
 
     def __init__(self, num_inputs: int, device: torch.device) -> None:
-        self.num_tokens = 0
+        self.total_weight: float = 0
         self.squared_I = torch.zeros(num_inputs, dtype=torch.float32, device=device)
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         """Add the squares of these tokens' inputs."""
+        x_TI, weight = weighted(x_TI.detach(), weight_T)
         dtype = torch.promote_types(x_TI.dtype, self.squared_I.dtype)
-        self.squared_I = self.squared_I.to(dtype) + squared_norms(x_TI.detach(), dtype)
-        self.num_tokens += x_TI.shape[0]
+        self.squared_I = self.squared_I.to(dtype) + squared_norms(x_TI, dtype)
+        self.total_weight += weight
 
     @property
     def num_bytes(self) -> int:
@@ -62,9 +63,9 @@ class InputNorms:
         """Euclidean norms.
 
         Raises:
-            UserError: no token was seen, or a norm is not finite.
+            UserError: no token counted, or a norm is not finite.
         """
-        check_statistic(self.squared_I, self.num_tokens)
+        check_statistic(self.squared_I, self.total_weight)
         return self.squared_I.sqrt()
 
 
