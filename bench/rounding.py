@@ -110,8 +110,8 @@ class Bench:
         settings = EvalConfig(name="rounding", perplexity=["wikitext2"], seq_len=asked.length, num_chunks=asked.chunks)
         (self._metric,) = plan_metrics(settings, self._data)
         self._tokenizer = self._workshop.tokenizer(self._model)
-        recipe = Recipe(self._calib, None, self._data, self._model, self._source, self._tokenizer)
-        self._tokens_NL = build(recipe).tokens_NL
+        recipe = Recipe(self._calib, None, self._data, self._model)
+        self._tokens_NL = build(recipe, self._source, self._tokenizer).tokens_NL
 
     def measure_method(self, name: str) -> Rounding:
         """All runs of one method."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prune.calib.draw import Packed
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.model import ModelConfig
 from prune.lazy import torch
@@ -14,19 +15,6 @@ from prune.models.bos import bos_before_text
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """The real tokens of one sequence (at most L, BOS included) and where they came from."""
-
-    token_ids: list[int]
-    rows: list[int]
-    """Row ids in the split, in the order they stand in the text."""
-    offset: int | None = None
-    """First token of a window in the tokens of its document; None for pairs and controls."""
-    num_cut: int = 0
-    """Pieces that are not there to their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +51,14 @@ class Encoder:
 def make_encoder(
     tokenizer: PreTrainedTokenizerBase, calib: CalibConfig, prompt: PromptConfig | None, model: ModelConfig
 ) -> Encoder:
-    """The encoder of a calibration set; `prompt` is None for raw text and controls, which have BOS as by default."""
-    wanted = prompt is None or prompt.bos is PromptBos.sequence
-    bos_id = find_bos(tokenizer, model) if wanted else None
-    return Encoder(tokenizer, bos_id, bos_in_every_piece=calib.compat is Compat.study)
-
-
-def find_bos(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> int | None:
-    """The id of the BOS that stands before each sequence; None where nothing does.
+    """The encoder of a calibration set; `prompt` is None for raw text and controls, which have BOS as by default.
 
     Raises:
         UserError: see `bos_before_text`.
     """
-    return bos_before_text(model.bos, tokenizer, "model.bos")
+    wanted = prompt is None or prompt.bos is PromptBos.sequence
+    bos_id = bos_before_text(model.bos, tokenizer, "model.bos") if wanted else None
+    return Encoder(tokenizer, bos_id, bos_in_every_piece=calib.compat is Compat.study)
 
 
 def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -1,33 +1,31 @@
-"""Which prompts go with which set, and how the rows of a question set are drawn and rendered. Strings only, no tokens."""
+"""What a prompt asks of a question set, and which prompts go with which set."""
 
-import random
+from typing import Any
 
-from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
+from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.data.dataset import QuestionSet
-from prune.data.registry import DATASETS, find_dataset
+from prune.data.registry import DATASETS
 from prune.errors import NotApplicableError, UserError
 
 
-def prompt_matters(calib: CalibConfig) -> bool:
-    """Whether a prompt changes this calibration set: only question sets have one, raw text and the controls do not.
+def check_prompt(dataset: QuestionSet, calib: CalibConfig, prompt: PromptConfig) -> None:
+    """Refuse a question set and a prompt that mean nothing together, before anything is loaded.
 
     Raises:
-        UserError: there is no set of this name.
+        NotApplicableError: chain of thought on a set without rationales, or a knob of another prompt.
+        UserError: a sequence cannot hold so many pairs.
     """
-    return isinstance(find_dataset(calib.name), QuestionSet)
-
-
-def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
-    """Refuse a calibration set and a prompt that mean nothing together, before anything is loaded.
-
-    Raises:
-        NotApplicableError: chain of thought on a question set without rationales, or a knob of another prompt.
-        UserError: there is no set of this name.
-    """
-    dataset = find_dataset(calib.name)
-    if not isinstance(dataset, QuestionSet):
-        return
-    _check_knobs(prompt)
+    style = prompt.name.value
+    if prompt.num_shots is not None and not joins_pairs(prompt):
+        raise NotApplicableError(
+            f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
+            "Leave it out, or take prompt=icl or prompt=cot."
+        )
+    if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
+        raise NotApplicableError(
+            f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
+            "Leave it out, or take prompt=cot."
+        )
     if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
         raise UserError(
             f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
@@ -40,40 +38,28 @@ def check_applicable(calib: CalibConfig, prompt: PromptConfig) -> None:
         )
 
 
-def _check_knobs(prompt: PromptConfig) -> None:
-    style = prompt.name.value
-    if prompt.num_shots is not None and prompt.name not in (PromptStyle.icl, PromptStyle.cot):
-        raise NotApplicableError(
-            f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
-            "Leave it out, or take prompt=icl or prompt=cot."
-        )
-    if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
-        raise NotApplicableError(
-            f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
-            "Leave it out, or take prompt=cot."
-        )
-
-
-def start_generator(name: str, seed: int) -> random.Random:
-    """The one source of randomness of a calibration set: Mersenne Twister, seeded with the text ``calib/<set>/<seed>``.
-
-    A text seed goes through SHA-512, so that the draw depends on neither the machine nor Python's hash seed.
-    """
-    return random.Random(f"calib/{name}/{seed}")
-
-
-def shuffled(num_rows: int, generator: random.Random) -> list[int]:
-    """A permutation of the row ids 0 to num_rows - 1."""
-    order = list(range(num_rows))
-    generator.shuffle(order)
-    return order
+def joins_pairs(prompt: PromptConfig) -> bool:
+    """Whether a sequence holds pairs one after the other; else it holds one row."""
+    return prompt.name in (PromptStyle.icl, PromptStyle.cot)
 
 
 def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
     """Whether rows may come again: only where pairs are joined, so that a row comes again in other company."""
-    return calib.repeat and prompt.name in (PromptStyle.icl, PromptStyle.cot)
+    return calib.repeat and joins_pairs(prompt)
 
 
 def max_pieces(prompt: PromptConfig) -> int | None:
     """Pieces in a sequence at most; None: as many as fill it."""
-    return prompt.num_shots if prompt.name in (PromptStyle.icl, PromptStyle.cot) else 1
+    return prompt.num_shots if joins_pairs(prompt) else 1
+
+
+def canonical_prompt(prompt: PromptConfig, compat: Compat) -> dict[str, Any]:
+    """The prompt without what cannot matter: a separator where no two pairs are joined, a side where nothing is padded."""
+    return {
+        "name": prompt.name.value,
+        "num_shots": prompt.num_shots,
+        "num_cot_steps": prompt.num_cot_steps,
+        "separator": prompt.separator if joins_pairs(prompt) and compat is not Compat.study else None,
+        "bos": prompt.bos.value,
+        "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
+    }

@@ -13,13 +13,8 @@ from torch import Tensor
 
 from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
-from prune.calib.identity import calibration_id
 from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
-from prune.calib.prompts import check_applicable, prompt_matters
 from prune.calib.recipe import Recipe
-from prune.config.calib import CalibConfig, PromptConfig
-from prune.config.data import DataConfig
-from prune.config.model import ModelConfig
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
 
@@ -34,14 +29,22 @@ TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.
 """Of a set, with their types."""
 
 
-def load_or_build_stored(recipe: Recipe, output_dir: Path) -> CalibrationSet:
-    """See `prune.calib.store.load_or_build`."""
-    set_id = calibration_id(recipe.calib, recipe.prompt, recipe.data, recipe.model)
-    folder = output_dir / "calib" / set_id
+def load_or_build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase, output_dir: Path) -> CalibrationSet:
+    """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
+
+    A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
+
+    Raises:
+        NotApplicableError: the prompt means nothing on this set.
+        UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
+            folder that cannot be written.
+    """
+    recipe.kind.check()
+    folder = output_dir / "calib" / recipe.id()
     if not folder.exists():
-        save(folder, build(recipe))
+        save(folder, build(recipe, source, tokenizer))
     stored = load(folder)
-    if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(recipe.tokenizer):
+    if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
             f"{folder} was made with another tokenizer than that of model={recipe.model.name}, which has changed since. "
             "Remove the folder and run the same line again, or use another output_dir."
@@ -111,28 +114,3 @@ def _damaged(folder: Path, what: str) -> UserError:
         f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
         "Remove the folder and run the same line again."
     )
-
-
-def load_or_build(
-    calib: CalibConfig,
-    prompt: PromptConfig | None,
-    data: DataConfig,
-    model: ModelConfig,
-    source: Source,
-    tokenizer: PreTrainedTokenizerBase,
-    output_dir: Path,
-) -> CalibrationSet:
-    """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
-
-    A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
-
-    Raises:
-        NotApplicableError: the prompt means nothing on this set.
-        UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
-            folder that cannot be written.
-    """
-    if not prompt_matters(calib):
-        prompt = None
-    if prompt is not None:
-        check_applicable(calib, prompt)
-    return load_or_build_stored(Recipe(calib, prompt, data, model, source, tokenizer), output_dir)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from prune.cell.cell import Cell, asked_config, check_unchanged, plan
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.gpu import watch_gpu
-from prune.cell.identity import propagation, uses_calibration
+from prune.cell.identity import propagation
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
@@ -151,14 +151,14 @@ def _facts(
 
 
 def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "CalibrationSet | None":
-    if not uses_calibration(cell.config):
+    if cell.recipe is None:
         return None
     from prune.calib.store import load_or_build
 
     watcher.stage("calib")
     config = cell.config
     source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
-    return load_or_build(config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir))
+    return load_or_build(cell.recipe, source, tokenizer, cell.output_dir)
 
 
 def _pruned(

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from calib_fakes import LOCAL, MODEL, FakeSource, calib, gsm8k_rows, make_tokenizer, prompt, text_rows
+from calib_fakes import LOCAL, MODEL, FakeSource, calib, calibration_id, gsm8k_rows, make_tokenizer, prompt, text_rows
 from safetensors.torch import load_file
 
 from prune.calib.calibration_set import CalibrationSet
-from prune.calib.identity import calibration_id
+from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.data import DataConfig, DataSource
@@ -36,7 +36,7 @@ def make(
     tmp_path: Path, config: CalibConfig, asked: PromptConfig | None = None, source: Any = None, **kwargs: Any
 ) -> CalibrationSet:
     tokenizer = kwargs.get("tokenizer", TOKENIZER)
-    return load_or_build(config, asked or prompt(), LOCAL, MODEL, source or make_source(), tokenizer, tmp_path)
+    return load_or_build(Recipe(config, asked or prompt(), LOCAL, MODEL), source or make_source(), tokenizer, tmp_path)
 
 
 def plain(text: str) -> list[int]:
@@ -176,7 +176,8 @@ def test_the_manifest_tells_where_all_came_from(tmp_path: Path) -> None:
 
 def test_hub_and_local_sets_say_so(tmp_path: Path) -> None:
     hub, local = DataConfig(name=DataSource.hub), DataConfig(name=DataSource.local, root=str(tmp_path))
-    made = [load_or_build(calib(), prompt(), data, MODEL, make_source(), TOKENIZER, tmp_path) for data in (hub, local)]
+    recipes = [Recipe(calib(), prompt(), data, MODEL) for data in (hub, local)]
+    made = [load_or_build(recipe, make_source(), TOKENIZER, tmp_path) for recipe in recipes]
     described = [one.manifest["data"] for one in made]
     assert GSM8K.hub is not None
     assert described[0]["hub"] == {"path": GSM8K.hub.path, "config": "main", "revision": GSM8K.hub.revision}

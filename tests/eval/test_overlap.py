@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig, DataSource
@@ -469,7 +470,7 @@ def test_the_sentence_and_when_to_warn() -> None:
 def build(name: str, data: DataConfig, source: Source, folder: Path, style: str = "icl", **fields: Any) -> CalibrationSet:
     calib = CalibConfig(**{"name": name, "num_samples": 8, "seq_len": 128} | fields)
     prompt = PromptConfig(name=PromptStyle[style])
-    return load_or_build(calib, prompt, data, MODEL, source, TOKENIZER, folder)
+    return load_or_build(Recipe(calib, prompt, data, MODEL), source, TOKENIZER, folder)
 
 
 @pytest.mark.parametrize(
