@@ -142,7 +142,7 @@ class Comparison:
 
         def solve_ours() -> None:
             named = {str(index): weight_OI for index, weight_OI in enumerate(weights)}
-            ours.extend(SparseGPT().prune_together(named, statistic, [Unstructured(self.ratio)] * len(weights)))
+            ours.extend(SparseGPT().prune_group(named, statistic, [Unstructured(self.ratio)] * len(weights)))
 
         def solve_plainly() -> None:
             for weight_OI in weights:

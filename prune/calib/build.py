@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from prune.calib.calibration_set import CalibrationSet
-from prune.calib.encoder import find_pad, make_encoder, stack
-from prune.calib.manifest import (
-    SCHEMA,
-    describe_bos,
-    describe_sequence,
-    describe_source,
-    tensors_sha256,
-    tokenizer_sha256,
-    versions,
-)
+from prune.calib.draw import Packed
+from prune.calib.encoder import find_pad, make_encoder
+from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
 from prune.config.calib import Compat, PaddingSide
-from prune.lazy import torch
 from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
@@ -34,6 +30,7 @@ def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) ->
     """
     calib, kind = recipe.calib, recipe.kind
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
+    place = kind.piece if encoder.bos_in_every_piece else "sequence"
     drawn = kind.draw(source, encoder)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
@@ -52,7 +49,7 @@ def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) ->
             **tokenizer_identity(recipe.model),
             "sha256": tokenizer_sha256(tokenizer),
         },
-        "bos": describe_bos(encoder, kind.piece),
+        "bos": {"id": encoder.bos_id, "in_every": None if encoder.bos_id is None else place},
         "pad_id": pad_id,
         "tokens_sha256": tensors_sha256(tokens_NL, real_NL),
         "token_weights_sha256": tensors_sha256(weights_NL),
@@ -60,3 +57,15 @@ def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) ->
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
     return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
+
+
+def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:
+    """(tokens_NL int64, real_NL bool), short sequences filled up with `pad_id`, which is not real, on `side`."""
+    tokens_NL = torch.full((len(packed), seq_len), pad_id, dtype=torch.int64)
+    real_NL = torch.zeros((len(packed), seq_len), dtype=torch.bool)
+    for sample, sequence in enumerate(packed):
+        num_real = len(sequence.token_ids)
+        place = slice(seq_len - num_real, seq_len) if side is PaddingSide.left else slice(0, num_real)
+        tokens_NL[sample, place] = torch.tensor(sequence.token_ids, dtype=torch.int64)
+        real_NL[sample, place] = True
+    return tokens_NL, real_NL

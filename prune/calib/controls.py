@@ -1,29 +1,25 @@
 """Control sets: text that says nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, start_generator
+from prune.calib.encoder import Encoder
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
 from prune.data.dataset import ControlSet
 from prune.data.identity import code_identity
+from prune.data.sources.source import Source
 from prune.errors import UserError
 
-if TYPE_CHECKING:
-    from prune.calib.encoder import Encoder
-    from prune.data.sources.source import Source
-
 _MOST_CHARS_PER_TOKEN = 1024
-"""A control whose text gives fewer tokens than that is given up."""
+"""A tokenizer that needs more characters than this for a token is refused."""
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The beginning of a text that the control makes, a sequence each, each from a seed of its own."""
+    """Sequences cut from the beginning of generated texts, each text from a seed of its own."""
 
     dataset: ControlSet
     calib: CalibConfig
@@ -31,18 +27,15 @@ class Controls:
     piece: ClassVar[str] = "sequence"
     splits: ClassVar[Sequence[Any]] = ()
 
-    def check(self) -> None:
-        """Every control will do."""
-
-    def check_rows(self, source: Source) -> None:
-        """There are none."""
+    def check(self, source: Source | None = None) -> None:
+        """Nothing to refuse."""
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """Nothing but the seed, and the code where it is not ours."""
+        """The seed alone, and the code of a control that an installed package makes."""
         return {"repeat": False, "prompt": None, "source": None, **code_identity(self.dataset)}
 
     def draw(self, source: Source, encoder: Encoder) -> Drawn:
-        """Texts as long as needed.
+        """Sequences of texts that are made longer until they fill one.
 
         Raises:
             UserError: the tokenizer makes hardly any token of such text.

@@ -1,22 +1,18 @@
 """Sets of raw text: random windows of documents."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.encoder import Encoder
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
 from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.sources.source import Source, texts
 from prune.errors import UserError
-
-if TYPE_CHECKING:
-    from prune.calib.encoder import Encoder
 
 _BATCH = 32
 """Documents that are tokenised together."""
@@ -26,7 +22,7 @@ _CHARS_PER_TOKEN = 3
 
 @dataclass(slots=True)
 class WindowCutter:
-    """Cuts windows of `seq_len` tokens until `num_samples` are there, and keeps what it saw on the way."""
+    """Cuts windows of `seq_len` tokens until there are `num_samples`, and records the longest document on the way."""
 
     encoder: Encoder
     generator: random.Random
@@ -83,7 +79,7 @@ class WindowCutter:
             wanted = num_chars + max(num_chars // 4, 1)
 
     def _take(self, ids: list[int], rows: list[int]) -> bool:
-        """Keep a window of a document that is long enough: BOS and as many tokens from a random place as fill it.
+        """Keep a window of a document that is long enough: BOS, then tokens from a random place until the window is full.
 
         compat=study cuts as the code of Wanda and SparseGPT does: BOS stands before the document, not before the window.
         """
@@ -110,14 +106,11 @@ class Documents:
 
     @property
     def splits(self) -> Sequence[tuple[TextSet, str]]:
-        """What it draws from."""
+        """The split that the documents are drawn from."""
         return [(self.dataset, self.dataset.train_split)]
 
-    def check(self) -> None:
-        """Any text will do."""
-
-    def check_rows(self, source: Source) -> None:
-        """Only tokens show whether documents are long enough."""
+    def check(self, source: Source | None = None) -> None:
+        """Nothing to refuse: only tokens show whether documents are long enough."""
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows; none is repeated."""

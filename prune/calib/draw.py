@@ -1,4 +1,4 @@
-"""What a kind of calibration set draws, and the randomness that it draws with."""
+"""The sequences that a kind of calibration set draws, and the random generator that it draws with."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Drawn:
     num_rows: int | None = None
     """Rows in the split they were drawn from; None for controls."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What else the manifest counts."""
+    """Further counts for the manifest."""
 
 
 def start_generator(calib: CalibConfig) -> random.Random:

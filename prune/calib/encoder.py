@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prune.calib.draw import Packed
-from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
+from prune.config.calib import CalibConfig, Compat, PromptBos, PromptConfig
 from prune.config.model import ModelConfig
-from prune.lazy import torch
 from prune.models.bos import bos_before_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -35,7 +32,7 @@ class Encoder:
         return [list(ids) for ids in encoding["input_ids"]]
 
     def head(self) -> list[int]:
-        """What stands before the text of a sequence: BOS, or nothing."""
+        """The tokens before the text of a sequence: BOS, or none."""
         return [] if self.bos_id is None else [self.bos_id]
 
     def sequence(self, pieces: Sequence[str], separator: str) -> list[int]:
@@ -67,15 +64,3 @@ def find_pad(tokenizer: PreTrainedTokenizerBase) -> int:
         if isinstance(token_id, int):
             return token_id
     return 0
-
-
-def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:
-    """(tokens_NL int64, real_NL bool), short sequences filled up with `pad_id`, which is not real, on `side`."""
-    tokens_NL = torch.full((len(packed), seq_len), pad_id, dtype=torch.int64)
-    real_NL = torch.zeros((len(packed), seq_len), dtype=torch.bool)
-    for sample, sequence in enumerate(packed):
-        num_real = len(sequence.token_ids)
-        place = slice(seq_len - num_real, seq_len) if side is PaddingSide.left else slice(0, num_real)
-        tokens_NL[sample, place] = torch.tensor(sequence.token_ids, dtype=torch.int64)
-        real_NL[sample, place] = True
-    return tokens_NL, real_NL

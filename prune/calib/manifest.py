@@ -1,4 +1,4 @@
-"""What a calibration set's manifest says."""
+"""The entries of a calibration set's manifest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from prune.data.dataset import QuestionSet, TextSet
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-    from prune.calib.encoder import Encoder
 
 SCHEMA = 3
 """Version of the manifest."""
@@ -42,12 +40,6 @@ def describe_source(splits: Sequence[tuple[TextSet | QuestionSet, str]], data: D
     if data.name is DataSource.hub and companion is not None:
         described["companion"] = {"path": companion.hub.path, "revision": companion.hub.revision}
     return described
-
-
-def describe_bos(encoder: Encoder, piece: str) -> dict[str, Any]:
-    """The BOS token, and what begins with it: each sequence or `piece`."""
-    place = piece if encoder.bos_in_every_piece else "sequence"
-    return {"id": encoder.bos_id, "in_every": None if encoder.bos_id is None else place}
 
 
 def describe_sequence(sequence: Packed) -> dict[str, Any]:
@@ -74,7 +66,7 @@ def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def tensors_sha256(*tensors: Tensor) -> str:
-    """Hash of the bytes of the tensors, little-endian, one after the other; that of the tokens goes on with what is real."""
+    """Hash of the bytes of the tensors, little-endian, one after the other. `tokens_sha256` covers tokens_NL and real_NL."""
     digest = hashlib.sha256()
     for array in (tensor.numpy() for tensor in tensors):
         digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())

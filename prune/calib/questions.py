@@ -1,27 +1,23 @@
 """Sets of questions: pairs packed into sequences, as the prompt says."""
 
-from __future__ import annotations
-
 import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
-from prune.calib.prompts import canonical_prompt, check_prompt, joins_pairs, max_pieces, repeats
-from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
+from prune.calib.encoder import Encoder
+from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.data.identity import data_identity
+from prune.data.registry import DATASETS
 from prune.data.sources.source import Source, examples
-from prune.errors import UserError
-
-if TYPE_CHECKING:
-    from prune.calib.encoder import Encoder
+from prune.errors import NotApplicableError, UserError
 
 
 def pack_pieces(
@@ -129,6 +125,21 @@ def draw_pieces(
             return
 
 
+def joins_pairs(prompt: PromptConfig) -> bool:
+    """Whether a sequence holds pairs one after the other; else it holds one row."""
+    return prompt.name in (PromptStyle.icl, PromptStyle.cot)
+
+
+def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
+    """Whether rows may come again: only where pairs are joined, so that a row comes again in other company."""
+    return calib.repeat and joins_pairs(prompt)
+
+
+def max_pieces(prompt: PromptConfig) -> int | None:
+    """Pieces in a sequence at most; None: as many as fill it."""
+    return prompt.num_shots if joins_pairs(prompt) else 1
+
+
 @dataclass(frozen=True)
 class Questions:
     """Questions with their answers, packed into sequences as the prompt says."""
@@ -137,29 +148,57 @@ class Questions:
     calib: CalibConfig
     prompt: PromptConfig
     piece: ClassVar[str] = "pair"
-    """What has a BOS of its own with compat=study."""
+    """What begins with a BOS of its own with compat=study."""
 
     @property
     def splits(self) -> Sequence[tuple[QuestionSet, str]]:
-        """What it draws from."""
+        """The split that the questions are drawn from."""
         return [(self.dataset, self.dataset.train_split)]
 
-    def check(self) -> None:
-        """See `check_prompt`."""
-        check_prompt(self.dataset, self.calib, self.prompt)
+    def check(self, source: Source | None = None) -> None:
+        """Refuse a set and a prompt that mean nothing together; with a source, also rows that lack what the prompt needs.
 
-    def check_rows(self, source: Source) -> None:
-        """Rationales of the asked number of steps must exist."""
-        if self.prompt.num_cot_steps is not None:
-            eligible_rows(self._rows(source), self.prompt)
+        Raises:
+            NotApplicableError: chain of thought on a set without rationales, or a knob of another prompt.
+            UserError: a sequence cannot hold so many pairs, or see `eligible_rows`.
+        """
+        calib, prompt, style = self.calib, self.prompt, self.prompt.name.value
+        if prompt.num_shots is not None and not joins_pairs(prompt):
+            raise NotApplicableError(
+                f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
+                "Leave it out, or take prompt=icl or prompt=cot."
+            )
+        if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
+            raise NotApplicableError(
+                f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
+                "Leave it out, or take prompt=cot."
+            )
+        if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
+            raise UserError(
+                f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
+                "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
+            )
+        if prompt.name is PromptStyle.cot and not self.dataset.has_rationales:
+            able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]
+            raise NotApplicableError(
+                f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
+            )
+        if source is not None and prompt.num_cot_steps is not None:
+            eligible_rows(self._rows(source), prompt)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, and what of the prompt can matter."""
-        return {
-            "repeat": repeats(self.calib, self.prompt),
-            "prompt": canonical_prompt(self.prompt, self.calib.compat),
-            **data_identity(self.dataset, [self.dataset.train_split], data),
+        """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
+        prompt, joined = self.prompt, joins_pairs(self.prompt) and self.calib.compat is not Compat.study
+        used = {
+            "name": prompt.name.value,
+            "num_shots": prompt.num_shots,
+            "num_cot_steps": prompt.num_cot_steps,
+            "separator": prompt.separator if joined else None,
+            "bos": prompt.bos.value,
+            "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
         }
+        rows = data_identity(self.dataset, [self.dataset.train_split], data)
+        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
 
     def draw(self, source: Source, encoder: Encoder) -> Drawn:
         """Sequences of the rows that the prompt can use, in a drawn order.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
 TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.float32}
-"""Of a set, with their types."""
+"""The tensors of a set and their types."""
 
 
 def load_or_build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase, output_dir: Path) -> CalibrationSet:

@@ -7,7 +7,7 @@ Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hi
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prune.pruning.method import StartsStatistic, Statistic
 
 CALL_CACHE_BYTES = 256 * 2**20
-"""Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""
+"""Masks and rotary tables up to this size are kept; those of further batches are computed anew for each block."""
 
 
 class Walk:
@@ -83,7 +83,7 @@ class Walk:
             }
             for batch in self._batches:
                 weights_BL = self._weights_NL[batch]
-                with _Feeding(linears, statistics, weights_BL, self._is_weighted, last), suppress(_LastInputSeen):
+                with _feeding(linears, statistics, weights_BL, self._is_weighted, last):
                     self._put(batch, self._replay(index, batch))
         if advance:
             self._check_finite(f"leave block {index}")
@@ -110,7 +110,7 @@ class Walk:
         self._check_finite("enter the first block")
 
     def _put(self, batch: slice, hidden_BLH: Tensor) -> None:
-        """Take in the hidden states of a batch. Their sum is not finite where one of them is not."""
+        """Store the hidden states of a batch, and their sum, which is not finite where one of them is not."""
         self._sums.append(hidden_BLH.sum(dtype=torch.promote_types(hidden_BLH.dtype, torch.float32)))
         self.hidden_NLH[batch].copy_(hidden_BLH, non_blocking=True)
 
@@ -159,48 +159,43 @@ class _LastInputSeen(Exception):  # noqa: N818 - not an error
     """Ends the forward pass of a block early."""
 
 
-class _Feeding:
-    """Forward pre-hooks that give the inputs of tokens that count to statistics, for the time of a `with`.
+@contextmanager
+def _feeding(
+    linears: Mapping[str, "Linear"],
+    statistics: Mapping[str, "Statistic"],
+    weights_BL: Tensor,
+    is_weighted: bool,
+    last: str | None,
+) -> Iterator[None]:
+    """Let forward passes give the inputs of tokens that count to statistics; the one that reaches linear `last` ends there.
 
-    One sample after the other, so that sums do not depend on the batch size: where the forward pass does not either, as on
-    the CPU without padding, nor does the pruned model, bit for bit.
+    Without `is_weighted` the weights are 0 or 1 only. One sample after the other, so that sums do not depend on the batch
+    size: where the forward pass does not either, as on the CPU without padding, nor does the pruned model, bit for bit.
     """
+    all_count = bool((weights_BL > 0).all())
 
-    def __init__(
-        self,
-        linears: Mapping[str, "Linear"],
-        statistics: Mapping[str, "Statistic"],
-        weights_BL: Tensor,
-        is_weighted: bool,
-        last: str | None,
-    ) -> None:
-        """Without `is_weighted` the weights are 0 or 1 only."""
-        self._linears, self._statistics, self._last = linears, statistics, last
-        self._weights_BL, self._is_weighted, self._all_count = weights_BL, is_weighted, bool((weights_BL > 0).all())
-        self._handles: list[Any] = []
+    def feed(name: str, args: tuple[Any, ...]) -> None:
+        num_tokens = args[0].shape[:-1].numel()
+        assert num_tokens == weights_BL.numel(), f"{name} saw {num_tokens} of {weights_BL.numel()} tokens"
+        x_BLI = args[0].reshape(*weights_BL.shape, -1)
+        for x_LI, weight_L in zip(x_BLI, weights_BL.to(args[0].device), strict=True):
+            if not all_count:
+                counts_L = weight_L > 0
+                x_LI, weight_L = x_LI[counts_L], weight_L[counts_L]  # noqa: PLW2901
+            statistics[name].add(x_LI, weight_L if is_weighted else None)
+        if name == last:
+            raise _LastInputSeen
 
-    def __enter__(self) -> None:
-        for name in self._statistics:
-            self._handles.append(self._linears[name].register_forward_pre_hook(self._hook(name)))
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: feed(name, args)
 
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
+    handles = [linears[name].register_forward_pre_hook(hook(name)) for name in statistics]
+    try:
+        with suppress(_LastInputSeen):
+            yield
+    finally:
+        for handle in handles:
             handle.remove()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
-            num_tokens = args[0].shape[:-1].numel()
-            assert num_tokens == self._weights_BL.numel(), f"{name} saw {num_tokens} of {self._weights_BL.numel()} tokens"
-            x_BLI = args[0].reshape(*self._weights_BL.shape, -1)
-            for x_LI, weight_L in zip(x_BLI, self._weights_BL.to(args[0].device), strict=True):
-                if not self._all_count:
-                    counts_L = weight_L > 0
-                    x_LI, weight_L = x_LI[counts_L], weight_L[counts_L]  # noqa: PLW2901
-                self._statistics[name].add(x_LI, weight_L if self._is_weighted else None)
-            if name == self._last:
-                raise _LastInputSeen
-
-        return feed
 
 
 def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:

@@ -19,7 +19,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight, write_weight
 from prune.models.offload import on_device
-from prune.pruning.grouped import Together
+from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
 from prune.pruning.method import all_finite
@@ -104,10 +104,10 @@ def _prune_block(
     """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
     statistics = inputs.enter(index, chosen) if inputs else {}
     weights = {name: read_weight(named[name]) for name in chosen}
-    together = Together(method, weights, statistics, chosen)
+    group = GroupPruner(method, weights, statistics, chosen)
     for name, linear in named.items():
         if name in chosen:
-            report, mask_OI = _prune_linear(linear, together, chosen[name], block=index, name=name, seed=seed)
+            report, mask_OI = _prune_linear(linear, group, chosen[name], block=index, name=name, seed=seed)
             on_mask(index, name, mask_OI)
             yield report
         else:
@@ -143,11 +143,11 @@ def _is_reached(pattern: Pattern, method: "Method", report: LinearReport) -> boo
 
 
 def _prune_linear(
-    linear: "Linear", together: Together, pattern: Pattern, *, block: int, name: str, seed: int
+    linear: "Linear", group: GroupPruner, pattern: Pattern, *, block: int, name: str, seed: int
 ) -> tuple[LinearReport, Tensor]:
     started = time.perf_counter()
     try:
-        pruned = together.prune(name, _generator(seed, block, name))
+        pruned = group.prune(name, _generator(seed, block, name))
     except UserError as error:
         raise type(error)(f"block {block}, {name}: {error}") from error
     _check_pruned(linear, pruned, block, name)

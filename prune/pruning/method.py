@@ -33,14 +33,14 @@ class Keepable(Statistic, Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory, with what is computed from it once for all."""
+        """Its size in memory, including what is computed from it once for all linears that share it."""
 
     def move(self, device: torch.device) -> None:
         """Bring it to a device; it stays bit for bit the same."""
 
 
 class StartsStatistic(Protocol):
-    """As much of a method as the walk needs."""
+    """The part of a method that the walk needs."""
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """See `Method.start_statistic`."""
@@ -50,7 +50,7 @@ class NoStatistic:
     """The statistic of a method that does not look at inputs."""
 
     def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
-        """Forget them."""
+        """Ignore them."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Method(Protocol):
         """Whether it needs statistics, and so a calibration set."""
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """An empty statistic for a linear with so many inputs."""
+        """An empty statistic for a linear with `num_inputs` inputs."""
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The pruned weights; neither the weight nor the statistic is modified.
@@ -90,10 +90,10 @@ class Method(Protocol):
 
 
 @runtime_checkable
-class PrunesTogether(Protocol):
+class PrunesGroups(Protocol):
     """A method that prunes linears with the same inputs faster together than one after the other."""
 
-    def prune_together(
+    def prune_group(
         self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
     ) -> list[Pruned]:
         """As `Method.prune` of each; patterns are all unstructured, or all N:M with one M.

@@ -13,8 +13,7 @@ from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.offload import on_device
 from prune.pruning.hidden_states import Walk
-from prune.pruning.method import finite_weight
-from prune.pruning.methods.wanda import InputNorms, Wanda
+from prune.pruning.methods.wanda import Wanda, scores
 from prune.pruning.propagation import DenseInputs
 
 if TYPE_CHECKING:
@@ -59,17 +58,17 @@ def owl_ratios(
             with on_device(blocks[index]):
                 norms = inputs.enter(index, targets.get(index, ()))
                 if index in targets:
-                    names = targets[index]
-                    shares[index] = outlier_share([_scores(linears[index][name], norms[name]) for name in names], multiple)
+                    found = [scores(read_weight(linears[index][name]), norms[name]) for name in targets[index]]
+                    shares[index] = outlier_share(found, multiple)
             on_block(index + 1, last + 1)
     return dict(zip(shares, spread_ratios(list(shares.values()), ratio, spread), strict=True))
 
 
-def outlier_share(scores: Sequence[Tensor], multiple: float) -> float:
+def outlier_share(of_linears: Sequence[Tensor], multiple: float) -> float:
     """The share of all scores of a block that lie above `multiple` times their mean."""
-    num_scores = sum(score_OI.numel() for score_OI in scores)
-    mean = sum(float(score_OI.sum(dtype=torch.float64)) for score_OI in scores) / num_scores
-    return sum(int((score_OI > multiple * mean).sum()) for score_OI in scores) / num_scores
+    num_scores = sum(score_OI.numel() for score_OI in of_linears)
+    mean = sum(float(score_OI.sum(dtype=torch.float64)) for score_OI in of_linears) / num_scores
+    return sum(int((score_OI > multiple * mean).sum()) for score_OI in of_linears) / num_scores
 
 
 def spread_ratios(shares: Sequence[float], ratio: float, spread: float) -> list[float]:
@@ -91,9 +90,3 @@ def spread_ratios(shares: Sequence[float], ratio: float, spread: float) -> list[
             f"sparsity.ratio={ratio:g}; they must lie between 0 and 1. Choose a smaller sparsity.owl_lambda than {spread:g}."
         )
     return ratios
-
-
-def _scores(linear: "torch.nn.Module", statistic: object) -> Tensor:
-    """|W_ij| * ||X_j||, as Wanda's."""
-    assert isinstance(statistic, InputNorms), type(statistic)
-    return finite_weight(read_weight(linear)).abs() * statistic.norms()

@@ -4,8 +4,7 @@ import pytest
 from calib_fakes import LOCAL, MODEL, calib, prompt
 
 from prune.calib.draw import start_generator
-from prune.calib.prompts import max_pieces
-from prune.calib.questions import draw_pieces, eligible_rows, render
+from prune.calib.questions import draw_pieces, eligible_rows, max_pieces, render
 from prune.calib.recipe import Recipe
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.data.dataset import Example, QuestionSet

@@ -7,8 +7,9 @@ from calib_fakes import MODEL, calib, make_tokenizer, prompt, sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prune.calib.build import stack
 from prune.calib.draw import Packed
-from prune.calib.encoder import Encoder, find_pad, make_encoder, stack
+from prune.calib.encoder import Encoder, find_pad, make_encoder
 from prune.calib.questions import pack_pieces, shortest_fill
 from prune.config.calib import Compat, PaddingSide, PromptBos
 from prune.config.eval import EvalBos

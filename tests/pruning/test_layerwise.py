@@ -1,6 +1,6 @@
 """The walk against the model's own forward pass, and against a naive walk that runs the whole model for each block."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.linear_report import LinearReport
-from prune.pruning.method import Method, Pruned, PrunesTogether, Statistic
+from prune.pruning.method import Method, Pruned, PrunesGroups, Statistic
 from prune.pruning.methods.magnitude import Magnitude
 from prune.pruning.methods.random import Random
 from prune.pruning.methods.ria import RIA
@@ -372,13 +372,13 @@ def test_the_error_of_a_method_names_block_and_linear() -> None:
 
 
 def test_linears_pruned_together_are_those_pruned_alone() -> None:
-    """SparseGPT on q, k, v at once, and gate and up; a method without `prune_together` on each."""
+    """SparseGPT on q, k, v at once, and gate and up; a method without `prune_group` on each."""
 
     class Alone:
         name, needs_inputs = "sparsegpt", True
         start_statistic, prune = SparseGPT().start_statistic, SparseGPT().prune
 
-    assert isinstance(SparseGPT(), PrunesTogether) and not isinstance(Alone(), PrunesTogether)
+    assert isinstance(SparseGPT(), PrunesGroups) and not isinstance(Alone(), PrunesGroups)
     weights = []
     for method in (SparseGPT(), Alone()):
         model = tiny_model(CONFIGS["llama"]()).double()
@@ -460,17 +460,15 @@ def report(num_removed: int, shape: tuple[int, int] = (4, 8)) -> LinearReport:
 
 
 def test_check_reached() -> None:
-    exact, dense = Scored(), replace(Scored(), name="dense")
+    exact = Scored()
     check_reached(NM(2, 4), exact, [report(16)])
     check_reached(HALF, exact, [report(16), report(4 * 4, shape=(4, 9))])
-    check_reached(HALF, dense, [report(0)])
     check_reached(HALF, exact, [report(3 * 3, shape=(3, 7))])
     for pattern, method, num_removed in (
         (NM(2, 4), exact, 15),
         (NM(2, 4), exact, 17),
         (HALF, exact, 17),
         (HALF, exact, 8),
-        (HALF, dense, 1),
     ):
         with pytest.raises(UserError, match=r"block 2, fc1: sparsity .* was asked .* but \d+ of 32"):
             check_reached(pattern, method, [report(num_removed)])

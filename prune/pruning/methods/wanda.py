@@ -24,7 +24,7 @@ class WandaConfig(MethodConfig):
     """Cut each row at a share of its score sum instead of a count, so that rows differ in sparsity (unstructured only)."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
-        """Those of a row; the variant's cut has no such count."""
+        """The weights of a row; all of the matrix for the variant, which has no count for a row."""
         return num_outputs * num_inputs if self.variant else num_inputs
 
 
@@ -52,7 +52,7 @@ class InputNorms:
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory."""
+        """Its size in memory."""
         return self.squared_I.nbytes
 
     def move(self, device: torch.device) -> None:
@@ -80,6 +80,16 @@ def squared_norms(x_TI: Tensor, dtype: torch.dtype) -> Tensor:
     return total_I
 
 
+def scores(weight_OI: Tensor, statistic: Statistic | None) -> Tensor:
+    """|W_ij| * ||X_j||, O x I.
+
+    Raises:
+        UserError: see `finite_weight` and `InputNorms.norms`.
+    """
+    assert isinstance(statistic, InputNorms), type(statistic)
+    return finite_weight(weight_OI).abs() * statistic.norms()
+
+
 @dataclass(frozen=True)
 class Wanda:
     """Score |W_ij| * ||X_j||. Unstructured: the int(I * ratio) lowest of each row; N:M: the N lowest of each group.
@@ -93,7 +103,7 @@ class Wanda:
     needs_inputs: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """No tokens yet."""
+        """An empty sum of squares."""
         return InputNorms(num_inputs, device)
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
@@ -101,8 +111,7 @@ class Wanda:
 
         The error is the share of the squared scores that goes: exact for uncorrelated inputs.
         """
-        assert isinstance(statistic, InputNorms), type(statistic)
-        score_OI = finite_weight(weight_OI).abs() * statistic.norms()
+        score_OI = scores(weight_OI, statistic)
         mask_OI = self._mask(score_OI, pattern)
         width = pattern.m if isinstance(pattern, NM) else score_OI.shape[1]
         num_ties = count_ties(score_OI, mask_OI, weight_OI, width)

@@ -32,7 +32,7 @@ class Factor:
     blocks_II: Tensor
     """R as the sweep takes it, see `in_blocks`."""
     damping: float
-    """What was added to the diagonal of H before."""
+    """The value that was added to the diagonal of H before the decomposition."""
 
 
 class Hessian:
@@ -64,7 +64,7 @@ class Hessian:
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory, with the factor."""
+        """Its size in memory, including the factor."""
         return 2 * self._panels_II.nbytes
 
     def move(self, device: torch.device) -> None:
@@ -205,5 +205,5 @@ def inverse_of_upper(root_BB: Tensor) -> Tensor:
 
 
 def more_damping(damping: float) -> float:
-    """What to try where `damping` was not enough."""
+    """The damping to try where `damping` was not enough."""
     return max(10 * damping, 0.01)
