@@ -31,7 +31,7 @@ def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) ->
     calib, kind = recipe.calib, recipe.kind
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    drawn = kind.draw(source, encoder)
+    drawn = kind.draw(source, encoder, recipe.data)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()

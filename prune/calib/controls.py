@@ -27,14 +27,14 @@ class Controls:
     piece: ClassVar[str] = "sequence"
     splits: ClassVar[Sequence[Any]] = ()
 
-    def check(self, source: Source | None = None) -> None:
+    def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
         """Nothing to refuse."""
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The seed alone, and the code of a control that an installed package makes."""
         return {"repeat": False, "prompt": None, "source": None, **code_identity(self.dataset)}
 
-    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
         """Sequences of texts that are made longer until they fill one.
 
         Raises:

@@ -11,8 +11,9 @@ from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
 from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
+from prune.data.scan import usable_rows
 from prune.data.sources.source import Source, texts
-from prune.errors import UserError
+from prune.errors import NotApplicableError, UserError
 
 _BATCH = 32
 """Documents that are tokenised together."""
@@ -47,13 +48,16 @@ class WindowCutter:
         """As `cut_documents`, where the rows are lines of one text and a document is made of neighbouring lines.
 
         It begins at a drawn line and takes the following ones, joined by `joiner`, until there are more than `seq_len`
-        tokens. No line is used twice; a start whose lines meet used ones, or the end of the text, is passed over.
+        tokens. No line is used twice, and none that is not in `order`; a start whose lines meet such ones, or the end of the
+        text, is passed over.
         """
-        used = [False] * len(lines)
+        used = [True] * len(lines)
+        for row in order:
+            used[row] = False
         for first in order:
             if len(self.packed) == self.num_samples:
                 return
-            if not lines[first].strip():
+            if used[first] or not lines[first].strip():
                 continue
             stop, ids = self._grow(lines, used, first, joiner)
             if self._take(ids, list(range(first, stop))):
@@ -109,21 +113,32 @@ class Documents:
         """The split that the documents are drawn from."""
         return [(self.dataset, self.dataset.train_split)]
 
-    def check(self, source: Source | None = None) -> None:
-        """Nothing to refuse: only tokens show whether documents are long enough."""
+    def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
+        """Refuse conversations, which a chat template renders; only tokens show whether documents are long enough.
+
+        Raises:
+            NotApplicableError: the rows are conversations.
+        """
+        if self.dataset.own is not None and self.dataset.own.messages is not None:
+            raise NotApplicableError(
+                f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
+                "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
+            )
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows; none is repeated."""
         return {"repeat": False, "prompt": None, **data_identity(self.dataset, [self.dataset.train_split], data)}
 
-    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
         """Windows of as many documents as are asked for.
 
         Raises:
-            UserError: too few documents are long enough.
+            UserError: too few documents are long enough, or some are no text.
         """
-        documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(self.calib)
-        order = shuffled(len(documents), generator)
+        split = self.dataset.train_split
+        documents, generator = texts(source, self.dataset, split), start_generator(self.calib)
+        usable = usable_rows(source, self.dataset, split, data, self.calib.bad_rows)
+        order = [row for row in shuffled(len(documents), generator) if row in usable]
         cutter = WindowCutter(encoder, generator, self.calib.num_samples, self.calib.seq_len)
         if self.dataset.rows_are_lines:
             cutter.cut_running_text(documents, order, self.dataset.joiner)
@@ -131,7 +146,7 @@ class Documents:
             cutter.cut_documents(documents, order)
         if len(cutter.packed) < self.calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
-        return Drawn(cutter.packed, len(documents))
+        return Drawn(cutter.packed, len(documents), usable.counts)
 
     def _too_few_windows(self, source: Source, cutter: WindowCutter, num_rows: int) -> str:
         calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prune.config.calib import CalibConfig
+from prune.data.sources.own import TRAIN, own_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,11 @@ class Drawn:
 def start_generator(calib: CalibConfig) -> random.Random:
     """The one source of randomness of a calibration set: Mersenne Twister, seeded with the text ``calib/<set>/<seed>``.
 
-    A text seed goes through SHA-512, so that the draw depends on neither the machine nor Python's hash seed.
+    A set of the user's own is called by the hash of its rows there. A text seed goes through SHA-512, so that the draw
+    depends on neither the machine nor Python's hash seed.
     """
-    return random.Random(f"calib/{calib.name}/{calib.seed}")
+    name = calib.name if calib.path is None else own_sha256(calib, TRAIN)
+    return random.Random(f"calib/{name}/{calib.seed}")
 
 
 def shuffled(num_rows: int, generator: random.Random) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import prune
 from prune.calib.draw import Packed
 from prune.config.data import DataConfig, DataSource
+from prune.config.own import own_fields
 from prune.data.dataset import QuestionSet, TextSet
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def describe_source(splits: Sequence[tuple[TextSet | QuestionSet, str]], data: D
     if not splits:
         return {"source": None, "split": None, "research_data": True, "note": "made from the seed; no rows"}
     ((dataset, split),) = splits
+    if dataset.own is not None:
+        return {"source": "own", "split": split, "research_data": True, "own": own_fields(dataset.own)}
     described: dict[str, Any] = {"source": data.name.value, "split": split}
     described["root"] = data.root if data.name is DataSource.local else None
     described["research_data"] = data.name is not DataSource.sample

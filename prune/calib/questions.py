@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.data.identity import data_identity
 from prune.data.registry import DATASETS
+from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, examples
 from prune.errors import NotApplicableError, UserError
 
@@ -79,22 +80,25 @@ def shortest_fill(
     return min(full, len(texts)), best
 
 
-def eligible_rows(examples: Sequence[Example], prompt: PromptConfig) -> list[int]:
-    """The row ids that the prompt can use, ascending: all, or for cot those with a rationale of the asked number of steps.
+def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Iterable[int] | None = None) -> list[int]:
+    """The row ids that the prompt can use, ascending: all that are usable, or for cot those of them with a rationale of the
+    asked number of steps.
 
     Raises:
         UserError: there is none; the message counts the rationales by their number of steps.
     """
     if not examples:
         raise UserError("The set has no rows.")
+    allowed = list(range(len(examples)) if usable is None else usable)
     if prompt.name is not PromptStyle.cot:
-        return list(range(len(examples)))
-    steps = [0 if row.rationale is None else len(split_steps(row.rationale)) for row in examples]
+        return allowed
+    rationales = ((row, examples[row].rationale) for row in allowed)
+    steps = {row: 0 if rationale is None else len(split_steps(rationale)) for row, rationale in rationales}
     wanted = prompt.num_cot_steps
-    rows = [row for row, num_steps in enumerate(steps) if num_steps and wanted in (None, num_steps)]
+    rows = [row for row, num_steps in steps.items() if num_steps and wanted in (None, num_steps)]
     if rows:
         return rows
-    counts = Counter(num_steps for num_steps in steps if num_steps)
+    counts = Counter(num_steps for num_steps in steps.values() if num_steps)
     if not counts:
         raise UserError(f"prompt=cot: none of the {len(examples)} rows has a rationale. Take prompt=icl or another set.")
     found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
@@ -155,7 +159,7 @@ class Questions:
         """The split that the questions are drawn from."""
         return [(self.dataset, self.dataset.train_split)]
 
-    def check(self, source: Source | None = None) -> None:
+    def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
         """Refuse a set and a prompt that mean nothing together; with a source, also rows that lack what the prompt needs.
 
         Raises:
@@ -183,8 +187,8 @@ class Questions:
             raise NotApplicableError(
                 f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
-        if source is not None and prompt.num_cot_steps is not None:
-            eligible_rows(self._rows(source), prompt)
+        if source is not None and data is not None and prompt.num_cot_steps is not None:
+            eligible_rows(self._rows(source), prompt, self._usable(source, data))
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
@@ -200,14 +204,15 @@ class Questions:
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
         return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
 
-    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
         """Sequences of the rows that the prompt can use, in a drawn order.
 
         Raises:
             UserError: there are too few such rows.
         """
         calib, prompt, rows = self.calib, self.prompt, self._rows(source)
-        eligible = eligible_rows(rows, prompt)
+        usable = self._usable(source, data)
+        eligible = eligible_rows(rows, prompt, usable)
         packed = pack_pieces(
             draw_pieces(rows, eligible, prompt.name, start_generator(calib), repeat=repeats(calib, prompt)),
             lambda pieces: encoder.sequence(pieces, prompt.separator),
@@ -218,10 +223,13 @@ class Questions:
         if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
             num_tokens = sum(map(len, encoder.plain([render(rows[row], prompt.name) for row in eligible])))
             raise UserError(self._too_few_rows(source, packed, len(eligible), num_tokens))
-        return Drawn(packed, len(rows), self._count(packed))
+        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed)})
 
     def _rows(self, source: Source) -> Sequence[Example]:
         return examples(source, self.dataset, self.dataset.train_split)
+
+    def _usable(self, source: Source, data: DataConfig) -> UsableRows:
+        return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
     def _count(self, packed: Sequence[Packed]) -> dict[str, int]:
         """Pieces, those cut short, and sequences with fewer pieces than asked."""

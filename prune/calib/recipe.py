@@ -10,8 +10,9 @@ from prune.calib.questions import Questions
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
+from prune.config.own import BadRows
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
-from prune.data.registry import find_dataset
+from prune.data.registry import calibration_dataset
 from prune.files import checksum
 from prune.models.identity import tokenizer_identity
 
@@ -46,19 +47,24 @@ class Recipe:
         Raises:
             UserError: there is no dataset of this name.
         """
-        dataset = find_dataset(self.calib.name)
+        dataset = calibration_dataset(self.calib)
         return KINDS[type(dataset)](dataset, self.calib, self.prompt)
 
     def canonical(self) -> dict[str, Any]:
-        """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands."""
+        """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.
+
+        A set of the user's own has no name here: it is its content.
+        """
+        skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
         return {
-            "name": self.calib.name,
+            "name": self.calib.name if self.calib.path is None else None,
             "num_samples": self.calib.num_samples,
             "seq_len": self.calib.seq_len,
             "seed": self.calib.seed,
             "compat": self.calib.compat.value,
             "bos": self.model.bos.before_text.value,
             **self.kind.identity(self.data),
+            **skips,
         }
 
     def id(self) -> str:

@@ -117,7 +117,7 @@ def _axes(config: Config, form: dict[str, Any]) -> Axes:
     calib = form.get("calib")
     return Axes(
         model=config.model.name,
-        calib=calib and config.calib.name,
+        calib=calib and config.calib.shown_name,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,

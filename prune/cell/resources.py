@@ -33,7 +33,7 @@ class Workshop:
         """The source of `config`; each split of it is read once."""
         key = repr(config)
         if key not in self._sources:
-            self._sources[key] = ReadOnce(open_source(config))
+            self._sources[key] = ReadOnce(open_source(config), config.sets)
         return self._sources[key]
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from prune.config.checks import MISSING, require_at_least
-from prune.config.own import BadRows, OwnSetConfig
+from prune.config.own import BadRows, OwnSetConfig, own_name
 from prune.errors import UserError
 
 OWN = "file"
@@ -58,6 +58,11 @@ class CalibConfig(OwnSetConfig):
     compat: Compat = Compat.none
     bad_rows: BadRows = BadRows.error
     """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
+
+    @property
+    def shown_name(self) -> str:
+        """What the set is called in tables and on the page."""
+        return self.label or (own_name(self.path) if self.path is not None and self.name == OWN else self.name)
 
     def __post_init__(self) -> None:
         if self.name == OWN and self.path is None:

@@ -110,3 +110,9 @@ class OwnSetConfig:
 def own_fields(config: OwnSetConfig) -> dict[str, Any]:
     """The values of an own set by field, whichever configuration class carries them."""
     return {entry.name: getattr(config, entry.name) for entry in fields(OwnSetConfig)}
+
+
+def own_name(path: str) -> str:
+    """A name for rows by their path: `qa` for data/qa.jsonl.gz, `name` for hub:owner/name, `shards` for shards/*.csv."""
+    parts = [part for part in path.removeprefix(HUB).split("/") if part and not set(part) & set("*?[")]
+    return (parts[-1] if parts else path).split(".")[0] or path

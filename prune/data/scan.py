@@ -5,13 +5,14 @@ All rows are read, so that what is wrong with one is found whichever are drawn.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from prune.config.content import cache_folder
-from prune.config.data import DataConfig
+from prune.config.data import DataConfig, DataSource
 from prune.config.own import BadRows
 from prune.data.dataset import Example, QuestionSet, TextSet
 from prune.data.identity import Identity, data_identity
@@ -38,11 +39,6 @@ class Scan:
     num_duplicates: int
     """Rows that say exactly what a row before them says."""
 
-    def usable(self) -> list[int]:
-        """The other rows."""
-        bad = frozenset(self.bad_rows)
-        return [row for row in range(self.num_rows) if row not in bad]
-
     def check(self, policy: BadRows) -> None:
         """Refuse bad rows, unless they are to be skipped.
 
@@ -56,16 +52,37 @@ class Scan:
             raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
 
 
-def usable_rows(source: Source, dataset: TextSet | QuestionSet, split: str, data: DataConfig, policy: BadRows) -> list[int]:
-    """The numbers of the rows that a calibration set may draw: no bad ones, none that is held out.
+class UsableRows(Collection[int]):
+    """The rows that a calibration set may draw, ascending, and the counts of the others for its manifest."""
+
+    def __init__(self, num_rows: int, out: Iterable[int] = (), counts: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._num_rows, self._out, self.counts = num_rows, frozenset(out), counts
+
+    def __len__(self) -> int:
+        return self._num_rows - len(self._out)
+
+    def __iter__(self) -> Iterator[int]:
+        return (row for row in range(self._num_rows) if row not in self._out)
+
+    def __contains__(self, row: object) -> bool:
+        return row not in self._out
+
+
+def usable_rows(source: Source, dataset: TextSet | QuestionSet, split: str, data: DataConfig, policy: BadRows) -> UsableRows:
+    """The rows of a split that a calibration set may draw: no bad ones, none that is held out.
+
+    Generated rows are not looked at: they are what this program wrote.
 
     Raises:
         UserError: some are bad and the policy is to say so, or none is left.
     """
+    if dataset.own is None and data.name is DataSource.sample:
+        return UsableRows(len(source.rows(dataset, split)))
     found = scan(source, dataset, split, data_identity(dataset, [split], data))
     found.check(policy)
     held_out = frozenset[int]() if dataset.own is None else held_out_rows(dataset.own, found.num_rows)
-    return [row for row in found.usable() if row not in held_out]
+    counts = {"num_bad_rows": len(found.bad_rows), "num_duplicates": found.num_duplicates, "num_held_out": len(held_out)}
+    return UsableRows(found.num_rows, {*found.bad_rows, *held_out}, counts)
 
 
 def scan(source: Source, dataset: TextSet | QuestionSet, split: str, identity: Identity) -> Scan:

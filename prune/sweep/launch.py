@@ -20,6 +20,7 @@ from prune.cli import report
 from prune.config.config import Config
 from prune.config.content import look_again, one_look
 from prune.config.data import SAMPLE_NOTE, DataSource
+from prune.config.folders import user_folders
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
@@ -34,6 +35,7 @@ from prune.sweep.launchers.prepare import PrepareLauncherConfig
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.output.page import describe_page
 from prune.sweep.output.table import print_table
+from prune.sweep.own_sets import own_sets, with_own_sets
 from prune.sweep.preflight import check_before_running, check_devices, check_in_cache, check_local_models, check_writable
 from prune.sweep.recorder import Outcome, Session, by_id
 from prune.sweep.sweep import Sweep, make_sweep
@@ -67,6 +69,8 @@ def run_points(configs: Sequence[Config], of_points: Sequence[Sequence[str]], ov
     Raises:
         UserError, SweepFailedError: see `run_sweep`.
     """
+    sets = own_sets(user_folders())
+    configs = [with_own_sets(config, sets) for config in configs]
     with one_look():
         if isinstance(configs[0].launcher, LocalLauncherConfig):
             meet_models(configs, overrides)

@@ -120,7 +120,7 @@ def check_rows(cell: Cell, source: Source) -> None:
         UserError: they cannot.
     """
     if cell.recipe is not None:
-        cell.recipe.kind.check(source)
+        cell.recipe.kind.check(source, cell.config.data)
     for planned in plan(cell):
         if isinstance(planned.settings, QuestionSettings):
             asked = find_dataset(planned.dataset)

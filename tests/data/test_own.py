@@ -118,7 +118,6 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: object, reason
     path = _write(tmp_path / "a.jsonl", {"text": "x"}, {"text": "x"}, row, {"text": "y"}, row)
     found = _scan(path)
     assert (found.num_rows, found.bad_rows, found.num_duplicates) == (5, (2, 4), 1)
-    assert found.usable() == [0, 1, 3]
     assert f"{path}, line 3: {reason}" in found.reasons[0]
     with pytest.raises(UserError, match=r"line 3.*So are 1 more.*calib\.bad_rows=skip"):
         found.check(BadRows.error)

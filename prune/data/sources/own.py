@@ -14,6 +14,7 @@ from prune.data.sources.rows import place_of
 from prune.data.sources.saved import read_saved
 from prune.errors import UserError
 
+TRAIN = "train"
 HELD_OUT = "held-out"
 """The split of an own set that is for evaluation."""
 UNKNOWN = "unknown"

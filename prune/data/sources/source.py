@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from prune.config.data import DataConfig, DataSource
+from prune.config.own import OwnSetConfig
 from prune.data.dataset import Example, QuestionSet, Row, TextSet
 from prune.data.sources.own import read_own
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, place_of, read_rows, rename
@@ -112,7 +114,9 @@ def rows_of(source: Source, dataset: TextSet | QuestionSet, split: str) -> Seque
     Raises:
         UserError: there are none, a column is missing, or the rows cannot be read.
     """
-    return source.rows(dataset, split) if dataset.own is None else read_own(dataset.own, split)
+    if dataset.own is None or isinstance(source, ReadOnce):
+        return source.rows(dataset, split)
+    return read_own(dataset.own, split)
 
 
 def check_unicode(value: str | Example) -> None:
@@ -133,10 +137,12 @@ def check_unicode(value: str | Example) -> None:
 
 
 class ReadOnce:
-    """A source that keeps the splits it has read."""
+    """A source that keeps the splits it has read, and has the user's own sets too."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, sets: Mapping[str, OwnSetConfig] = MappingProxyType({})) -> None:
         self._source = source
+        self.sets = sets
+        """The definitions of the user's own sets, by name."""
         self._splits: dict[tuple[str, bool, str], Sequence[Row]] = {}
 
     @property
@@ -147,7 +153,7 @@ class ReadOnce:
     def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
         """All rows of a split; see `Source.rows`."""
         has_companion = isinstance(dataset, QuestionSet) and dataset.companion is not None  # its columns are joined then
-        key = dataset.name, has_companion, split
+        key = dataset.name if dataset.own is None else repr(dataset.own), has_companion, split
         if key not in self._splits:
-            self._splits[key] = self._source.rows(dataset, split)
+            self._splits[key] = rows_of(self._source, dataset, split)
         return self._splits[key]

@@ -133,7 +133,8 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
     axes, overrides = point.cell.axes, _overrides(point)
     config = point.cell.config
     prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
-    calib = config.calib.name if axes.calib or point.reason else f"({config.calib.name})"
+    shown = config.calib.shown_name
+    calib = shown if axes.calib or point.reason else f"({shown})"
     return [calib, prompt, *(overrides.get(key, "") for key in varied)]
 
 
@@ -144,7 +145,7 @@ def _drops_prompt(point: GridPoint) -> bool:
 def _short_name(point: GridPoint, varied: Sequence[str]) -> str:
     """The point by its calibration set, its prompt and what else varies."""
     config = point.cell.config
-    shown = {"calib": config.calib.name, "prompt": config.prompt.name.value}
+    shown = {"calib": config.calib.shown_name, "prompt": config.prompt.name.value}
     shown |= {key: value for key, value in _overrides(point).items() if key in varied}
     return " ".join(f"{key}={value}" for key, value in shown.items())
 
