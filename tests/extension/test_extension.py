@@ -55,6 +55,28 @@ def test_a_broken_extension_is_told(environment: dict[str, str], tmp_path: Path)
     assert "prune-capitals offers" in done.stderr and "pip uninstall prune-capitals" in done.stderr
 
 
+def plan(folder: Path, environment: dict[str, str], *overrides: str) -> dict[str, str]:
+    """Method -> cell of a line that is only planned."""
+    done = run(folder, environment, "-m", *LINE, "method=alternate,wanda,magnitude", *overrides, "launcher=plan")
+    assert done.returncode == 0, done.stderr
+    (grid,) = folder.glob("outputs/sweeps/*/grid.jsonl")
+    rows = [json.loads(line) for line in grid.read_text().splitlines()]
+    return {row["name"].split("/")[-2 if row["name"].endswith("%") else -3]: row["cell"] for row in rows}
+
+
+def test_an_edit_of_its_code_is_another_cell(tmp_path: Path) -> None:
+    environment = install(tmp_path / "site")
+    before = plan(tmp_path, environment)
+    assert len(before) == 3
+    assert plan(tmp_path, environment) == before
+    for module, changed in (("alternate", {"alternate"}), ("capitals", {"wanda"})):
+        path = tmp_path / "site/prune_capitals" / f"{module}.py"
+        path.write_text(path.read_text() + "\n# edited in place\n")
+        after = plan(tmp_path, environment)
+        assert {method for method in before if before[method] != after[method]} == changed, module
+        before = after
+
+
 def test_without_it_its_options_are_unknown(tmp_path: Path) -> None:
     done = run(tmp_path, {}, "method=alternate", "launcher=plan")
     assert done.returncode == 2 and "method=alternate does not exist" in done.stderr
