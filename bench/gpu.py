@@ -39,6 +39,7 @@ from bench.prune_once import forward
 from bench.shapes import SHAPES, WIDE, Shape, make_model
 from bench.stages import measure_stages
 from bench.timing import METHODS, timed
+from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.layerwise import check_reached, prune_model
@@ -186,8 +187,8 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
     def _prune(self, method: Method, pattern: Pattern, model: Any) -> None:
-        mask_NL, batch_size = torch.ones_like(self._tokens_NL).bool(), self._asked.batch_size
-        reports = prune_model(model, self._tokens_NL, mask_NL, method, pattern, batch_size=batch_size, seed=0)
+        calibration, batch_size = CalibrationSet.of_tokens(self._tokens_NL), self._asked.batch_size
+        reports = prune_model(model, calibration, method, pattern, batch_size=batch_size, seed=0)
         check_reached(pattern, method, reports)
 
     def _published(self, method: str, name: str) -> Callable[[Any], None]:

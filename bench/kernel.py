@@ -9,12 +9,12 @@ import torch
 
 from bench.timing import timed
 from prune.pruning.methods.sparsegpt import SparseGPT
-from prune.pruning.solver.column_sweep import Swept, sweep, whole_groups
+from prune.pruning.solver.column_sweep import Swept, column_sweep, whole_groups
 from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Pattern
 
 TOLERANCE = 1e-4
-"""Relative and absolute, of tests/methods/interpreted_triton.py."""
+"""Relative and absolute, of tests/pruning/methods/interpreted_triton.py."""
 NUM_LINEARS = 3
 """Swept together, as q, k and v are."""
 
@@ -37,7 +37,7 @@ def _compare(pattern: Pattern, num_outputs: int, num_columns: int, device: torch
     block_size = whole_groups([pattern], SparseGPT().block_size)
     blocks_II = hessian.factor(SparseGPT().damping, block_size).blocks_II
     weights = [torch.randn(num_outputs, num_columns, **made) for _ in range(NUM_LINEARS)]
-    run = partial(sweep, weights, [pattern] * NUM_LINEARS, blocks_II, block_size)
+    run = partial(column_sweep, weights, [pattern] * NUM_LINEARS, blocks_II, block_size)
     swept: dict[str, list[Swept]] = {}
     seconds: dict[str, float] = {}
     for side, is_triton in (("triton", True), ("torch", False)):

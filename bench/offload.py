@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.shapes import SHAPES, WIDE, Shape, make_model
+from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.layerwise import prune_model
@@ -99,8 +100,8 @@ def count_bytes(shape: Shape, dtype: torch.dtype, tokens_NL: torch.Tensor) -> di
     offload_blocks(model, find_blocks(model), mover)
     hidden_bytes = tokens_NL.numel() * shape.hidden * dtype.itemsize
     with LiveBytes() as live, patch("prune.pruning.solver.hessian.root_in_panels", root_at_once):  # as on a GPU
-        mask_NL = torch.ones_like(tokens_NL).bool()
-        prune_model(model, tokens_NL, mask_NL, SparseGPT(), Unstructured(0.5), batch_size=len(tokens_NL), seed=0)
+        calibration = CalibrationSet.of_tokens(tokens_NL)
+        prune_model(model, calibration, SparseGPT(), Unstructured(0.5), batch_size=len(tokens_NL), seed=0)
     staying = 2 * shape.vocabulary * shape.hidden * dtype.itemsize
     return {"counted: blocks": mover.peak_bytes, "counted: all": live.peak - hidden_bytes + staying}
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from bench import plain
 from bench.flops import measure_flops
 from bench.timing import METHODS, timed
+from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks, find_linears, named_linears, read_weight, write_weight
 from prune.models.host_memory import keep_freed_memory
 from prune.pruning.hidden_states import Walk
@@ -82,12 +83,11 @@ def two_forwards(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[s
 
 def ours(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
     """The walk as a cell runs it."""
-    method, pattern, mask_NL = METHODS[asked["method"]], Unstructured(asked["ratio"]), torch.ones_like(tokens_NL).bool()
+    method, pattern = METHODS[asked["method"]], Unstructured(asked["ratio"])
+    calibration = CalibrationSet.of_tokens(tokens_NL)
     reports = []
     seconds = timed(
-        lambda: reports.extend(
-            prune_model(model, tokens_NL, mask_NL, method, pattern, batch_size=asked["batch_size"], seed=0)
-        )
+        lambda: reports.extend(prune_model(model, calibration, method, pattern, batch_size=asked["batch_size"], seed=0))
     )
     check_reached(pattern, method, reports)
     return {"seconds": seconds, "choosing_seconds": sum(report.seconds for report in reports)}
@@ -109,7 +109,7 @@ def stages(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, An
 
 def _count_hessian_flops(model: Any, tokens_NL: Tensor) -> float:
     """Operations of the upper triangles of X^T X of all blocks, once for each input that linears share."""
-    walk = Walk(model, tokens_NL[:1], torch.ones_like(tokens_NL[:1]).bool(), batch_size=1)
+    walk = Walk(model, CalibrationSet.of_tokens(tokens_NL[:1]), batch_size=1)
     widths = [
         read_weight(linears[first]).shape[1]
         for linears, groups in zip(map(find_linears, find_blocks(model)), walk.groups, strict=True)
@@ -142,7 +142,7 @@ class Comparison:
 
         def solve_ours() -> None:
             named = {str(index): weight_OI for index, weight_OI in enumerate(weights)}
-            ours.extend(SparseGPT().prune_together(named, statistic, [Unstructured(self.ratio)] * len(weights)))
+            ours.extend(SparseGPT().prune_group(named, statistic, [Unstructured(self.ratio)] * len(weights)))
 
         def solve_plainly() -> None:
             for weight_OI in weights:
@@ -167,7 +167,7 @@ def solvers(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, A
 
     The plain solver in float64 shows how much of a difference is rounding on either side.
     """
-    walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=asked["batch_size"])
+    walk = Walk(model, CalibrationSet.of_tokens(tokens_NL), batch_size=asked["batch_size"])
     comparison = Comparison(asked["ratio"], asked["with_float64"])
     for index, block in enumerate(find_blocks(model)):
         linears = find_linears(block)
@@ -202,7 +202,7 @@ def curve(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any
 
     def walk() -> Walk:
         with torch.no_grad():
-            return Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
+            return Walk(model, CalibrationSet.of_tokens(tokens_NL), batch_size=batch_size)
 
     def keep() -> None:
         kept["inputs"] = KeptInputs(model, collect_all(walk(), [method])[kind_of(method)])
@@ -210,7 +210,7 @@ def curve(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any
     def prune(ratio: float, inputs: Inputs) -> None:
         for name, linear in named_linears(model).items():
             write_weight(linear, dense[name])
-        reports = prune_model(model, None, None, method, Unstructured(ratio), batch_size=batch_size, seed=0, inputs=inputs)
+        reports = prune_model(model, inputs, method, Unstructured(ratio), batch_size=batch_size, seed=0)
         check_reached(Unstructured(ratio), method, reports)
 
     one = timed(lambda: prune(asked["ratio"], DenseInputs(walk(), method)))

@@ -22,6 +22,7 @@ import transformers
 from torch import Tensor
 
 from prune.calib.build import build
+from prune.calib.calibration_set import CalibrationSet
 from prune.calib.recipe import Recipe
 from prune.cell.cell import describe_sparsity
 from prune.cell.resources import Workshop
@@ -109,8 +110,8 @@ class Bench:
         settings = EvalConfig(name="rounding", perplexity=["wikitext2"], seq_len=asked.length, num_chunks=asked.chunks)
         (self._metric,) = plan_metrics(settings, self._data)
         self._tokenizer = self._workshop.tokenizer(self._model)
-        recipe = Recipe(self._calib, None, self._data, self._model, self._source, self._tokenizer)
-        self._tokens_NL, self._mask_NL, _ = build(recipe)
+        recipe = Recipe(self._calib, None, self._data, self._model)
+        self._tokens_NL = build(recipe, self._source, self._tokenizer).tokens_NL
 
     def measure_method(self, name: str) -> Rounding:
         """All runs of one method."""
@@ -141,8 +142,7 @@ class Bench:
         order = slice(None) if not is_reversed else torch.arange(len(self._tokens_NL) - 1, -1, -1)
         prune_model(
             loaded.model,
-            self._tokens_NL[order],
-            self._mask_NL[order],
+            CalibrationSet.of_tokens(self._tokens_NL[order]),
             build_method(KNOBS[name]),
             build_pattern(self._sparsity),
             batch_size=batch_size,

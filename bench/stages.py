@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bench.timing import METHODS, timed
+from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks, find_linears, read_weight
-from prune.pruning.grouped import Together
+from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.method import NoStatistic, Statistic
 from prune.pruning.methods.sparsegpt import SparseGPT
@@ -35,7 +36,7 @@ def measure_stages(
 
     Statistics are counted without the forward pass that feeds them, the sweep without the factorisation. Weights stay dense.
     """
-    walk = Walk(model, tokens_NL, torch.ones_like(tokens_NL).bool(), batch_size=batch_size)
+    walk = Walk(model, CalibrationSet.of_tokens(tokens_NL), batch_size=batch_size)
     seconds: dict[str, float] = {}
     for index, block in list(enumerate(find_blocks(model)))[:num_blocks]:
         collected, seconds = _collect(walk, index)
@@ -70,14 +71,14 @@ def _choose(
     for pattern_name, pattern in patterns.items():
         named = {f"{name} {pattern_name}": weight_OI for name, weight_OI in weights.items()}  # nothing is kept by name
         asked = dict.fromkeys(named, pattern)
-        sweep = Together(METHODS["sparsegpt"], named, dict.fromkeys(named, hessian), asked)
-        masks = Together(METHODS["wanda"], named, dict.fromkeys(named, norms), asked)
+        sweep = GroupPruner(METHODS["sparsegpt"], named, dict.fromkeys(named, hessian), asked)
+        masks = GroupPruner(METHODS["wanda"], named, dict.fromkeys(named, norms), asked)
         seconds[f"sparsegpt: sweep {pattern_name}"] = timed(partial(_prune_all, sweep, named))
         seconds[f"wanda: masks {pattern_name}"] = timed(partial(_prune_all, masks, named))
     return seconds
 
 
-def _prune_all(together: Together, names: Iterable[str]) -> None:
+def _prune_all(together: GroupPruner, names: Iterable[str]) -> None:
     for name in names:
         together.prune(name, torch.Generator())
 

@@ -24,6 +24,8 @@ from transformers import (
     StableLmConfig,
 )
 
+from prune.calib.calibration_set import CalibrationSet
+
 VOCAB = 64
 NUM_BLOCKS = 3
 WINDOW = 64
@@ -120,6 +122,11 @@ def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def calibration_set(num_samples: int = 5, seq_len: int = 12, padded: bool = False) -> CalibrationSet:
+    """`calibration` as a set in which every real token counts 1."""
+    return CalibrationSet.of_tokens(*calibration(num_samples, seq_len, padded))
 
 
 def calibration(num_samples: int = 5, seq_len: int = 12, padded: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, weights_sha256
@@ -19,7 +20,7 @@ from prune.pruning.method import Method
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import Unstructured
-from tests.architectures import CONFIGS, calibration, tiny_model
+from tests.architectures import CONFIGS, calibration, calibration_set, tiny_model
 
 HALF = Unstructured(0.5)
 
@@ -42,7 +43,7 @@ def test_the_same_weights_come_out_with_hooks_on_every_module(architecture: str,
     assert all(hasattr(block, "_hf_hook") for block in find_blocks(model))
     tokens_NL, mask_NL = calibration(8, 16, padded=False)
     for one in (plain, model):
-        prune_model(one, tokens_NL, mask_NL, method, HALF, batch_size=3, seed=0)
+        prune_model(one, CalibrationSet.of_tokens(tokens_NL, mask_NL), method, HALF, batch_size=3, seed=0)
     assert weights_sha256(model) == weights_sha256(plain)
     with torch.no_grad():
         assert torch.equal(model(input_ids=tokens_NL).logits, plain(input_ids=tokens_NL).logits)
@@ -86,7 +87,7 @@ def test_statistics_and_hidden_states_follow_a_block() -> None:
         seen.append(("hidden states", hidden_BLH.device.type))
         return torch.zeros(hidden_BLH.shape)
 
-    walk = Walk(model, *calibration(), batch_size=5)
+    walk = Walk(model, calibration_set(), batch_size=5)
     block = find_blocks(model)[1]
     block.to("meta")
     vars(block)["forward"] = forward

@@ -15,9 +15,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from prune.calib.identity import calibration_id
 from prune.cell.cell import make_cell
-from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
 from prune.cell.results import items_path, score_path
 from prune.cell.run import run_cell
@@ -266,9 +264,7 @@ class Runs:
         cell = make_cell(config)
         workshop = self._workshops.setdefault(repr((config.model, config.data)), Workshop())
         result = run_cell(cell, workshop, Quiet())
-        set_id = None
-        if uses_calibration(config):
-            set_id = calibration_id(config.calib, config.prompt, config.data, config.model)
+        set_id = cell.recipe and cell.recipe.id()
         tokens = result["calib"] and result["calib"]["tokens_sha256"]
         scores = [_rounded(result["metrics"]), *(_items(cell.folder(), score) for score in cell.scores)]
         gave = {"tokens": tokens, "weights": result["weights_sha256"], "scores": scores}

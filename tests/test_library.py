@@ -13,11 +13,12 @@ from prune.tiny import FOLDER
 model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
 tokens_NL = torch.randint(0, 1000, (4, 32), generator=torch.Generator().manual_seed(0))
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.pruning.layerwise import prune_model
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import Unstructured
 
-reports = prune_model(model, tokens_NL, None, Wanda(), Unstructured(0.5))
+reports = prune_model(model, CalibrationSet.of_tokens(tokens_NL), Wanda(), Unstructured(0.5))
 assert all(report.num_removed * 2 == report.num_weights for report in reports)
 weight_OI = model.model.layers[0].self_attn.q_proj.weight
 assert (weight_OI == 0).sum(dim=1).eq(weight_OI.shape[1] // 2).all()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.cell.cell import make_cell
 from prune.cell.resources import Workshop
 from prune.cell.run import run_cell
@@ -26,7 +27,7 @@ from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.owl import owl_ratios
 from prune.pruning.sparsity import NM, Pattern, Unstructured
-from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
+from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, calibration_set, tiny_model
 from tests.conftest import Compose
 
 HALF = Unstructured(0.5)
@@ -68,9 +69,9 @@ def offloaded(architecture: str, dtype: torch.dtype = torch.float32) -> tuple[Pr
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2", "opt"])
 def test_the_same_weights_come_out(architecture: str, pattern: Pattern, method: Method) -> None:
     plain = tiny_model(CONFIGS[architecture]())
-    expected = prune_model(plain, *calibration(8, 16), method, pattern, batch_size=3, seed=0)
+    expected = prune_model(plain, calibration_set(8, 16), method, pattern, batch_size=3, seed=0)
     model, mover = offloaded(architecture)
-    reports = prune_model(model, *calibration(8, 16), method, pattern, batch_size=3, seed=0)
+    reports = prune_model(model, calibration_set(8, 16), method, pattern, batch_size=3, seed=0)
     assert weights_sha256(model) == weights_sha256(plain)
     assert [replace(report, seconds=0) for report in reports] == [replace(report, seconds=0) for report in expected]
     assert not mover.present and mover.num_bytes == 0
@@ -80,7 +81,7 @@ def test_the_same_weights_come_out(architecture: str, pattern: Pattern, method: 
 def test_one_block_at_most_is_on_the_device(architecture: str) -> None:
     model, mover = offloaded(architecture)
     sizes = block_bytes(model)
-    prune_model(model, *calibration(8, 16), Wanda(), HALF, batch_size=3, seed=0)
+    prune_model(model, calibration_set(8, 16), Wanda(), HALF, batch_size=3, seed=0)
     assert mover.peak_bytes == max(sizes)
     model(input_ids=calibration()[0])
     assert mover.peak_bytes == max(sizes) and mover.num_bytes == 0
@@ -90,7 +91,7 @@ def test_a_block_comes_once_for_the_rehearsal_and_once_for_pruning() -> None:
     """Not for the recording of arguments, in which blocks compute nothing, and not for each batch."""
     model, mover = offloaded("llama")
     num_tensors = sum(len(block.state_dict()) for block in find_blocks(model))
-    prune_model(model, *calibration(8, 16), Wanda(), HALF, batch_size=1, seed=0)
+    prune_model(model, calibration_set(8, 16), Wanda(), HALF, batch_size=1, seed=0)
     assert mover.num_brought == 2 * num_tensors
 
 
@@ -125,8 +126,8 @@ def test_the_model_computes_the_same_also_where_tensors_are_made_for_inference_o
         with mode():
             logits = [one(input_ids=tokens_NL, attention_mask=mask_NL.long()).logits for one in (plain, model)]
         assert torch.equal(*logits)
-    prune_model(model, tokens_NL, mask_NL, Wanda(), HALF, batch_size=2, seed=0)
-    prune_model(plain, tokens_NL, mask_NL, Wanda(), HALF, batch_size=2, seed=0)
+    prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Wanda(), HALF, batch_size=2, seed=0)
+    prune_model(plain, CalibrationSet.of_tokens(tokens_NL, mask_NL), Wanda(), HALF, batch_size=2, seed=0)
     assert weights_sha256(model) == weights_sha256(plain)
 
 
@@ -134,7 +135,7 @@ def test_owl_gives_the_same_ratios() -> None:
     targets = {index: ["self_attn.q_proj", "mlp.down_proj"] for index in range(NUM_BLOCKS)}
     asked: dict[str, Any] = {"multiple": 1.5, "spread": 0.08, "batch_size": 2}
     plain, (model, mover) = tiny_model(CONFIGS["llama"]()), offloaded("llama")
-    ratios = [owl_ratios(one, *calibration(), targets, 0.5, **asked) for one in (plain, model)]
+    ratios = [owl_ratios(one, calibration_set(), targets, 0.5, **asked) for one in (plain, model)]
     assert ratios[0] == ratios[1] and len(set(ratios[0].values())) > 1
     assert mover.peak_bytes == max(block_bytes(model))
 
@@ -142,7 +143,7 @@ def test_owl_gives_the_same_ratios() -> None:
 def test_hidden_states_are_held_on_the_host_in_one_buffer() -> None:
     model, _ = offloaded("llama", torch.bfloat16)
     tokens_NL, mask_NL = calibration()
-    walk = Walk(model, tokens_NL, mask_NL, batch_size=2)
+    walk = Walk(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), batch_size=2)
     place = walk.hidden_NLH.data_ptr()
     with torch.no_grad():
         walk.advance(0)
@@ -182,7 +183,7 @@ def test_loading_and_the_workshop() -> None:
     for _ in range(2):
         model = workshop.dense_model(config, "cpu").model
         assert all(is_offloaded(block) for block in find_blocks(model)) and weights_sha256(model) == fresh
-        prune_model(model, None, None, Magnitude(), HALF, batch_size=1, seed=0)
+        prune_model(model, None, Magnitude(), HALF, batch_size=1, seed=0)
         assert weights_sha256(model) != fresh
     assert not any(is_offloaded(block) for block in find_blocks(workshop.dense_model(tiny, "cpu").model))
 

@@ -1,77 +1,71 @@
-"""A whole calibration set from its configuration: rows -> text -> tokens, and the manifest that records it all."""
+"""A whole calibration set from its recipe: rows -> text -> tokens, and the manifest that records it all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from prune.calib.controls import cut_control
-from prune.calib.documents import draw_windows
-from prune.calib.encoder import Encoder, Packed, find_pad, make_encoder, stack
-from prune.calib.identity import canonical_calibration
-from prune.calib.manifest import (
-    SCHEMA,
-    count,
-    describe_bos,
-    describe_sequence,
-    describe_source,
-    tokenizer_sha256,
-    tokens_sha256,
-    versions,
-)
-from prune.calib.prompts import start_generator
-from prune.calib.questions import draw_question_pieces
-from prune.calib.recipe import Recipe
+import torch
+from torch import Tensor
+
+from prune.calib.calibration_set import CalibrationSet
+from prune.calib.draw import Packed
+from prune.calib.encoder import find_pad, make_encoder
+from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
 from prune.config.calib import Compat, PaddingSide
-from prune.data.dataset import ControlSet, Dataset, TextSet
-from prune.data.registry import find_dataset
-from prune.data.sources.source import examples, texts
 from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from prune.calib.recipe import Recipe
+    from prune.data.sources.source import Source
 
 
-def build(recipe: Recipe) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """(tokens_NL, mask_NL, manifest without id) of a calibration set, drawn anew.
+def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
+    """A calibration set, drawn anew.
 
     Raises:
         UserError: too few rows, or no document long enough.
     """
-    calib, prompt = recipe.calib, recipe.prompt
-    dataset = find_dataset(calib.name)
-    encoder = make_encoder(recipe.tokenizer, calib, prompt, recipe.model)
-    packed, num_rows = _draw(recipe, dataset, encoder)
-    pad_id = find_pad(recipe.tokenizer)
-    tokens_NL, mask_NL = stack(packed, calib.seq_len, pad_id, prompt.padding_side if prompt else PaddingSide.left)
+    calib, kind = recipe.calib, recipe.kind
+    encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
+    place = kind.piece if encoder.bos_in_every_piece else "sequence"
+    drawn = kind.draw(source, encoder)
+    pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
+    tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
+    weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
     manifest = {
         "schema": SCHEMA,
-        **canonical_calibration(calib, prompt, recipe.data, recipe.model),
-        "data": describe_source(dataset, recipe.data),
-        "num_rows": num_rows,
-        **count(packed, calib, prompt),
+        "id": recipe.id(),
+        **recipe.canonical(),
+        "data": describe_source(kind.splits, recipe.data),
+        "num_rows": drawn.num_rows,
+        "num_tokens": calib.num_samples * calib.seq_len,
+        "num_real_tokens": sum(len(sequence.token_ids) for sequence in drawn.packed),
+        **drawn.counts,
         "tokenizer": {
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),
-            "sha256": tokenizer_sha256(recipe.tokenizer),
+            "sha256": tokenizer_sha256(tokenizer),
         },
-        "bos": describe_bos(encoder, dataset),
+        "bos": {"id": encoder.bos_id, "in_every": None if encoder.bos_id is None else place},
         "pad_id": pad_id,
-        "padding_in_statistics": calib.compat is Compat.study,
-        "tokens_sha256": tokens_sha256(tokens_NL, mask_NL),
+        "tokens_sha256": tensors_sha256(tokens_NL, real_NL),
+        "token_weights_sha256": tensors_sha256(weights_NL),
         "versions": versions(),
-        "sequences": [describe_sequence(sequence) for sequence in packed],
+        "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
-    return tokens_NL, mask_NL, manifest
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
 
 
-def _draw(recipe: Recipe, dataset: Dataset, encoder: Encoder) -> tuple[list[Packed], int | None]:
-    """(N sequences, rows in the split; None for controls)."""
-    calib = recipe.calib
-    generator = start_generator(calib.name, calib.seed)
-    if isinstance(dataset, ControlSet):
-        return cut_control(dataset, encoder, generator, num_samples=calib.num_samples, seq_len=calib.seq_len), None
-    if isinstance(dataset, TextSet):
-        documents = texts(recipe.source, dataset, dataset.train_split)
-        return draw_windows(recipe, dataset, documents, encoder, generator), len(documents)
-    rows = examples(recipe.source, dataset, dataset.train_split)
-    return draw_question_pieces(recipe, dataset, rows, encoder, generator), len(rows)
+def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:
+    """(tokens_NL int64, real_NL bool), short sequences filled up with `pad_id`, which is not real, on `side`."""
+    tokens_NL = torch.full((len(packed), seq_len), pad_id, dtype=torch.int64)
+    real_NL = torch.zeros((len(packed), seq_len), dtype=torch.bool)
+    for sample, sequence in enumerate(packed):
+        num_real = len(sequence.token_ids)
+        place = slice(seq_len - num_real, seq_len) if side is PaddingSide.left else slice(0, num_real)
+        tokens_NL[sample, place] = torch.tensor(sequence.token_ids, dtype=torch.int64)
+        real_NL[sample, place] = True
+    return tokens_NL, real_NL

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """N sequences of L tokens, with the record of where they came from."""
+    """N sequences of L tokens, what each token counts, and the record of where they came from."""
 
-    id: str
     tokens_NL: Tensor
     """int64."""
-    mask_NL: Tensor
-    """bool, True = real token, False = padding."""
-    manifest: dict[str, Any]
-    padding_in_statistics: bool = False
-    """compat=study: padding counts in the statistics as if it were text."""
+    real_NL: Tensor
+    """bool, True = a token of the text, False = padding."""
+    weights_NL: Tensor
+    """float32, what a token counts in every statistic; 0 = not at all."""
+    id: str = ""
+    manifest: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def counted_mask(self) -> Tensor:
-        """N x L, True = the token is attended and enters the statistics."""
-        return self.mask_NL | self.padding_in_statistics
+    @classmethod
+    def of_tokens(cls, tokens_NL: Tensor, real_NL: Tensor | None = None) -> CalibrationSet:
+        """A set of any tokens in which every real one counts 1; without `real_NL` all are real."""
+        if real_NL is None:
+            real_NL = torch.ones_like(tokens_NL, dtype=torch.bool)
+        return cls(tokens_NL, real_NL, real_NL.float())
+
+    def attended(self) -> Tensor:
+        """bool N x L, what the attention sees: real tokens, whatever they count, and padding that counts (compat=study)."""
+        return self.real_NL | (self.weights_NL > 0)

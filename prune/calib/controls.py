@@ -1,35 +1,57 @@
 """Control sets: text that says nothing."""
 
-import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from prune.calib.encoder import Encoder, Packed
+from prune.calib.draw import Drawn, Packed, start_generator
+from prune.calib.encoder import Encoder
+from prune.config.calib import CalibConfig
+from prune.config.data import DataConfig
 from prune.data.dataset import ControlSet
+from prune.data.identity import code_identity
+from prune.data.sources.source import Source
 from prune.errors import UserError
 
 _MOST_CHARS_PER_TOKEN = 1024
-"""A control whose text gives fewer tokens than that is given up."""
+"""A tokenizer that needs more characters than this for a token is refused."""
 
 
-def cut_control(
-    control: ControlSet, encoder: Encoder, generator: random.Random, *, num_samples: int, seq_len: int
-) -> list[Packed]:
-    """`num_samples` sequences from the beginning of texts that a control makes, each from a seed of its own.
+@dataclass(frozen=True)
+class Controls:
+    """Sequences cut from the beginning of generated texts, each text from a seed of its own."""
 
-    Raises:
-        UserError: the tokenizer makes hardly any token of such text.
-    """
-    packed = []
-    num_chars = 4 * seq_len
-    for _ in range(num_samples):
-        seed = generator.getrandbits(32)
-        ids = encoder.sequence([control.text(seed, num_chars)], "")
-        while len(ids) < seq_len:
-            if num_chars >= _MOST_CHARS_PER_TOKEN * seq_len:
-                raise UserError(
-                    f"calib={control.name}: this model's tokenizer makes only {len(ids)} tokens of {num_chars} characters, "
-                    f"and calib.seq_len={seq_len} are needed. Take another control or a smaller calib.seq_len."
-                )
-            num_chars *= 2
-            ids = encoder.sequence([control.text(seed, num_chars)], "")
-        packed.append(Packed(ids[:seq_len], rows=[]))
-    return packed
+    dataset: ControlSet
+    calib: CalibConfig
+    prompt: ClassVar[None] = None
+    piece: ClassVar[str] = "sequence"
+    splits: ClassVar[Sequence[Any]] = ()
+
+    def check(self, source: Source | None = None) -> None:
+        """Nothing to refuse."""
+
+    def identity(self, data: DataConfig) -> dict[str, Any]:
+        """The seed alone, and the code of a control that an installed package makes."""
+        return {"repeat": False, "prompt": None, "source": None, **code_identity(self.dataset)}
+
+    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+        """Sequences of texts that are made longer until they fill one.
+
+        Raises:
+            UserError: the tokenizer makes hardly any token of such text.
+        """
+        generator, seq_len = start_generator(self.calib), self.calib.seq_len
+        packed = []
+        num_chars = 4 * seq_len
+        for _ in range(self.calib.num_samples):
+            seed = generator.getrandbits(32)
+            while len(ids := encoder.sequence([self.dataset.text(seed, num_chars)], "")) < seq_len:
+                if num_chars >= _MOST_CHARS_PER_TOKEN * seq_len:
+                    raise UserError(
+                        f"calib={self.calib.name}: this model's tokenizer makes only {len(ids)} tokens of {num_chars} "
+                        f"characters, and calib.seq_len={seq_len} are needed. Take another control or a smaller "
+                        "calib.seq_len."
+                    )
+                num_chars *= 2
+            packed.append(Packed(ids[:seq_len], rows=[]))
+        return Drawn(packed)

@@ -1,16 +1,17 @@
-"""Raw text and controls into sequences: random windows of documents, and text without meaning.
-
-Letters: N samples, L tokens in each.
-"""
+"""Sets of raw text: random windows of documents."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from prune.calib.encoder import Encoder, Packed
-from prune.calib.prompts import shuffled
-from prune.calib.recipe import Recipe
+from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.encoder import Encoder
+from prune.config.calib import CalibConfig
+from prune.config.data import DataConfig
 from prune.data.dataset import TextSet
+from prune.data.identity import data_identity
+from prune.data.sources.source import Source, texts
 from prune.errors import UserError
 
 _BATCH = 32
@@ -21,7 +22,7 @@ _CHARS_PER_TOKEN = 3
 
 @dataclass(slots=True)
 class WindowCutter:
-    """Cuts windows of `seq_len` tokens until `num_samples` are there, and keeps what it saw on the way."""
+    """Cuts windows of `seq_len` tokens until there are `num_samples`, and records the longest document on the way."""
 
     encoder: Encoder
     generator: random.Random
@@ -78,7 +79,7 @@ class WindowCutter:
             wanted = num_chars + max(num_chars // 4, 1)
 
     def _take(self, ids: list[int], rows: list[int]) -> bool:
-        """Keep a window of a document that is long enough: BOS and as many tokens from a random place as fill it.
+        """Keep a window of a document that is long enough: BOS, then tokens from a random place until the window is full.
 
         compat=study cuts as the code of Wanda and SparseGPT does: BOS stands before the document, not before the window.
         """
@@ -94,32 +95,53 @@ class WindowCutter:
         return True
 
 
-def draw_windows(
-    recipe: Recipe, dataset: TextSet, documents: Sequence[str], encoder: Encoder, generator: random.Random
-) -> list[Packed]:
-    """Windows of documents, one a sequence."""
-    calib = recipe.calib
-    order = shuffled(len(documents), generator)
-    cutter = WindowCutter(encoder, generator, calib.num_samples, calib.seq_len)
-    if dataset.rows_are_lines:
-        cutter.cut_running_text(documents, order, dataset.joiner)
-    else:
-        cutter.cut_documents(documents, order)
-    if len(cutter.packed) < calib.num_samples:
-        raise UserError(_too_few_windows(recipe, dataset, cutter, len(documents)))
-    return cutter.packed
+@dataclass(frozen=True)
+class Documents:
+    """Windows of raw text, one a sequence."""
 
+    dataset: TextSet
+    calib: CalibConfig
+    prompt: ClassVar[None] = None
+    piece: ClassVar[str] = "document"
 
-def _too_few_windows(recipe: Recipe, dataset: TextSet, cutter: WindowCutter, num_rows: int) -> str:
-    calib, found = recipe.calib, len(cutter.packed)
-    if dataset.rows_are_lines:
-        story = f"the {num_rows} lines of its {dataset.train_split} split hold {found} separate runs of"
-        longest = ""
-    else:
-        story = f"{found} of the {num_rows} documents of its {dataset.train_split} split have"
-        longest = f" (the longest has {cutter.longest})"
-    return (
-        f"calib={calib.name} (data={recipe.source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
-        f"and calib.num_samples={calib.num_samples} are asked for. Lower calib.seq_len or calib.num_samples, or take a "
-        "source with more text."
-    )
+    @property
+    def splits(self) -> Sequence[tuple[TextSet, str]]:
+        """The split that the documents are drawn from."""
+        return [(self.dataset, self.dataset.train_split)]
+
+    def check(self, source: Source | None = None) -> None:
+        """Nothing to refuse: only tokens show whether documents are long enough."""
+
+    def identity(self, data: DataConfig) -> dict[str, Any]:
+        """The rows; none is repeated."""
+        return {"repeat": False, "prompt": None, **data_identity(self.dataset, [self.dataset.train_split], data)}
+
+    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+        """Windows of as many documents as are asked for.
+
+        Raises:
+            UserError: too few documents are long enough.
+        """
+        documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(self.calib)
+        order = shuffled(len(documents), generator)
+        cutter = WindowCutter(encoder, generator, self.calib.num_samples, self.calib.seq_len)
+        if self.dataset.rows_are_lines:
+            cutter.cut_running_text(documents, order, self.dataset.joiner)
+        else:
+            cutter.cut_documents(documents, order)
+        if len(cutter.packed) < self.calib.num_samples:
+            raise UserError(self._too_few_windows(source, cutter, len(documents)))
+        return Drawn(cutter.packed, len(documents))
+
+    def _too_few_windows(self, source: Source, cutter: WindowCutter, num_rows: int) -> str:
+        calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)
+        if self.dataset.rows_are_lines:
+            story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
+        else:
+            story = f"{found} of the {num_rows} documents of its {split} split have"
+            longest = f" (the longest has {cutter.longest})"
+        return (
+            f"calib={calib.name} (data={source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
+            f"and calib.num_samples={calib.num_samples} are asked for. Lower calib.seq_len or calib.num_samples, or take a "
+            "source with more text."
+        )

@@ -1,21 +1,23 @@
-"""Text into tokens: the encoder, and pairs packed into sequences. Sequences stay lists until they are stacked.
-
-Letters: N samples, L tokens in each.
-"""
+"""Sets of questions: pairs packed into sequences, as the prompt says."""
 
 import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, islice
+from typing import Any, ClassVar
 
-from prune.calib.encoder import Encoder, Packed
-from prune.calib.prompts import max_pieces, repeats, shuffled
-from prune.calib.recipe import Recipe
-from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
+from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.encoder import Encoder
+from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
+from prune.config.data import DataConfig
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
-from prune.errors import UserError
+from prune.data.identity import data_identity
+from prune.data.registry import DATASETS
+from prune.data.sources.source import Source, examples
+from prune.errors import NotApplicableError, UserError
 
 
 def pack_pieces(
@@ -77,46 +79,6 @@ def shortest_fill(
     return min(full, len(texts)), best
 
 
-def draw_question_pieces(
-    recipe: Recipe, dataset: QuestionSet, rows: Sequence[Example], encoder: Encoder, generator: random.Random
-) -> list[Packed]:
-    """Sequences of questions, packed as the prompt says."""
-    calib, prompt = recipe.calib, recipe.prompt
-    assert prompt is not None, "a question set has a prompt"
-    eligible = eligible_rows(rows, prompt)
-    packed = pack_pieces(
-        draw_pieces(rows, eligible, prompt.name, generator, repeat=repeats(calib, prompt)),
-        lambda pieces: encoder.sequence(pieces, prompt.separator),
-        num_samples=calib.num_samples,
-        seq_len=calib.seq_len,
-        max_pieces=max_pieces(prompt),
-    )
-    if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
-        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
-        num_needed = _estimate_rows([render(rows[row], prompt.name) for row in eligible], calib, prompt, encoder)
-        raise UserError(
-            f"calib={calib.name} prompt={prompt.name.value} (data={recipe.source.name}): the {len(eligible)} usable rows of "
-            f"its {dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
-            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {_advice(calib, prompt)}"
-        )
-    return packed
-
-
-def _advice(calib: CalibConfig, prompt: PromptConfig) -> str:
-    if repeats(calib, prompt):
-        return "One sequence would need a row twice: lower calib.seq_len, or take a source with more rows."
-    again = ", or let rows come again with calib.repeat=true" if prompt.name in (PromptStyle.icl, PromptStyle.cot) else ""
-    return f"Lower calib.num_samples or calib.seq_len, or take a source with more rows{again}."
-
-
-def _estimate_rows(pieces: list[str], calib: CalibConfig, prompt: PromptConfig, encoder: Encoder) -> int:
-    """Rows that would fill the set, from the mean length of those there are."""
-    num_tokens = max(1, sum(map(len, encoder.plain(pieces))))
-    most = max_pieces(prompt)
-    to_fill = -(-calib.num_samples * calib.seq_len * len(pieces) // num_tokens)
-    return to_fill if most is None else min(to_fill, calib.num_samples * most)
-
-
 def eligible_rows(examples: Sequence[Example], prompt: PromptConfig) -> list[int]:
     """The row ids that the prompt can use, ascending: all, or for cot those with a rationale of the asked number of steps.
 
@@ -161,3 +123,129 @@ def draw_pieces(
                 yield row, render(examples[row], style)
         if not repeat:
             return
+
+
+def joins_pairs(prompt: PromptConfig) -> bool:
+    """Whether a sequence holds pairs one after the other; else it holds one row."""
+    return prompt.name in (PromptStyle.icl, PromptStyle.cot)
+
+
+def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
+    """Whether rows may come again: only where pairs are joined, so that a row comes again in other company."""
+    return calib.repeat and joins_pairs(prompt)
+
+
+def max_pieces(prompt: PromptConfig) -> int | None:
+    """Pieces in a sequence at most; None: as many as fill it."""
+    return prompt.num_shots if joins_pairs(prompt) else 1
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions with their answers, packed into sequences as the prompt says."""
+
+    dataset: QuestionSet
+    calib: CalibConfig
+    prompt: PromptConfig
+    piece: ClassVar[str] = "pair"
+    """What begins with a BOS of its own with compat=study."""
+
+    @property
+    def splits(self) -> Sequence[tuple[QuestionSet, str]]:
+        """The split that the questions are drawn from."""
+        return [(self.dataset, self.dataset.train_split)]
+
+    def check(self, source: Source | None = None) -> None:
+        """Refuse a set and a prompt that mean nothing together; with a source, also rows that lack what the prompt needs.
+
+        Raises:
+            NotApplicableError: chain of thought on a set without rationales, or a knob of another prompt.
+            UserError: a sequence cannot hold so many pairs, or see `eligible_rows`.
+        """
+        calib, prompt, style = self.calib, self.prompt, self.prompt.name.value
+        if prompt.num_shots is not None and not joins_pairs(prompt):
+            raise NotApplicableError(
+                f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
+                "Leave it out, or take prompt=icl or prompt=cot."
+            )
+        if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
+            raise NotApplicableError(
+                f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
+                "Leave it out, or take prompt=cot."
+            )
+        if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
+            raise UserError(
+                f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
+                "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
+            )
+        if prompt.name is PromptStyle.cot and not self.dataset.has_rationales:
+            able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]
+            raise NotApplicableError(
+                f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
+            )
+        if source is not None and prompt.num_cot_steps is not None:
+            eligible_rows(self._rows(source), prompt)
+
+    def identity(self, data: DataConfig) -> dict[str, Any]:
+        """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
+        prompt, joined = self.prompt, joins_pairs(self.prompt) and self.calib.compat is not Compat.study
+        used = {
+            "name": prompt.name.value,
+            "num_shots": prompt.num_shots,
+            "num_cot_steps": prompt.num_cot_steps,
+            "separator": prompt.separator if joined else None,
+            "bos": prompt.bos.value,
+            "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
+        }
+        rows = data_identity(self.dataset, [self.dataset.train_split], data)
+        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
+
+    def draw(self, source: Source, encoder: Encoder) -> Drawn:
+        """Sequences of the rows that the prompt can use, in a drawn order.
+
+        Raises:
+            UserError: there are too few such rows.
+        """
+        calib, prompt, rows = self.calib, self.prompt, self._rows(source)
+        eligible = eligible_rows(rows, prompt)
+        packed = pack_pieces(
+            draw_pieces(rows, eligible, prompt.name, start_generator(calib), repeat=repeats(calib, prompt)),
+            lambda pieces: encoder.sequence(pieces, prompt.separator),
+            num_samples=calib.num_samples,
+            seq_len=calib.seq_len,
+            max_pieces=max_pieces(prompt),
+        )
+        if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
+            num_tokens = sum(map(len, encoder.plain([render(rows[row], prompt.name) for row in eligible])))
+            raise UserError(self._too_few_rows(source, packed, len(eligible), num_tokens))
+        return Drawn(packed, len(rows), self._count(packed))
+
+    def _rows(self, source: Source) -> Sequence[Example]:
+        return examples(source, self.dataset, self.dataset.train_split)
+
+    def _count(self, packed: Sequence[Packed]) -> dict[str, int]:
+        """Pieces, those cut short, and sequences with fewer pieces than asked."""
+        rows, asked = [row for sequence in packed for row in sequence.rows], max_pieces(self.prompt) or 0
+        return {
+            "num_pieces": len(rows),
+            "num_distinct_rows": len(set(rows)),
+            "num_cut": sum(sequence.num_cut for sequence in packed),
+            "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
+        }
+
+    def _too_few_rows(self, source: Source, packed: Sequence[Packed], num_eligible: int, num_tokens: int) -> str:
+        """Says how many rows would fill the set, from the mean length of those there are."""
+        calib, prompt = self.calib, self.prompt
+        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
+        num_needed = -(-calib.num_samples * calib.seq_len * num_eligible // max(1, num_tokens))
+        if most := max_pieces(prompt):
+            num_needed = min(num_needed, calib.num_samples * most)
+        again = ", or let rows come again with calib.repeat=true" if joins_pairs(prompt) else ""
+        advice = f"Lower calib.num_samples or calib.seq_len, or take a source with more rows{again}."
+        if repeats(calib, prompt):
+            advice = "One sequence would need a row twice: lower calib.seq_len, or take a source with more rows."
+        return (
+            f"calib={calib.name} prompt={prompt.name.value} (data={source.name}): the {num_eligible} usable rows of "
+            f"its {self.dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
+            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {advice}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -13,13 +13,8 @@ from torch import Tensor
 
 from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
-from prune.calib.identity import calibration_id
-from prune.calib.manifest import SCHEMA, tokenizer_sha256, tokens_sha256
-from prune.calib.prompts import check_applicable, prompt_matters
+from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
 from prune.calib.recipe import Recipe
-from prune.config.calib import CalibConfig, PromptConfig
-from prune.config.data import DataConfig
-from prune.config.model import ModelConfig
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
 
@@ -30,17 +25,26 @@ if TYPE_CHECKING:
 
 TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
+TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.float32}
+"""The tensors of a set and their types."""
 
 
-def load_or_build_stored(recipe: Recipe, output_dir: Path) -> CalibrationSet:
-    """See `prune.calib.store.load_or_build`."""
-    set_id = calibration_id(recipe.calib, recipe.prompt, recipe.data, recipe.model)
-    folder = output_dir / "calib" / set_id
+def load_or_build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase, output_dir: Path) -> CalibrationSet:
+    """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
+
+    A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
+
+    Raises:
+        NotApplicableError: the prompt means nothing on this set.
+        UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
+            folder that cannot be written.
+    """
+    recipe.kind.check()
+    folder = output_dir / "calib" / recipe.id()
     if not folder.exists():
-        tokens_NL, mask_NL, manifest = build(recipe)
-        save(folder, tokens_NL, mask_NL, {"id": set_id, **manifest})
+        save(folder, build(recipe, source, tokenizer))
     stored = load(folder)
-    if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(recipe.tokenizer):
+    if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
             f"{folder} was made with another tokenizer than that of model={recipe.model.name}, which has changed since. "
             "Remove the folder and run the same line again, or use another output_dir."
@@ -48,7 +52,7 @@ def load_or_build_stored(recipe: Recipe, output_dir: Path) -> CalibrationSet:
     return stored
 
 
-def save(folder: Path, tokens_NL: Tensor, mask_NL: Tensor, manifest: dict[str, Any]) -> None:
+def save(folder: Path, calibration: CalibrationSet) -> None:
     """Put a set into `folder`: written beside it, then renamed. If another process was faster, its set stays.
 
     Raises:
@@ -58,8 +62,9 @@ def save(folder: Path, tokens_NL: Tensor, mask_NL: Tensor, manifest: dict[str, A
         folder.parent.mkdir(parents=True, exist_ok=True)
         with draft(folder) as place:
             place.mkdir()
-            (place / TOKENS_FILE).write_bytes(safetensors.torch.save({"tokens_NL": tokens_NL, "mask_NL": mask_NL}))
-            write_checked_json(place / MANIFEST_FILE, manifest)
+            tensors = {name: getattr(calibration, name) for name in TENSORS}
+            (place / TOKENS_FILE).write_bytes(safetensors.torch.save(tensors))
+            write_checked_json(place / MANIFEST_FILE, calibration.manifest)
             _rename(place, folder)
 
 
@@ -85,21 +90,23 @@ def load(folder: Path) -> CalibrationSet:
         raise _damaged(folder, f"{MANIFEST_FILE} is missing")
     if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
         raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
-    tokens_NL, mask_NL = _read_tokens(folder)
-    if tokens_sha256(tokens_NL, mask_NL) != manifest["tokens_sha256"]:
+    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest)
+    found = tensors_sha256(stored.tokens_NL, stored.real_NL), tensors_sha256(stored.weights_NL)
+    if found != (manifest["tokens_sha256"], manifest["token_weights_sha256"]):
         raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")
-    return CalibrationSet(folder.name, tokens_NL, mask_NL, manifest, manifest["padding_in_statistics"])
+    return stored
 
 
-def _read_tokens(folder: Path) -> tuple[Tensor, Tensor]:
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
-        tensors = safetensors.torch.load((folder / TOKENS_FILE).read_bytes())
-        tokens_NL, mask_NL = tensors["tokens_NL"], tensors["mask_NL"]
+        stored = safetensors.torch.load((folder / TOKENS_FILE).read_bytes())
+        tensors = {name: stored[name] for name in TENSORS}
     except (OSError, SafetensorError, KeyError) as error:
         raise _damaged(folder, f"{TOKENS_FILE} cannot be read ({error})") from None
-    if tokens_NL.dtype != torch.int64 or mask_NL.dtype != torch.bool or tokens_NL.shape != mask_NL.shape:
-        raise _damaged(folder, f"{TOKENS_FILE} does not hold int64 tokens with a mask")
-    return tokens_NL, mask_NL
+    shape = tensors["tokens_NL"].shape
+    if any(tensors[name].dtype != dtype or tensors[name].shape != shape for name, dtype in TENSORS.items()):
+        raise _damaged(folder, f"{TOKENS_FILE} does not hold int64 tokens, which are real, and what each counts")
+    return tensors
 
 
 def _damaged(folder: Path, what: str) -> UserError:
@@ -107,28 +114,3 @@ def _damaged(folder: Path, what: str) -> UserError:
         f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
         "Remove the folder and run the same line again."
     )
-
-
-def load_or_build(
-    calib: CalibConfig,
-    prompt: PromptConfig | None,
-    data: DataConfig,
-    model: ModelConfig,
-    source: Source,
-    tokenizer: PreTrainedTokenizerBase,
-    output_dir: Path,
-) -> CalibrationSet:
-    """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
-
-    A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
-
-    Raises:
-        NotApplicableError: the prompt means nothing on this set.
-        UserError: too few rows, no document long enough, a stored set that is damaged or was made with another tokenizer, a
-            folder that cannot be written.
-    """
-    if not prompt_matters(calib):
-        prompt = None
-    if prompt is not None:
-        check_applicable(calib, prompt)
-    return load_or_build_stored(Recipe(calib, prompt, data, model, source, tokenizer), output_dir)

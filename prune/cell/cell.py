@@ -11,7 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from prune.cell.identity import canonical_form, short_hash
+from prune.calib.recipe import Recipe
+from prune.cell.identity import canonical_form, recipe_of, short_hash
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
@@ -44,6 +45,8 @@ class Cell:
     dense_id: str
     scores: tuple[PlannedMetric, ...]
     """What the configuration asks for, with the rows as they were when the cell was made."""
+    recipe: Recipe | None
+    """The calibration set that pruning looks at; None where it looks at none."""
 
     @property
     def is_dense(self) -> bool:
@@ -86,7 +89,7 @@ def make_cell(config: Config) -> Cell:
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
     asked = ("scores", repr(config.eval), repr(config.data))
     scores = looked_up(asked, lambda: tuple(plan_metrics(config.eval, config.data)))
-    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores)
+    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores, recipe_of(config))
 
 
 def check_unchanged(cell: Cell) -> None:

@@ -96,7 +96,7 @@ class DensePasses:
         kind = kind_of(method)
         if kind not in self._kept:
             with torch.no_grad():
-                walk = Walk(model, calibration.tokens_NL, calibration.counted_mask, batch_size=cell.config.batch_size)
+                walk = Walk(model, calibration, batch_size=cell.config.batch_size)
             methods = [build_method(other.config.method) for other in others or ()]
             fitting = [] if others == [] else _fitting(model, walk, [method, *methods])
             if kind not in map(kind_of, fitting):

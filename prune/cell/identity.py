@@ -6,7 +6,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from prune.calib.identity import calibration_id, canonical_calibration
+from prune.calib.recipe import Recipe
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
 from prune.config.method import MethodConfig, Propagation
@@ -28,6 +28,11 @@ def uses_calibration(config: Config) -> bool:
     return by_inputs or propagation(config) is not None
 
 
+def recipe_of(config: Config) -> Recipe | None:
+    """The calibration set that pruning looks at; None where it looks at none."""
+    return Recipe(config.calib, config.prompt, config.data, config.model) if uses_calibration(config) else None
+
+
 def propagation(config: Config) -> Propagation | None:
     """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
     return config.method.propagation if needs_inputs(config.method) else None
@@ -35,11 +40,11 @@ def propagation(config: Config) -> Propagation | None:
 
 def pass_key(config: Config) -> str | None:
     """Equal for cells that one pass of the calibration set through the dense model serves; None where none does."""
-    if propagation(config) is not Propagation.dense:
+    recipe = recipe_of(config)
+    if recipe is None or propagation(config) is not Propagation.dense:
         return None
-    calibration = calibration_id(config.calib, config.prompt, config.data, config.model)
     place = (config.device, config.batch_size, config.model.offload, config.model.device_map)
-    return repr((calibration, model_identity(config.model), place))
+    return repr((recipe.id(), model_identity(config.model), place))
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -58,8 +63,8 @@ def canonical_form(config: Config) -> dict[str, Any]:
     form["sparsity"] = _canonical_sparsity(config.sparsity)
     if isinstance(config.method, RandomConfig):
         form["seed"] = config.calib.seed
-    if uses_calibration(config):
-        form["calib"] = canonical_calibration(config.calib, config.prompt, config.data, config.model)
+    if recipe := recipe_of(config):
+        form["calib"] = recipe.canonical()
     return form
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from prune.cell.cell import Cell, asked_config, check_unchanged, plan
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.gpu import watch_gpu
-from prune.cell.identity import propagation, uses_calibration
+from prune.cell.identity import propagation
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
@@ -151,14 +151,14 @@ def _facts(
 
 
 def _calibration_set(cell: Cell, workshop: Workshop, watcher: Watcher) -> "CalibrationSet | None":
-    if not uses_calibration(cell.config):
+    if cell.recipe is None:
         return None
     from prune.calib.store import load_or_build
 
     watcher.stage("calib")
     config = cell.config
     source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
-    return load_or_build(config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir))
+    return load_or_build(cell.recipe, source, tokenizer, cell.output_dir)
 
 
 def _pruned(
@@ -249,8 +249,6 @@ def _prune(
     from prune.pruning.layerwise import check_reached, prune_model
     from prune.pruning.registry import build_method
 
-    if isinstance(cell.config.method, DenseConfig):
-        return []
     watcher.stage("prune")
     method = build_method(cell.config.method)
     patterns = allocate(
@@ -261,16 +259,14 @@ def _prune(
         batch_size=cell.config.batch_size,
         on_block=watcher.advance,
     )
+    dense_inputs = workshop.dense_passes.inputs(cell, model, calibration, watcher.advance) if calibration else None
     reports = prune_model(
         model,
-        calibration.tokens_NL if calibration else None,
-        calibration.mask_NL if calibration else None,
+        dense_inputs or calibration,
         method,
         patterns,
         batch_size=cell.config.batch_size,
         seed=cell.config.calib.seed,
-        padding_in_statistics=calibration.padding_in_statistics if calibration else False,
-        inputs=workshop.dense_passes.inputs(cell, model, calibration, watcher.advance) if calibration else None,
         on_block=watcher.advance,
         on_mask=on_mask,
     )

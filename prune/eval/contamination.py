@@ -217,9 +217,9 @@ def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, sour
 def _decode(calibration: "CalibrationSet", tokenizer: Any) -> Iterator[str]:
     """The text of each sequence from its real tokens, cut where BOS stands."""
     bos_id = calibration.manifest["bos"]["id"]
-    for tokens_L, mask_L in zip(calibration.tokens_NL, calibration.mask_NL, strict=True):
+    for tokens_L, real_L in zip(calibration.tokens_NL, calibration.real_NL, strict=True):
         piece: list[int] = []
-        for token in [*tokens_L[mask_L].tolist(), bos_id]:
+        for token in [*tokens_L[real_L].tolist(), bos_id]:
             if token != bos_id:
                 piece.append(token)
             elif piece:

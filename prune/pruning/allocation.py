@@ -56,8 +56,7 @@ def _by_block(
         targets.setdefault(block_of(name), []).append(name.partition(".")[2])
     ratios = owl_ratios(
         model,
-        calibration.tokens_NL,
-        calibration.counted_mask,
+        calibration,
         targets,
         sparsity.ratio,
         multiple=sparsity.owl_m,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.method import Method, Pruned, PrunesTogether, Statistic
-from prune.pruning.sparsity import NM, Pattern
+from prune.pruning.method import Method, Pruned, PrunesGroups, Statistic
+from prune.pruning.sparsity import Pattern
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Together:
-    """The pruned linears of a block, each when it is asked for; what was pruned with it waits for its own turn."""
+class GroupPruner:
+    """Prunes the linears of a block one by one; linears that were pruned in the same call are kept until asked for."""
 
     def __init__(
         self,
@@ -24,26 +24,26 @@ class Together:
         statistics: Mapping[str, Statistic],
         patterns: Mapping[str, Pattern],
     ) -> None:
-        """Of linears by name: weights O x I, statistics (none for a method that needs no inputs), patterns."""
+        """Takes weights O x I, statistics (none for a method that needs no inputs) and patterns by the linears' names."""
         self._method, self._weights, self._statistics, self._patterns = method, weights, statistics, patterns
         self._waiting: dict[str, Pruned] = {}
 
     def prune(self, name: str, generator: torch.Generator) -> Pruned:
-        """What the method makes of a linear.
+        """The pruned linear.
 
         Raises:
             UserError: see `Method.prune`. A fault of another linear is left to that one's turn.
         """
-        if name not in self._waiting and isinstance(self._method, PrunesTogether):
+        if name not in self._waiting and isinstance(self._method, PrunesGroups):
             self._prune_group(self._method, [name, *self._partners(name)])
         if name in self._waiting:
             return self._waiting.pop(name)
         return self._method.prune(self._weights[name], self._statistics.get(name), self._patterns[name], generator)
 
-    def _prune_group(self, method: PrunesTogether, names: list[str]) -> None:
+    def _prune_group(self, method: PrunesGroups, names: list[str]) -> None:
         weights, patterns = {name: self._weights[name] for name in names}, [self._patterns[name] for name in names]
         try:
-            pruned = method.prune_together(weights, self._statistics[names[0]], patterns)
+            pruned = method.prune_group(weights, self._statistics[names[0]], patterns)
         except UserError:
             return  # each alone, so that the one at fault is named
         self._waiting |= dict(zip(names, pruned, strict=True))
@@ -55,9 +55,5 @@ class Together:
             for other, pattern in self._patterns.items()
             if other != name
             and self._statistics[other] is self._statistics[name]
-            and _group_size(pattern) == _group_size(self._patterns[name])
+            and pattern.group_size == self._patterns[name].group_size
         ]
-
-
-def _group_size(pattern: Pattern) -> int:
-    return pattern.m if isinstance(pattern, NM) else 1

@@ -7,7 +7,7 @@ Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hi
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,11 +21,12 @@ from prune.pruning.replay import Call, record_calls, rehearse, same_calls
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from prune.calib.calibration_set import CalibrationSet
     from prune.models.blocks import Linear
     from prune.pruning.method import StartsStatistic, Statistic
 
 CALL_CACHE_BYTES = 256 * 2**20
-"""Masks and rotary tables of so many bytes are kept; those of further batches are computed anew for each block."""
+"""Masks and rotary tables up to this size are kept; those of further batches are computed anew for each block."""
 
 
 class Walk:
@@ -35,23 +36,25 @@ class Walk:
     so share one statistic: first linear of a group -> all of the group.
     """
 
-    def __init__(self, model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor, *, batch_size: int) -> None:
+    def __init__(self, model: "PreTrainedModel", calibration: "CalibrationSet", *, batch_size: int) -> None:
         """Rehearse on a few tokens and fill the buffer with what enters the first block.
 
         Raises UserError when the set does not fit the model, or the model cannot be walked.
         """
-        _check_calibration(model, tokens_NL, mask_NL)
+        _check_calibration(model, calibration)
         assert not model.training, "dropout must be off"
         self._model = model
         self._blocks = list(find_blocks(model))
         self._linears = [find_linears(block) for block in self._blocks]
         self._device = model.get_input_embeddings().weight.device
-        self._tokens_NL = tokens_NL
-        self._mask_NL = mask_NL.to(self._device)
-        self._batches = [slice(start, start + batch_size) for start in range(0, len(tokens_NL), batch_size)]
+        self._tokens_NL = calibration.tokens_NL
+        self._attended_NL = calibration.attended().to(self._device)
+        self._weights_NL = calibration.weights_NL.to(self._device)
+        self._is_weighted = not bool((self._weights_NL == (self._weights_NL > 0)).all())
+        self._batches = [slice(start, start + batch_size) for start in range(0, len(self._tokens_NL), batch_size)]
         self._kept: dict[int, list[Call]] = {}
         self._kept_bytes = 0
-        rehearsal = rehearse(model, self._blocks, self._linears, tokens_NL)
+        rehearsal = rehearse(model, self._blocks, self._linears, self._tokens_NL)
         self.groups = rehearsal.groups
         self._output_lengths = rehearsal.output_lengths
         self._sums: list[Tensor] = []
@@ -79,7 +82,8 @@ class Walk:
                 first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
             }
             for batch in self._batches:
-                with _Feeding(linears, statistics, self._mask_NL[batch], last), suppress(_LastInputSeen):
+                weights_BL = self._weights_NL[batch]
+                with _feeding(linears, statistics, weights_BL, self._is_weighted, last):
                     self._put(batch, self._replay(index, batch))
         if advance:
             self._check_finite(f"leave block {index}")
@@ -88,7 +92,7 @@ class Walk:
     def advance(self, index: int) -> None:
         """Replace the hidden states by what the block makes of them.
 
-        Raises UserError when a real token's become infinite or NaN.
+        Raises UserError when those of an attended token become infinite or NaN.
         """
         with on_device(self._blocks[index]):
             for batch in self._batches:
@@ -106,7 +110,7 @@ class Walk:
         self._check_finite("enter the first block")
 
     def _put(self, batch: slice, hidden_BLH: Tensor) -> None:
-        """Take in the hidden states of a batch. Their sum is not finite where one of them is not."""
+        """Store the hidden states of a batch, and their sum, which is not finite where one of them is not."""
         self._sums.append(hidden_BLH.sum(dtype=torch.promote_types(hidden_BLH.dtype, torch.float32)))
         self.hidden_NLH[batch].copy_(hidden_BLH, non_blocking=True)
 
@@ -119,7 +123,7 @@ class Walk:
 
     def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
         tokens_BL = self._tokens_NL[batch].to(self._device)
-        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._mask_NL[batch])
+        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._attended_NL[batch])
 
     def _keep(self, batch: slice, calls: list[Call]) -> None:
         """Keep the arguments of a batch, as long as they are small, or those of the first batch where they are equal."""
@@ -144,7 +148,7 @@ class Walk:
             return  # else it may be padding, or a sum too large
         for batch in self._batches:
             finite_BLH = self.hidden_NLH[batch].isfinite()
-            if not bool((finite_BLH.all(dim=-1) | ~self._mask_NL[batch].to(finite_BLH.device)).all()):
+            if not bool((finite_BLH.all(dim=-1) | ~self._attended_NL[batch].to(finite_BLH.device)).all()):
                 raise UserError(
                     f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
                     f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
@@ -155,40 +159,43 @@ class _LastInputSeen(Exception):  # noqa: N818 - not an error
     """Ends the forward pass of a block early."""
 
 
-class _Feeding:
-    """Forward pre-hooks that give the inputs of real tokens to statistics, for the time of a `with`.
+@contextmanager
+def _feeding(
+    linears: Mapping[str, "Linear"],
+    statistics: Mapping[str, "Statistic"],
+    weights_BL: Tensor,
+    is_weighted: bool,
+    last: str | None,
+) -> Iterator[None]:
+    """Let forward passes give the inputs of tokens that count to statistics; the one that reaches linear `last` ends there.
 
-    One sample after the other, so that sums do not depend on the batch size: where the forward pass does not either, as on
-    the CPU without padding, nor does the pruned model, bit for bit.
+    Without `is_weighted` the weights are 0 or 1 only. One sample after the other, so that sums do not depend on the batch
+    size: where the forward pass does not either, as on the CPU without padding, nor does the pruned model, bit for bit.
     """
+    all_count = bool((weights_BL > 0).all())
 
-    def __init__(
-        self, linears: Mapping[str, "Linear"], statistics: Mapping[str, "Statistic"], mask_BL: Tensor, last: str | None
-    ) -> None:
-        self._linears, self._statistics, self._last = linears, statistics, last
-        self._mask_BL, self._all_real = mask_BL, bool(mask_BL.all())
-        self._handles: list[Any] = []
+    def feed(name: str, args: tuple[Any, ...]) -> None:
+        num_tokens = args[0].shape[:-1].numel()
+        assert num_tokens == weights_BL.numel(), f"{name} saw {num_tokens} of {weights_BL.numel()} tokens"
+        x_BLI = args[0].reshape(*weights_BL.shape, -1)
+        for x_LI, weight_L in zip(x_BLI, weights_BL.to(args[0].device), strict=True):
+            if not all_count:
+                counts_L = weight_L > 0
+                x_LI, weight_L = x_LI[counts_L], weight_L[counts_L]  # noqa: PLW2901
+            statistics[name].add(x_LI, weight_L if is_weighted else None)
+        if name == last:
+            raise _LastInputSeen
 
-    def __enter__(self) -> None:
-        for name in self._statistics:
-            self._handles.append(self._linears[name].register_forward_pre_hook(self._hook(name)))
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: feed(name, args)
 
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
+    handles = [linears[name].register_forward_pre_hook(hook(name)) for name in statistics]
+    try:
+        with suppress(_LastInputSeen):
+            yield
+    finally:
+        for handle in handles:
             handle.remove()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def feed(module: nn.Module, args: tuple[Any, ...]) -> None:
-            num_tokens = args[0].shape[:-1].numel()
-            assert num_tokens == self._mask_BL.numel(), f"{name} saw {num_tokens} of {self._mask_BL.numel()} tokens"
-            x_BLI = args[0].reshape(*self._mask_BL.shape, -1)
-            masks = [None] * len(x_BLI) if self._all_real else self._mask_BL.to(args[0].device)
-            for x_LI, mask_L in zip(x_BLI, masks, strict=True):
-                self._statistics[name].add(x_LI if mask_L is None else x_LI[mask_L])
-            if name == self._last:
-                raise _LastInputSeen
-
-        return feed
 
 
 def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
@@ -196,9 +203,11 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
         yield from call.tensors()
 
 
-def _check_calibration(model: "PreTrainedModel", tokens_NL: Tensor, mask_NL: Tensor) -> None:
-    assert tokens_NL.dim() == 2 and tokens_NL.shape == mask_NL.shape, (tokens_NL.shape, mask_NL.shape)
-    empty = (~mask_NL.any(dim=1)).nonzero().flatten().tolist()
+def _check_calibration(model: "PreTrainedModel", calibration: "CalibrationSet") -> None:
+    tokens_NL, weights_NL = calibration.tokens_NL, calibration.weights_NL
+    assert tokens_NL.dim() == 2 and tokens_NL.shape == weights_NL.shape, (tokens_NL.shape, weights_NL.shape)
+    assert bool(((weights_NL >= 0) & weights_NL.isfinite()).all()), "a token counts 0 or more"
+    empty = (~calibration.attended().any(dim=1)).nonzero().flatten().tolist()
     if empty or not len(tokens_NL):
         raise UserError(f"Samples {empty} of {len(tokens_NL)} in the calibration set have no real token; build it again.")
     embedding = model.get_input_embeddings().weight

@@ -3,21 +3,23 @@
 Source: Wanda (arXiv 2306.11695) and SparseGPT (arXiv 2301.00774) do so; hidden_states.py takes the hidden states along, and
 propagation.py has the other way, with dense outputs.
 
-Shapes: N samples, L tokens, O out, I in.
+Shapes: O out, I in.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight, write_weight
 from prune.models.offload import on_device
-from prune.pruning.grouped import Together
+from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
 from prune.pruning.method import all_finite
@@ -37,16 +39,12 @@ SPARSITY_TOLERANCE = 1e-3
 
 def prune_model(
     model: "PreTrainedModel",
-    tokens_NL: Tensor | None,
-    mask_NL: Tensor | None,
+    calibration: CalibrationSet | Inputs | None,
     method: "Method",
     pattern: Pattern | Mapping[str, Pattern],
     *,
     batch_size: int = 8,
     seed: int = 0,
-    padding_in_statistics: bool = False,
-    inputs: Inputs | None = None,
-    on_linear: Callable[[LinearReport], None] = lambda report: None,
     on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> list[LinearReport]:
@@ -54,15 +52,12 @@ def prune_model(
 
     Args:
         model: in evaluation mode; float16, bfloat16, float32 or float64.
-        tokens_NL: the calibration set; may be None, like the mask, when the method needs no inputs, or `inputs` are given.
-        mask_NL: True = real token; None where all are. Padding is neither attended nor part of a statistic.
+        calibration: a set passes through the pruned blocks, as published; `Inputs` have their statistics from elsewhere. A
+            method that needs no inputs looks at neither.
         method: chooses the weights.
         pattern: which weights may go together: for all linears, or for each that is to be pruned, by `<block>.<name>`.
         batch_size: sequences in one forward pass.
         seed: draws what a method draws, for each linear on its own.
-        padding_in_statistics: the study's habit: padding counts as real, so it is attended and enters the statistics.
-        inputs: where the statistics come from; None lets the calibration set pass through the pruned blocks, as published.
-        on_linear: called with each report.
         on_mask: called with the block's number, the linear's name and its mask O x I; not for skipped linears.
         on_block: called after each block with the number of blocks done, and of all blocks.
 
@@ -76,22 +71,25 @@ def prune_model(
     last = max(block_of(name) for name in patterns)
     reports: list[LinearReport] = []
     with torch.no_grad():
-        if method.needs_inputs and inputs is None:
-            assert tokens_NL is not None, f"{method.name} needs a calibration set"
-            real_NL = mask_NL
-            if real_NL is None or padding_in_statistics:
-                real_NL = torch.ones_like(tokens_NL, dtype=torch.bool)
-            inputs = PrunedInputs(Walk(model, tokens_NL, real_NL, batch_size=batch_size), method, last)
+        inputs = _start_inputs(model, calibration, method, last, batch_size) if method.needs_inputs else None
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
+            of_block = inputs if index <= last else None
             with on_device(blocks[index], changes=True):
-                for report in _prune_block(index, named, chosen, method, inputs if index <= last else None, seed, on_mask):
-                    reports.append(report)
-                    on_linear(report)
-                if inputs and index <= last:
-                    inputs.leave(index)
+                reports += _prune_block(index, named, chosen, method, of_block, seed, on_mask)
+                if of_block:
+                    of_block.leave(index)
             on_block(index + 1, len(blocks))
     return reports
+
+
+def _start_inputs(
+    model: "PreTrainedModel", calibration: CalibrationSet | Inputs | None, method: "Method", last: int, batch_size: int
+) -> Inputs:
+    assert calibration is not None, f"{method.name} needs a calibration set"
+    if isinstance(calibration, CalibrationSet):
+        return PrunedInputs(Walk(model, calibration, batch_size=batch_size), method, last)
+    return calibration
 
 
 def _prune_block(
@@ -106,14 +104,14 @@ def _prune_block(
     """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
     statistics = inputs.enter(index, chosen) if inputs else {}
     weights = {name: read_weight(named[name]) for name in chosen}
-    together = Together(method, weights, statistics, chosen)
+    group = GroupPruner(method, weights, statistics, chosen)
     for name, linear in named.items():
         if name in chosen:
-            report, mask_OI = _prune_linear(linear, together, chosen[name], block=index, name=name, seed=seed)
+            report, mask_OI = _prune_linear(linear, group, chosen[name], block=index, name=name, seed=seed)
             on_mask(index, name, mask_OI)
             yield report
         else:
-            yield _report(linear, block=index, name=name, skipped=True)
+            yield _skipped(linear, index, name)
 
 
 def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", reports: Sequence[LinearReport]) -> None:
@@ -136,9 +134,8 @@ def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", re
 
 
 def _is_reached(pattern: Pattern, method: "Method", report: LinearReport) -> bool:
-    asked = 0.0 if method.name == "dense" else pattern.ratio * report.num_weights
-    missing = asked - report.num_removed
-    if method.name == "dense" or isinstance(pattern, NM):
+    missing = pattern.ratio * report.num_weights - report.num_removed
+    if isinstance(pattern, NM):
         return abs(missing) < 0.5
     if getattr(method, "variant", False):
         return abs(missing) <= SPARSITY_TOLERANCE * report.num_weights + 1e-6
@@ -146,42 +143,30 @@ def _is_reached(pattern: Pattern, method: "Method", report: LinearReport) -> boo
 
 
 def _prune_linear(
-    linear: "Linear", together: Together, pattern: Pattern, *, block: int, name: str, seed: int
+    linear: "Linear", group: GroupPruner, pattern: Pattern, *, block: int, name: str, seed: int
 ) -> tuple[LinearReport, Tensor]:
     started = time.perf_counter()
     try:
-        pruned = together.prune(name, _generator(seed, block, name))
+        pruned = group.prune(name, _generator(seed, block, name))
     except UserError as error:
         raise type(error)(f"block {block}, {name}: {error}") from error
     _check_pruned(linear, pruned, block, name)
     write_weight(linear, pruned.weight_OI)
     num_removed = int(pruned.mask_OI.count_nonzero())
-    report = _report(
-        linear,
-        block=block,
-        name=name,
+    report = replace(
+        _skipped(linear, block, name),
         error=pruned.error,
         seconds=time.perf_counter() - started,
         num_removed=num_removed,
         asked=pattern.ratio,
+        skipped=False,
         ties=None if pruned.num_ties is None else pruned.num_ties / max(num_removed, 1),
     )
     return report, pruned.mask_OI
 
 
-def _report(
-    linear: "Linear",
-    *,
-    block: int,
-    name: str,
-    error: float | None = None,
-    seconds: float = 0.0,
-    num_removed: int = 0,
-    asked: float = 0.0,
-    skipped: bool = False,
-    ties: float | None = None,
-) -> LinearReport:
-    """What is to be said of a linear as it is now."""
+def _skipped(linear: "Linear", block: int, name: str) -> LinearReport:
+    """The report of a linear that was left as it is now."""
     weight_OI = read_weight(linear)
     num_zero = weight_OI.numel() - int(weight_OI.bool().count_nonzero())
     return LinearReport(
@@ -191,12 +176,10 @@ def _report(
         num_zero=num_zero,
         num_weights=weight_OI.numel(),
         sparsity=num_zero / weight_OI.numel(),
-        error=error,
-        seconds=seconds,
-        num_removed=num_removed,
-        asked=asked,
-        skipped=skipped,
-        ties=ties,
+        error=None,
+        seconds=0.0,
+        num_removed=0,
+        skipped=True,
     )
 
 
@@ -225,8 +208,7 @@ def _check_patterns(
     }
     patterns = pattern if isinstance(pattern, Mapping) else dict.fromkeys(widths, pattern)
     assert patterns and patterns.keys() <= widths.keys(), patterns.keys() - widths.keys()
-    if method.name != "dense":
-        for key, of_linear in patterns.items():
-            block, _, name = key.partition(".")
-            of_linear.check(widths[key], f"block {block}, {name}")
+    for key, of_linear in patterns.items():
+        block, _, name = key.partition(".")
+        of_linear.check(widths[key], f"block {block}, {name}")
     return patterns

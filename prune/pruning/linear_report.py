@@ -1,4 +1,4 @@
-"""What pruning reached, as result.json says it."""
+"""The result of pruning: one report for each linear, and their totals for result.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LinearReport:
-    """What became of one linear."""
+    """The result of pruning one linear."""
 
     block: int
     name: str
@@ -39,11 +39,11 @@ class LinearReport:
 
 
 MAX_TIES = 0.01
-"""A share of ties that needs no warning."""
+"""The largest share of ties that needs no warning."""
 
 
 def describe_sparsity(model: "PreTrainedModel", reports: Sequence[LinearReport]) -> dict[str, Any]:
-    """Asked, reached by the masks, and the zeros there are: a weight that was 0 before may stand outside the mask.
+    """The asked sparsity, the one that the masks reached, and all zeros, also weights that were 0 before.
 
     Of the linears that are pruned; of all of them in the dense model.
     """
@@ -61,7 +61,7 @@ def describe_sparsity(model: "PreTrainedModel", reports: Sequence[LinearReport])
 
 
 def _mean_asked(pruned: Sequence[LinearReport]) -> float:
-    """The asked share of all weights together; the very ratio where it is one for all."""
+    """The asked share of all weights; exactly the ratio where all linears have the same."""
     ratios = {report.asked for report in pruned}
     if len(ratios) == 1:
         return ratios.pop()
@@ -84,7 +84,7 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
 
 
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:
-    """What a reader should know of the ties of all linears together; None up to `MAX_TIES`."""
+    """A warning about the share of ties over all linears; None up to `MAX_TIES`."""
     counted = [(report.ties * report.num_removed, report.num_removed) for report in reports if report.ties is not None]
     share = sum(ties for ties, _ in counted) / max(sum(removed for _, removed in counted), 1)
     if share <= MAX_TIES:

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class Statistic(Protocol):
     """What a method keeps of the inputs of a linear; linears with one and the same input may share one."""
 
-    def add(self, x_TI: Tensor) -> None:
-        """Take in the inputs of some real tokens, in any float type; sums are float32, or float64 when `x_TI` is."""
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
+        """Take in the inputs of some tokens, in any float type; sums are float32, or float64 when `x_TI` is.
+
+        `weight_T` (float32, above 0) is what each token counts; None: each counts 1.
+        """
 
 
 @runtime_checkable
@@ -30,14 +33,14 @@ class Keepable(Statistic, Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory, with what is computed from it once for all."""
+        """Its size in memory, including what is computed from it once for all linears that share it."""
 
     def move(self, device: torch.device) -> None:
         """Bring it to a device; it stays bit for bit the same."""
 
 
 class StartsStatistic(Protocol):
-    """As much of a method as the walk needs."""
+    """The part of a method that the walk needs."""
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """See `Method.start_statistic`."""
@@ -46,8 +49,8 @@ class StartsStatistic(Protocol):
 class NoStatistic:
     """The statistic of a method that does not look at inputs."""
 
-    def add(self, x_TI: Tensor) -> None:
-        """Forget them."""
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
+        """Ignore them."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Method(Protocol):
         """Whether it needs statistics, and so a calibration set."""
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """An empty statistic for a linear with so many inputs."""
+        """An empty statistic for a linear with `num_inputs` inputs."""
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The pruned weights; neither the weight nor the statistic is modified.
@@ -87,10 +90,10 @@ class Method(Protocol):
 
 
 @runtime_checkable
-class PrunesTogether(Protocol):
+class PrunesGroups(Protocol):
     """A method that prunes linears with the same inputs faster together than one after the other."""
 
-    def prune_together(
+    def prune_group(
         self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
     ) -> list[Pruned]:
         """As `Method.prune` of each; patterns are all unstructured, or all N:M with one M.
@@ -141,13 +144,24 @@ def all_finite(x: Tensor) -> bool:
     return bool(x.sum(dtype=wide).isfinite()) or bool(x.isfinite().all())
 
 
-def check_statistic(total: Tensor, num_tokens: int) -> None:
+def weighted(x_TI: Tensor, weight_T: Tensor | None) -> tuple[Tensor, float]:
+    """(inputs whose products x_ti x_tj sum to the weighted ones, the sum of the weights): each x_t times the root of w_t.
+
+    In float32 (float64 stays float64). Without weights the inputs stay as they are, and each counts 1.
+    """
+    if weight_T is None:
+        return x_TI, len(x_TI)
+    wide_TI = x_TI.to(torch.promote_types(x_TI.dtype, torch.float32))
+    return wide_TI * weight_T.to(wide_TI.dtype).sqrt()[:, None], float(weight_T.sum(dtype=torch.float64))
+
+
+def check_statistic(total: Tensor, total_weight: float) -> None:
     """Make sure that sums over inputs can be used.
 
     Raises:
-        UserError: no token was seen, or a sum is infinite or not a number.
+        UserError: no token counted, or a sum is infinite or not a number.
     """
-    if num_tokens == 0:
+    if total_weight == 0:
         raise UserError(
             "no real token of the calibration set reached this linear; give it more samples (calib.num_samples)."
         )

@@ -13,18 +13,18 @@ from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.offload import on_device
 from prune.pruning.hidden_states import Walk
-from prune.pruning.method import finite_weight
-from prune.pruning.methods.wanda import InputNorms, Wanda
+from prune.pruning.methods.wanda import Wanda, scores
 from prune.pruning.propagation import DenseInputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from prune.calib.calibration_set import CalibrationSet
+
 
 def owl_ratios(
     model: "PreTrainedModel",
-    tokens_NL: Tensor,
-    mask_NL: Tensor,
+    calibration: "CalibrationSet",
     targets: Mapping[int, Collection[str]],
     ratio: float,
     *,
@@ -37,8 +37,7 @@ def owl_ratios(
 
     Args:
         model: in evaluation mode.
-        tokens_NL: the calibration set; it goes through the dense blocks once.
-        mask_NL: True = the token counts.
+        calibration: goes through the dense blocks once.
         targets: block -> the linears in it that will be pruned; only their scores count, and only these blocks get a ratio.
         ratio: what all blocks would lose alike.
         multiple: M; scores above M times the mean of their block are outliers.
@@ -54,22 +53,22 @@ def owl_ratios(
     shares: dict[int, float] = {}
     last = max(targets)
     with torch.no_grad():
-        inputs = DenseInputs(Walk(model, tokens_NL, mask_NL, batch_size=batch_size), Wanda())
+        inputs = DenseInputs(Walk(model, calibration, batch_size=batch_size), Wanda())
         for index in range(last + 1):
             with on_device(blocks[index]):
                 norms = inputs.enter(index, targets.get(index, ()))
                 if index in targets:
-                    names = targets[index]
-                    shares[index] = outlier_share([_scores(linears[index][name], norms[name]) for name in names], multiple)
+                    found = [scores(read_weight(linears[index][name]), norms[name]) for name in targets[index]]
+                    shares[index] = outlier_share(found, multiple)
             on_block(index + 1, last + 1)
     return dict(zip(shares, spread_ratios(list(shares.values()), ratio, spread), strict=True))
 
 
-def outlier_share(scores: Sequence[Tensor], multiple: float) -> float:
+def outlier_share(of_linears: Sequence[Tensor], multiple: float) -> float:
     """The share of all scores of a block that lie above `multiple` times their mean."""
-    num_scores = sum(score_OI.numel() for score_OI in scores)
-    mean = sum(float(score_OI.sum(dtype=torch.float64)) for score_OI in scores) / num_scores
-    return sum(int((score_OI > multiple * mean).sum()) for score_OI in scores) / num_scores
+    num_scores = sum(score_OI.numel() for score_OI in of_linears)
+    mean = sum(float(score_OI.sum(dtype=torch.float64)) for score_OI in of_linears) / num_scores
+    return sum(int((score_OI > multiple * mean).sum()) for score_OI in of_linears) / num_scores
 
 
 def spread_ratios(shares: Sequence[float], ratio: float, spread: float) -> list[float]:
@@ -91,9 +90,3 @@ def spread_ratios(shares: Sequence[float], ratio: float, spread: float) -> list[
             f"sparsity.ratio={ratio:g}; they must lie between 0 and 1. Choose a smaller sparsity.owl_lambda than {spread:g}."
         )
     return ratios
-
-
-def _scores(linear: "torch.nn.Module", statistic: object) -> Tensor:
-    """|W_ij| * ||X_j||, as Wanda's."""
-    assert isinstance(statistic, InputNorms), type(statistic)
-    return finite_weight(read_weight(linear)).abs() * statistic.norms()

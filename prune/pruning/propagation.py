@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Inputs(Protocol):
-    """What blocks get to see, one after another."""
+    """Where the statistics of each block come from, one block after another."""
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Name -> statistic for the `wanted` linears (none of them is possible) of a block that is still dense.
@@ -55,7 +55,7 @@ class PrunedInputs:
     """The last block of which anything is wanted."""
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
-        """From a pass that ends where the last input is seen."""
+        """Collected in a pass that ends at the last wanted input."""
         return self.walk.collect(index, self.method, wanted) if wanted else {}
 
     def leave(self, index: int) -> None:
@@ -72,14 +72,14 @@ class DenseInputs:
     method: Method
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
-        """From the one pass of this block."""
+        """Collected in the one pass of this block."""
         if wanted:
             return self.walk.collect(index, self.method, wanted, advance=index + 1 < len(self.walk.groups))
         self.walk.advance(index)
         return {}
 
     def leave(self, index: int) -> None:
-        """Nothing: what enters the next block is there."""
+        """Nothing to do: the hidden states already entered the next block."""
 
 
 Kind: TypeAlias = type[Statistic]
@@ -95,7 +95,7 @@ class KeptInputs:
     """Linear -> statistic, for each block."""
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
-        """Those of the block, brought to its device."""
+        """The statistics of the block, moved to its device."""
         self._move(index, next(find_blocks(self.model)[index].parameters()).device)
         return {name: self.blocks[index][name] for name in wanted}
 
@@ -114,7 +114,7 @@ def kind_of(method: Method) -> Kind:
 
 
 def kept_bytes(model: "PreTrainedModel", walk: "Walk", method: Method) -> int:
-    """What the statistics of all linears of the model take for one method, one for linears with the same input."""
+    """Bytes of one method's statistics for all linears of the model; linears with the same input share one."""
     wide = torch.promote_types(model.dtype, torch.float32).itemsize // torch.float32.itemsize
     total = 0
     for block, groups in zip(find_blocks(model), walk.groups, strict=True):
@@ -133,7 +133,7 @@ def collect_all(
 
     `methods` say which kinds. The bits are those of DenseInputs for each method alone.
     """
-    several = _Several({kind_of(method): method for method in methods})
+    several = _EveryKind({kind_of(method): method for method in methods})
     kept: dict[Kind, list[dict[str, Keepable]]] = {kind: [] for kind in several.methods}
     num_blocks = len(walk.groups)
     with torch.no_grad():
@@ -146,7 +146,7 @@ def collect_all(
 
 
 def _to_host(statistic: Statistic, kind: Kind) -> Keepable:
-    assert isinstance(statistic, _Side)
+    assert isinstance(statistic, _StatisticsByKind)
     part = statistic.parts[kind]
     assert isinstance(part, Keepable), type(part)
     part.move(torch.device("cpu"))
@@ -154,23 +154,23 @@ def _to_host(statistic: Statistic, kind: Kind) -> Keepable:
 
 
 @dataclass(frozen=True)
-class _Several:
+class _EveryKind:
     """Starts a statistic of each kind at once."""
 
     methods: Mapping[Kind, Method]
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """One of each kind, side by side."""
-        return _Side({kind: method.start_statistic(num_inputs, device) for kind, method in self.methods.items()})
+        return _StatisticsByKind({kind: method.start_statistic(num_inputs, device) for kind, method in self.methods.items()})
 
 
 @dataclass(frozen=True)
-class _Side:
+class _StatisticsByKind:
     """Statistics of the same inputs."""
 
     parts: Mapping[Kind, Statistic]
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         """Give the inputs to each."""
         for part in self.parts.values():
-            part.add(x_TI)
+            part.add(x_TI, weight_T)

@@ -51,7 +51,11 @@ class Rehearsal:
 
 
 def record_calls(
-    model: "PreTrainedModel", blocks: Sequence[nn.Module], output_lengths: Sequence[int], tokens_BL: Tensor, mask_BL: Tensor
+    model: "PreTrainedModel",
+    blocks: Sequence[nn.Module],
+    output_lengths: Sequence[int],
+    tokens_BL: Tensor,
+    attended_BL: Tensor,
 ) -> tuple[Tensor, list[Call]]:
     """Return the hidden states that enter the first block, and each block's call, without computing any block."""
     calls: list[Call] = []
@@ -67,7 +71,7 @@ def record_calls(
         return forward
 
     with _replaced_forwards(blocks, [stand_in(length) for length in output_lengths]):
-        _run(model, tokens_BL, mask_BL)
+        _run(model, tokens_BL, attended_BL)
     assert len(calls) == len(blocks), f"{len(calls)} calls of {len(blocks)} blocks"
     return entries[0], calls
 
@@ -81,8 +85,8 @@ def rehearse(
     argument depends on earlier blocks (shared keys and values, caches), or when a linear is not called exactly once.
     """
     tokens_BL = tokens_NL[:1, -REHEARSAL_TOKENS:].to(model.get_input_embeddings().weight.device)
-    mask_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
-    real = _run_observed(model, blocks, linears, tokens_BL, mask_BL)
+    attended_BL = torch.ones_like(tokens_BL, dtype=torch.bool)
+    real = _run_observed(model, blocks, linears, tokens_BL, attended_BL)
     name = type(model).__name__
     if real.order != list(range(len(blocks))):
         raise UserError(
@@ -100,7 +104,7 @@ def rehearse(
         if _has_cache(call):
             raise UserError(f"{name} gives block {index} a cache although use_cache is False; this is not supported.")
     lengths = [len(output) if isinstance(output, tuple) else 0 for output in real.outputs]
-    _, calls = record_calls(model, blocks, lengths, tokens_BL, mask_BL)
+    _, calls = record_calls(model, blocks, lengths, tokens_BL, attended_BL)
     for index, (empty, full) in enumerate(zip(calls, real.calls, strict=True)):
         if not same_calls([empty], [full]):
             raise UserError(
@@ -132,7 +136,7 @@ def _run_observed(
     blocks: Sequence[nn.Module],
     linears: Sequence[Mapping[str, nn.Module]],
     tokens_BL: Tensor,
-    mask_BL: Tensor,
+    attended_BL: Tensor,
 ) -> _Observed:
     seen = _Observed(len(blocks))
 
@@ -159,7 +163,7 @@ def _run_observed(
     for index, named in enumerate(linears):
         handles += [linear.register_forward_pre_hook(feed(index, name)) for name, linear in named.items()]
     try:
-        _run(model, tokens_BL, mask_BL)
+        _run(model, tokens_BL, attended_BL)
     finally:
         for handle in handles:
             handle.remove()
@@ -181,19 +185,19 @@ def _groups(model_name: str, index: int, inputs: list[tuple[str, Tensor]], expec
     return {names[0]: names for names in groups.values()}
 
 
-def _run(model: "PreTrainedModel", tokens_BL: Tensor, mask_BL: Tensor) -> None:
+def _run(model: "PreTrainedModel", tokens_BL: Tensor, attended_BL: Tensor) -> None:
     """Run the model without its head; the attention mask says which tokens are real, and positions are the model's own.
 
     Raises UserError when there is padding and the model takes no attention mask.
     """
     taken = inspect.signature(model.base_model.forward).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
-    if not takes_any and "attention_mask" not in taken and not bool(mask_BL.all()):
+    if not takes_any and "attention_mask" not in taken and not bool(attended_BL.all()):
         raise UserError(
             f"{type(model.base_model).__name__}.forward takes no attention_mask, so padding would be attended: "
             "give it a calibration set without padding (prompt=icl without prompt.num_shots, or raw text)."
         )
-    asked = {"attention_mask": mask_BL.long(), "use_cache": False}
+    asked = {"attention_mask": attended_BL.long(), "use_cache": False}
     model.base_model(input_ids=tokens_BL, **{name: value for name, value in asked.items() if takes_any or name in taken})
 
 

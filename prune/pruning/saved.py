@@ -63,7 +63,7 @@ class SavedMask:
     shapes: Mapping[str, tuple[int, int]] | None
     """Name -> O x I; None in a file that does not say."""
     about: Mapping[str, str]
-    """The cell that they were made by, as `save_mask` was told."""
+    """The cell that made them, as given to `save_mask`."""
 
     def mask(self, name: str, shape: tuple[int, int]) -> Tensor:
         """Bool O x I, True = removed."""
@@ -196,7 +196,7 @@ def _weights_of_mask(path: Path, model: "PreTrainedModel") -> Weights | None:
 
 
 def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None:
-    """Of every linear in the folder's files; None when one is not there, damaged or of another shape."""
+    """The weight of every linear from the folder's files; None when one is missing, damaged or of another shape."""
     linears = named_linears(model)
     keys = {path: name for name, path in _paths(model).items()}
     found: dict[str, Tensor] = {}

@@ -6,7 +6,7 @@ Shapes: O out, I in, R rows of scores that are compared with each other, C colum
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Unstructured:
     """Any weights may go, up to a ratio of those that a method compares with each other."""
 
     ratio: float
+    group_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
@@ -58,6 +59,11 @@ class NM:
     def ratio(self) -> float:
         """Share of the weights that is removed."""
         return self.n / self.m
+
+    @property
+    def group_size(self) -> int:
+        """Inputs of which a fixed number goes."""
+        return self.m
 
     def check(self, num_inputs: int, name: str) -> None:
         """Make sure that the inputs of the linear `name` are whole groups.
@@ -123,6 +129,13 @@ def lowest_in_matrix(score_OI: Tensor, num: int) -> Tensor:
     return at_most.T if is_transposed else at_most
 
 
+def lowest(score_OI: Tensor, pattern: Pattern) -> Tensor:
+    """Bool O x I, True at the lowest scores: of each group for N:M, else of the whole matrix."""
+    if isinstance(pattern, NM):
+        return lowest_in_groups(score_OI, pattern)
+    return lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+
+
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:
     """Bool O x I, True at the `n` lowest scores of each group of `m` inputs; of equal scores the lower input goes first.
 
@@ -134,7 +147,7 @@ def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") ->
 
 
 def count_ties(score_OI: Tensor, mask_OI: Tensor, weight_OI: Tensor, width: int | None = None) -> int:
-    """How many removed weights other than 0 have the score of a kept one that they were compared with: order decided there.
+    """How many removed weights other than 0 have the score of a kept one that they were compared with: order decides there.
 
     `width` columns of a row were compared with each other; None: the whole matrix. The removed scores are the lowest, so a
     tie is one with the lowest kept score.

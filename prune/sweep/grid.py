@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune.calib.prompts import check_applicable
 from prune.cell.cell import Cell, dense_cell, make_cell, plan
-from prune.cell.identity import pass_key, uses_calibration
+from prune.cell.identity import pass_key, recipe_of
 from prune.cell.lock import claim_when_free
 from prune.cell.results import score_path
 from prune.cell.state import State
@@ -59,8 +58,8 @@ def check_pairs(config: Config) -> None:
     """
     if isinstance(config.method, WandaConfig) and config.method.variant and isinstance(config.sparsity, NMConfig):
         raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
-    if uses_calibration(config):
-        check_applicable(config.calib, config.prompt)
+    if recipe := recipe_of(config):
+        recipe.kind.check()
 
 
 def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:

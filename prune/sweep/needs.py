@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from prune.cell.cell import Cell, plan
-from prune.cell.identity import uses_calibration
 from prune.config.data import DataSource
 from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet, QuestionSet, TextSet
@@ -21,10 +20,8 @@ def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
 def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
     """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
     needed: list[tuple[TextSet | QuestionSet, str]] = []
-    if uses_calibration(cell.config):
-        calib = find_dataset(cell.config.calib.name)
-        if not isinstance(calib, ControlSet):
-            needed.append((calib, calib.train_split))
+    if cell.recipe is not None:
+        needed += cell.recipe.kind.splits
     for planned in plan(cell):
         if isinstance(planned.settings, HarnessSettings):
             if cell.config.data.name is not DataSource.hub:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.calib.questions import eligible_rows
 from prune.cell.cell import Cell, plan
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
@@ -13,7 +12,7 @@ from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
 from prune.data.dataset import QuestionSet
 from prune.data.registry import find_dataset
-from prune.data.sources.source import Source, examples
+from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.eval.harness.rows import read_hub
 from prune.eval.questions.exemplars import choose_exemplars
@@ -120,11 +119,8 @@ def check_rows(cell: Cell, source: Source) -> None:
     Raises:
         UserError: they cannot.
     """
-    config = cell.config
-    if uses_calibration(config) and config.prompt.num_cot_steps is not None:
-        dataset = find_dataset(config.calib.name)
-        if isinstance(dataset, QuestionSet):
-            eligible_rows(examples(source, dataset, dataset.train_split), config.prompt)
+    if cell.recipe is not None:
+        cell.recipe.kind.check(source)
     for planned in plan(cell):
         if isinstance(planned.settings, QuestionSettings):
             asked = find_dataset(planned.dataset)

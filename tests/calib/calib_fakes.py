@@ -7,6 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from prune.calib.recipe import Recipe
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
@@ -77,6 +78,10 @@ class FakeSource:
 
 def calib(name: str = "gsm8k", **fields: Any) -> CalibConfig:
     return CalibConfig(**{"name": name, "num_samples": 6, "seq_len": 64} | fields)
+
+
+def calibration_id(config: CalibConfig, asked: PromptConfig | None, data: DataConfig, model: ModelConfig) -> str:
+    return Recipe(config, asked, data, model).id()
 
 
 def prompt(name: str = "icl", **fields: Any) -> PromptConfig:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calib_fakes import LOCAL, MODEL, calib, prompt
+from calib_fakes import LOCAL, MODEL, calib, calibration_id, prompt
 
-from prune.calib.identity import calibration_id
 from prune.config.calib import Compat, PaddingSide, PromptBos
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import DType, ModelConfig
@@ -110,11 +109,10 @@ def test_controls_do_not_depend_on_the_source(tmp_path: Path) -> None:
 def test_no_torch_and_no_hash_seed() -> None:
     code = (
         "import sys; from prune.config.calib import *; from prune.config.data import *; from prune.config.model import *; "
-        "from prune.calib.identity import calibration_id; from prune.calib.prompts import check_applicable; "
+        "from prune.calib.recipe import Recipe; "
         "c = CalibConfig(name='gsm8k', num_samples=6, seq_len=64); p = PromptConfig(name=PromptStyle.icl); "
-        "check_applicable(c, p); "
-        "print(calibration_id(c, p, DataConfig(name=DataSource.sample), ModelConfig(name='tiny')), 'torch' in sys.modules, "
-        "'transformers' in sys.modules)"
+        "recipe = Recipe(c, p, DataConfig(name=DataSource.sample), ModelConfig(name='tiny')); recipe.kind.check(); "
+        "print(recipe.id(), 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
     for hash_seed in ("0", "7"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}

@@ -1,11 +1,12 @@
 import random
 
 import pytest
-from calib_fakes import calib, prompt
+from calib_fakes import LOCAL, MODEL, calib, prompt
 
-from prune.calib.prompts import check_applicable, max_pieces, prompt_matters, start_generator
-from prune.calib.questions import draw_pieces, eligible_rows, render
-from prune.config.calib import PromptStyle
+from prune.calib.draw import start_generator
+from prune.calib.questions import draw_pieces, eligible_rows, max_pieces, render
+from prune.calib.recipe import Recipe
+from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import DATASETS
 from prune.errors import NotApplicableError, UserError
@@ -15,14 +16,19 @@ def example(row: int, rationale: str | None = None) -> Example:
     return Example(question=f"Q{row}:", answer=str(row), target=str(row), rationale=rationale)
 
 
+def check(config: CalibConfig, asked: PromptConfig) -> None:
+    Recipe(config, asked, LOCAL, MODEL).kind.check()
+
+
 def test_only_question_sets_have_a_prompt() -> None:
     for name, dataset in DATASETS.items():
-        assert prompt_matters(calib(name)) == isinstance(dataset, QuestionSet)
+        asked = Recipe(calib(name), prompt(), LOCAL, MODEL).kind.prompt
+        assert asked == (prompt() if isinstance(dataset, QuestionSet) else None)
 
 
 def test_cot_without_rationales_is_not_applicable_and_names_the_sets_that_have_them() -> None:
     with pytest.raises(NotApplicableError, match=r"prompt=cot needs rationales, and calib=boolq has none") as caught:
-        check_applicable(calib("boolq"), prompt("cot"))
+        check(calib("boolq"), prompt("cot"))
     for name, dataset in DATASETS.items():
         listed = f" {name}," in str(caught.value).replace(".", ",")
         assert listed == (isinstance(dataset, QuestionSet) and dataset.has_rationales), name
@@ -31,24 +37,24 @@ def test_cot_without_rationales_is_not_applicable_and_names_the_sets_that_have_t
 @pytest.mark.parametrize("style", ["icl", "cot", "single", "zero_shot"])
 @pytest.mark.parametrize("name", ["gsm8k", "c4", "random"])
 def test_everything_else_is_applicable(name: str, style: str) -> None:
-    check_applicable(calib(name), prompt(style))
+    check(calib(name), prompt(style))
 
 
 def test_unknown_set_names_the_nearest() -> None:
     with pytest.raises(UserError, match="gsm8k"):
-        check_applicable(calib("gsm8"), prompt())
+        check(calib("gsm8"), prompt())
 
 
 @pytest.mark.parametrize("style", ["single", "zero_shot"])
 def test_num_shots_needs_a_row_of_pairs(style: str) -> None:
     with pytest.raises(UserError, match=rf"prompt.num_shots=5 means nothing with prompt={style}"):
-        check_applicable(calib(), prompt(style, num_shots=5))
+        check(calib(), prompt(style, num_shots=5))
 
 
 @pytest.mark.parametrize("style", ["icl", "single", "zero_shot"])
 def test_num_cot_steps_needs_cot(style: str) -> None:
     with pytest.raises(UserError, match=rf"prompt.num_cot_steps=2 means nothing with prompt={style}"):
-        check_applicable(calib(), prompt(style, num_cot_steps=2))
+        check(calib(), prompt(style, num_cot_steps=2))
 
 
 def test_the_four_renderings() -> None:
@@ -77,12 +83,12 @@ def test_each_row_is_drawn_once_and_seeds_differ() -> None:
     rows = [example(row) for row in range(50)]
 
     def draw(seed: int) -> list[int]:
-        pieces = draw_pieces(rows, range(50), PromptStyle.icl, start_generator("gsm8k", seed), repeat=False)
+        pieces = draw_pieces(rows, range(50), PromptStyle.icl, start_generator(calib(seed=seed)), repeat=False)
         return [row for row, _ in pieces]
 
     assert sorted(draw(0)) == list(range(50))
     assert draw(0) == draw(0) != draw(1)
-    assert start_generator("gsm8k", 0).random() != start_generator("svamp", 0).random()
+    assert start_generator(calib()).random() != start_generator(calib("svamp")).random()
 
 
 def test_rows_left_out_do_not_change_the_order_of_the_others() -> None:

@@ -4,16 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from calib_fakes import LOCAL, MODEL, FakeSource, calib, gsm8k_rows, make_tokenizer, prompt, text_rows
+from calib_fakes import LOCAL, MODEL, FakeSource, calib, calibration_id, gsm8k_rows, make_tokenizer, prompt, text_rows
 from safetensors.torch import load_file
 
 from prune.calib.calibration_set import CalibrationSet
-from prune.calib.identity import calibration_id
+from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.data import DataConfig, DataSource
@@ -35,7 +36,7 @@ def make(
     tmp_path: Path, config: CalibConfig, asked: PromptConfig | None = None, source: Any = None, **kwargs: Any
 ) -> CalibrationSet:
     tokenizer = kwargs.get("tokenizer", TOKENIZER)
-    return load_or_build(config, asked or prompt(), LOCAL, MODEL, source or make_source(), tokenizer, tmp_path)
+    return load_or_build(Recipe(config, asked or prompt(), LOCAL, MODEL), source or make_source(), tokenizer, tmp_path)
 
 
 def plain(text: str) -> list[int]:
@@ -49,10 +50,10 @@ def pair(row: int, *, rationale: bool = False) -> str:
 
 def test_icl_fills_every_sequence_and_its_row_ids_give_the_text_again(tmp_path: Path) -> None:
     made = make(tmp_path, calib())
-    assert made.tokens_NL.shape == made.mask_NL.shape == (6, 64)
-    assert (made.tokens_NL.dtype, made.mask_NL.dtype) == (torch.int64, torch.bool)
-    assert made.mask_NL.all()
-    assert not made.padding_in_statistics
+    assert made.tokens_NL.shape == made.real_NL.shape == (6, 64)
+    assert (made.tokens_NL.dtype, made.real_NL.dtype) == (torch.int64, torch.bool)
+    assert made.real_NL.all()
+    assert torch.equal(made.weights_NL, torch.ones(6, 64))
     for tokens_L, sequence in zip(made.tokens_NL.tolist(), made.manifest["sequences"], strict=True):
         text = "\n\n".join(pair(row) for row in sequence["rows"])
         assert tokens_L == [0, *plain(text)][:64]
@@ -72,20 +73,20 @@ def test_cot_has_the_rationale(tmp_path: Path) -> None:
 def test_num_shots_then_padding(tmp_path: Path, side: PaddingSide) -> None:
     made = make(tmp_path, calib(seq_len=200), prompt(num_shots=2, padding_side=side))
     assert all(len(sequence["rows"]) == 2 for sequence in made.manifest["sequences"])
-    for tokens_L, mask_L, sequence in zip(made.tokens_NL, made.mask_NL, made.manifest["sequences"], strict=True):
+    for tokens_L, real_L, sequence in zip(made.tokens_NL, made.real_NL, made.manifest["sequences"], strict=True):
         real = [0, *plain("\n\n".join(pair(row) for row in sequence["rows"]))]
         padding = [2] * (200 - len(real))
         assert padding, "the rows are short enough"
         assert tokens_L.tolist() == (padding + real if side is PaddingSide.left else real + padding)
-        assert tokens_L[mask_L].tolist() == real
+        assert tokens_L[real_L].tolist() == real
         assert sequence["num_real_tokens"] == len(real)
-    assert made.manifest["num_real_tokens"] == int(made.mask_NL.sum()) < made.manifest["num_tokens"] == 1200
+    assert made.manifest["num_real_tokens"] == int(made.real_NL.sum()) < made.manifest["num_tokens"] == 1200
     assert (made.manifest["num_cut"], made.manifest["num_short"]) == (0, 0)
 
 
 def test_shots_that_do_not_fit_are_cut_and_counted(tmp_path: Path) -> None:
     made = make(tmp_path, calib(seq_len=64), prompt(num_shots=25))
-    assert made.mask_NL.all()
+    assert made.real_NL.all()
     assert made.manifest["num_short"] == 6
     assert 5 <= made.manifest["num_cut"] <= 6
 
@@ -97,16 +98,16 @@ def test_single_and_zero_shot_hold_one_row(tmp_path: Path) -> None:
     for sample, sequence in enumerate(single.manifest["sequences"]):
         (row,) = sequence["rows"]
         question = GSM8K.example(gsm8k_rows(300)[row]).question
-        assert single.tokens_NL[sample][single.mask_NL[sample]].tolist() == [0, *plain(pair(row))]
-        assert zero.tokens_NL[sample][zero.mask_NL[sample]].tolist() == [0, *plain(question)]
+        assert single.tokens_NL[sample][single.real_NL[sample]].tolist() == [0, *plain(pair(row))]
+        assert zero.tokens_NL[sample][zero.real_NL[sample]].tolist() == [0, *plain(question)]
     cut = make(tmp_path, calib(seq_len=12), prompt("single"))
-    assert cut.mask_NL.all() and cut.manifest["num_cut"] == 6
+    assert cut.real_NL.all() and cut.manifest["num_cut"] == 6
 
 
 def test_text_windows_can_be_cut_again_from_the_manifest(tmp_path: Path) -> None:
     made = make(tmp_path, calib("c4"))
     assert made.manifest["prompt"] is None
-    assert made.mask_NL.all()
+    assert made.real_NL.all()
     for tokens_L, sequence in zip(made.tokens_NL.tolist(), made.manifest["sequences"], strict=True):
         (row,) = sequence["rows"]
         ids = plain(text_rows(200)[row]["text"])
@@ -120,7 +121,7 @@ def test_controls_read_no_rows(tmp_path: Path) -> None:
     source = make_source()
     made = [make(tmp_path, calib(name), source=source) for name in ("random", "ellipses")]
     assert source.num_reads == 0
-    assert all(one.mask_NL.all() and one.tokens_NL.shape == (6, 64) for one in made)
+    assert all(one.real_NL.all() and one.tokens_NL.shape == (6, 64) for one in made)
     assert made[0].manifest["data"]["source"] is None
     assert set(TOKENIZER.decode(made[1].tokens_NL[0, 1:])) == {"."}
 
@@ -137,13 +138,13 @@ def test_bos_policies(tmp_path: Path) -> None:
     made, num_bos = first_tokens(calib(compat=Compat.study), prompt())
     assert num_bos >= made.manifest["num_pieces"] - 6 > 6
     assert made.manifest["bos"]["in_every"] == "pair"
-    assert made.padding_in_statistics and made.manifest["padding_in_statistics"]
+    assert torch.equal(made.weights_NL, torch.ones(6, 64))
 
 
 def test_study_keeps_the_mask_honest(tmp_path: Path) -> None:
     made = make(tmp_path, calib(seq_len=200, compat=Compat.study), prompt("single"))
-    assert made.padding_in_statistics
-    assert 0 < int(made.mask_NL.sum()) < made.mask_NL.numel()
+    assert made.attended().all() and torch.equal(made.weights_NL, torch.ones(6, 200))
+    assert 0 < int(made.real_NL.sum()) < made.real_NL.numel()
 
 
 def test_a_tokenizer_without_the_habit_has_no_bos(tmp_path: Path) -> None:
@@ -159,9 +160,10 @@ def test_the_manifest_tells_where_all_came_from(tmp_path: Path) -> None:
     assert manifest == made.manifest
     assert made.id == calibration_id(calib(), prompt(), LOCAL, MODEL) == manifest["id"]
     stored = load_file(tmp_path / "calib" / made.id / "tokens.safetensors")
-    digest = hashlib.sha256(stored["tokens_NL"].numpy().tobytes() + stored["mask_NL"].numpy().tobytes())
+    digest = hashlib.sha256(stored["tokens_NL"].numpy().tobytes() + stored["real_NL"].numpy().tobytes())
     assert manifest["tokens_sha256"] == digest.hexdigest()
-    assert manifest["schema"] == 2
+    assert manifest["token_weights_sha256"] == hashlib.sha256(stored["weights_NL"].numpy().tobytes()).hexdigest()
+    assert manifest["schema"] == 3
     assert manifest["name"] == "gsm8k" and manifest["num_rows"] == 300 and manifest["seed"] == 0
     assert manifest["num_tokens"] == manifest["num_real_tokens"] == 6 * 64
     assert manifest["prompt"]["name"] == "icl" and manifest["prompt"]["separator"] == "\n\n"
@@ -174,7 +176,8 @@ def test_the_manifest_tells_where_all_came_from(tmp_path: Path) -> None:
 
 def test_hub_and_local_sets_say_so(tmp_path: Path) -> None:
     hub, local = DataConfig(name=DataSource.hub), DataConfig(name=DataSource.local, root=str(tmp_path))
-    made = [load_or_build(calib(), prompt(), data, MODEL, make_source(), TOKENIZER, tmp_path) for data in (hub, local)]
+    recipes = [Recipe(calib(), prompt(), data, MODEL) for data in (hub, local)]
+    made = [load_or_build(recipe, make_source(), TOKENIZER, tmp_path) for recipe in recipes]
     described = [one.manifest["data"] for one in made]
     assert GSM8K.hub is not None
     assert described[0]["hub"] == {"path": GSM8K.hub.path, "config": "main", "revision": GSM8K.hub.revision}
@@ -190,7 +193,7 @@ def test_a_stored_set_is_reused_byte_for_byte_without_reading_rows(tmp_path: Pat
     second = make(tmp_path, calib(), source=source)
     assert source.num_reads == 1
     assert [(path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
-    assert torch.equal(first.tokens_NL, second.tokens_NL) and torch.equal(first.mask_NL, second.mask_NL)
+    assert torch.equal(first.tokens_NL, second.tokens_NL) and torch.equal(first.real_NL, second.real_NL)
     assert [path.name for path in (tmp_path / "calib").iterdir()] == [first.id], "no draft is left"
 
 
@@ -220,18 +223,20 @@ def test_the_draw_does_not_depend_on_pythons_hash_seed(tmp_path: Path) -> None:
 
 RACE = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
+from prune.calib.calibration_set import CalibrationSet
+from prune.calib.manifest import tensors_sha256
 from prune.calib.store import load, save
-from prune.calib.build import tokens_sha256
 tokens_NL = torch.arange(4000).reshape(8, 500)
-mask_NL = tokens_NL >= 0
-manifest = {"schema": 2, "tokens_sha256": tokens_sha256(tokens_NL, mask_NL), "padding_in_statistics": False}
+made = CalibrationSet.of_tokens(tokens_NL)
+hashes = {"tokens_sha256": tensors_sha256(tokens_NL, made.real_NL), "token_weights_sha256": tensors_sha256(made.weights_NL)}
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(60):
     folder = Path(sys.argv[1]) / "calib" / str(number)
-    save(folder, tokens_NL, mask_NL, {"id": str(number), **manifest})
+    save(folder, replace(made, manifest={"schema": 3, "id": str(number), **hashes}))
     assert torch.equal(load(folder).tokens_NL, tokens_NL)
 """
 
@@ -257,7 +262,7 @@ def test_a_set_that_appears_while_ours_is_built_stays(tmp_path: Path, monkeypatc
 
     first = make(tmp_path, calib())
     before = (tmp_path / "calib" / first.id / "manifest.json").stat().st_mtime_ns
-    store.save(tmp_path / "calib" / first.id, first.tokens_NL, first.mask_NL, {"id": "ours"})
+    store.save(tmp_path / "calib" / first.id, replace(first, manifest={"id": "ours"}))
     assert (tmp_path / "calib" / first.id / "manifest.json").stat().st_mtime_ns == before
     assert len(list((tmp_path / "calib").iterdir())) == 1
 
@@ -275,7 +280,7 @@ def test_the_draft_of_a_killed_process_goes_with_the_next_set(tmp_path: Path) ->
 def test_a_draft_that_was_left_behind_does_no_harm(tmp_path: Path) -> None:
     set_id = calibration_id(calib(), prompt(), LOCAL, MODEL)
     (tmp_path / "calib" / f".{set_id}.dead").mkdir(parents=True)
-    assert make(tmp_path, calib()).mask_NL.all()
+    assert make(tmp_path, calib()).real_NL.all()
 
 
 def flip_byte(path: Path) -> None:
@@ -292,10 +297,10 @@ def flip_byte(path: Path) -> None:
         (lambda folder: (folder / "tokens.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
-        (lambda folder: write_checked_json(folder / "manifest.json", {"schema": 2, "id": "x"}), "does not belong"),
+        (lambda folder: write_checked_json(folder / "manifest.json", {"schema": 3, "id": "x"}), "does not belong"),
         (lambda folder: (folder / "manifest.json").write_text("{}"), "its sha256 does not fit"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "not a JSON object"),
-        (lambda folder: change_manifest(folder, "padding_in_statistics", True), "its sha256 does not fit"),
+        (lambda folder: change_manifest(folder, "num_tokens", 7), "its sha256 does not fit"),
         (lambda folder: change_manifest(folder, "tokenizer", {}), "its sha256 does not fit"),
     ],
 )
@@ -326,7 +331,7 @@ def test_padding_and_truncation_are_no_part_of_the_tokenizer(tmp_path: Path) -> 
     tokenizer(["red", "red plum"], padding=True, truncation=True, max_length=3)
     tokenizer.backend_tokenizer.enable_padding()
     tokenizer.backend_tokenizer.enable_truncation(5)
-    assert make(tmp_path, calib(), tokenizer=tokenizer).mask_NL.all()
+    assert make(tmp_path, calib(), tokenizer=tokenizer).real_NL.all()
     assert (
         make(tmp_path / "other", calib(), tokenizer=tokenizer).manifest["tokens_sha256"]
         == make(tmp_path, calib()).manifest["tokens_sha256"]
@@ -403,4 +408,4 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(UserError, match="the disk is full"):
             make(tmp_path, calib())
     assert list((tmp_path / "calib").iterdir()) == []
-    assert make(tmp_path, calib()).mask_NL.all()
+    assert make(tmp_path, calib()).real_NL.all()

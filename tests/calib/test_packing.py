@@ -7,12 +7,15 @@ from calib_fakes import MODEL, calib, make_tokenizer, prompt, sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune.calib.encoder import Encoder, Packed, find_bos, find_pad, make_encoder, stack
+from prune.calib.build import stack
+from prune.calib.draw import Packed
+from prune.calib.encoder import Encoder, find_pad, make_encoder
 from prune.calib.questions import pack_pieces, shortest_fill
 from prune.config.calib import Compat, PaddingSide, PromptBos
 from prune.config.eval import EvalBos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
+from prune.models.bos import bos_before_text
 
 PLAIN = make_tokenizer(bos=False)
 WITH_BOS = make_tokenizer(bos=True)
@@ -120,16 +123,16 @@ def test_the_text_is_tokenised_joined_and_special_tokens_in_it_stay_text() -> No
 
 
 def test_bos_is_the_tokenizers_habit_or_the_models_need() -> None:
-    assert find_bos(WITH_BOS, MODEL) == 0
-    assert find_bos(PLAIN, MODEL) is None
+    assert bos_before_text(MODEL.bos, WITH_BOS, "model.bos") == 0
+    assert bos_before_text(MODEL.bos, PLAIN, "model.bos") is None
     for bos in (EvalBos.text, EvalBos.chunk):
-        assert find_bos(PLAIN, ModelConfig(name="gemma3_270m", bos=bos)) == 0
-    assert find_bos(WITH_BOS, ModelConfig(name="other", bos=EvalBos.none)) is None
+        assert bos_before_text(ModelConfig(name="gemma3_270m", bos=bos).bos, PLAIN, "model.bos") == 0
+    assert bos_before_text(ModelConfig(name="other", bos=EvalBos.none).bos, WITH_BOS, "model.bos") is None
     none = make_tokenizer(bos=False)
     none.bos_token = None
-    assert find_bos(none, MODEL) is None
+    assert bos_before_text(MODEL.bos, none, "model.bos") is None
     with pytest.raises(UserError, match=r"model.bos=chunk puts BOS .* Use model.bos=tokenizer"):
-        find_bos(none, ModelConfig(name="gemma3_270m", bos=EvalBos.chunk))
+        bos_before_text(ModelConfig(name="gemma3_270m", bos=EvalBos.chunk).bos, none, "model.bos")
     assert make_encoder(WITH_BOS, calib(), prompt(bos=PromptBos.none), MODEL).bos_id is None
     assert make_encoder(WITH_BOS, calib("c4"), None, MODEL).bos_id == 0
 
@@ -145,13 +148,13 @@ def test_pad_is_pad_else_eos_else_0() -> None:
 
 def test_stack_pads_on_the_asked_side() -> None:
     packed = [Packed([5, 6, 7], [0]), Packed([8], [1])]
-    tokens_NL, mask_NL = stack(packed, 3, 2, PaddingSide.left)
+    tokens_NL, real_NL = stack(packed, 3, 2, PaddingSide.left)
     assert tokens_NL.tolist() == [[5, 6, 7], [2, 2, 8]]
-    assert mask_NL.tolist() == [[True] * 3, [False, False, True]]
-    tokens_NL, mask_NL = stack(packed, 3, 2, PaddingSide.right)
+    assert real_NL.tolist() == [[True] * 3, [False, False, True]]
+    tokens_NL, real_NL = stack(packed, 3, 2, PaddingSide.right)
     assert tokens_NL.tolist() == [[5, 6, 7], [8, 2, 2]]
-    assert mask_NL.tolist() == [[True] * 3, [True, False, False]]
-    assert (tokens_NL.dtype, mask_NL.dtype) == (torch.int64, torch.bool)
+    assert real_NL.tolist() == [[True] * 3, [True, False, False]]
+    assert (tokens_NL.dtype, real_NL.dtype) == (torch.int64, torch.bool)
 
 
 def test_pieces_that_run_out_give_fewer_sequences() -> None:

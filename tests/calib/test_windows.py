@@ -1,12 +1,12 @@
 import random
 
 import pytest
-from calib_fakes import make_tokenizer, text_rows
+from calib_fakes import FakeSource, calib, make_tokenizer, text_rows
 
-from prune.calib.controls import cut_control
+from prune.calib.controls import Controls
 from prune.calib.documents import WindowCutter
+from prune.calib.draw import shuffled
 from prune.calib.encoder import Encoder
-from prune.calib.prompts import shuffled
 from prune.data.dataset import ControlSet
 from prune.data.sets.controls import DATASETS as CONTROLS
 from prune.errors import UserError
@@ -102,7 +102,7 @@ def test_running_text_that_is_too_short_gives_fewer() -> None:
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_controls_fill_every_sequence(control: ControlSet) -> None:
     encoder = Encoder(TOKENIZER, 0)
-    packed = cut_control(control, encoder, random.Random(0), num_samples=4, seq_len=100)
+    packed = Controls(control, calib(control.name, num_samples=4, seq_len=100)).draw(FakeSource(), encoder).packed
     assert [len(one.token_ids) for one in packed] == [100] * 4
     assert all(one.token_ids[0] == 0 for one in packed)
     assert len({tuple(one.token_ids) for one in packed}) == (1 if control.name == "ellipses" else 4)
@@ -111,4 +111,4 @@ def test_controls_fill_every_sequence(control: ControlSet) -> None:
 def test_a_control_that_gives_no_tokens_is_an_error() -> None:
     silent = ControlSet(name="silent", text=lambda _seed, _num_chars: "")
     with pytest.raises(UserError, match=r"calib=silent: .* only 0 tokens .* calib.seq_len=8"):
-        cut_control(silent, Encoder(TOKENIZER, None), random.Random(0), num_samples=1, seq_len=8)
+        Controls(silent, calib("silent", num_samples=1, seq_len=8)).draw(FakeSource(), Encoder(TOKENIZER, None))

@@ -11,7 +11,6 @@ import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 from torch import Tensor, nn
 
-from prune.calib.encoder import find_bos
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalBos, EvalConfig
 from prune.config.model import DType, ModelConfig
@@ -73,7 +72,7 @@ def test_calibration_prompts_and_perplexity_agree(adds: bool, bos: EvalBos) -> N
     present = {"tokenizer": adds, "text": True, "chunk": True, "none": False}[bos.value]
     assert adds_bos(tokenizer) == adds
     assert bos_before_text(bos, tokenizer, "x") == (0 if present else None)
-    assert find_bos(tokenizer, ModelConfig(name="m", bos=bos)) == (0 if present else None)
+    assert bos_before_text(ModelConfig(name="m", bos=bos).bos, tokenizer, "model.bos") == (0 if present else None)
     assert choose_bos(bos, tokenizer, "here") == (0 if present else None)
     assert choose_prompt_bos(bos, tokenizer, "here").present == present
 
@@ -94,9 +93,9 @@ def test_a_tokenizer_whose_text_begins_with_bos_does_not_add_it() -> None:
 def test_bos_that_is_not_there_is_refused_with_what_to_take(bos: EvalBos) -> None:
     tokenizer = make_tokenizer(bos=False)
     with pytest.raises(UserError, match=rf"^model.bos={bos.value} .* Use model.bos=tokenizer or model.bos=none\.$"):
-        find_bos(tokenizer, ModelConfig(name="m", bos=bos))
+        bos_before_text(ModelConfig(name="m", bos=bos).bos, tokenizer, "model.bos")
     for allowed in (EvalBos.tokenizer, EvalBos.none):
-        assert find_bos(tokenizer, ModelConfig(name="m", bos=allowed)) is None
+        assert bos_before_text(ModelConfig(name="m", bos=allowed).bos, tokenizer, "model.bos") is None
 
 
 def test_the_embedded_model_adds_its_bos() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig, DataSource
@@ -78,10 +79,10 @@ def calibration(
     """A set of these tokens, from the first word of each to the last, all rows in the first sequence."""
     seq_len = max(map(len, sequences))
     tokens_NL = torch.zeros((len(sequences), seq_len), dtype=torch.int64)
-    mask_NL = torch.zeros((len(sequences), seq_len), dtype=torch.bool)
+    real_NL = torch.zeros((len(sequences), seq_len), dtype=torch.bool)
     for sample, ids in enumerate(sequences):
         tokens_NL[sample, seq_len - len(ids) :] = torch.tensor(ids)
-        mask_NL[sample, seq_len - len(ids) :] = True
+        real_NL[sample, seq_len - len(ids) :] = True
     places = [{"rows": list(rows)}, *({"rows": []} for _ in sequences[1:])]
     dataset = find_dataset(name)
     split = None if isinstance(dataset, ControlSet) else dataset.train_split
@@ -92,7 +93,7 @@ def calibration(
         "bos": {"id": BOS},
         "sequences": places,
     }
-    return CalibrationSet("c", tokens_NL, mask_NL, manifest | fields)
+    return CalibrationSet(tokens_NL, real_NL, real_NL.float(), "c", manifest | fields)
 
 
 def ask(name: str, **changes: Any) -> PlannedMetric:
@@ -339,7 +340,7 @@ def test_padding_is_not_read_and_runs_end_with_their_sequence() -> None:
     made = calibration("gsm8k", halves, [0], num_rows=1)
     assert measure_overlap(ask("gsm8k"), made, source, TOKENIZER).num_shared_ngrams == 0
     whole = calibration("gsm8k", [[BOS, *tokens(LONG)]], [0], num_rows=1)
-    whole.mask_NL[0, :] = False
+    whole.real_NL[0, :] = False
     assert measure_overlap(ask("gsm8k"), whole, source, TOKENIZER).num_shared_ngrams == 0
 
 
@@ -469,7 +470,7 @@ def test_the_sentence_and_when_to_warn() -> None:
 def build(name: str, data: DataConfig, source: Source, folder: Path, style: str = "icl", **fields: Any) -> CalibrationSet:
     calib = CalibConfig(**{"name": name, "num_samples": 8, "seq_len": 128} | fields)
     prompt = PromptConfig(name=PromptStyle[style])
-    return load_or_build(calib, prompt, data, MODEL, source, TOKENIZER, folder)
+    return load_or_build(Recipe(calib, prompt, data, MODEL), source, TOKENIZER, folder)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.calib.identity import calibration_id
+from prune.calib.recipe import Recipe
 from tests.conftest import Compose
 from tests.slurm.cluster import Cluster
 from tests.slurm.lines import BARE, IMPATIENT, QUICK, SLURM, Folder, Said
@@ -25,7 +25,7 @@ def cell_name(seed: int) -> str:
 def damage_calibration_set(folder: Folder, compose_config: Compose, seed: int) -> Path:
     """Put a broken calibration set where that of `seed` belongs, so that its cell raises."""
     config = compose_config("calib=c4", f"calib.seed={seed}", "calib.num_samples=2")
-    broken = folder.path / "outputs/calib" / calibration_id(config.calib, None, config.data, config.model)
+    broken = folder.path / "outputs/calib" / Recipe(config.calib, None, config.data, config.model).id()
     broken.mkdir(parents=True)
     (broken / "manifest.json").write_text("{}")
     return broken

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import NoStatistic, Pruned, Statistic, finite_weight, masked
-from prune.pruning.sparsity import NM, Pattern, count_ties, lowest_in_groups, lowest_in_matrix
+from prune.pruning.sparsity import NM, Pattern, count_ties, lowest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,15 +33,12 @@ class Magnitude:
     needs_inputs: ClassVar[bool] = False
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """Nothing is kept."""
+        """A statistic that keeps nothing."""
         return NoStatistic()
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the smallest ones, the others untouched."""
         score_OI = finite_weight(weight_OI).abs()
-        if isinstance(pattern, NM):
-            mask_OI = lowest_in_groups(score_OI, pattern)
-        else:
-            mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+        mask_OI = lowest(score_OI, pattern)
         width = pattern.m if isinstance(pattern, NM) else None
         return masked(weight_OI.detach(), mask_OI, num_ties=count_ties(score_OI, mask_OI, weight_OI, width))

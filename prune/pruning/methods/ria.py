@@ -11,7 +11,7 @@ from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
-from prune.pruning.sparsity import NM, Pattern, count_ties, lowest_in_groups, lowest_in_matrix
+from prune.pruning.sparsity import NM, Pattern, count_ties, lowest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class RIA:
     needs_inputs: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """No tokens yet."""
+        """An empty sum of squares."""
         return InputNorms(num_inputs, device)
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
@@ -56,10 +56,7 @@ class RIA:
         assert isinstance(statistic, InputNorms), type(statistic)
         size_OI, norm_I = finite_weight(weight_OI).abs(), statistic.norms()
         score_OI = relative_importance(size_OI) * norm_I**self.power
-        if isinstance(pattern, NM):
-            mask_OI = lowest_in_groups(score_OI, pattern)
-        else:
-            mask_OI = lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+        mask_OI = lowest(score_OI, pattern)
         num_ties = count_ties(score_OI, mask_OI, weight_OI, pattern.m if isinstance(pattern, NM) else None)
         squared_OI = (size_OI * norm_I).square_()
         total = float(squared_OI.sum())

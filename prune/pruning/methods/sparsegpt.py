@@ -17,7 +17,7 @@ from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, all_finite, finite_weight
-from prune.pruning.solver.column_sweep import Swept, sweep, whole_groups
+from prune.pruning.solver.column_sweep import Swept, column_sweep, whole_groups
 from prune.pruning.solver.hessian import Hessian, more_damping
 from prune.pruning.sparsity import Pattern
 
@@ -36,7 +36,7 @@ class SparseGPTConfig(MethodConfig):
     """Columns that share one threshold."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
-        """Those of a block of columns."""
+        """The weights of a block of columns."""
         return num_outputs * min(num_inputs, self.block_size)
 
     def __post_init__(self) -> None:
@@ -67,14 +67,14 @@ class SparseGPT:
     needs_inputs: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """No tokens yet."""
+        """An empty Hessian."""
         return Hessian(num_inputs, device)
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
-        """The weights without the removed ones, the others corrected; see `prune_together`."""
+        """The weights without the removed ones, the others corrected; see `prune_group`."""
         return self._prune([weight_OI], statistic, [pattern])[0]
 
-    def prune_together(
+    def prune_group(
         self, weights: Mapping[str, Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]
     ) -> list[Pruned]:
         """Linears that share their inputs, each without its removed weights, the others corrected.
@@ -105,7 +105,7 @@ class SparseGPT:
         old = [weight_OI.to(dtype) for weight_OI in finite]
         if bool((dead_I := statistic.dead_inputs()).any()):
             old = [weight_OI.masked_fill(dead_I, 0) for weight_OI in old]
-        done = sweep(old, patterns, factor.blocks_II.to(dtype), block_size)
+        done = column_sweep(old, patterns, factor.blocks_II.to(dtype), block_size)
         named = names and dict(zip(names, old, strict=True))
         totals = statistic.dense_outputs(named) if named else statistic.squared_outputs(old)
         return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked
+from prune.pruning.method import Pruned, Statistic, check_statistic, finite_weight, masked, weighted
 from prune.pruning.sparsity import NM, Pattern, Unstructured, count_ties, lowest_in_groups, lowest_in_rows
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class WandaConfig(MethodConfig):
     """Cut each row at a share of its score sum instead of a count, so that rows differ in sparsity (unstructured only)."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
-        """Those of a row; the variant's cut has no such count."""
+        """The weights of a row; all of the matrix for the variant, which has no count for a row."""
         return num_outputs * num_inputs if self.variant else num_inputs
 
 
@@ -37,21 +37,22 @@ TOLERANCE = 1e-3
 
 
 class InputNorms:
-    """The norm of each input over all tokens."""
+    """The norm of each input over all tokens: the root of s_j = sum_t w_t x_tj^2."""
 
     def __init__(self, num_inputs: int, device: torch.device) -> None:
-        self.num_tokens = 0
+        self.total_weight: float = 0
         self.squared_I = torch.zeros(num_inputs, dtype=torch.float32, device=device)
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         """Add the squares of these tokens' inputs."""
+        x_TI, weight = weighted(x_TI.detach(), weight_T)
         dtype = torch.promote_types(x_TI.dtype, self.squared_I.dtype)
-        self.squared_I = self.squared_I.to(dtype) + squared_norms(x_TI.detach(), dtype)
-        self.num_tokens += x_TI.shape[0]
+        self.squared_I = self.squared_I.to(dtype) + squared_norms(x_TI, dtype)
+        self.total_weight += weight
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory."""
+        """Its size in memory."""
         return self.squared_I.nbytes
 
     def move(self, device: torch.device) -> None:
@@ -62,9 +63,9 @@ class InputNorms:
         """Euclidean norms.
 
         Raises:
-            UserError: no token was seen, or a norm is not finite.
+            UserError: no token counted, or a norm is not finite.
         """
-        check_statistic(self.squared_I, self.num_tokens)
+        check_statistic(self.squared_I, self.total_weight)
         return self.squared_I.sqrt()
 
 
@@ -77,6 +78,16 @@ def squared_norms(x_TI: Tensor, dtype: torch.dtype) -> Tensor:
     for start in range(0, len(x_TI), ROWS_AT_ONCE):
         total_I += x_TI[start : start + ROWS_AT_ONCE].to(dtype).square().sum(dim=0)
     return total_I
+
+
+def scores(weight_OI: Tensor, statistic: Statistic | None) -> Tensor:
+    """|W_ij| * ||X_j||, O x I.
+
+    Raises:
+        UserError: see `finite_weight` and `InputNorms.norms`.
+    """
+    assert isinstance(statistic, InputNorms), type(statistic)
+    return finite_weight(weight_OI).abs() * statistic.norms()
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Wanda:
     needs_inputs: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
-        """No tokens yet."""
+        """An empty sum of squares."""
         return InputNorms(num_inputs, device)
 
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
@@ -100,8 +111,7 @@ class Wanda:
 
         The error is the share of the squared scores that goes: exact for uncorrelated inputs.
         """
-        assert isinstance(statistic, InputNorms), type(statistic)
-        score_OI = finite_weight(weight_OI).abs() * statistic.norms()
+        score_OI = scores(weight_OI, statistic)
         mask_OI = self._mask(score_OI, pattern)
         width = pattern.m if isinstance(pattern, NM) else score_OI.shape[1]
         num_ties = count_ties(score_OI, mask_OI, weight_OI, width)

@@ -1,4 +1,4 @@
-"""The column sweep of SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1), in three levels of blocks.
+"""The column sweep of SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1), in three levels of column blocks.
 
 The paper, with U = R^-1 and H = R R^T: for each column j in order, e_j = w_j / U_jj where w_j goes and 0 where it stays, and
 every later column k loses e_j U_jk. Here a column takes in what it owes to the earlier ones only when its turn comes, from
@@ -39,7 +39,7 @@ MAX_KERNEL_COLUMNS = 256
 
 @dataclass(frozen=True)
 class Swept:
-    """What became of a linear."""
+    """A linear after the sweep over its columns."""
 
     weight_OI: Tensor
     mask_OI: Tensor
@@ -93,7 +93,8 @@ class _Columns:
 
 
 class _Room:
-    """Memory of one block after the other, with the views a sweep needs: making one takes longer than computing with it."""
+    """Memory of one column block after the other, with the views that its sweep needs: to make a view takes longer than to
+    compute with it."""
 
     def __init__(self, num_columns: int, stack: _Stack, like: Tensor) -> None:
         self.weight_BO, self.scale_BO, self.error_BO = like.new_empty(3, num_columns, stack.num_outputs)
@@ -131,7 +132,7 @@ def whole_groups(patterns: Sequence[Pattern], block_size: int) -> int:
     return max(block_size // group_size, 1) * group_size
 
 
-def sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], blocks_II: Tensor, block_size: int) -> list[Swept]:
+def column_sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], blocks_II: Tensor, block_size: int) -> list[Swept]:
     """Pruned and corrected weights of linears that share their inputs; `weights` (each O x I) are left as they are.
 
     `patterns` has one for each linear: all unstructured, or all N:M with one M. `blocks_II` is R in blocks of `block_size`
@@ -238,7 +239,7 @@ def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:
 
 
 def _group_size(patterns: Sequence[Pattern]) -> int:
-    sizes = {pattern.m if isinstance(pattern, NM) else 1 for pattern in patterns}
+    sizes = {pattern.group_size for pattern in patterns}
     assert len(sizes) == 1, f"patterns that are not swept together: {patterns}"
     return sizes.pop()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.pruning.method import check_statistic
+from prune.pruning.method import check_statistic, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,24 +32,25 @@ class Factor:
     blocks_II: Tensor
     """R as the sweep takes it, see `in_blocks`."""
     damping: float
-    """What was added to the diagonal of H before."""
+    """The value that was added to the diagonal of H before the decomposition."""
 
 
 class Hessian:
-    """H = 2/T X^T X of the inputs, and the factor that the sweep needs, computed once for all linears that share it.
+    """H = 2 / sum_t w_t * sum_t w_t x_t x_t^T of the inputs, and the factor that the sweep needs, computed once for all
+    linears that share it.
 
     H is symmetric, so only its upper triangle is accumulated, in panels of columns: little more than half of the products.
     """
 
     def __init__(self, num_inputs: int, device: torch.device) -> None:
-        self.num_tokens = 0
+        self.total_weight: float = 0
         self._panels_II = torch.zeros(num_inputs, num_inputs, dtype=torch.float32, device=device)
         self._factor: tuple[tuple[float, int], Factor] | None = None
         self._dense_outputs: dict[str, float] = {}
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         """Add the products of these tokens' inputs."""
-        x_TI = x_TI.detach()
+        x_TI, weight = weighted(x_TI.detach(), weight_T)
         self._panels_II = self._panels_II.to(torch.promote_types(x_TI.dtype, self._panels_II.dtype))
         if x_TI.device.type == "cpu" or x_TI.dtype not in (torch.float16, torch.bfloat16):
             x_TI = x_TI.to(self._panels_II.dtype)
@@ -57,13 +58,13 @@ class Hessian:
         for start in range(0, x_TI.shape[1], step):
             stop = start + step
             _add_products(self._panels_II[:stop, start:stop], x_TI[:, :stop], x_TI[:, start:stop])
-        self.num_tokens += x_TI.shape[0]
+        self.total_weight += weight
         self._factor = None
         self._dense_outputs = {}
 
     @property
     def num_bytes(self) -> int:
-        """What it takes of the memory, with the factor."""
+        """Its size in memory, including the factor."""
         return 2 * self._panels_II.nbytes
 
     def move(self, device: torch.device) -> None:
@@ -77,10 +78,10 @@ class Hessian:
         """H, undamped.
 
         Raises:
-            UserError: no token was seen, or a product is not finite.
+            UserError: no token counted, or a product is not finite.
         """
-        check_statistic(self._panels_II, self.num_tokens)
-        upper_II = self._panels_II.triu() * (2 / self.num_tokens)
+        check_statistic(self._panels_II, self.total_weight)
+        upper_II = self._panels_II.triu() * (2 / self.total_weight)
         return upper_II.add_(upper_II.triu(1).T)
 
     def dead_inputs(self) -> Tensor:
@@ -94,8 +95,8 @@ class Hessian:
             UserError: see `hessian` and `cholesky_root`.
         """
         if self._factor is None or self._factor[0] != (damping, block_size):
-            check_statistic(self._panels_II, self.num_tokens)
-            upper_II = self._panels_II * (2 / self.num_tokens)
+            check_statistic(self._panels_II, self.total_weight)
+            upper_II = self._panels_II * (2 / self.total_weight)
             diagonal_I = upper_II.diagonal()
             diagonal_I.masked_fill_(self.dead_inputs(), 1)
             added = damping * diagonal_I.mean()
@@ -124,7 +125,7 @@ class Hessian:
                 output_OP.addmm_(stacked_OI[:, :start], products_IP[:start], alpha=2)
             total_O += output_OP.mul_(stacked_OI[:, panel]).sum(dim=1)
         totals = torch.split(total_O, [len(weight_OI) for weight_OI in weights])
-        return [float(total.sum()) * 2 / self.num_tokens for total in totals]
+        return [float(total.sum()) * 2 / self.total_weight for total in totals]
 
 
 def _add_products(total_IP: Tensor, x_TI: Tensor, x_TP: Tensor) -> None:
@@ -204,5 +205,5 @@ def inverse_of_upper(root_BB: Tensor) -> Tensor:
 
 
 def more_damping(damping: float) -> float:
-    """What to try where `damping` was not enough."""
+    """The damping to try where `damping` was not enough."""
     return max(10 * damping, 0.01)

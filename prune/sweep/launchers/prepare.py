@@ -7,19 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
-from prune.calib.identity import calibration_id
+from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell
-from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
-from prune.data.dataset import ControlSet, QuestionSet, TextSet
-from prune.data.registry import find_dataset
+from prune.data.dataset import QuestionSet, TextSet
 from prune.errors import UserError
 from prune.eval.harness.index import Definition
 from prune.eval.harness.rows import read_hub
@@ -85,7 +82,7 @@ def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
     models = [_model(cell.config.model) for cell in cells]
     rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
     rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
-    sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config)]
+    sets = [_calibration_set(cell, cell.recipe, workshop) for cell in cells if cell.recipe is not None]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
 
@@ -144,25 +141,20 @@ def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
 
-def _calibration_set(cell: Cell, workshop: Workshop) -> Thing:
-    config = cell.config
-    set_id = calibration_id(config.calib, config.prompt, config.data, config.model)
+def _calibration_set(cell: Cell, recipe: Recipe, workshop: Workshop) -> Thing:
+    config, set_id = cell.config, recipe.id()
 
     def get() -> str:
         from prune.calib.store import load_or_build
 
-        own_id = calibration_id(config.calib, config.prompt, config.data, config.model)
-        was_there = (Path(config.output_dir) / "calib" / own_id).exists()
+        was_there = (cell.output_dir / "calib" / recipe.id()).exists()
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
-        built = load_or_build(
-            config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
-        )
+        built = load_or_build(recipe, source, tokenizer, cell.output_dir)
         said = f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
         return said if built.id == set_id else f"{said}, set {built.id}"
 
-    dataset = find_dataset(config.calib.name)
-    rows = () if isinstance(dataset, ControlSet) else (_rows_name(config.data, dataset, dataset.train_split),)
+    rows = [_rows_name(config.data, dataset, split) for dataset, split in recipe.kind.splits]
     label = "-".join(part for part in (cell.axes.calib, cell.axes.prompt) if part)
     what = set_id if is_known(config.model) else f"by recipe {set_id}"
     name = f"calibration set {what} ({config.model.name}, {label}, s{config.calib.seed})"

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from prune.pruning.methods.dense import Dense
 from prune.pruning.methods.random import Random
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
@@ -41,11 +40,3 @@ def test_the_generator_alone_decides() -> None:
 def test_every_place_is_as_likely(pattern: Pattern) -> None:
     share_OI = torch.stack([draw_mask(pattern, seed, (4, 8)).double() for seed in range(1000)]).mean(dim=0)
     assert float((share_OI - 0.5).abs().max()) < 5 * 0.5 / 1000**0.5
-
-
-def test_dense_keeps_every_weight() -> None:
-    weight_OI = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    pruned = Dense().prune(weight_OI, None, NM(2, 4), torch.Generator())
-    assert torch.equal(pruned.weight_OI, weight_OI)
-    assert not bool(pruned.mask_OI.any())
-    assert pruned.error is None

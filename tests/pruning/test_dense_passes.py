@@ -20,11 +20,10 @@ from prune.pruning.propagation import DenseInputs, KeptInputs, kept_bytes
 from prune.pruning.registry import build_method
 from prune.pruning.saved import MASK_FILE, load_mask
 from prune.pruning.sparsity import build_pattern
-from tests.architectures import CONFIGS, calibration, tiny_model
+from tests.architectures import CONFIGS, calibration, calibration_set, tiny_model
+from tests.conftest import Compose
 
-from .conftest import Compose
-
-SET = CalibrationSet("c", *calibration(8, 16), {})
+SET = calibration_set(8, 16)
 BYTES = {"norms": 960, "hessians": 43008}
 """Of the tiny Llama's statistics; see test_inputs.test_bytes_are_counted_before_the_pass."""
 
@@ -54,7 +53,7 @@ def prune(passes: DensePasses, cell: Cell) -> tuple[Any, str, int]:
     find_blocks(model)[0].register_forward_pre_hook(lambda *_: begun.append(1))
     inputs = passes.inputs(cell, model, SET, no_word)
     method, pattern = build_method(cell.config.method), build_pattern(cell.config.sparsity)
-    prune_model(model, SET.tokens_NL, SET.mask_NL, method, pattern, batch_size=2, seed=0, inputs=inputs)
+    prune_model(model, inputs or SET, method, pattern, batch_size=2, seed=0)
     return type(inputs), weights_sha256(model), len(begun)
 
 
@@ -124,14 +123,14 @@ def test_what_does_not_fit_is_collected_by_each_cell_for_itself(
 def test_the_bytes_above_are_those_that_are_counted() -> None:
     model = tiny_model(CONFIGS["llama"]())
     with torch.no_grad():
-        walk = Walk(model, SET.tokens_NL, SET.mask_NL, batch_size=2)
+        walk = Walk(model, SET, batch_size=2)
     assert kept_bytes(model, walk, SparseGPT()) == BYTES["hessians"]
 
 
 def test_padding_counts_as_the_set_says() -> None:
     tokens_NL, mask_NL = calibration(padded=True)
-    assert torch.equal(CalibrationSet("c", tokens_NL, mask_NL, {}).counted_mask, mask_NL)
-    assert bool(CalibrationSet("c", tokens_NL, mask_NL, {}, padding_in_statistics=True).counted_mask.all())
+    assert torch.equal(CalibrationSet.of_tokens(tokens_NL, mask_NL).attended(), mask_NL)
+    assert bool(CalibrationSet(tokens_NL, mask_NL, torch.ones(mask_NL.shape)).attended().all())
 
 
 class Watcher:

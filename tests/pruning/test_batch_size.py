@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.config.model import ModelConfig
 from prune.models.blocks import weights_sha256
 from prune.models.load import load_model, load_tokenizer
@@ -21,7 +22,6 @@ def test_the_batch_size_changes_no_bit(method: Method) -> None:
     found = set()
     for batch_size in (1, 3, 8):
         model = load_model(config, "cpu", tokenizer).model
-        mask_NL = torch.ones_like(tokens_NL, dtype=torch.bool)
-        prune_model(model, tokens_NL, mask_NL, method, Unstructured(0.5), batch_size=batch_size, seed=0)
+        prune_model(model, CalibrationSet.of_tokens(tokens_NL), method, Unstructured(0.5), batch_size=batch_size, seed=0)
         found.add(weights_sha256(model))
     assert len(found) == 1

@@ -1,6 +1,6 @@
 """The walk against the model's own forward pass, and against a naive walk that runs the whole model for each block."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, PreTrainedModel
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.linear_report import LinearReport
-from prune.pruning.method import Method, Pruned, PrunesTogether, Statistic
-from prune.pruning.methods.dense import Dense
+from prune.pruning.method import Method, Pruned, PrunesGroups, Statistic
 from prune.pruning.methods.magnitude import Magnitude
 from prune.pruning.methods.random import Random
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import NM, Pattern, Unstructured
-from tests.architectures import CONFIGS, EAGER_ONLY, FINAL_NORMS, NUM_BLOCKS, VOCAB, calibration, tiny_model
+from tests.architectures import CONFIGS, EAGER_ONLY, FINAL_NORMS, NUM_BLOCKS, VOCAB, calibration, calibration_set, tiny_model
 
 HALF = Unstructured(0.5)
 ALL = pytest.mark.parametrize("architecture", CONFIGS)
@@ -33,7 +33,7 @@ class Norms:
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
 
-    def add(self, x_TI: Tensor) -> None:
+    def add(self, x_TI: Tensor, weight_T: Tensor | None = None) -> None:
         self.inputs.append(x_TI.double())
 
     def seen(self) -> Tensor:
@@ -96,7 +96,7 @@ def walked(model: PreTrainedModel, tokens_NL: Tensor, mask_NL: Tensor, batch_siz
     """The hidden states after all blocks, each visited with the dense method."""
     method = Scored(keep=True)
     with torch.no_grad():
-        walk = Walk(model, tokens_NL, mask_NL, batch_size=batch_size)
+        walk = Walk(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), batch_size=batch_size)
         for index in range(NUM_BLOCKS):
             walk.collect(index, method)
             walk.advance(index)
@@ -133,7 +133,7 @@ def test_other_types(dtype: torch.dtype) -> None:
     hidden_NLH = walked(model, tokens_NL, mask_NL, len(tokens_NL))
     assert hidden_NLH.dtype == dtype
     assert torch.equal(hidden_NLH, final_hidden(model, "llama", tokens_NL, mask_NL))
-    reports = prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=2, seed=0)
+    reports = prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Scored(), HALF, batch_size=2, seed=0)
     assert {report.sparsity for report in reports} == {0.5}
 
 
@@ -176,7 +176,7 @@ def test_pruning_equals_a_naive_walk(architecture: str, padded: bool) -> None:
     twin = tiny_model(CONFIGS[architecture]()).to(dtype)
     prune_naively(twin, tokens_NL, mask_NL)
     model = tiny_model(CONFIGS[architecture]()).to(dtype)
-    reports = prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=2, seed=0)
+    reports = prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Scored(), HALF, batch_size=2, seed=0)
     assert weights_sha256(model) == weights_sha256(twin)
     check_reached(HALF, Scored(), reports)
     num_zero, num_weights = count_sparsity(model)
@@ -188,7 +188,7 @@ def test_pruning_equals_a_naive_walk(architecture: str, padded: bool) -> None:
 @pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
 def test_every_method_reaches_the_asked_sparsity(architecture: str, method: Method, pattern: Pattern) -> None:
     model = tiny_model(CONFIGS[architecture]())
-    reports = prune_model(model, *calibration(8, 16), method, pattern, batch_size=4, seed=0)
+    reports = prune_model(model, calibration_set(8, 16), method, pattern, batch_size=4, seed=0)
     check_reached(pattern, method, reports)
     num_zero, num_weights = count_sparsity(model)
     assert num_zero == sum(report.num_zero for report in reports) == sum(report.num_removed for report in reports)
@@ -204,7 +204,7 @@ def test_every_method_reaches_the_asked_sparsity(architecture: str, method: Meth
 def test_every_architecture_is_pruned_by_the_published_methods(architecture: str) -> None:
     for method, pattern in ((Wanda(), HALF), (SparseGPT(), NM(2, 4))):
         model = tiny_model(CONFIGS[architecture]())
-        reports = prune_model(model, *calibration(8, 16, padded=True), method, pattern, batch_size=4, seed=0)
+        reports = prune_model(model, calibration_set(8, 16, padded=True), method, pattern, batch_size=4, seed=0)
         check_reached(pattern, method, reports)
         assert {report.num_removed * 2 for report in reports} == {report.num_weights for report in reports}
 
@@ -212,22 +212,14 @@ def test_every_architecture_is_pruned_by_the_published_methods(architecture: str
 def test_the_variant_reaches_the_asked_sparsity() -> None:
     config = LlamaConfig(**CONFIGS["llama"]().to_dict() | {"hidden_size": 128, "intermediate_size": 128})
     method = Wanda(variant=True)
-    reports = prune_model(tiny_model(config), *calibration(), method, HALF, batch_size=4, seed=0)
+    reports = prune_model(tiny_model(config), calibration_set(), method, HALF, batch_size=4, seed=0)
     check_reached(HALF, method, reports)
     assert any(report.sparsity != 0.5 for report in reports)
 
 
-def test_dense_changes_nothing() -> None:
-    model = tiny_model(CONFIGS["llama"]())
-    before = weights_sha256(model)
-    reports = prune_model(model, *calibration(), Dense(), NM(2, 5), batch_size=4, seed=0)
-    check_reached(NM(2, 5), Dense(), reports)
-    assert weights_sha256(model) == before and {report.num_removed for report in reports} == {0}
-
-
 def test_only_linears_in_blocks_change() -> None:
     model, dense = tiny_model(CONFIGS["llama"]()), tiny_model(CONFIGS["llama"]())
-    prune_model(model, *calibration(), Scored(), HALF, batch_size=4, seed=0)
+    prune_model(model, calibration_set(), Scored(), HALF, batch_size=4, seed=0)
     before = dense.state_dict()
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {
@@ -246,7 +238,7 @@ def test_linears_with_one_input_share_a_statistic() -> None:
         "opt": [["q_proj", "k_proj", "v_proj"], ["out_proj"], ["fc1"], ["fc2"]],
     }
     for architecture, groups in expected.items():
-        walk = Walk(tiny_model(CONFIGS[architecture]()), *calibration(), batch_size=4)
+        walk = Walk(tiny_model(CONFIGS[architecture]()), calibration_set(), batch_size=4)
         for found in walk.groups:
             names = [sorted(name.split(".")[-1] for name in group) for group in found.values()]
             assert sorted(names) == sorted(sorted(group) for group in groups), architecture
@@ -264,9 +256,9 @@ def test_padding_never_enters_a_statistic(architecture: str) -> None:
         model = tiny_model(CONFIGS[architecture]())
         tokens_NL[~mask_NL] = pad
         with torch.no_grad():
-            statistics = Walk(model, tokens_NL, mask_NL, batch_size=2).collect(0, Scored())
+            statistics = Walk(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), batch_size=2).collect(0, Scored())
         assert {len(statistic.seen()) for statistic in statistics.values()} == {int(mask_NL.sum())}  # type: ignore[attr-defined]
-        prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=2, seed=0)
+        prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Scored(), HALF, batch_size=2, seed=0)
         hashes.add(weights_sha256(model))
     assert len(hashes) == 1
 
@@ -274,26 +266,24 @@ def test_padding_never_enters_a_statistic(architecture: str) -> None:
 def test_the_study_counts_padding_as_real() -> None:
     tokens_NL, mask_NL = calibration(padded=True)
     model, plain = tiny_model(CONFIGS["llama"]()), tiny_model(CONFIGS["llama"]())
-    prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=2, seed=0, padding_in_statistics=True)
-    prune_model(plain, tokens_NL, torch.ones_like(mask_NL), Scored(), HALF, batch_size=2, seed=0)
+    prune_model(model, CalibrationSet(tokens_NL, mask_NL, torch.ones(mask_NL.shape)), Scored(), HALF, batch_size=2, seed=0)
+    prune_model(plain, CalibrationSet.of_tokens(tokens_NL), Scored(), HALF, batch_size=2, seed=0)
     assert weights_sha256(model) == weights_sha256(plain)
 
 
 def test_reports_and_progress() -> None:
     model = tiny_model(CONFIGS["gpt2"]())
-    seen: list[LinearReport] = []
     blocks: list[tuple[int, int]] = []
     reports = prune_model(
         model,
-        *calibration(),
+        calibration_set(),
         Scored(),
         HALF,
         batch_size=4,
         seed=0,
-        on_linear=seen.append,
         on_block=lambda done, total: blocks.append((done, total)),
     )
-    assert seen == reports and len(reports) == 4 * NUM_BLOCKS
+    assert len(reports) == 4 * NUM_BLOCKS
     assert blocks == [(1, 3), (2, 3), (3, 3)]
     first = reports[0]
     assert (first.block, first.name, first.shape) == (0, "attn.c_attn", (48, 16))
@@ -305,7 +295,7 @@ def test_two_runs_are_equal_and_the_batch_size_does_not_matter_in_float64() -> N
     hashes = set()
     for batch_size in (2, 2, 5, 100):
         model = tiny_model(CONFIGS["gemma3"]()).double()
-        prune_model(model, *calibration(padded=True), Scored(), HALF, batch_size=batch_size, seed=0)
+        prune_model(model, calibration_set(padded=True), Scored(), HALF, batch_size=batch_size, seed=0)
         hashes.add(weights_sha256(model))
     assert len(hashes) == 1
 
@@ -315,7 +305,7 @@ def test_arguments_that_are_not_kept_are_recorded_again(monkeypatch: pytest.Monk
     for num_bytes in (0, 2**28):
         monkeypatch.setattr("prune.pruning.hidden_states.CALL_CACHE_BYTES", num_bytes)
         model = tiny_model(CONFIGS["gemma3"]())
-        prune_model(model, *calibration(padded=True), Scored(), HALF, batch_size=2, seed=0)
+        prune_model(model, calibration_set(padded=True), Scored(), HALF, batch_size=2, seed=0)
         hashes.add(weights_sha256(model))
     assert len(hashes) == 1
 
@@ -325,7 +315,7 @@ def test_equal_masks_and_rotary_tables_are_kept_once(padded: bool) -> None:
     """No mask of N x L x L: without padding one batch's 1 x L x L serves all."""
     model = tiny_model(CONFIGS["gemma3"]())
     model.set_attn_implementation("eager")
-    walk = Walk(model, *calibration(padded=padded), batch_size=1)
+    walk = Walk(model, calibration_set(padded=padded), batch_size=1)
     assert len({id(calls) for calls in walk._kept.values()}) == (5 if padded else 1)
     assert walk._kept_bytes > 0
 
@@ -337,7 +327,7 @@ def test_the_last_block_is_not_propagated_and_no_forward_pass_is_wasted() -> Non
     for index, block in enumerate(find_blocks(model)):
         block.register_forward_pre_hook(lambda *_, index=index: calls.__setitem__(index, calls[index] + 1))
         block.register_forward_hook(lambda *_, index=index: ends.__setitem__(index, ends[index] + 1))
-    prune_model(model, *calibration(), Scored(), HALF, batch_size=5, seed=0)
+    prune_model(model, calibration_set(), Scored(), HALF, batch_size=5, seed=0)
     rehearsal, recording = 2, 1
     assert [number - rehearsal - recording for number in calls] == [2, 2, 1]
     assert [number - rehearsal - recording for number in ends] == [1, 1, 0]
@@ -347,7 +337,7 @@ def test_a_method_without_inputs_runs_no_forward_pass() -> None:
     model = tiny_model(CONFIGS["llama"]())
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
     find_blocks(model)[0].register_forward_pre_hook(lambda *_: pytest.fail("a block ran"))
-    reports = prune_model(model, None, None, Drawn(), HALF, batch_size=5, seed=0)
+    reports = prune_model(model, None, Drawn(), HALF, batch_size=5, seed=0)
     assert {report.sparsity for report in reports} == {0.5} and {report.error for report in reports} == {None}
 
 
@@ -356,7 +346,7 @@ def test_the_seed_draws_for_each_linear_on_its_own() -> None:
     for run, seed in (("a", 0), ("b", 0), ("c", 1)):
         model = tiny_model(CONFIGS["llama"]())
         torch.manual_seed(len(masks))
-        prune_model(model, *calibration(), Drawn(), HALF, batch_size=5, seed=seed)
+        prune_model(model, calibration_set(), Drawn(), HALF, batch_size=5, seed=seed)
         blocks = find_blocks(model)
         masks[run] = [read_weight(find_linears(blocks[i])["self_attn.q_proj"]) == 0 for i in range(2)]
     assert torch.equal(masks["a"][0], masks["b"][0])
@@ -368,7 +358,7 @@ def test_a_pattern_that_does_not_fit_is_refused_before_anything_changes() -> Non
     model = tiny_model(CONFIGS["llama"]())
     before = weights_sha256(model)
     with pytest.raises(UserError, match=r"block 0, self_attn\.q_proj.*16 inputs"):
-        prune_model(model, *calibration(), Drawn(), NM(2, 5), batch_size=5, seed=0)
+        prune_model(model, calibration_set(), Drawn(), NM(2, 5), batch_size=5, seed=0)
     assert weights_sha256(model) == before
 
 
@@ -378,21 +368,21 @@ def test_the_error_of_a_method_names_block_and_linear() -> None:
             raise UserError("not positive definite")
 
     with pytest.raises(UserError, match=r"^block 0, self_attn\.q_proj: not positive definite$"):
-        prune_model(tiny_model(CONFIGS["llama"]()), *calibration(), Failing(), HALF, batch_size=5, seed=0)
+        prune_model(tiny_model(CONFIGS["llama"]()), calibration_set(), Failing(), HALF, batch_size=5, seed=0)
 
 
 def test_linears_pruned_together_are_those_pruned_alone() -> None:
-    """SparseGPT on q, k, v at once, and gate and up; a method without `prune_together` on each."""
+    """SparseGPT on q, k, v at once, and gate and up; a method without `prune_group` on each."""
 
     class Alone:
         name, needs_inputs = "sparsegpt", True
         start_statistic, prune = SparseGPT().start_statistic, SparseGPT().prune
 
-    assert isinstance(SparseGPT(), PrunesTogether) and not isinstance(Alone(), PrunesTogether)
+    assert isinstance(SparseGPT(), PrunesGroups) and not isinstance(Alone(), PrunesGroups)
     weights = []
     for method in (SparseGPT(), Alone()):
         model = tiny_model(CONFIGS["llama"]()).double()
-        reports = prune_model(model, *calibration(8, 16), method, HALF, batch_size=4, seed=0)
+        reports = prune_model(model, calibration_set(8, 16), method, HALF, batch_size=4, seed=0)
         check_reached(HALF, method, reports)
         weights.append([read_weight(linear) for block in find_blocks(model) for linear in find_linears(block).values()])
     for together_OI, alone_OI in zip(*weights, strict=True):
@@ -405,7 +395,7 @@ def test_of_linears_pruned_together_the_one_at_fault_is_named() -> None:
     with torch.no_grad():
         find_linears(find_blocks(model)[0])["self_attn.k_proj"].weight[0, 0] = torch.inf
     with pytest.raises(UserError, match=r"^block 0, self_attn\.k_proj: 1 of 128 weights are infinite"):
-        prune_model(model, *calibration(8, 16, padded=False), SparseGPT(), HALF, batch_size=4, seed=0)
+        prune_model(model, calibration_set(8, 16, padded=False), SparseGPT(), HALF, batch_size=4, seed=0)
 
 
 def test_hidden_states_that_overflow_name_the_block() -> None:
@@ -414,25 +404,18 @@ def test_hidden_states_that_overflow_name_the_block() -> None:
         find_linears(find_blocks(model)[1])["mlp.up_proj"].weight.mul_(1e6)
         find_linears(find_blocks(model)[1])["mlp.down_proj"].weight.fill_(1e38)
     with pytest.raises(UserError, match=r"leave block 1 are infinite.*float32"):
-        prune_model(model, *calibration(), Scored(), HALF, batch_size=5, seed=0)
+        prune_model(model, calibration_set(), Scored(), HALF, batch_size=5, seed=0)
 
 
 def test_calibration_sets_that_do_not_fit() -> None:
     model = tiny_model(CONFIGS["llama"]())
     tokens_NL, mask_NL = calibration()
     with pytest.raises(UserError, match=f"from 3 to {VOCAB}, but the model knows only 0 to {VOCAB - 1}"):
-        prune_model(
-            model,
-            tokens_NL.clamp_min(3).index_fill(1, torch.tensor([0]), VOCAB).clone(),
-            mask_NL,
-            Scored(),
-            HALF,
-            batch_size=5,
-            seed=0,
-        )
+        unknown_NL = tokens_NL.clamp_min(3).index_fill(1, torch.tensor([0]), VOCAB)
+        prune_model(model, CalibrationSet.of_tokens(unknown_NL, mask_NL), Scored(), HALF, batch_size=5, seed=0)
     mask_NL[3] = False
     with pytest.raises(UserError, match=r"Samples \[3\] of 5"):
-        prune_model(model, tokens_NL, mask_NL, Scored(), HALF, batch_size=5, seed=0)
+        prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Scored(), HALF, batch_size=5, seed=0)
 
 
 class Stateful(nn.Module):
@@ -458,7 +441,7 @@ def test_arguments_that_depend_on_earlier_blocks_are_refused() -> None:
 
     model.base_model.register_forward_pre_hook(share, with_kwargs=True)
     with pytest.raises(UserError, match="arguments that depend on the blocks before"):
-        Walk(model, *calibration(), batch_size=5)
+        Walk(model, calibration_set(), batch_size=5)
 
 
 def report(num_removed: int, shape: tuple[int, int] = (4, 8)) -> LinearReport:
@@ -477,17 +460,15 @@ def report(num_removed: int, shape: tuple[int, int] = (4, 8)) -> LinearReport:
 
 
 def test_check_reached() -> None:
-    exact, dense = Scored(), replace(Scored(), name="dense")
+    exact = Scored()
     check_reached(NM(2, 4), exact, [report(16)])
     check_reached(HALF, exact, [report(16), report(4 * 4, shape=(4, 9))])
-    check_reached(HALF, dense, [report(0)])
     check_reached(HALF, exact, [report(3 * 3, shape=(3, 7))])
     for pattern, method, num_removed in (
         (NM(2, 4), exact, 15),
         (NM(2, 4), exact, 17),
         (HALF, exact, 17),
         (HALF, exact, 8),
-        (HALF, dense, 1),
     ):
         with pytest.raises(UserError, match=r"block 2, fc1: sparsity .* was asked .* but \d+ of 32"):
             check_reached(pattern, method, [report(num_removed)])

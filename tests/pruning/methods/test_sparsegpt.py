@@ -130,7 +130,7 @@ def test_linears_with_the_same_inputs_are_swept_together_each_by_its_own_thresho
     x_TI = make_inputs(152, dtype)
     statistic = Hessian(152, torch.device("cpu"))
     statistic.add(x_TI)
-    together = SparseGPT().prune_together(dict(zip("qkv", weights, strict=True)), statistic, patterns)
+    together = SparseGPT().prune_group(dict(zip("qkv", weights, strict=True)), statistic, patterns)
     for pruned, weight_OI, pattern in zip(together, weights, patterns, strict=True):
         assert_same(pruned, naive_prune(weight_OI, x_TI, pattern))
         alone = SparseGPT().prune(weight_OI, statistic, pattern, torch.Generator())

@@ -21,8 +21,7 @@ from prune.pruning.methods.random import Random
 from prune.pruning.saved import MASK_FILE, MODEL_FOLDER, MaskKeeper, load_mask, restore_pruned, save_mask, save_model
 from prune.pruning.sparsity import Unstructured
 from tests.architectures import CONFIGS, tiny_model
-
-from .conftest import Said
+from tests.conftest import Said
 
 TINY = ModelConfig(name="tiny", seq_len=256)
 Say = Callable[..., Said]
@@ -117,7 +116,7 @@ def test_a_mask_gives_the_bits_that_a_method_leaves_also_where_zeros_have_a_sign
     for zeros in (model, again):
         for linear in named_linears(zeros).values():
             linear.weight.data[:4] = -0.0
-    prune_model(model, None, None, Random(), Unstructured(0.5), batch_size=1, seed=0, on_mask=masks)
+    prune_model(model, None, Random(), Unstructured(0.5), batch_size=1, seed=0, on_mask=masks)
     save_mask(tmp_path / MASK_FILE, masks, {})
     assert restore_pruned(tmp_path, again, weights_sha256(model))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMPILATION = """
 import sys
 
@@ -39,7 +39,7 @@ def run(*arguments: str, interpret: bool) -> str:
 
 
 def test_the_kernel_in_tritons_interpreter() -> None:
-    cases = str(ROOT / "tests/methods/interpreted_triton.py")
+    cases = str(ROOT / "tests/pruning/methods/interpreted_triton.py")
     assert "12 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", cases, interpret=True)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prune.pruning.solver.column_sweep import Swept, sweep, whole_groups
+from prune.pruning.solver.column_sweep import Swept, column_sweep, whole_groups
 from prune.pruning.solver.column_sweep_triton import fits_groups, sweep_columns
 from prune.pruning.solver.hessian import cholesky_root, in_blocks
 from prune.pruning.sparsity import NM, Pattern, Unstructured
@@ -30,11 +30,11 @@ def both(
     weights = [torch.randn(rows, num_inputs, generator=generator, dtype=torch.float64).to(dtype) for rows in (21, 40)]
     block_size = whole_groups(patterns, 32)
     blocks_II = in_blocks(make_root(num_inputs, dtype), block_size)
-    plain = sweep(weights, patterns, blocks_II, block_size)
+    plain = column_sweep(weights, patterns, blocks_II, block_size)
     monkeypatch.setattr(
         "prune.pruning.solver.column_sweep.sweeps_on_triton", lambda weight, stack: fits_groups(stack.group_size)
     )
-    return list(zip(sweep(weights, patterns, blocks_II, block_size), plain, strict=True))
+    return list(zip(column_sweep(weights, patterns, blocks_II, block_size), plain, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -53,7 +53,7 @@ def test_the_kernel_does_what_the_cpu_does(
 
 def test_equal_scores_go_from_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prune.pruning.solver.column_sweep.sweeps_on_triton", lambda weight, stack: True)
-    (swept,) = sweep([torch.ones(3, 8)], [NM(2, 4)], torch.eye(8), 128)
+    (swept,) = column_sweep([torch.ones(3, 8)], [NM(2, 4)], torch.eye(8), 128)
     assert swept.mask_OI.int().tolist() == [[1, 1, 0, 0, 1, 1, 0, 0]] * 3
 
 

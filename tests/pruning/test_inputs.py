@@ -19,9 +19,9 @@ from prune.pruning.methods.wanda import InputNorms, Wanda
 from prune.pruning.propagation import DenseInputs, Inputs, KeptInputs, collect_all, kept_bytes, kind_of
 from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import NM, Pattern, Unstructured
-from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
-from tests.methods.test_sparsegpt import naive_prune
-from tests.test_layerwise import naive_inputs
+from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, calibration_set, tiny_model
+from tests.pruning.methods.test_sparsegpt import naive_prune
+from tests.pruning.test_layerwise import naive_inputs
 
 HALF = Unstructured(0.5)
 METHODS: list[Method] = [Wanda(), RIA(), SparseGPT()]
@@ -31,13 +31,13 @@ KEPT = ["own", "kept"]
 def inputs_of(kept: str, model: Any, method: Method, num_samples: int = 5, padded: bool = False) -> Inputs:
     """From a pass of its own, or from one that served every method."""
     with torch.no_grad():
-        walk = Walk(model, *calibration(num_samples, 16 if num_samples > 5 else 12, padded=padded), batch_size=2)
+        walk = Walk(model, calibration_set(num_samples, 16 if num_samples > 5 else 12, padded=padded), batch_size=2)
     return DenseInputs(walk, method) if kept == "own" else KeptInputs(model, collect_all(walk, METHODS)[kind_of(method)])
 
 
 def prune_dense(kept: str, model: Any, method: Method, pattern: Any = HALF, **options: Any) -> list[LinearReport]:
     inputs = inputs_of(kept, model, method, **options)
-    reports = prune_model(model, None, None, method, pattern, batch_size=2, seed=0, inputs=inputs)
+    reports = prune_model(model, inputs, method, pattern, batch_size=2, seed=0)
     check_reached(pattern, method, reports)
     return reports
 
@@ -86,7 +86,7 @@ def test_sparsegpt_is_the_naive_twin_in_float64(pattern: Pattern, kept: str) -> 
 def test_the_first_block_is_that_of_the_published_way_and_later_ones_are_not(method: Method) -> None:
     dense, pruned = tiny_model(CONFIGS["llama"]()), tiny_model(CONFIGS["llama"]())
     prune_dense("kept", dense, method, num_samples=8)
-    prune_model(pruned, *calibration(8, 16), method, HALF, batch_size=2, seed=0)
+    prune_model(pruned, calibration_set(8, 16), method, HALF, batch_size=2, seed=0)
     same = [
         all(torch.equal(a.weight, b.weight) for a, b in zip(*(find_linears(block).values() for block in both), strict=True))
         for both in zip(find_blocks(dense), find_blocks(pruned), strict=True)
@@ -98,7 +98,7 @@ def test_the_first_block_is_that_of_the_published_way_and_later_ones_are_not(met
 def test_one_pass_serves_every_method_ratio_and_pattern_bit_for_bit(dtype: torch.dtype) -> None:
     model = tiny_model(CONFIGS["gemma3"]()).to(dtype)
     with torch.no_grad():
-        kept = collect_all(Walk(model, *calibration(8, 16), batch_size=2), METHODS)
+        kept = collect_all(Walk(model, calibration_set(8, 16), batch_size=2), METHODS)
     assert set(kept) == {InputNorms, Hessian}
     for method in METHODS:
         for pattern in (Unstructured(0.4), Unstructured(0.6), NM(2, 4)):
@@ -107,7 +107,7 @@ def test_one_pass_serves_every_method_ratio_and_pattern_bit_for_bit(dtype: torch
                 model = tiny_model(CONFIGS["gemma3"]()).to(dtype)
                 shared: Inputs = KeptInputs(model, kept[kind_of(method)])
                 chosen = shared if inputs == "kept" else inputs_of("own", model, method, num_samples=8)
-                reports = prune_model(model, None, None, method, pattern, batch_size=2, seed=0, inputs=chosen)
+                reports = prune_model(model, chosen, method, pattern, batch_size=2, seed=0)
                 hashes.append((weights_sha256(model), [report.error for report in reports]))
             assert hashes[0] == hashes[1], (method, pattern)
 
@@ -178,7 +178,7 @@ def test_the_hessians_of_kept_inputs_are_factorised_once(monkeypatch: pytest.Mon
         with torch.no_grad():
             for name, linear in named_linears(model).items():
                 linear.weight.copy_(dense[name])
-        prune_model(model, None, None, SparseGPT(), Unstructured(ratio), batch_size=2, seed=0, inputs=inputs)
+        prune_model(model, inputs, SparseGPT(), Unstructured(ratio), batch_size=2, seed=0)
     assert num_roots == 4 * NUM_BLOCKS, "q, k, v share one; so do gate and up"
 
 
@@ -187,7 +187,7 @@ def test_bytes_are_counted_before_the_pass() -> None:
     for wide, dtype in ((1, torch.float32), (1, torch.bfloat16), (2, torch.float64)):
         model = tiny_model(CONFIGS["llama"]()).to(dtype)
         with torch.no_grad():
-            walk = Walk(model, *calibration(8, 16), batch_size=2)
+            walk = Walk(model, calibration_set(8, 16), batch_size=2)
         assert kept_bytes(model, walk, SparseGPT()) == wide * NUM_BLOCKS * 4 * 2 * (3 * 256 + 1024)
         assert kept_bytes(model, walk, Wanda()) == wide * NUM_BLOCKS * 4 * 80
         kept = collect_all(walk, [SparseGPT(), Wanda()])

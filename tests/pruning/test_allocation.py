@@ -12,8 +12,7 @@ from prune.config.model import ModelConfig
 from prune.models.blocks import named_linears
 from prune.models.load import linear_names
 from tests.architectures import CONFIGS, tiny_model
-
-from .conftest import Said
+from tests.conftest import Said
 
 Say = Callable[..., Said]
 LINE = ["eval.tasks=[]", "eval.perplexity=[wikitext2]", "eval.num_chunks=1", "eval.seq_len=64", "tracker=none"]

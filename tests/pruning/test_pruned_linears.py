@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, named_linears, weights_sha256
 from prune.pruning.layerwise import check_reached, prune_model
@@ -13,8 +14,8 @@ from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import NM, Unstructured
-from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
-from tests.test_layerwise import HALF, Drawn, Scored, lower_half, naive_inputs
+from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, calibration_set, tiny_model
+from tests.pruning.test_layerwise import HALF, Drawn, Scored, lower_half, naive_inputs
 
 METHODS: list[Method] = [Magnitude(), Random(), Wanda(), RIA(), SparseGPT()]
 
@@ -28,7 +29,7 @@ def test_only_the_named_linears_are_pruned(method: Method) -> None:
     masks: list[str] = []
     reports = prune_model(
         model,
-        *calibration(),
+        calibration_set(),
         method,
         patterns,
         batch_size=2,
@@ -53,7 +54,8 @@ def test_inputs_are_those_of_the_blocks_before_as_pruned() -> None:
     with torch.no_grad():
         inputs = naive_inputs(twin, {"down": linear}, tokens_NL, mask_NL)
         linear.weight.masked_fill_(lower_half(linear.weight, inputs["down"].double()), 0)
-    prune_model(model, tokens_NL, mask_NL, Scored(), {"1.mlp.down_proj": HALF}, batch_size=2, seed=0)
+    made = CalibrationSet.of_tokens(tokens_NL, mask_NL)
+    prune_model(model, made, Scored(), {"1.mlp.down_proj": HALF}, batch_size=2, seed=0)
     assert weights_sha256(model) == weights_sha256(twin)
 
 
@@ -65,7 +67,7 @@ def test_blocks_without_a_target_collect_nothing_and_the_walk_ends_after_the_las
     begun = [0] * NUM_BLOCKS
     for index, block in enumerate(find_blocks(model)):
         block.register_forward_pre_hook(lambda *_, index=index: begun.__setitem__(index, begun[index] + 1))
-    prune_model(model, *calibration(), Scored(), {"1.self_attn.o_proj": HALF}, batch_size=5, seed=0)
+    prune_model(model, calibration_set(), Scored(), {"1.self_attn.o_proj": HALF}, batch_size=5, seed=0)
     rehearsal, recording = 2, 1
     assert [number - rehearsal - recording for number in begun] == [1, 1, 0]
     assert [number - rehearsal - recording for number in ends] == [1, 0, 0]
@@ -76,7 +78,7 @@ def test_each_linear_reaches_its_own_ratio(method: Method) -> None:
     model = tiny_model(CONFIGS["gpt2"]())
     ratios = [0.25, 0.5, 0.75, 0.125]
     patterns = {name: Unstructured(ratio) for name, ratio in zip(named_linears(model), ratios * NUM_BLOCKS, strict=True)}
-    reports = prune_model(model, *calibration(8, 16), method, patterns, batch_size=4, seed=0)
+    reports = prune_model(model, calibration_set(8, 16), method, patterns, batch_size=4, seed=0)
     check_reached(patterns, method, reports)
     assert [report.num_removed / report.num_weights for report in reports] == ratios * NUM_BLOCKS
     assert [report.asked for report in reports] == ratios * NUM_BLOCKS
@@ -88,7 +90,7 @@ def test_each_linear_reaches_its_own_ratio(method: Method) -> None:
 def test_groups_need_fit_only_where_they_are_asked_for() -> None:
     model = tiny_model(CONFIGS["llama"]())  # 16 inputs, but mlp.down_proj has 32
     patterns = {"0.mlp.down_proj": NM(16, 32)}
-    reports = prune_model(model, *calibration(), Drawn(), patterns, batch_size=5, seed=0)
+    reports = prune_model(model, calibration_set(), Drawn(), patterns, batch_size=5, seed=0)
     assert sum(report.num_removed for report in reports) == 16 * 16
     with pytest.raises(UserError, match=r"block 1, self_attn\.q_proj.*16 inputs"):
-        prune_model(model, *calibration(), Drawn(), {"1.self_attn.q_proj": NM(16, 32)}, batch_size=5, seed=0)
+        prune_model(model, calibration_set(), Drawn(), {"1.self_attn.q_proj": NM(16, 32)}, batch_size=5, seed=0)

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, weights_sha256
 from prune.pruning.owl import outlier_share, owl_ratios, spread_ratios
-from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, tiny_model
-from tests.test_layerwise import naive_inputs
+from tests.architectures import CONFIGS, NUM_BLOCKS, calibration, calibration_set, tiny_model
+from tests.pruning.test_layerwise import naive_inputs
 
 ALL_BLOCKS = range(NUM_BLOCKS)
 
@@ -41,7 +41,7 @@ def test_ratios_are_those_of_the_naive_twin(names: list[str] | None, padded: boo
     seen: list[tuple[int, int]] = []
     ratios = owl_ratios(
         model,
-        *calibration(padded=padded),
+        calibration_set(padded=padded),
         targets,
         0.6,
         multiple=2.5,
@@ -60,7 +60,7 @@ def test_only_blocks_with_a_target_get_a_ratio() -> None:
     model = tiny_model(CONFIGS["llama"]()).double()
     shares = [naive_share(model, block, ["mlp.up_proj"], False, multiple=2.0) for block in (0, 1)]
     targets = {0: ["mlp.up_proj"], 1: ["mlp.up_proj"]}
-    ratios = owl_ratios(model, *calibration(), targets, 0.5, multiple=2.0, spread=0.08, batch_size=5)
+    ratios = owl_ratios(model, calibration_set(), targets, 0.5, multiple=2.0, spread=0.08, batch_size=5)
     high, low = (0, 1) if shares[0] < shares[1] else (1, 0)
     assert shares[0] != shares[1]
     assert ratios == pytest.approx({high: 0.58, low: 0.42})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.pruning.hidden_states import Walk
@@ -15,7 +16,7 @@ from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import NM, Unstructured
-from tests.architectures import NUM_BLOCKS, VOCAB, calibration
+from tests.architectures import NUM_BLOCKS, VOCAB, calibration, calibration_set
 
 WIDTH, NUM_HEADS = 16, 4
 
@@ -101,7 +102,7 @@ def test_a_dense_walk_reproduces_the_hidden_states(settings: dict[str, int], pad
     tokens_NL, mask_NL = calibration(padded=padded)
     with torch.no_grad():
         expected_NLH = model.hidden(tokens_NL, mask_NL)
-        walk = Walk(model, tokens_NL, mask_NL, batch_size=2)
+        walk = Walk(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), batch_size=2)
         for index in range(NUM_BLOCKS):
             walk.advance(index)
     torch.testing.assert_close(walk.hidden_NLH[mask_NL], expected_NLH[mask_NL], rtol=1e-5, atol=1e-5)
@@ -113,7 +114,7 @@ def test_a_dense_walk_reproduces_the_hidden_states(settings: dict[str, int], pad
 @pytest.mark.parametrize("pattern", [Unstructured(0.5), NM(2, 4)], ids=str)
 def test_it_is_pruned(method: Any, pattern: Any) -> None:
     model = handwritten()
-    reports = prune_model(model, *calibration(padded=True), method, pattern, batch_size=2, seed=0)
+    reports = prune_model(model, calibration_set(padded=True), method, pattern, batch_size=2, seed=0)
     check_reached(pattern, method, reports)
     assert len(reports) == 5 * NUM_BLOCKS
     for block in find_blocks(model):
@@ -122,10 +123,10 @@ def test_it_is_pruned(method: Any, pattern: Any) -> None:
 
 def test_without_an_attention_mask_it_takes_sets_without_padding() -> None:
     model = handwritten(Unmasked)
-    reports = prune_model(model, *calibration(), Wanda(), Unstructured(0.5), batch_size=2, seed=0)
+    reports = prune_model(model, calibration_set(), Wanda(), Unstructured(0.5), batch_size=2, seed=0)
     assert {report.sparsity for report in reports} == {0.5}
     with pytest.raises(UserError, match=r"Unmasked\.forward takes no attention_mask, so padding would be attended"):
-        prune_model(model, *calibration(padded=True), Wanda(), Unstructured(0.5), batch_size=2, seed=0)
+        prune_model(model, calibration_set(padded=True), Wanda(), Unstructured(0.5), batch_size=2, seed=0)
 
 
 def test_a_module_that_is_no_pretrained_model_is_told_what_it_lacks() -> None:
@@ -151,4 +152,4 @@ def test_hidden_states_under_another_name_are_refused_by_name() -> None:
             return x_BLH
 
     with pytest.raises(UserError, match="calls its blocks with x_BLH, bias_B1LL; hidden states must come first"):
-        Walk(handwritten(Renamed), *calibration(), batch_size=2)
+        Walk(handwritten(Renamed), calibration_set(), batch_size=2)

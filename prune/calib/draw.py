@@ -1,0 +1,46 @@
+"""The sequences that a kind of calibration set draws, and the random generator that it draws with."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prune.config.calib import CalibConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The real tokens of one sequence (at most L, BOS included) and where they came from."""
+
+    token_ids: list[int]
+    rows: list[int]
+    """Row ids in the split, in the order they stand in the text."""
+    offset: int | None = None
+    """First token of a window in the tokens of its document; None for pairs and controls."""
+    num_cut: int = 0
+    """Pieces that are not there to their end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The sequences of a calibration set."""
+
+    packed: Sequence[Packed]
+    num_rows: int | None = None
+    """Rows in the split they were drawn from; None for controls."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Further counts for the manifest."""
+
+
+def start_generator(calib: CalibConfig) -> random.Random:
+    """The one source of randomness of a calibration set: Mersenne Twister, seeded with the text ``calib/<set>/<seed>``.
+
+    A text seed goes through SHA-512, so that the draw depends on neither the machine nor Python's hash seed.
+    """
+    return random.Random(f"calib/{calib.name}/{calib.seed}")
+
+
+def shuffled(num_rows: int, generator: random.Random) -> list[int]:
+    """A permutation of the row ids 0 to num_rows - 1."""
+    order = list(range(num_rows))
+    generator.shuffle(order)
+    return order
