@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prune.calib.encoder import Encoder, Packed, find_bos, find_pad, make_encoder, stack
 from prune.calib.questions import pack_pieces, shortest_fill
 from prune.config.calib import Compat, PaddingSide, PromptBos
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
 
@@ -122,14 +122,14 @@ def test_the_text_is_tokenised_joined_and_special_tokens_in_it_stay_text() -> No
 def test_bos_is_the_tokenizers_habit_or_the_models_need() -> None:
     assert find_bos(WITH_BOS, MODEL) == 0
     assert find_bos(PLAIN, MODEL) is None
-    for bos in (EvalBos.text, EvalBos.chunk):
+    for bos in (Bos.text, Bos.chunk):
         assert find_bos(PLAIN, ModelConfig(name="gemma3_270m", bos=bos)) == 0
-    assert find_bos(WITH_BOS, ModelConfig(name="other", bos=EvalBos.none)) is None
+    assert find_bos(WITH_BOS, ModelConfig(name="other", bos=Bos.none)) is None
     none = make_tokenizer(bos=False)
     none.bos_token = None
     assert find_bos(none, MODEL) is None
     with pytest.raises(UserError, match=r"model.bos=chunk puts BOS .* Use model.bos=tokenizer"):
-        find_bos(none, ModelConfig(name="gemma3_270m", bos=EvalBos.chunk))
+        find_bos(none, ModelConfig(name="gemma3_270m", bos=Bos.chunk))
     assert make_encoder(WITH_BOS, calib(), prompt(bos=PromptBos.none), MODEL).bos_id is None
     assert make_encoder(WITH_BOS, calib("c4"), None, MODEL).bos_id == 0
 

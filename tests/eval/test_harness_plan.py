@@ -10,7 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from prune.cell.results import score_path
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import Bos, EvalConfig
 from prune.errors import UserError
 from prune.eval.harness.index import expand_task, harness_folder, read_definition, read_index
 from prune.eval.metric import PlannedMetric
@@ -104,7 +104,7 @@ def test_what_changes_a_number_changes_where_it_is_kept() -> None:
     paths = {
         score_path(folder, plan("piqa", data=data, **changes)[0])
         for data in (HUB, DataConfig(name=DataSource.local, root="."))
-        for changes in ({}, {"limit": 3}, {"num_fewshot": 2}, {"bos": EvalBos.chunk})
+        for changes in ({}, {"limit": 3}, {"num_fewshot": 2}, {"bos": Bos.chunk})
     }
     assert len(paths) == 8
     assert plan("piqa", batch_size=1)[0].asked == plan("piqa", batch_size=32)[0].asked

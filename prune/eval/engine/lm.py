@@ -4,15 +4,12 @@ Tokens are those that lm-eval's HFLM makes of the same texts, whole prompts and 
 task of lm-eval; requests of one task share their prefix.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import lm_eval.api.task
 import torch
-import transformers
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -322,20 +319,3 @@ def _group(requests: Sequence[Any], key: Callable[[Any], Any]) -> list[list[int]
     for place, request in enumerate(requests):
         groups.setdefault(key(request), []).append(place)
     return list(groups.values())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, lm-eval and transformers say errors only and lm-eval draws no bar for the prompts."""
-    logger = logging.getLogger("lm_eval")
-    level, verbosity = logger.level, transformers.logging.get_verbosity()
-    bar = lm_eval.api.task.tqdm
-    logger.setLevel(logging.ERROR)
-    transformers.logging.set_verbosity_error()
-    lm_eval.api.task.tqdm = lambda docs, **kwargs: docs
-    try:
-        yield
-    finally:
-        lm_eval.api.task.tqdm = bar
-        transformers.logging.set_verbosity(verbosity)
-        logger.setLevel(level)

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
@@ -20,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from prune.errors import UserError
+from prune.errors import UserError, nearest
 
 FUNCTION = "!function "
 """What the name of a function begins with in a definition that was read here."""
@@ -92,6 +91,11 @@ class Definition:
         return str(own or self.config.get("training_split") or self.config.get("validation_split") or self.split)
 
     @property
+    def changes_rows(self) -> bool:
+        """Whether a function of its own leaves rows out, or makes several of one."""
+        return "process_docs" in self.config or "process_docs" in (self.config.get("fewshot_config") or {})
+
+    @property
     def num_fewshot(self) -> int | None:
         """The exemplars that it asks for itself; None where it says nothing."""
         number = self.config.get("num_fewshot")
@@ -161,9 +165,8 @@ def _member(group: str, member: str | Mapping[str, Any]) -> str | None:
 
 def _unknown(name: str) -> str:
     names = [*read_index().files, *read_index().tags]
-    near = get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"lm-eval has no task, group or tag named {name!r}.{hint} Its {len(names):,} names: lm-eval ls tasks."
+    near = nearest(name, names)
+    return f"lm-eval has no task, group or tag named {name!r}. {near}Its {len(names):,} names: lm-eval ls tasks."
 
 
 @cache

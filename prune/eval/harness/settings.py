@@ -1,12 +1,12 @@
-"""All that changes a score of lm-eval's."""
+"""What a score of one of lm-eval's tasks is asked by."""
 
 from dataclasses import dataclass
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HarnessSettings:
+class TaskSettings:
     """All that changes a score of one of lm-eval's tasks, besides the model and the rows."""
 
     task: str
@@ -18,7 +18,7 @@ class HarnessSettings:
     num_fewshot: int
     limit: int | None
     """Items; None takes the whole split."""
-    bos: EvalBos
+    bos: Bos
     """Where BOS stands in prompts."""
 
     @property
