@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from prune.cell.resources import Workshop
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
-from prune.data.dataset import QuestionSet, Row, TextSet
+from prune.data.dataset import QuestionSet, Row, TextSet, cluster_numbers
 from prune.data.registry import find_dataset
 from prune.data.sources.sample import sample_rows
 from prune.data.sources.source import Source, examples, open_source
@@ -355,6 +355,33 @@ def test_chance_is_told_only_where_guessing_has_a_meaning(tmp_path: Path) -> Non
     assert score(planned("truthfulqa_mc1", data), open_source(data)).metric.chance == pytest.approx(1 / 3)
     share = score(planned("truthfulqa_mc2", data), open_source(data)).metric  # the probability of all that is true
     assert share.chance is None and 0 < share.value < 1
+
+
+def test_as_many_exemplars_as_there_are() -> None:
+    source, boolq = open_source(SAMPLE), find_dataset("boolq")
+    assert isinstance(boolq, QuestionSet)
+    num_rows = len(source.rows(boolq, "train"))
+    assert planned("boolq", num_fewshot=num_rows).settings.check_rows(source) == len(source.rows(boolq, "validation"))
+    with pytest.raises(UserError, match=rf"lm_eval/boolq: .* train split .* has {num_rows} rows .* at most {num_rows}\."):
+        planned("boolq", num_fewshot=num_rows + 1).settings.check_rows(source)
+
+
+def test_an_item_is_no_exemplar_of_its_own(tmp_path: Path) -> None:
+    """Of a task without a training split, exemplars are drawn from the rows that are scored."""
+    write_rows(tmp_path / "lambada_openai" / "default" / "test.jsonl", [{"text": f"a b {word}"} for word in "cde"])
+    data = DataConfig(name=DataSource.local, root=str(tmp_path))
+    assert planned("lambada_openai", data, num_fewshot=2).settings.check_rows(open_source(data)) == 3
+    with pytest.raises(UserError, match="at most 2"):
+        planned("lambada_openai", data, num_fewshot=3).settings.check_rows(open_source(data))
+    score(planned("lambada_openai", data, num_fewshot=2), open_source(data))
+
+
+def test_items_of_our_sets_carry_their_clusters() -> None:
+    source, boolq = open_source(SAMPLE), find_dataset("boolq")
+    assert isinstance(boolq, QuestionSet)
+    clusters = cluster_numbers(examples(source, boolq, "validation")[:12])
+    assert [item["cluster"] for item in score(planned("boolq", limit=12)).items] == clusters
+    assert all("cluster" not in item for item in score(planned("wikitext", limit=1)).items)
 
 
 def test_the_last_word_of_a_text(tmp_path: Path) -> None:
