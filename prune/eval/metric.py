@@ -177,18 +177,32 @@ class Measured:
     beside: Mapping[str, Metric] = field(default_factory=dict)
     """Further metrics of the same items by their names, like a length-normalised accuracy."""
 
+    def with_protocol(self, more: Mapping[str, Any]) -> "Measured":
+        """The same with `more` in the protocol of every metric."""
+        metric, *others = [
+            replace(each, protocol={**each.protocol, **more}) for each in (self.metric, *self.beside.values())
+        ]
+        return replace(self, metric=metric, beside=dict(zip(self.beside, others, strict=True)))
+
     def with_prompt(self, prompt: str) -> "Measured":
         """The same with the prompt of the first item in that item, and its hash in the protocols, which hold no row."""
-
-        def told(metric: Metric) -> Metric:
-            return replace(
-                metric, protocol={**metric.protocol, "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()}
-            )
-
         items = [{**self.items[0], "prompt": prompt}, *self.items[1:]]
-        return Measured(
-            metric=told(self.metric), items=items, beside={name: told(metric) for name, metric in self.beside.items()}
-        )
+        return replace(self, items=items).with_protocol({"prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()})
+
+
+def accuracy(correct: Sequence[bool], chance: float | None, protocol: Mapping[str, Any], items: ItemColumn) -> Metric:
+    """The share of items that are answered right."""
+    values = [float(one) for one in correct]
+    return Metric(
+        value=mean(values),
+        stderr=mean_stderr(values),
+        num_items=len(values),
+        higher_is_better=True,
+        chance=chance,
+        protocol=protocol,
+        unit=ACCURACY,
+        items=items,
+    )
 
 
 def mean(values: Sequence[float]) -> float:

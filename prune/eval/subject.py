@@ -8,10 +8,6 @@ Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
 
-def ignore(num_done: int, num_all: int) -> None:
-    """Progress that nobody watches."""
-
-
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A loaded model. Scores depend on the model and its tokenizer; on the rest up to rounding only."""
@@ -23,7 +19,7 @@ class Subject:
     """Chunks or prompts in one forward pass."""
     logits_chunk: int | None = None
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
-    on_progress: Progress = ignore
+    on_progress: Progress = lambda num_done, num_all: None
 
     @property
     def dtype(self) -> str:

@@ -362,6 +362,7 @@ def test_as_many_exemplars_as_there_are() -> None:
     assert isinstance(boolq, QuestionSet)
     num_rows = len(source.rows(boolq, "train"))
     assert planned("boolq", num_fewshot=num_rows).settings.check_rows(source) == len(source.rows(boolq, "validation"))
+    assert planned("anli_r1", num_fewshot=1).settings.check_rows(source) > 0, "splits that are named otherwise here"
     with pytest.raises(UserError, match=rf"lm_eval/boolq: .* train split .* has {num_rows} rows .* at most {num_rows}\."):
         planned("boolq", num_fewshot=num_rows + 1).settings.check_rows(source)
 

@@ -71,6 +71,12 @@ def needed_places(definition: Definition, num_fewshot: int) -> list[Place]:
     return [find_place(definition, split) for split in dict.fromkeys(splits)]
 
 
+def count_rows(definition: Definition, split: str, source: Source) -> int:
+    """The rows of a split, as lm-eval loads it from the hub, or as the source has it."""
+    place = find_place(definition, split)
+    return len(read_hub(definition)[split] if source.name == "hub" else source.rows(place.dataset, place.split))
+
+
 def read_split(definition: Definition, split: str, source: Source) -> Rows:
     """All rows of a split with the columns that the definition knows.
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind, cluster_numbers
 from prune.data.registry import has_answers
-from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, mean, mean_stderr
+from prune.eval.metric import ItemColumn, Measured, accuracy, mean
 from prune.eval.questions.answers import score
 from prune.eval.questions.settings import GenerationSettings, Questions
 from prune.eval.subject import Subject
@@ -42,22 +42,14 @@ class AccuracySettings(GenerationSettings):
             index: score(prediction, items[index], self.answer_kind, rationale=self.rationale)
             for index, prediction in answers.replies.items()
         }
-        correct = [float(one.correct) for one in scored.values()]
         protocol = answers.protocol | {
             "kind": "greedy generation, exact match",
             "scoring": self.scoring,
             "parsed_share": mean([float(one.parsed is not None) for one in scored.values()]),
         }
-        metric = Metric(
-            value=mean(correct),
-            stderr=mean_stderr(correct),
-            num_items=len(correct),
-            higher_is_better=True,
-            chance=mean([1 / len(items[index].choices) for index in scored]) if items[0].choices else None,
-            protocol=protocol,
-            unit=ACCURACY,
-            items=ItemColumn(metric=self.name, keys=["correct"]),
-        )
+        chance = mean([1 / len(items[index].choices) for index in scored]) if items[0].choices else None
+        column = ItemColumn(metric=self.name, keys=["correct"])
+        metric = accuracy([one.correct for one in scored.values()], chance, protocol, column)
         rows = [
             {
                 "id": index,

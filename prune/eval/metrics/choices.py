@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind, Example, cluster_numbers
 from prune.data.registry import DATASETS, has_answers
-from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, mean, mean_stderr
+from prune.eval.metric import ItemColumn, Measured, Metric, accuracy, mean
 from prune.eval.questions.settings import Questions, QuestionSettings
 from prune.eval.subject import Subject
 
@@ -46,17 +46,8 @@ class ChoiceSettings(QuestionSettings):
         protocol = answers.protocol | {"kind": "likelihood of the choices", "template": "{question} {choice}"}
 
         def metric(key: str, normalised: str | None) -> Metric:
-            correct = [float(row[key]) for row in rows]
-            return Metric(
-                value=mean(correct),
-                stderr=mean_stderr(correct),
-                num_items=len(correct),
-                higher_is_better=True,
-                chance=chance,
-                protocol=protocol | {"normalised": normalised},
-                unit=ACCURACY,
-                items=ItemColumn(metric=self.name, keys=[key]),
-            )
+            column = ItemColumn(metric=self.name, keys=[key])
+            return accuracy([row[key] for row in rows], chance, protocol | {"normalised": normalised}, column)
 
         by_byte = metric("correct_norm", "by length in bytes")
         return Measured(metric=metric("correct", None), items=rows, beside={f"acc_mc_norm/{self.dataset}": by_byte})

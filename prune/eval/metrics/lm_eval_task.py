@@ -11,7 +11,7 @@ from prune.data.identity import Identity, data_identity
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.harness.index import Definition, expand_task, read_definition
-from prune.eval.harness.rows import check_source, needed_places, read_hub
+from prune.eval.harness.rows import check_source, count_rows, needed_places
 from prune.eval.harness.settings import TaskSettings
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.overlap import Overlap, Seen, count_overlap, question_words
@@ -58,21 +58,15 @@ class HarnessSettings(TaskSettings):
     def check_rows(self, source: Source) -> int:
         """Check that there are enough exemplars; see `Score.check_rows`."""
         definition = read_definition(self.task)
-        if source.name == "hub":
-            rows = read_hub(definition)
-            numbers = {split: len(rows[split]) for split in rows}
-        else:
-            places = needed_places(definition, self.num_fewshot)
-            numbers = {place.split: len(source.rows(place.dataset, place.split)) for place in places}
         split = definition.exemplar_split
         if self.num_fewshot and split is not None and not definition.changes_rows:
-            there = numbers[split] - (split == definition.split)  # an item is no exemplar of its own
+            there = count_rows(definition, split, source) - (split == definition.split)  # an item is no exemplar of its own
             if self.num_fewshot > there:
                 raise UserError(
                     f"{self.dataset}: eval.num_fewshot={self.num_fewshot}, but the {split} split (data={source.name}) has "
                     f"{there} rows for exemplars. Ask for at most {there}."
                 )
-        return numbers[definition.split]
+        return count_rows(definition, definition.split, source)
 
     def measure(self, subject: Subject, source: Source) -> Measured:
         """The first metric of the definition, with the others beside it; see `Score.measure`."""
