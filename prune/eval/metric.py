@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, TooLong
 from prune.config.extensions import extension_identity
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import RowSet
 from prune.data.identity import Identity
 from prune.data.sources.source import Source
 from prune.eval.overlap import Overlap, Seen
@@ -49,7 +49,7 @@ class Score(Protocol):
             UserError: there is no such set or task, or it cannot be scored.
         """
 
-    def reads(self, data: DataConfig) -> Sequence[tuple[TextSet | QuestionSet, str]]:
+    def reads(self, data: DataConfig) -> Sequence[tuple[RowSet, str]]:
         """The splits that are read from the source; none where the kind loads its rows by itself."""
 
     def check_rows(self, source: Source) -> int:

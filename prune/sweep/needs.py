@@ -6,7 +6,7 @@ from prune.cell.cell import Cell, plan
 from prune.cell.identity import uses_calibration
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
-from prune.data.dataset import ControlSet, QuestionSet, TextSet
+from prune.data.dataset import ControlSet, RowSet
 from prune.data.registry import find_dataset
 from prune.eval.metric import PlannedMetric
 
@@ -16,9 +16,9 @@ def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
     return list({repr(cell.config.model): cell.config.model for cell in cells}.values())
 
 
-def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
+def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
     """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
-    needed: list[tuple[TextSet | QuestionSet, str]] = []
+    needed: list[tuple[RowSet, str]] = []
     if uses_calibration(cell.config):
         calib = find_dataset(cell.config.calib.name)
         if not isinstance(calib, ControlSet):

@@ -1,6 +1,7 @@
 """lm-eval's tasks by name: the same names as its own index has, groups and tags, what is refused, what is planned."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks import TaskManager
 
+import prune
 from prune.cell.results import score_path
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import Bos, EvalConfig
@@ -143,3 +145,13 @@ def test_unknown_names_are_told_before_anything_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Did you mean piqa" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("library", "files"), [("lm_eval", {"eval/engine/lm.py", "eval/engine/tasks.py"}), ("wandb", {"track/wandb.py"})]
+)
+def test_where_the_libraries_are_imported(library: str, files: set[str]) -> None:
+    root = Path(prune.__file__).parent
+    imports = re.compile(rf"^\s*(import|from) {library}\b", re.MULTILINE)
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if imports.search(path.read_text())}
+    assert found == files

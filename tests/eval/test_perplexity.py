@@ -277,7 +277,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded() -> None:
     assert tight.metric.value == pytest.approx(roomy.metric.value, rel=1e-5)
     assert len(tight.items) == len(roomy.items) > 2
     most = 0
-    with pytest.raises(UserError, match="ppl/wikitext2: the memory does not suffice for a single chunk"):
+    with pytest.raises(UserError, match="ppl/wikitext2: there is no memory for a single chunk"):
         run(model)
 
 

@@ -46,7 +46,7 @@ _reuses: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
 class PrefixLM(TemplateLM):  # type: ignore[misc]
     """A causal language model as lm-eval wants it.
 
-    Where a batch does not fit the memory, it goes on with half as many rows: `smallest_batch_size` says how many in the end.
+    A batch that does not fit in memory is halved; `smallest_batch_size` is the size that fitted.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         is_complete: Callable[[list[int]], bool],
         deliver: Callable[[int, list[int]], None],
     ) -> None:
-        """Calls `deliver` with (number of the prompt, answer), long prompts first: what does not fit is told early."""
+        """Calls `deliver` with (number of the prompt, answer), long prompts first, so that what does not fit fails early."""
         waiting = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
         if not self._reuses_prefix(prompts[0]):
             for number in waiting:
@@ -243,7 +243,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         self._within_memory(attempt)
 
     def _within_memory(self, attempt: Callable[[int], None]) -> None:
-        """Calls `attempt` with the batch size, with half of it as often as the memory does not suffice."""
+        """Calls `attempt` with the batch size, halved each time memory runs out."""
         batch_size = max(1, min(self.smallest_batch_size, MAX_LOGITS // self.model.config.get_text_config().vocab_size))
         with torch.inference_mode(), self._numbers_only():
             _, reached = within_memory(attempt, batch_size, self._where, "prompt")
@@ -302,7 +302,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
 
 
 class _Count:
-    """Tells how many prompts are done."""
+    """Counts finished prompts and reports the count."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell

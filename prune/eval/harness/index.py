@@ -134,7 +134,7 @@ def expand_task(name: str) -> tuple[Definition, ...]:
     """The tasks that `name` stands for: itself, or the members of a group or tag.
 
     Raises:
-        UserError: there is no such name (the nearest are told), or its tasks cannot be measured here.
+        UserError: there is no such name (the message names the nearest), or its tasks cannot be measured here.
     """
     return tuple(read_definition(task) for task in dict.fromkeys(_expand(name)))
 

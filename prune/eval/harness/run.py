@@ -186,7 +186,7 @@ def _clusters(settings: TaskSettings, task: Any, num_items: int, source: Source)
     """The clusters of the items where prune/data has the set and each of its rows is an item; empty elsewhere."""
     definition = read_definition(settings.task)
     place = find_place(definition, definition.split)
-    if source.name == "hub" or not (place.is_ours and isinstance(place.dataset, QuestionSet)):
+    if source.name == "hub" or not isinstance(place.dataset, QuestionSet):
         return []
     rows = examples(source, place.dataset, place.split)
     is_row_by_row = len(rows) == len(task.task_docs)

@@ -111,7 +111,7 @@ class _Splits(dict[str, Any]):
 
 @contextmanager
 def _row_errors(settings: TaskSettings, columns: Callable[[], list[str]], place: str = "") -> Iterator[None]:
-    """Tells of rows that a definition cannot use, with the columns that they have."""
+    """Turns an error in rows that a definition cannot use into a UserError with the columns that they have."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, jinja2.TemplateError) as error:

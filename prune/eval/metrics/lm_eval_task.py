@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import QuestionSet, RowSet
 from prune.data.identity import Identity, data_identity
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
@@ -48,7 +48,7 @@ class HarnessSettings(TaskSettings):
             planned.append(PlannedMetric(settings, _identity(definition, settings.num_fewshot, data)))
         return planned
 
-    def reads(self, data: DataConfig) -> list[tuple[TextSet | QuestionSet, str]]:
+    def reads(self, data: DataConfig) -> list[tuple[RowSet, str]]:
         """The splits that lie with the source; of data=hub lm-eval loads them itself. See `Score.reads`."""
         if data.name is DataSource.hub:
             return []
@@ -83,7 +83,7 @@ class HarnessSettings(TaskSettings):
 
         place, texts = read_items(self, source)
         items, is_shared_row = [question_words(text) for text in texts], [False] * len(texts)
-        if isinstance(place.dataset, QuestionSet) and place.is_ours:
+        if isinstance(place.dataset, QuestionSet):
             dataset, split = place.dataset, place.split
             words = [question_words(example.question) for example in examples(source, dataset, split)[: len(items)]]
             is_shared_row = [seen.has_row(dataset.name, split, row, each) for row, each in enumerate(words)]
@@ -102,7 +102,7 @@ def choose_num_fewshot(definition: Definition, asked: int | None) -> int:
 
 
 def _identity(definition: Definition, num_fewshot: int, data: DataConfig) -> Identity:
-    """What tells its rows from others; lm-eval's own repositories are those of the definition, which pins few of them."""
+    """What identifies its rows; lm-eval's own repositories are those of the definition, which pins few of them."""
     if data.name is DataSource.hub:
         path, configuration = definition.dataset
         revision = (definition.config.get("dataset_kwargs") or {}).get("revision")

@@ -125,7 +125,7 @@ def measure_perplexity(settings: PerplexitySettings, texts: Sequence[str], subje
     The standard error is that of the mean chunk loss times the perplexity (delta method: d exp(x) = exp(x) dx); chunks count
     as independent, which neighbours in a text are not quite.
 
-    Where the memory does not suffice, it begins again with half the batch size, which the protocol tells.
+    When memory runs out, it begins again with half the batch size; the protocol holds the size that fitted.
 
     JSON has no infinity: a perplexity over the largest float is the largest float, and the protocol says `overflow`.
 

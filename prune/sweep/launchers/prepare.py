@@ -18,7 +18,7 @@ from prune.cell.resources import Workshop
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
-from prune.data.dataset import ControlSet, QuestionSet, TextSet
+from prune.data.dataset import ControlSet, RowSet
 from prune.data.registry import find_dataset
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
@@ -114,7 +114,7 @@ def _model_name(config: ModelConfig) -> str:
     return f"model {config.path or config.name}{revision}{file}"
 
 
-def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, workshop: Workshop) -> Thing:
+def _rows(config: DataConfig, dataset: RowSet, split: str, workshop: Workshop) -> Thing:
     def get() -> str:
         if config.name is not DataSource.hub:
             return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
@@ -140,7 +140,7 @@ def _own_rows(planned: PlannedMetric, config: DataConfig, workshop: Workshop) ->
     return Thing(f"rows {planned.dataset} (data={config.name.value})", get)
 
 
-def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -> str:
+def _rows_name(config: DataConfig, dataset: RowSet, split: str) -> str:
     root = f" data.root={config.root}" if config.root else ""
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
