@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from prune.config.eval import Bos
 from prune.errors import UserError, nearest
 
 FUNCTION = "!function "
@@ -97,9 +98,15 @@ class Definition:
 
     @property
     def num_fewshot(self) -> int | None:
-        """The exemplars that it asks for itself; None where it says nothing."""
+        """The exemplars that it asks for itself; None where it names no number."""
         number = self.config.get("num_fewshot")
         return None if number is None else int(number)
+
+    def choose_num_fewshot(self, asked: int | None) -> int:
+        """The exemplars in a prompt. As in lm-eval, a definition with 0 keeps it: its prompts hold exemplars already."""
+        if self.num_fewshot == 0 or self.output_type == "loglikelihood_rolling":
+            return 0
+        return (self.num_fewshot or 0) if asked is None else asked
 
     @property
     def version(self) -> str:
@@ -113,6 +120,33 @@ class Definition:
         name = listed[0]["metric"] if listed else DEFAULT_METRICS[self.output_type]
         filters = self.config.get("filter_list")
         return name_metric(name.removeprefix(FUNCTION).rpartition(".")[2], filters[0]["name"] if filters else "none")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSettings:
+    """All that changes a score of one of lm-eval's tasks, besides the model and the rows."""
+
+    task: str
+    metric: str
+    """The first metric of its definition; the others are measured beside it."""
+    version: str
+    definition: str
+    """SHA-256 of its definition: prompt template, splits, filters and metrics, and the functions that it calls."""
+    num_fewshot: int
+    limit: int | None
+    """Items; None takes the whole split."""
+    bos: Bos
+    """Where BOS stands in prompts."""
+
+    @property
+    def dataset(self) -> str:
+        """What its metrics' names begin with: `lm_eval/<task>`."""
+        return f"lm_eval/{self.task}"
+
+    @property
+    def name(self) -> str:
+        """`lm_eval/<task>/<metric>`."""
+        return f"{self.dataset}/{self.metric}"
 
 
 DEFAULT_METRICS = {

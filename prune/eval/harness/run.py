@@ -26,9 +26,8 @@ from prune.eval.engine.tasks import (
     find_aggregation,
     quiet,
 )
-from prune.eval.harness.index import name_metric, read_definition
+from prune.eval.harness.index import TaskSettings, name_metric, read_definition
 from prune.eval.harness.rows import find_place
-from prune.eval.harness.settings import TaskSettings
 from prune.eval.harness.task import Asked, build_task, compares_choices, has_choices, render_items, right_choice
 from prune.eval.metric import ACCURACY, ItemColumn, Measured, Metric, mean, mean_stderr
 from prune.eval.subject import Subject

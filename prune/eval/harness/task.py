@@ -11,9 +11,8 @@ import jinja2
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.eval.engine.tasks import load_task, quiet
-from prune.eval.harness.index import Definition, read_definition
+from prune.eval.harness.index import Definition, TaskSettings, read_definition
 from prune.eval.harness.rows import Place, Rows, find_place, read_hub, read_split
-from prune.eval.harness.settings import TaskSettings
 
 
 @dataclass(frozen=True, slots=True)

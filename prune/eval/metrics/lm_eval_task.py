@@ -10,9 +10,8 @@ from prune.data.dataset import QuestionSet, RowSet
 from prune.data.identity import Identity, data_identity
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
-from prune.eval.harness.index import Definition, expand_task, read_definition
+from prune.eval.harness.index import Definition, TaskSettings, expand_task, read_definition
 from prune.eval.harness.rows import check_source, count_rows, needed_places
-from prune.eval.harness.settings import TaskSettings
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.overlap import Overlap, Seen, count_overlap, question_words
 from prune.eval.subject import Subject
@@ -41,7 +40,7 @@ class HarnessSettings(TaskSettings):
                 metric=definition.metric,
                 version=definition.version,
                 definition=definition.sha256,
-                num_fewshot=choose_num_fewshot(definition, config.num_fewshot),
+                num_fewshot=definition.choose_num_fewshot(config.num_fewshot),
                 limit=config.limit,
                 bos=config.bos.before_text,
             )
@@ -91,14 +90,6 @@ class HarnessSettings(TaskSettings):
 
 
 SCORE = HarnessSettings
-
-
-def choose_num_fewshot(definition: Definition, asked: int | None) -> int:
-    """The exemplars in a prompt. As in lm-eval, a definition that says 0 keeps it: its prompts hold exemplars already."""
-    own = definition.num_fewshot
-    if own == 0 or definition.output_type == "loglikelihood_rolling":
-        return 0
-    return (own or 0) if asked is None else asked
 
 
 def _identity(definition: Definition, num_fewshot: int, data: DataConfig) -> Identity:
