@@ -36,6 +36,7 @@ from prune.data.sources.source import open_source
 from prune.errors import UserError
 from prune.eval.measure import measure
 from prune.eval.plan import plan_metrics
+from prune.eval.subject import Subject
 from prune.files import write_json
 from prune.pruning.layerwise import prune_model
 from prune.pruning.methods.ria import RIAConfig
@@ -149,7 +150,7 @@ class Bench:
             seed=0,
             on_mask=masks.keep,
         )
-        return measure(self._metric, loaded.model, loaded.tokenizer, self._source, batch_size=8).metric.value
+        return measure(self._metric, Subject(loaded.model, loaded.tokenizer, batch_size=8), self._source).metric.value
 
 
 if __name__ == "__main__":

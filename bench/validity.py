@@ -264,6 +264,7 @@ def _result(value: float, draw: int) -> Result:
         protocol={},
         unit="BLEU",
         scale="linear",
+        decimals=2,
         items=None,
     )
     return Result(

@@ -76,15 +76,11 @@ def save(project: str, entity: str | None, metrics: Sequence[str], sweep: str | 
         UserError: W&B cannot be used.
     """
     workspaces()
-    import wandb
-
-    from prune.track.wandb import log_in, reason_of
+    from prune.track.wandb import key_owner, reason_of
 
     try:
-        log_in()
-        api = wandb.Api(timeout=TIMEOUT_S)
-        owner = entity or api.default_entity
-        return str(build_workspace(project, owner, metrics, sweep).save().url)
+        owner = key_owner(TIMEOUT_S)
+        return str(build_workspace(project, entity or owner, metrics, sweep).save().url)
     except Exception as error:  # W&B's own, and those of what it sends requests with
         raise UserError(f"The workspace was not saved: {reason_of(error)}. --spec prints it without a network.") from error
 

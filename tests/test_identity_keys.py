@@ -143,6 +143,7 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("eval.protocols=[acc_mc]"),
     ],
     "eval.lm_eval_tasks": [matters("eval.lm_eval_tasks=[rte]", SCORES, [*NO_SCORE, "eval.limit=2"])],
+    "eval.scores": "kinds of scores of installed packages: tests/extension",
     "eval.limit": [matters("eval.limit=3", SCORES, QUESTIONS), cannot("eval.limit=3")],
     "eval.num_chunks": [matters("eval.num_chunks=2", SCORES), cannot("eval.num_chunks=2", QUESTIONS)],
     "eval.seq_len": [matters("eval.seq_len=40", SCORES), cannot("eval.seq_len=40", QUESTIONS)],

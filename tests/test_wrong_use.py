@@ -193,6 +193,10 @@ NOT_SAID_WELL = [
     ("-m calib.seed=range(0,0)", ["calib.seed=range(0,0) holds no value", "range(0,3)"]),
     ("sparsity.ratio=1e-8", ["sparsity.ratio=1e-08 removes nothing", "sparsity.ratio=0.5"]),
     ("prompt.num_shots=5000 calib=gsm8k", ["prompt.num_shots=5000", "prompt.num_shots=4"]),
+    (
+        "eval.num_fewshot=100000 eval.perplexity=[] eval.tasks=[] eval.lm_eval_tasks=[boolq]",
+        ["lm_eval/boolq: eval.num_fewshot=100000", "Ask for at most"],
+    ),
     ("eval.num_fewshot=100000 eval.tasks=[gsm8k]", ["eval.num_fewshot=100000", "Ask for at most 600"]),
 ]
 """Lines that were run, passed on Hydra's words or were found late, and what their messages hold."""

@@ -19,8 +19,8 @@ from typing import Any
 from prune.cell.memory import higher_peak
 from prune.config.config import SAVED, Save
 from prune.errors import DamagedFileError
-from prune.eval.contamination import Overlap
 from prune.eval.metric import PlannedMetric
+from prune.eval.overlap import Overlap
 from prune.eval.questions.window import describe_skipped
 from prune.eval.suites import mean_metrics
 from prune.files import disk_errors, parse_json, read_checked_json, write_checked_json

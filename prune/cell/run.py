@@ -285,18 +285,13 @@ def _score(
     weights_sha256: str,
 ) -> None:
     from prune.eval.measure import measure
+    from prune.eval.subject import Subject
 
     watcher.stage(planned.name)
     begin, source = time.monotonic(), workshop.source(cell.config.data)
-    measured = measure(
-        planned,
-        loaded.model,
-        loaded.tokenizer,
-        source,
-        batch_size=cell.config.eval.batch_size,
-        logits_chunk=cell.config.eval.logits_chunk,
-        on_progress=watcher.advance,
-    )
+    config = cell.config.eval
+    subject = Subject(loaded.model, loaded.tokenizer, config.batch_size, config.logits_chunk, watcher.advance)
+    measured = measure(planned, subject, source)
     folder, seconds = cell.folder(), time.monotonic() - begin
     if measured.items is not None:
         _write_items(items_path(folder, planned), measured.items)

@@ -57,9 +57,10 @@ def find_dataset(name: str) -> Dataset:
     raise UserError(f"There is no dataset named {name!r}.{hint} Those that exist: {', '.join(DATASETS)}.")
 
 
-def has_choices(dataset: Dataset) -> bool:
-    """Whether every question of the set has the same kind of closed answer."""
-    return isinstance(dataset, QuestionSet) and dataset.answer_kind is AnswerKind.LABEL
+def has_answers(name: str, kind: AnswerKind) -> bool:
+    """Whether the name is that of a set whose questions have this kind of answer."""
+    dataset = DATASETS.get(name)
+    return isinstance(dataset, QuestionSet) and dataset.answer_kind is kind
 
 
 def with_perplexity() -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from prune.cell.baseline import BASELINE
 from prune.config.data import DataSource
 from prune.errors import UserError, nearest
-from prune.eval.metric import decimals
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import best_rows, judge
@@ -147,7 +146,7 @@ def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
                 chance=score.chance,
                 num_items=num_items,
                 protocol=shared,
-                decimals=decimals(score.unit, score.scale),
+                decimals=score.decimals,
             )
         )
     return sorted(found, key=lambda metric: (metric.scale != "log", CATEGORIES.index(metric.category)))

@@ -4,26 +4,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
 from prune.config.config import Config, Device
 from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
-from prune.data.dataset import QuestionSet
-from prune.data.registry import find_dataset
 from prune.data.sources.source import Source
 from prune.errors import UserError
-from prune.eval.harness.rows import read_hub
-from prune.eval.questions.exemplars import choose_exemplars
-from prune.eval.questions.prompt import QuestionSettings
 from prune.files import disk_errors
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
 from prune.models.gpus import may_have_gpu
 from prune.models.load import resolve_device
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
-from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
+from prune.sweep.needs import distinct_models, distinct_scores, needed_splits
 
 
 def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
@@ -43,8 +38,8 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
         for dataset, split in needed_splits(cell):
             workshop.source(config.data).rows(dataset, split)
         check_rows(cell, workshop.source(config.data))
-    for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
-        read_hub(definition)
+    for planned, data in distinct_scores(cells):
+        planned.settings.check_rows(workshop.source(data))
 
 
 def names_linears(config: Config) -> bool:
@@ -114,18 +109,13 @@ def check_devices(config: Config) -> None:
 
 
 def check_rows(cell: Cell, source: Source) -> None:
-    """Check that the rows can give what a cell asks of them: rationales of so many steps, and so many exemplars.
+    """Check that the rows can give what a cell's calibration asks of them: rationales of so many steps.
 
     Raises:
         UserError: they cannot.
     """
     if cell.recipe is not None:
         cell.recipe.kind.check(source)
-    for planned in plan(cell):
-        if isinstance(planned.settings, QuestionSettings):
-            asked = find_dataset(planned.dataset)
-            assert isinstance(asked, QuestionSet), planned
-            choose_exemplars(planned.settings, asked, source)
 
 
 def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from prune.cell.results import score_path
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
+from prune.config.eval import Bos, EvalConfig, EvalProtocol
 from prune.eval.plan import plan_metrics
 
 PLAIN = {
@@ -35,9 +35,7 @@ CHANGED = {
 """The same with `limit=100 num_fewshot=2 bos=chunk`."""
 
 
-@pytest.mark.parametrize(
-    ("names", "changes"), [(PLAIN, {}), (CHANGED, {"limit": 100, "num_fewshot": 2, "bos": EvalBos.chunk})]
-)
+@pytest.mark.parametrize(("names", "changes"), [(PLAIN, {}), (CHANGED, {"limit": 100, "num_fewshot": 2, "bos": Bos.chunk})])
 def test_the_file_of_each_score_keeps_its_name(names: dict[str, str], changes: dict[str, object]) -> None:
     perplexity = [name.removeprefix("ppl-") for name in names if name.startswith("ppl-")]
     tasks = [name.partition("-")[2] for name in names if name.startswith(("acc-", "bleu-"))]

@@ -1,4 +1,4 @@
-"""What an installed package adds, with no line of prune changed: a set and a method, by file, YAML and entry point."""
+"""What an installed package adds with no line of prune changed: a set, a method and a kind of score, by entry points."""
 
 import json
 import os
@@ -17,8 +17,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return install(tmp_path_factory.mktemp("site"))
 
 
-def run(folder: Path, environment: dict[str, str], *overrides: str) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "prune.main", *overrides]
+def run(
+    folder: Path, environment: dict[str, str], *overrides: str, module: str = "prune.main"
+) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", module, *overrides]
     return subprocess.run(line, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
@@ -34,6 +36,30 @@ def test_a_cell_with_a_set_and_methods_of_both(environment: dict[str, str], tmp_
     assert set(cells) == {"tiny/dense", "tiny/alternate/50%", "tiny/capitals-icl/wanda/50%/s0"}
     assert cells["tiny/alternate/50%"]["sparsity"]["reached"] == 0.5
     assert cells["tiny/capitals-icl/wanda/50%/s0"]["metrics"]["acc/capitals"]["num_items"] == 2
+
+
+def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: dict[str, str], tmp_path: Path) -> None:
+    line = [*LINE, "eval.scores=[letters/capitals]", "method=magnitude"]
+    planned = run(tmp_path, environment, "-m", *line, "eval.scores=[letters/capital]")
+    assert planned.returncode == 2 and "eval.scores: There is no dataset named 'capital'" in planned.stderr
+    done = run(tmp_path, environment, "-m", *line)
+    assert done.returncode == 0, done.stderr
+    scores = {name: result["metrics"]["letters/capitals"] for name, result in results(tmp_path).items()}
+    dense, pruned = (scores[name]["value"] for name in ("tiny/dense", "tiny/magnitude/50%"))
+    assert scores["tiny/dense"]["num_items"] == 2 and scores["tiny/dense"]["unit"] == "letters"
+    assert f"{dense:.1f}" in done.stdout and f"d {pruned - dense:+.1f}" in done.stdout, done.stdout
+    assert "letters/capitals: lower is better; others: higher." in done.stdout
+    kept = [json.loads(path.read_text())["asked"] for path in tmp_path.glob("outputs/cells/*/scores/letters-*.json")]
+    assert [asked["extension"]["distribution"] for asked in kept] == ["prune-capitals"] * 2
+    told = run(tmp_path, environment, module="prune.report")
+    assert told.returncode == 0, told.stderr
+    tables = "".join(path.read_text() for path in (tmp_path / "outputs/report").rglob("*.csv"))
+    assert "letters/capitals" in tables, told.stdout
+
+
+def test_a_kind_that_nobody_offers_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, {}, "eval.scores=[letters/gsm8k]", "launcher=plan")
+    assert done.returncode == 2 and "eval.scores=letters/gsm8k: allowed: none" in done.stderr, done.stderr
 
 
 def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ class Outputs:
             "protocol": {"kind": "test", "batch_size": 8, **protocol},
             "unit": "perplexity per token" if is_log else "accuracy",
             "scale": "log" if is_log else "linear",
+            "decimals": 2 if is_log else 3,
             "items": {"metric": metric, "keys": [self._column(metric)], "weight_keys": None},
         } | self.measures.get(metric, {})
 

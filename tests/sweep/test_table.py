@@ -38,8 +38,15 @@ def result(value: float, accuracy: float) -> dict[str, Any]:
 
 def entry(value: float, **fields: Any) -> dict[str, Any]:
     """A metric as in result.json; lower is better on the log scale."""
-    higher = fields.get("scale") != "log"
-    known = {"num_items": 4, "unit": "accuracy", "scale": "linear", "higher_is_better": higher, "protocol": {"limit": 4}}
+    higher, places = fields.get("scale") != "log", 2 if fields.get("scale") == "log" else 3
+    known = {
+        "num_items": 4,
+        "unit": "accuracy",
+        "scale": "linear",
+        "higher_is_better": higher,
+        "decimals": places,
+        "protocol": {"limit": 4},
+    }
     return {"value": value, **known, **fields}
 
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from prune.data.dataset import Hub, QuestionSet, Row, TextSet
+from prune.data.dataset import Hub, Row, RowSet
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
@@ -28,7 +28,7 @@ class HubSource:
 
     name = "hub"
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split (of a streamed one the first `STREAMED_ROWS`), memory-mapped; see `Source.rows`."""
         return read_rows(dataset, split, _read)
 

@@ -8,7 +8,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-from prune.data.dataset import QuestionSet, Row, TextSet
+from prune.data.dataset import Row, RowSet
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
@@ -23,7 +23,7 @@ class LocalSource:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of <root>/<set>/<split>; see `Source.rows`."""
         return read_rows(dataset, split, self._read)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from prune.config.data import DataConfig, DataSource
-from prune.data.dataset import Example, QuestionSet, Row, TextSet
+from prune.data.dataset import Example, QuestionSet, Row, RowSet, TextSet
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
@@ -20,7 +20,7 @@ class Source(Protocol):
     def name(self) -> str:
         """`sample`, `hub` or `local`."""
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split under the hub's column names; the row id is the index.
 
         Raises:
@@ -33,7 +33,7 @@ class SampleSource:
 
     name = "sample"
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All generated rows of a split; see `Source.rows`."""
         return read_rows(dataset, split, _read_sample)
 
@@ -111,7 +111,7 @@ class ReadOnce:
         """The name of the source behind."""
         return self._source.name
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split; see `Source.rows`."""
         has_companion = isinstance(dataset, QuestionSet) and dataset.companion is not None  # its columns are joined then
         key = dataset.name, has_companion, split

@@ -45,6 +45,7 @@ class Score:
     protocol: Mapping[str, Any]
     unit: str
     scale: str
+    decimals: int
     items: ItemColumn | None
 
     @property
@@ -318,6 +319,7 @@ def _make_score(entry: Mapping[str, Any]) -> Score:
         protocol=take(entry, "protocol", (dict,)),
         unit=take(entry, "unit", TEXT),
         scale=take(entry, "scale", TEXT),
+        decimals=take(entry, "decimals", (int,)),
         items=_item_column(take(entry, "items", (dict, type(None)))),
     )
     if score.scale not in ("linear", "log"):

@@ -16,17 +16,16 @@ from prune.cell.resources import Workshop
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import RowSet
 from prune.errors import UserError
-from prune.eval.harness.index import Definition
-from prune.eval.harness.rows import read_hub
+from prune.eval.metric import PlannedMetric
 from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
 from prune.models.identity import is_known
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
-from prune.sweep.needs import hub_tasks, needed_splits
+from prune.sweep.needs import distinct_scores, needed_splits
 
 READY = (
     "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
@@ -81,7 +80,9 @@ def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
     """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
     models = [_model(cell.config.model) for cell in cells]
     rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
-    rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
+    rows += [
+        _own_rows(planned, data, workshop) for planned, data in distinct_scores(cells) if not planned.settings.reads(data)
+    ]
     sets = [_calibration_set(cell, cell.recipe, workshop) for cell in cells if cell.recipe is not None]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
@@ -110,7 +111,7 @@ def _model_name(config: ModelConfig) -> str:
     return f"model {config.path or config.name}{revision}{file}"
 
 
-def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, workshop: Workshop) -> Thing:
+def _rows(config: DataConfig, dataset: RowSet, split: str, workshop: Workshop) -> Thing:
     def get() -> str:
         if config.name is not DataSource.hub:
             return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
@@ -123,20 +124,20 @@ def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, worksh
     return Thing(_rows_name(config, dataset, split), get)
 
 
-def _harness_rows(definition: Definition) -> Thing:
-    """The rows of a task that lm-eval loads from the hub itself."""
+def _own_rows(planned: PlannedMetric, config: DataConfig, workshop: Workshop) -> Thing:
+    """The rows of a score that loads them itself, as lm-eval's tasks do from the hub."""
 
     def get() -> str:
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = len(read_hub(definition)[definition.split])
+        num_rows = planned.settings.check_rows(workshop.source(config))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
-    return Thing(f"rows lm_eval/{definition.task} (data=hub)", get)
+    return Thing(f"rows {planned.dataset} (data={config.name.value})", get)
 
 
-def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -> str:
+def _rows_name(config: DataConfig, dataset: RowSet, split: str) -> str:
     root = f" data.root={config.root}" if config.root else ""
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 

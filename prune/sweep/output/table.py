@@ -8,7 +8,7 @@ from rich.console import Console
 from prune.cell.baseline import baseline_cell
 from prune.cell.cell import plan
 from prune.config.data import SAMPLE_NOTE
-from prune.eval.metric import are_comparable, decimals
+from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
@@ -126,7 +126,7 @@ def _dense_text(result: dict[str, Any], name: str) -> str:
 
 
 def _number(score: Mapping[str, Any], value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.{decimals(score['unit'], score['scale'])}f")
+    return format(value, f"{sign}.{score['decimals']}f")
 
 
 def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prune.cell.cell import make_cell
 from prune.files import write_json
-from prune.track.wandb_state import Kept, drop_unsent, first_attempt, read_kept, sync_note, write_kept
+from prune.track.wandb_state import MirroredRun, drop_unsent, first_attempt, read_mirrored, sync_note, write_mirrored
 
 from ..conftest import Compose
 
@@ -21,19 +21,19 @@ def test_the_line_that_sends_what_is_kept_offline(compose_config: Compose, tmp_p
 
 
 def test_what_is_written_is_read_and_damage_is_no_run(tmp_path: Path) -> None:
-    kept = Kept(attempt=2, mode="offline", folder="x", digest="d")
-    write_kept(tmp_path, kept)
-    assert read_kept(tmp_path) == kept
+    kept = MirroredRun(attempt=2, mode="offline", folder="x", digest="d")
+    write_mirrored(tmp_path, kept)
+    assert read_mirrored(tmp_path) == kept
     (tmp_path / "wandb.json").write_text("{")
-    assert read_kept(tmp_path) is None
+    assert read_mirrored(tmp_path) is None
     (tmp_path / "wandb.json").write_text('{"other": 1}')
-    assert read_kept(tmp_path) is None
+    assert read_mirrored(tmp_path) is None
 
 
 def test_a_cell_that_was_set_aside_goes_on_counting(tmp_path: Path) -> None:
     assert first_attempt("abc", tmp_path) == 1
     for name, attempt in (("abc-2026", 1), ("abc-2027", 4), ("abd-2027", 9)):
-        write_kept(tmp_path / "replaced" / name, Kept(attempt=attempt, mode="offline", folder="-"))
+        write_mirrored(tmp_path / "replaced" / name, MirroredRun(attempt=attempt, mode="offline", folder="-"))
     assert first_attempt("abc", tmp_path) == 5
 
 
@@ -44,12 +44,12 @@ def test_only_an_unsent_offline_log_of_ours_is_dropped(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     (folders[1] / "run-a-1.wandb.synced").touch()
     for folder in folders:
-        drop_unsent(Kept(attempt=1, mode="offline", folder=str(folder)), tmp_path / "wandb")
+        drop_unsent(MirroredRun(attempt=1, mode="offline", folder=str(folder)), tmp_path / "wandb")
     assert [folder.exists() for folder in folders] == [False, True, True, True]
 
 
 def test_when_the_server_has_the_blocks(tmp_path: Path) -> None:
-    offline = Kept(attempt=1, mode="offline", folder=str(tmp_path), digest="d")
+    offline = MirroredRun(attempt=1, mode="offline", folder=str(tmp_path), digest="d")
     assert not offline.was_sent() and replace(offline, sent=True).was_sent()
     assert replace(offline, mode="online").was_sent() and not replace(offline, mode="online", digest="").was_sent()
     (tmp_path / "run-a-1.wandb.synced").touch()

@@ -2,12 +2,14 @@
 
 import pytest
 import sacrebleu
-from small_models import ignore_progress, make_follower, make_llama, make_tokenizer
+from small_models import make_follower, make_llama, make_tokenizer
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.data.dataset import Example
 from prune.errors import UserError
-from prune.eval.metrics.translation import TranslationSettings, measure_bleu, summarise
+from prune.eval.metrics.bleu import TranslationSettings, summarise
+from prune.eval.questions.settings import Questions
+from prune.eval.subject import Subject
 
 SETTINGS = TranslationSettings(
     dataset="wmt14",
@@ -16,7 +18,7 @@ SETTINGS = TranslationSettings(
     num_fewshot=1,
     limit=None,
     max_new_tokens=12,
-    bos=EvalBos.tokenizer,
+    bos=Bos.tokenizer,
 )
 EXEMPLARS = {0: Example(question="English: a\nFrench:", answer="b", target="b")}
 
@@ -46,10 +48,8 @@ def test_a_translation_ends_at_a_blank_line() -> None:
     tokenizer = make_tokenizer("EabFrench: lisg\n")
     model = make_follower(tokenizer, {":": "a", "a": "b", "b": "\u010a\u010a"})
     done: list[tuple[int, int]] = []
-    measured = measure_bleu(
-        SETTINGS, EXEMPLARS, sentences(("a", "ab"), ("b", "ba")), model, tokenizer,
-        batch_size=2, on_progress=lambda *counts: done.append(counts),
-    )  # fmt: skip
+    questions = Questions(SETTINGS, EXEMPLARS, sentences(("a", "ab"), ("b", "ba")))
+    measured = SETTINGS.score(questions, Subject(model, tokenizer, 2, on_progress=lambda *counts: done.append(counts)))
     assert [item["prediction"] for item in measured.items] == ["ab", "ab"]
     assert measured.metric.value == pytest.approx(sacrebleu.corpus_bleu(["ab", "ab"], [["ab", "ba"]]).score)
     assert done[-1] == (2, 2)
@@ -60,4 +60,4 @@ def test_sentences_that_do_not_fit() -> None:
     tokenizer = make_tokenizer("EabFrench: lisg\n")
     model = make_llama(len(tokenizer), window=40)
     with pytest.raises(UserError, match="bleu/wmt14: 1 of 1 prompts do not fit the model's window of 40"):
-        measure_bleu(SETTINGS, EXEMPLARS, sentences(("a", "b")), model, tokenizer, batch_size=2, on_progress=ignore_progress)
+        SETTINGS.score(Questions(SETTINGS, EXEMPLARS, sentences(("a", "b"))), Subject(model, tokenizer, 2))

@@ -1,64 +1,56 @@
-"""BLEU of few-shot translation by greedy generation, through lm-eval and sacrebleu.
+"""BLEU of few-shot translation by greedy generation, by sacrebleu.
 
 The prompt is the study's few-shot prompt, as for the accuracies: exemplars, then the sentence; the translation is what is
 generated up to the next blank line. BLEU is sacrebleu's over the corpus (Post 2018), with its signature in the protocol.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import sacrebleu
 
-from prune.data.dataset import Example
+from prune.config.eval import EvalConfig, EvalProtocol
+from prune.data.dataset import AnswerKind
+from prune.data.registry import has_answers
 from prune.eval.metric import Measured, Metric
-from prune.eval.questions.prompt import GenerationSettings
+from prune.eval.questions.settings import GenerationSettings, Questions
+from prune.eval.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranslationSettings(GenerationSettings):
     """Of a BLEU."""
 
-    metric: ClassVar[str] = "bleu"
+    kind: ClassVar[str] = "bleu"
+    key: ClassVar[str] = "eval.tasks"
 
+    @classmethod
+    def asked(cls, config: EvalConfig) -> Sequence[str]:
+        """The sets of free text."""
+        names = config.tasks if EvalProtocol.acc in config.protocols else []
+        return [name for name in names if has_answers(name, AnswerKind.TEXT)]
+
+    def score(self, questions: Questions, subject: Subject) -> Measured:
+        """The corpus BLEU, 0 to 100, with every translation and its sentence BLEU as an item; see `QuestionSettings.score`.
+
+        The standard error comes from sacrebleu's bootstrap (fixed seed).
+        """
+        from prune.eval.questions.ask import ask
+
+        answers = ask(questions, subject)
+        translations = {index: said.strip() for index, said in answers.replies.items()}
+        protocol = answers.protocol | {"kind": "greedy generation, corpus BLEU"}
+        return summarise(translations, [item.target for item in questions.items], protocol)
+
+
+SCORE = TranslationSettings
 
 NUM_RESAMPLES = 200
 """Corpora drawn with replacement for the standard error."""
 
 NORMAL_95 = 1.959964
 """Half a 95 % interval of a normal distribution, in standard deviations."""
-
-
-def measure_bleu(
-    settings: TranslationSettings,
-    exemplars: Mapping[int, Example],
-    items: Sequence[Example],
-    model: Any,
-    tokenizer: Any,
-    *,
-    batch_size: int,
-    on_progress: Callable[[int, int], None],
-) -> Measured:
-    """The corpus BLEU of `model` on `items`, 0 to 100, with every translation and its sentence BLEU as an item.
-
-    The standard error comes from sacrebleu's bootstrap (fixed seed).
-
-    Args:
-        exemplars: what stands before each sentence, in order, by row of the training split.
-        items: what is asked; an item's id is its place in this list.
-        on_progress: called with (items done, items in all).
-
-    Raises:
-        UserError: as ask.
-    """
-    from prune.eval.questions.ask import ask
-
-    answers = ask(
-        settings, exemplars, items, model, tokenizer, _describe_task(items), batch_size=batch_size, on_progress=on_progress
-    )
-    translations = {index: said.strip() for index, said in answers.replies.items()}
-    protocol = answers.protocol | {"kind": "greedy generation, corpus BLEU"}
-    return summarise(translations, [item.target for item in items], protocol)
 
 
 def summarise(translations: Mapping[int, str], references: Sequence[str], protocol: dict[str, Any]) -> Measured:
@@ -79,6 +71,7 @@ def summarise(translations: Mapping[int, str], references: Sequence[str], protoc
         chance=None,
         protocol=protocol | {"sacrebleu": signature},
         unit="BLEU",
+        decimals=2,
     )
     rows = [
         {
@@ -90,11 +83,3 @@ def summarise(translations: Mapping[int, str], references: Sequence[str], protoc
         for index, translation in translations.items()
     ]
     return Measured(metric=metric, items=rows)
-
-
-def _describe_task(items: Sequence[Example]) -> dict[str, Any]:
-    """How lm-eval is to score; its own BLEU is the one that is computed again for the items."""
-    return {
-        "doc_to_target": lambda doc: items[doc["id"]].target,
-        "metric_list": [{"metric": "bleu", "aggregation": "bleu", "higher_is_better": True}],
-    }
