@@ -85,8 +85,8 @@ def find_linears(block: nn.Module) -> dict[str, Linear]:
         kind = "mixture-of-experts" if "expert" in largest else "other"
         shape = " x ".join(map(str, others[largest].shape))
         raise UserError(
-            f"{type(block).__name__} holds {kind} weights in one tensor ({largest}, {shape}); only models whose matrices are "
-            "separate linear layers can be pruned."
+            f"{type(block).__name__} holds {kind} weights in one tensor ({largest}, {shape}); only models whose matrices "
+            "are separate linear layers can be pruned."
         )
     if not linears:
         raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")

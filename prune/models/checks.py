@@ -112,7 +112,7 @@ def adapter_problem(names: Collection[str], base: str | None = None) -> str | No
 
 def quantisation(settings: dict[str, Any]) -> dict[str, Any] | None:
     """What config.json says of how the weights are quantised; None where they are not."""
-    found = settings.get("quantization_config") or _text_settings(settings).get("quantization_config")
+    found = settings.get("quantization_config") or text_settings(settings).get("quantization_config")
     return found if found is None or isinstance(found, dict) else {"quant_method": str(found)}
 
 
@@ -168,7 +168,7 @@ def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> N
         UserError: it has more or fewer blocks, or is wider, than its files show.
     """
     is_plain = settings.get("model_type") in PLAIN_TYPES and header is not None
-    sizes = settings | _text_settings(settings)
+    sizes = settings | text_settings(settings)
     asked = next((sizes[key] for key in _LAYER_KEYS if isinstance(sizes.get(key), int)), 0)
     place, blocks = decoder_blocks(header or {})
     found = len(blocks) if is_plain else max(_MOST_LAYERS, len(header or {}))
@@ -198,7 +198,7 @@ def _extra_blocks(settings: dict[str, Any], num_blocks: int, blocks: dict[int, H
     return sorted(number for number, block in blocks.items() if number >= num_blocks and block.keys() <= ordinary)
 
 
-def _text_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def text_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The part of a multimodal configuration that is about the language model; empty where there is none."""
     text = settings.get("text_config")
     return text if isinstance(text, dict) else {}

@@ -15,7 +15,7 @@ from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.models.checks import adapter_problem
 from prune.models.files import TOKENIZER_FILES, WEIGHT_FILES, local_folder
-from prune.models.hub import hub_error
+from prune.models.hub import describe_place, hub_error
 
 SMALL_ENDINGS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Configuration, tokenizer and templates, at the top of a repository."""
@@ -65,8 +65,7 @@ def missing_files(config: ModelConfig) -> str | None:
     """A sentence about what the local cache lacks of a hub model; None when it lacks nothing, or the model is a folder."""
     if local_folder(config) is not None:
         return None
-    where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
-    snapshot = find_snapshot(config)
+    where, snapshot = describe_place(config), find_snapshot(config)
     if snapshot is None:
         return f"{where}: nothing of this model is in the hub's local cache."
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from prune.config.content import looked_up
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.checks import adapter_problem, check_causal, check_experts, check_quantised, check_sizes
+from prune.models.checks import adapter_problem, check_causal, check_experts, check_quantised, check_sizes, text_settings
 from prune.models.gguf import read_gguf_header
 from prune.models.headers import Header, linear_shapes, read_header
 from prune.models.hub import hub_file
@@ -92,12 +92,8 @@ def model_window(config: ModelConfig) -> int | None:
     if config.gguf_file is not None:
         return read_gguf_header(folder / config.gguf_file if folder else hub_file(config, config.gguf_file)).window
     settings = model_settings(config)
-    text_settings = settings.get("text_config")
-    for source in (settings, text_settings if isinstance(text_settings, dict) else {}):
-        for key in WINDOW_KEYS:
-            if isinstance(source.get(key), int):
-                return int(source[key])
-    return None
+    values = (source.get(key) for source in (settings, text_settings(settings)) for key in WINDOW_KEYS)
+    return next((value for value in values if isinstance(value, int)), None)
 
 
 def model_settings(config: ModelConfig) -> dict[str, Any]:

@@ -286,7 +286,7 @@ def list_failures(cells: Sequence[Cell], outcome: Outcome) -> None:
     """List the failed cells; return when there are none.
 
     Raises:
-        SweepFailedError: the exit code is 1, or 2 when each failed by wrong use.
+        SweepFailedError: the exit code is 1, or 2 when there is no result and each failed by wrong use.
     """
     if not outcome.failures:
         return
@@ -294,4 +294,4 @@ def list_failures(cells: Sequence[Cell], outcome: Outcome) -> None:
     for cell_id, failure in outcome.failures.items():
         report(failure.describe(named[cell_id]))
     all_by_wrong_use = all(failure.wrong_use for failure in outcome.failures.values())
-    raise SweepFailedError(len(outcome.failures), exit_code=2 if all_by_wrong_use else 1)
+    raise SweepFailedError(len(outcome.failures), exit_code=2 if all_by_wrong_use and not outcome.results else 1)

@@ -34,7 +34,8 @@ def beyond_the_embedding(folder: Path) -> None:
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize(
-    ("make", "reason"), [(not_a_number, "is not a number"), (beyond_the_embedding, "its embedding of 2048 rows does not have")]
+    ("make", "reason"),
+    [(not_a_number, "is not a number"), (beyond_the_embedding, "its embedding of 2048 rows does not have")],
 )
 def test_the_other_models_run(
     say: Callable[..., Said], tmp_path: Path, make: Callable[[Path], None], reason: str, num_workers: int
