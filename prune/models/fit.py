@@ -22,7 +22,7 @@ NEEDS_BOS = "gemma"
 FEW_ZEROS = 0.001
 """A share of weights that are 0 by chance."""
 
-_BUFFERS = re.compile(r"(inv_freq|position_ids|(attn|attention)\.(masked_)?bias)$")
+_BUFFERS = re.compile(r"(inv_freq|position_ids|causal_mask|(attn|attention)\.(masked_)?bias)$")
 """Tables and masks that earlier versions of transformers kept in the files."""
 _PART = re.compile(r"(?:[^.\d]\w*\.){1,2}(?:\d+\.)?")
 """The beginning of a tensor's name that tells which part of the model it belongs to."""
