@@ -9,26 +9,33 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     DbrxConfig,
+    FalconH1Config,
     FalconMambaConfig,
+    GPTJConfig,
     GraniteConfig,
+    GraniteMoeHybridConfig,
     JambaConfig,
     MambaConfig,
+    MptConfig,
     PretrainedConfig,
     Qwen2MoeConfig,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
     Qwen3_5TextConfig,
     Qwen3_5VisionConfig,
+    RecurrentGemmaConfig,
     RwkvConfig,
+    XLNetConfig,
 )
 
 from prune.config.eval import EvalBos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
+from prune.models.blocks import find_linears
 from prune.models.bos import text_ids
 from prune.models.fetch import needed_files
 from prune.models.files import check_model
@@ -256,6 +263,45 @@ def test_experts_are_refused_by_the_header_and_when_loaded(
     monkeypatch.setattr("prune.models.files.check_experts", lambda name, header: None)
     with pytest.raises(UserError, match=r"model odd \(.*holds mixture-of-experts weights in one tensor \(.*experts"):
         load_model(config(tmp_path), "cpu")
+
+
+OTHERS = {
+    "recurrent_gemma": (lambda: RecurrentGemmaConfig(**SMALL, lru_width=16), "rg_lru.input_gate_weight, 4 x 4 x 4"),
+    "xlnet": (lambda: XLNetConfig(vocab_size=VOCAB, d_model=16, n_layer=2, n_head=4, d_inner=32), "rel_attn.q, 16 x 4 x 4"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_matrices_that_are_no_linears_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    make, name = OTHERS[kind]
+    with pytest.raises(UserError, match=rf"model odd \(.*holds other weights in one tensor \(.*{name}\)"):
+        load_model(config(save(tmp_path, make())), "cpu")
+
+
+def test_a_vector_with_further_dimensions_is_no_matrix() -> None:
+    block = nn.Sequential(nn.Linear(4, 4))
+    block.time_mix = nn.Parameter(torch.ones(1, 1, 4))
+    assert list(find_linears(block)) == ["0"]
+    block.mixture = nn.Parameter(torch.ones(2, 4))
+    with pytest.raises(UserError, match=r"other weights in one tensor \(mixture, 2 x 4\)"):
+        find_linears(block)
+
+
+STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8}
+USABLE: dict[str, Callable[[], PretrainedConfig]] = {
+    "granitemoehybrid": lambda: GraniteMoeHybridConfig(
+        **SMALL, **STATES, num_local_experts=0, shared_intermediate_size=32, layer_types=["mamba", "attention", "mamba"]
+    ),
+    "falcon_h1": lambda: FalconH1Config(**SMALL, **STATES, mamba_d_ssm=32),
+    "mpt": lambda: MptConfig(vocab_size=VOCAB, d_model=16, n_layers=2, n_heads=4, max_seq_len=64),
+    "gptj": lambda: GPTJConfig(vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=4, rotary_dim=4, n_positions=64),
+}
+
+
+@pytest.mark.parametrize("kind", USABLE)
+def test_usual_models_of_rare_types_stay_usable(tmp_path: Path, kind: str) -> None:
+    loaded = load_model(config(save(tmp_path, USABLE[kind]())), "cpu")
+    assert loaded.notes == () and all(loaded.linears)
 
 
 MAMBAS = {
