@@ -75,7 +75,7 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     }
     save_model(out, loaded, model_card(f"{model.name}, with a mask", facts, model))
     reached = f"{out}: {num_zero} of {num_weights} weights are 0 ({100 * num_zero / num_weights:.4g}%)."
-    return f"{reached}\n{_compare(saved, sha256, loaded)}"
+    return "\n".join([reached, *loaded.notes, _compare(saved, sha256, loaded)])
 
 
 def check_fit(saved: "SavedMask", linears: "Mapping[str, Linear]", where: str, model: str) -> None:

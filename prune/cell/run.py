@@ -44,6 +44,7 @@ from prune.config.method import Propagation
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
 from prune.files import now, write_text, write_whole
+from prune.models.fit import bos_note
 from prune.models.load import resolve_device
 from prune.pruning.methods.dense import DenseConfig
 
@@ -112,6 +113,8 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         watcher.stage("load")
         with clock("load"), memory_errors(f"loading model {config.model.name}", LOAD_ADVICE):
             loaded = workshop.dense_model(config.model, device)
+        for note in loaded.notes:
+            log.warning("%s", note)
         check_unchanged(cell)
         with memory_errors("pruning", prune_advice(config)):
             reports, sha256 = _pruned(cell, loaded, calibration, workshop, watcher, clock)
@@ -125,7 +128,7 @@ def _prune_and_score(cell: Cell, workshop: Workshop, watcher: Watcher, submitted
         "peak_memory_mb": memory.read(),
         "provenance": provenance(device, started, submitted) | describe_placement(config.model),
     }
-    warnings = [*_warnings(config), code_warning(submitted), describe_ties(reports), *damage]
+    warnings = [*_warnings(config), code_warning(submitted), describe_ties(reports), *loaded.notes, *damage]
     return renewed_result(folder, plan(cell), facts, [warning for warning in warnings if warning is not None])
 
 
@@ -142,7 +145,8 @@ def _facts(
         "name": cell.name,
         "axes": asdict(cell.axes),
         "dense_cell": cell.dense_id,
-        "sparsity": describe_sparsity(loaded.model, reports),
+        "sparsity": describe_sparsity(loaded.model, reports) | {"zero_before": loaded.share_zero},
+        "model": {"notes": list(loaded.notes)},
         "linears": describe_linears(reports),
         "propagation": propagated and propagated.value,
         "calib": _describe_calibration(calibration),
@@ -330,7 +334,8 @@ def _write_items(path: Path, items: Sequence[dict[str, Any]]) -> None:
 def _warnings(config: Config) -> list[str | None]:
     """What a reader should know of a cell from its configuration."""
     sample = SAMPLE_NOTE if config.data.name is DataSource.sample else None
-    return [sample, DENSE_NOTE if propagation(config) is Propagation.dense else None]
+    bos = bos_note(config.model, config.eval.bos) if config.eval.perplexity else None
+    return [sample, DENSE_NOTE if propagation(config) is Propagation.dense else None, bos]
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:

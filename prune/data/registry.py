@@ -5,12 +5,11 @@ offers its own as an entry point of the group `prune.datasets` that names such a
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from types import ModuleType
 
 from prune.config.extensions import option_modules
 from prune.data.dataset import AnswerKind, ControlSet, Dataset, QuestionSet, TextSet
-from prune.errors import UserError
+from prune.errors import UserError, nearest
 
 
 def _find_datasets() -> dict[str, Dataset]:
@@ -52,9 +51,7 @@ def find_dataset(name: str) -> Dataset:
     """
     if name in DATASETS:
         return DATASETS[name]
-    near = get_close_matches(name, DATASETS, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise UserError(f"There is no dataset named {name!r}.{hint} Those that exist: {', '.join(DATASETS)}.")
+    raise UserError(f"There is no dataset named {name!r}. {nearest(name, DATASETS)}Those that exist: {', '.join(DATASETS)}.")
 
 
 def has_answers(name: str, kind: AnswerKind) -> bool:

@@ -19,6 +19,17 @@ def adds_bos(tokenizer: Any) -> bool:
     return list(usual[:1]) == [bos_id] and usual != plain
 
 
+def text_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of each text, without BOS or EOS; text that spells a special token stays text.
+
+    Mistral's own tokenizer (mistral-common) reads all text as text, and refuses to be told so.
+    """
+    takes_all_as_text = any(kind.__name__ == "MistralCommonBackend" for kind in type(tokenizer).__mro__)
+    switches = {} if takes_all_as_text else {"split_special_tokens": True}
+    encoding = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False, **switches)
+    return [list(ids) for ids in encoding["input_ids"]]
+
+
 def bos_before_text(bos: Bos, tokenizer: Any, key: str) -> int | None:
     """The id of the BOS that stands before each text; None where nothing does.
 

@@ -24,6 +24,7 @@ from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
 from prune.models.files import check_model
+from prune.models.fit import bos_note
 from prune.models.identity import is_known
 from prune.sweep.compose import check_choices, to_config
 from prune.sweep.grid import GridPoint, check_pairs, write_grid
@@ -127,12 +128,16 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
 
 
 def notes_on(cells: Sequence[Cell]) -> list[str]:
-    """What a line gives and no cell uses."""
+    """What a line gives and no cell uses, and what it should give."""
     data = [cell.config.data for cell in cells]
     roots = {each.root for each in data if each.root is not None}
-    if not roots or any(each.name is DataSource.local for each in data):
-        return []
-    return [f"data.root={min(roots)} has no effect with data={data[0].name.value}. To read rows there, give data=local."]
+    notes = []
+    if roots and not any(each.name is DataSource.local for each in data):
+        notes.append(
+            f"data.root={min(roots)} has no effect with data={data[0].name.value}. To read rows there, give data=local."
+        )
+    of_models = {(repr(c.model), c.eval.bos): c for c in (cell.config for cell in cells) if c.eval.perplexity}
+    return [*notes, *filter(None, (bos_note(config.model, config.eval.bos) for config in of_models.values()))]
 
 
 def known_queue() -> dict[str, Job]:
@@ -281,7 +286,7 @@ def list_failures(cells: Sequence[Cell], outcome: Outcome) -> None:
     """List the failed cells; return when there are none.
 
     Raises:
-        SweepFailedError: the exit code is 1, or 2 when each failed by wrong use.
+        SweepFailedError: the exit code is 1, or 2 when there is no result and each failed by wrong use.
     """
     if not outcome.failures:
         return
@@ -289,4 +294,4 @@ def list_failures(cells: Sequence[Cell], outcome: Outcome) -> None:
     for cell_id, failure in outcome.failures.items():
         report(failure.describe(named[cell_id]))
     all_by_wrong_use = all(failure.wrong_use for failure in outcome.failures.values())
-    raise SweepFailedError(len(outcome.failures), exit_code=2 if all_by_wrong_use else 1)
+    raise SweepFailedError(len(outcome.failures), exit_code=2 if all_by_wrong_use and not outcome.results else 1)

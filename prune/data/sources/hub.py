@@ -1,4 +1,4 @@
-"""Rows from the Hugging Face hub, at pinned revisions; the one file that knows `datasets` and `huggingface_hub`.
+"""Rows from the Hugging Face hub, at pinned revisions, by `datasets` and `huggingface_hub`.
 
 Three ways, as a set's `Hub` says: the whole split; one file of a huge set, downloaded; or the first rows of a huge file,
 streamed and then kept on disk by `datasets`. All are found again without a network once they were fetched.

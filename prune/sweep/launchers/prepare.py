@@ -94,8 +94,9 @@ def _uses_hub(cells: Sequence[Cell]) -> bool:
 
 def _model(config: ModelConfig) -> Thing:
     def get() -> str:
+        if config.gguf_file is None or local_folder(config) is not None:
+            check_model(config)  # of the hub its small files: what they rule out is not fetched whole
         if local_folder(config) is not None:
-            check_model(config)
             return "there"
         fetched = fetch_model(config)
         look_again()

@@ -67,6 +67,11 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
         lines.append(
             f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
         )
+    lines += dict.fromkeys(
+        f"{result['axes']['model']}: {note}"
+        for result in outcome.results.values()
+        for note in result.get("model", {}).get("notes", ())
+    )
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
     return lines

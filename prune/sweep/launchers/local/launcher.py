@@ -26,21 +26,32 @@ def run_locally(
         run_in_workers(cells, launcher, session, console)
         return
     workshop.dense_passes.expect(cells)
+    unusable: dict[str, UserError] | None = {} if len({cell.dense_id for cell in cells}) > 1 else None
     with watch(console, len(cells)) as watcher:
         for cell in cells:
             watcher.begin_cell(cell.name)
-            watcher.end_cell(_run_one(cell, session, workshop, watcher))
+            error = unusable.get(cell.dense_id) if unusable else None
+            said = session.fail_with(cell, error) if error else _run_one(cell, session, workshop, watcher, unusable)
+            watcher.end_cell(said)
 
 
-def _run_one(cell: Cell, session: Session, workshop: Workshop, watcher: SweepWatcher) -> str:
-    """Run one cell into the session; return what to say of it."""
+def _run_one(
+    cell: Cell, session: Session, workshop: Workshop, watcher: SweepWatcher, unusable: dict[str, UserError] | None
+) -> str:
+    """Run one cell into the session; return what to say of it.
+
+    A mistake that a dense cell meets, every other cell of its model would meet too, after minutes of pruning: it goes into
+    `unusable`, or is raised where that is None, as the line has no other model.
+    """
     try:
         result = run_cell(cell, workshop, watcher)
     except CellHeldError as error:
         return session.hold(cell, str(error))
     except Exception as error:
         if cell.is_dense and isinstance(error, UserError):
-            raise  # every other cell would meet the same mistake, after minutes of pruning
+            if unusable is None:
+                raise
+            unusable[cell.dense_id] = error
         return session.fail_with(cell, error)
     watcher.stage("tracker")
     return session.finish(cell, result)

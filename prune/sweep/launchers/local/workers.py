@@ -48,8 +48,8 @@ def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session
     """Run each of `cells` into the session; a cell that fails, or whose worker dies, does not stop the others.
 
     Raises:
-        UserError: a dense cell failed by wrong use, which every other cell would meet too: those at work were interrupted;
-            or there are too few GPUs.
+        UserError: the dense cell of the only model failed by wrong use, which every other cell would meet too: those at work
+            were interrupted; or there are too few GPUs.
         KeyboardInterrupt: all workers have ended then.
     """
     if not cells:
@@ -242,6 +242,7 @@ class Crew:
         self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], session: Session, watcher: WorkersWatcher
     ) -> None:
         self._waiting = list(cells)
+        self._is_one_model = len({cell.dense_id for cell in cells}) == 1
         self._environments, self._session, self._watcher = environments, session, watcher
         self._workers: list[Worker] = []
 
@@ -293,10 +294,22 @@ class Crew:
         elif message["ended"] == "failed":
             failure = decode_failure(message["failure"])
             if failure.wrong_use and worker.cell is not None and worker.cell.is_dense:
-                raise UserError(failure.reason)  # every other cell would meet the same mistake, after minutes of pruning
+                self._give_up(worker.cell, failure)
             self._settle(worker, lambda cell: self._session.fail(cell, failure), stays=not message["leaves"])
         else:
             self._settle(worker, self._finish)
+
+    def _give_up(self, dense: Cell, failure: Failure) -> None:
+        """Fail the waiting cells of a model whose dense cell met a mistake: they would meet it after minutes of pruning.
+
+        Raises:
+            UserError: the line has no other model.
+        """
+        if self._is_one_model:
+            raise UserError(failure.reason)
+        for cell in [cell for cell in self._waiting if cell.dense_id == dense.id]:
+            self._waiting.remove(cell)
+            self._session.fail(cell, failure)
 
     def _bury(self, worker: Worker) -> None:
         failure = worker.autopsy()

@@ -62,7 +62,7 @@ def test_a_model_that_does_not_fit_the_gpus_is_refused(monkeypatch: pytest.Monke
 
     def from_pretrained(path: str, **settings: Any) -> tuple[PreTrainedModel, dict[str, list[str]]]:
         asked.update(settings)
-        return loaded, {"missing_keys": []}
+        return loaded, {"missing_keys": [], "unexpected_keys": []}
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
     spread = replace(config, device_map="balanced")

@@ -133,4 +133,4 @@ def test_learning_rate_rises_then_falls_to_nothing() -> None:
 
 
 def test_folder_is_the_packages_own() -> None:
-    assert Path(__file__).resolve().parents[1] / "prune" / "tiny" == FOLDER
+    assert Path(__file__).resolve().parents[2] / "prune" / "tiny" == FOLDER
