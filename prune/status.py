@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prune.cell.results import read_result
+from prune.cell.folder import CellFolder
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, damage, stand_unfinished
 from prune.cell.state import State, read_status
@@ -133,7 +133,7 @@ def read_lines(folder: Path, output_dir: Path, queue: Mapping[str, Job]) -> list
 def _read_line(cell_id: str, name: str, folder: Path, asked: Iterable[str], queue: Mapping[str, Job]) -> CellLine:
     """A cell's line; result.json counts before status.json, which a killed process leaves behind."""
     try:
-        result = read_result(folder)
+        result = CellFolder(folder).read_result()
         if result is not None and all((folder / "scores" / score).exists() for score in asked):
             used = _clock(_total_seconds(result, folder / "result.json"))
             return CellLine(cell_id, name, Standing(State.done, result=result), _job_id(folder), used)

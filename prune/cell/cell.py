@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from prune.cell.folder import CellFolder
 from prune.cell.identity import canonical_form, short_hash
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
@@ -66,6 +67,11 @@ class Cell:
         """outputs/cells/<id>."""
         return self.output_dir / "cells" / self.id
 
+    @property
+    def files(self) -> CellFolder:
+        """The files in the folder."""
+        return CellFolder(self.folder())
+
 
 def describe_sparsity(config: SparsityConfig) -> str:
     """`50%`, `2:4`, `50%-owl`, or `50%-mapped` where single linears have ratios of their own."""
@@ -120,11 +126,6 @@ def _axes(config: Config, form: dict[str, Any]) -> Axes:
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
         seed=config.calib.seed if calib or "seed" in form else None,
     )
-
-
-def plan(cell: Cell) -> list[PlannedMetric]:
-    """The scores that a cell's configuration asks for."""
-    return list(cell.scores)
 
 
 def asked_config(cell: Cell) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prune.models.load import LoadedModel
 
 
-class Workshop:
+class Resources:
     """Loads each thing when it is first asked for, and keeps the last model only."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.config.data import DataSource
 from prune.config.model import ModelConfig
@@ -25,7 +25,7 @@ def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
         calib = find_dataset(cell.config.calib.name)
         if not isinstance(calib, ControlSet):
             needed.append((calib, calib.train_split))
-    for planned in plan(cell):
+    for planned in cell.scores:
         if isinstance(planned.settings, HarnessSettings):
             if cell.config.data.name is not DataSource.hub:
                 places = needed_places(read_definition(planned.settings.task), planned.settings.num_fewshot)
@@ -43,5 +43,5 @@ def hub_tasks(cell: Cell) -> list[Definition]:
     """The tasks of lm-eval that a cell is scored on with rows that lm-eval loads from the hub itself."""
     if cell.config.data.name is not DataSource.hub:
         return []
-    settings = [planned.settings for planned in plan(cell)]
+    settings = [planned.settings for planned in cell.scores]
     return [read_definition(each.task) for each in settings if isinstance(each, HarnessSettings)]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune.calib.questions import eligible_rows
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.config import Config, Device
 from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
@@ -27,7 +27,7 @@ from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
 
 
-def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
+def check_before_running(cells: Sequence[Cell], resources: Resources) -> None:
     """Check what can be known before anything is loaded or written: model files, windows, and that all rows are there.
 
     Raises:
@@ -42,8 +42,8 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
         if uses_calibration(config):
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
-            workshop.source(config.data).rows(dataset, split)
-        check_rows(cell, workshop.source(config.data))
+            resources.source(config.data).rows(dataset, split)
+        check_rows(cell, resources.source(config.data))
     for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
         read_hub(definition)
 
@@ -125,7 +125,7 @@ def check_rows(cell: Cell, source: Source) -> None:
         dataset = find_dataset(config.calib.name)
         if isinstance(dataset, QuestionSet):
             eligible_rows(examples(source, dataset, dataset.train_split), config.prompt)
-    for planned in plan(cell):
+    for planned in cell.scores:
         if isinstance(planned.settings, QuestionSettings):
             asked = find_dataset(planned.dataset)
             assert isinstance(asked, QuestionSet), planned

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from prune.cell.results import read_linears
+from prune.cell.folder import CellFolder
 from prune.report.model import BlockCurve, MaskOverlap
 from prune.report.results.join import Joined
 from prune.report.results.read import Result
@@ -48,7 +48,7 @@ def block_curves(results: Sequence[Result], joined: Joined) -> tuple[list[BlockC
 def _read_blocks(folder: Path) -> list[tuple[float | None, float]]:
     """(mean error of its linears, share of its weights that are zero) of every block."""
     by_block: dict[int, list[Mapping[str, Any]]] = {}
-    for linear in read_linears(folder):
+    for linear in CellFolder(folder).read_linears():
         by_block.setdefault(linear["block"], []).append(linear)
     return [_summarise_block(linears) for _, linears in sorted(by_block.items())]
 

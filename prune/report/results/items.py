@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from prune.cell.results import file_name
+from prune.cell.folder import CellFolder
 from prune.eval.metric import ACCURACY
 from prune.files import parse_json
 from prune.report.model import Array
@@ -37,7 +37,7 @@ def read_items(result: Result, metric: str) -> Array | None:
     score = result.scores[metric]
     if score.items is None or score.protocol.get("overflow"):
         return None
-    path = result.folder / f"items/{file_name(score.items.metric)}.jsonl.gz"
+    path = CellFolder(result.folder).shown_items(score.items.metric)
     try:
         rows = _read_rows(path)
         values_N = _column(rows, score.items.keys)

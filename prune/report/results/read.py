@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from prune.cell.results import SCHEMA
+from prune.cell.folder import SCHEMA
 from prune.cell.standing import read_submission, stand_unfinished
 from prune.cell.state import State
 from prune.errors import UserError, nearest

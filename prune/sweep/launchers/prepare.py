@@ -14,7 +14,7 @@ from rich.console import Console
 from prune.calib.identity import calibration_id
 from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
@@ -54,11 +54,11 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
     Raises:
         UserError: something could not be brought; all of it is listed.
     """
-    workshop, problems = Workshop(), dict[str, str]()
+    resources, problems = Resources(), dict[str, str]()
     with cache_only_without_hub() if _uses_hub(cells) else nullcontext() as out_of_reach:
         if out_of_reach:
             _say(console, f"Only what is in the cache can be used: {out_of_reach}.")
-        for thing in list_things(cells, workshop):
+        for thing in list_things(cells, resources):
             begin = time.monotonic()
             said = _get(thing, problems)
             _say(console, f"{thing.name}: {said}  {time.monotonic() - begin:.1f} s")
@@ -80,12 +80,12 @@ def _get(thing: Thing, problems: dict[str, str]) -> str:
         return "failed"
 
 
-def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
+def list_things(cells: Sequence[Cell], resources: Resources) -> list[Thing]:
     """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
     models = [_model(cell.config.model) for cell in cells]
-    rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
+    rows = [_rows(cell.config.data, dataset, split, resources) for cell in cells for dataset, split in needed_splits(cell)]
     rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
-    sets = [_calibration_set(cell, workshop) for cell in cells if uses_calibration(cell.config)]
+    sets = [_calibration_set(cell, resources) for cell in cells if uses_calibration(cell.config)]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
 
@@ -113,14 +113,14 @@ def _model_name(config: ModelConfig) -> str:
     return f"model {config.path or config.name}{revision}{file}"
 
 
-def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, workshop: Workshop) -> Thing:
+def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, resources: Resources) -> Thing:
     def get() -> str:
         if config.name is not DataSource.hub:
-            return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
+            return f"there, {len(resources.source(config).rows(dataset, split))} rows"
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = len(workshop.source(config).rows(dataset, split))
+        num_rows = len(resources.source(config).rows(dataset, split))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(_rows_name(config, dataset, split), get)
@@ -144,7 +144,7 @@ def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
 
-def _calibration_set(cell: Cell, workshop: Workshop) -> Thing:
+def _calibration_set(cell: Cell, resources: Resources) -> Thing:
     config = cell.config
     set_id = calibration_id(config.calib, config.prompt, config.data, config.model)
 
@@ -154,7 +154,7 @@ def _calibration_set(cell: Cell, workshop: Workshop) -> Thing:
         own_id = calibration_id(config.calib, config.prompt, config.data, config.model)
         was_there = (Path(config.output_dir) / "calib" / own_id).exists()
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
-        source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
+        source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
         built = load_or_build(
             config.calib, config.prompt, config.data, config.model, source, tokenizer, Path(config.output_dir)
         )

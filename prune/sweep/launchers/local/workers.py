@@ -22,7 +22,6 @@ from rich.console import Console
 import prune
 from prune.cell.cell import Cell
 from prune.cell.failure import Failure
-from prune.cell.results import read_result
 from prune.config.config import Device
 from prune.config.model import ModelConfig
 from prune.errors import UserError
@@ -323,7 +322,7 @@ class Crew:
         """Keep the result that the worker left in the cell's folder."""
         log = cell.folder() / "run.log"
         try:
-            result = read_result(cell.folder())
+            result = cell.files.read_result()
         except UserError as error:
             return self._session.fail(cell, Failure.of_exception(error, log))
         if result is None:
