@@ -19,7 +19,7 @@ from typing import Any
 from prune.config.config import SAVED, Save
 from prune.errors import DamagedFileError
 from prune.eval.metric import PlannedMetric
-from prune.files import disk_errors, parse_json, read_checked_json, write_checked_json, write_text, write_whole
+from prune.files import disk_errors, draft, parse_json, read_checked_json, write_checked_json, write_text, write_whole
 from prune.pruning.linear_report import LinearReport
 
 SCHEMA = 2
@@ -108,11 +108,9 @@ class CellFolder:
         for metric in planned:
             own, shown = self.items(metric), self.shown_items(metric.name)
             if own.exists() and not (shown.exists() and shown.samefile(own)):
-                draft = shown.with_name(f".{shown.name}.{os.getpid()}")
-                with disk_errors(shown):
-                    draft.unlink(missing_ok=True)
-                    os.link(own, draft)
-                    draft.replace(shown)
+                with disk_errors(shown), draft(shown) as place:
+                    os.link(own, place)
+                    place.replace(shown)
 
     def read_result(self) -> dict[str, Any] | None:
         """result.json; None when there is none.

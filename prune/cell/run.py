@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from prune.cell.assembly import renewed_result
 from prune.cell.cell import Cell, asked_config, check_unchanged
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.folder import SCHEMA
@@ -20,7 +21,6 @@ from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advi
 from prune.cell.model_card import cell_facts, model_card
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
 from prune.cell.resources import Resources
-from prune.cell.results import renewed_result
 from prune.cell.settle import finished, put_in_order
 from prune.cell.slurm_queue import job_id
 from prune.cell.state import State, write_status

@@ -3,10 +3,10 @@
 from contextlib import suppress
 from typing import Any
 
+from prune.cell.assembly import finished_result
 from prune.cell.cell import Cell
 from prune.cell.folder import CellFolder
 from prune.cell.lock import CellHeldError, claim
-from prune.cell.results import finished_result
 from prune.cell.state import State, read_status, write_status
 from prune.errors import DamagedFileError
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from prune.cell.assembly import finished_result, planned_metrics
 from prune.cell.folder import SCHEMA, CellFolder
-from prune.cell.results import finished_result, planned_metrics
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.eval.metric import Metric, PlannedMetric

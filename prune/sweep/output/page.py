@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from prune.cell.assembly import planned_metrics
 from prune.cell.cell import Cell
-from prune.cell.results import planned_metrics
 from prune.errors import UserError
 from prune.files import CHECKSUM, checksum
 from prune.sweep.recorder import Outcome

@@ -19,8 +19,7 @@ from prune.cell.state import State, read_status, write_status
 from prune.config.config import Save
 from prune.errors import OutOfMemoryError, UserError
 from prune.files import disk_errors
-
-from .conftest import Compose, Said
+from tests.conftest import Compose, Said
 
 SMALL = [
     "calib=c4",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from prune.cell.assembly import finished_result, planned_metrics, renewed_result
 from prune.cell.folder import CellFolder
-from prune.cell.results import finished_result, planned_metrics, renewed_result
 from prune.config.config import Save
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig, EvalProtocol

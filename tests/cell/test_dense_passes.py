@@ -21,8 +21,7 @@ from prune.pruning.registry import build_method
 from prune.pruning.saved import MASK_FILE, load_mask
 from prune.pruning.sparsity import build_pattern
 from tests.architectures import CONFIGS, calibration, tiny_model
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SET = CalibrationSet("c", *calibration(8, 16), {})
 BYTES = {"norms": 960, "hessians": 43008}

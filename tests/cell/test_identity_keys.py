@@ -29,8 +29,7 @@ from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
 from prune.pruning.registry import METHODS
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SMALL = (
     *("model.seq_len=48", "calib=svamp", "calib.num_samples=2", "method=wanda", "eval.perplexity=[c4]", "eval.tasks=[]"),

@@ -22,8 +22,7 @@ from prune.data.identity import code_identity
 from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.models.files import EMBEDDED_FOLDER
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SMALL = [
     *("model=hf", "model.seq_len=64", "calib=gsm8k", "calib.num_samples=2", "eval.perplexity=[]", "eval.tasks=[gsm8k]"),
