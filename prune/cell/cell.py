@@ -63,6 +63,12 @@ class Cell:
         """outputs."""
         return Path(self.config.output_dir)
 
+    @property
+    def model_key(self) -> str:
+        """Equal for cells that one loaded model serves: the same weights and tokenizer, held in the same place."""
+        model = self.config.model
+        return repr((self.canonical["model"], model.offload, model.device_map, self.config.device))
+
     def folder(self) -> Path:
         """outputs/cells/<id>."""
         return self.output_dir / "cells" / self.id

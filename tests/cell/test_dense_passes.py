@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_collected_by_each_cell_for_itself(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("prune.models.host_memory.available_memory", lambda: available)
+    monkeypatch.setattr("prune.cell.dense_statistics.available_memory", lambda: available)
     caplog.set_level(logging.INFO, logger="prune")
     passes, names = DensePasses(), ["wanda", "sparsegpt", "wanda70"]
     line = [cells[name] for name in names]

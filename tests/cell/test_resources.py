@@ -38,7 +38,7 @@ def test_weights_are_loaded_once_whatever_the_model_is_called_and_how_long_seque
 ) -> None:
     loads: list[ModelConfig] = []
     monkeypatch.setattr(
-        "prune.models.load.load_model", lambda config, *rest: loads.append(config) or load_model(config, *rest)
+        "prune.cell.resources.load_model", lambda config, *rest: loads.append(config) or load_model(config, *rest)
     )
     shutil.copytree(EMBEDDED_FOLDER, tmp_path / "copy")
     copied, resources = ModelConfig(name="other", path=str(tmp_path / "copy"), dtype=DType.float32, seq_len=64), Resources()

@@ -27,7 +27,6 @@ from prune.cell.lock import claim, find_holder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import read_status
-from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.sweep.launchers.local import workers
 from prune.sweep.launchers.local.config import LocalLauncherConfig
@@ -303,7 +302,7 @@ def test_a_worker_keeps_to_its_model(compose_config: Compose) -> None:
     points = [["model=tiny"], ["model=opt_125m"], ["model=tiny", "calib=c4"]]
     tiny, opt, again = cells = [make_cell(compose_config(*point)) for point in points]
     waiting = list(cells)
-    taken = [take_cell(waiting, model) for model in (None, tiny.config.model, ModelConfig(name="other"), None)]
+    taken = [take_cell(waiting, model) for model in (None, tiny.model_key, "other", None)]
     assert taken == [tiny, again, opt, None]
 
 

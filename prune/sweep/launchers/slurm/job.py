@@ -98,7 +98,7 @@ def group_cells(cells: Sequence[Cell], cells_per_job: int) -> list[list[Cell]]:
     """The cells of each job: at most `cells_per_job`, all of one model, in grid order."""
     by_model: dict[str, list[Cell]] = {}
     for cell in cells:
-        by_model.setdefault(repr((cell.config.model, cell.config.device)), []).append(cell)
+        by_model.setdefault(cell.model_key, []).append(cell)
     return [
         group[start : start + cells_per_job] for group in by_model.values() for start in range(0, len(group), cells_per_job)
     ]
