@@ -45,7 +45,7 @@ class DensePasses:
         self._kept: dict[Kind, list[dict[str, Keepable]]] = {}
 
     def expect(self, cells: Sequence[Cell]) -> None:
-        """Say which cells will come; otherwise any may, and the kind of statistics of each is kept."""
+        """Name the cells that will run; without this every cell's statistics are kept, as any cell may follow."""
         self._coming = list(cells)
 
     def inputs(
@@ -70,7 +70,7 @@ class DensePasses:
         return inputs
 
     def leave(self, cell: Cell) -> None:
-        """Say that a cell is over, however it ended; statistics that no further cell needs are freed."""
+        """Free the statistics that no further cell needs, after `cell` has ended in whatever way."""
         if self._coming is not None and self._key is not None and self._others(cell, self._key) == []:
             self._kept = {}
 

@@ -177,7 +177,7 @@ class CellFolder:
         write_text(self.blocks, "".join(json.dumps(asdict(report)) + "\n" for report in reports))
 
     def find_damage(self, planned: Sequence[PlannedMetric]) -> list[str]:
-        """What is wrong with the files that a result of the planned scores rests on, and what becomes of it."""
+        """What is wrong with the files that a result of the planned scores rests on, and how it is made again."""
         remade = {self.pruned: "the cell is pruned again"}
         remade |= {self.score(metric): f"{metric.name} is measured again" for metric in planned}
         reasons = {path: _damage(path) for path in remade}

@@ -20,7 +20,7 @@ def finished(cell: Cell) -> dict[str, Any] | None:
 
 
 def settle(cell: Cell, result: dict[str, Any]) -> None:
-    """Let the files of a finished cell say so: result.json shows what its configuration asks for, status.json says done.
+    """Bring a finished cell's files up to date: result.json shows what its configuration asks for, status.json says done.
 
     Nothing is done where that is so already, or another process works on the cell.
     """
