@@ -70,16 +70,17 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
 
 
 @contextmanager
-def leave_on_error(folders: Sequence[Path] = ()) -> Iterator[None]:
+def leave_on_error(folders: Sequence[Path] = (), stopped: str = "Stopped.") -> Iterator[None]:
     """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass.
 
     Args:
         folders: those of the configuration, where a file that Hydra could not read is looked for.
+        stopped: the message after a Ctrl-C that brings none.
     """
     try:
         yield
     except KeyboardInterrupt as stop:
-        report(str(stop) or "Stopped. Finished cells are kept; the same line again goes on from here.")
+        report(str(stop) or stopped)
         sys.exit(130)
     except SweepFailedError as failed:
         sys.exit(failed.exit_code)

@@ -157,6 +157,16 @@ class Metric:
     items: ItemColumn | None = None
     """The items behind the value; None where it is no mean over items."""
 
+    @property
+    def is_log(self) -> bool:
+        """Whether it is compared by its logarithm, as the exponential of a mean."""
+        return self.scale == "log"
+
+    @property
+    def compared(self) -> float:
+        """The number that is averaged and compared: the value, or its logarithm."""
+        return math.log(self.value) if self.is_log else self.value
+
     def to_dict(self) -> dict[str, Any]:
         """The metric as in result.json."""
         return {**asdict(self), "protocol": dict(self.protocol)}

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune.cell.cell import Cell, dense_cell, make_cell, plan
+from prune.cell.cell import Cell, dense_cell, make_cell
 from prune.cell.identity import pass_key, recipe_of
 from prune.cell.lock import claim_when_free
-from prune.cell.results import score_path
 from prune.cell.state import State
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig
@@ -165,7 +164,7 @@ def _row(point: GridPoint, standings: "Mapping[str, Standing]", scores: dict[str
     cell, applicable = point.cell, point.reason is None
     asked = repr((cell.config.eval, cell.config.data, cell.config.model)) if applicable else ""
     if asked and asked not in scores:
-        scores[asked] = [score_path(cell.folder(), planned).name for planned in plan(cell)]
+        scores[asked] = [cell.files.score(planned).name for planned in cell.scores]
     state = standings[cell.id].state if cell.id in standings else State.todo
     return {
         "overrides": list(point.overrides),

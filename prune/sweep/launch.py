@@ -12,7 +12,7 @@ from rich.console import Console
 from prune.cell.cell import Cell
 from prune.cell.failure import Failure
 from prune.cell.lock import CellHeldError, claim, tidy
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.settle import settle
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
@@ -152,8 +152,8 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
     """Run what is missing of a sweep and print the table."""
     config, launcher = sweep.config, sweep.config.launcher
     outcome, missing = sort_out(sweep.cells, standings, launcher.retry)
-    workshop = Workshop()
-    check_launch(sweep, missing, workshop)
+    resources = Resources()
+    check_launch(sweep, missing, resources)
     for cell in sweep.cells:
         if cell.id in outcome.results:
             settle(cell, outcome.results[cell.id])
@@ -174,7 +174,7 @@ def run_cells_of(sweep: Sweep, standings: Mapping[str, Standing], console: Conso
             run_on_slurm(sweep, missing, session, console)
         else:
             assert isinstance(launcher, LocalLauncherConfig), launcher
-            run_locally(missing, launcher, session, workshop, console)
+            run_locally(missing, launcher, session, resources, console)
     finally:
         if outcome.results:
             print_table(console, sweep.points, outcome)
@@ -188,7 +188,7 @@ def keep_grid(sweep: Sweep, standings: Mapping[str, Standing], *, is_plan: bool 
         report(damage)
 
 
-def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> None:
+def check_launch(sweep: Sweep, missing: Sequence[Cell], resources: Resources) -> None:
     """Check what can be known before the first cell begins.
 
     Raises:
@@ -199,7 +199,7 @@ def check_launch(sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> N
         if isinstance(launcher, LocalLauncherConfig):
             for cell in missing:
                 check_devices(cell.config)
-        check_before_running(missing, workshop)
+        check_before_running(missing, resources)
     check_writable(sweep.output_dir)
     if isinstance(launcher, SlurmLauncherConfig) and missing:
         from prune.sweep.launchers.slurm.submit import check_cluster

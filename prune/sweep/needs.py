@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.data.dataset import RowSet
@@ -19,7 +19,7 @@ def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
     needed: list[tuple[RowSet, str]] = []
     if cell.recipe is not None:
         needed += cell.recipe.kind.splits
-    for planned in plan(cell):
+    for planned in cell.scores:
         needed += planned.settings.reads(cell.config.data)
     return needed
 
@@ -27,6 +27,6 @@ def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
 def distinct_scores(cells: Sequence[Cell]) -> list[tuple[PlannedMetric, DataConfig]]:
     """The scores of `cells` with the source of their rows, each once."""
     found = {
-        (planned.settings, repr(cell.config.data)): (planned, cell.config.data) for cell in cells for planned in plan(cell)
+        (planned.settings, repr(cell.config.data)): (planned, cell.config.data) for cell in cells for planned in cell.scores
     }
     return list(found.values())

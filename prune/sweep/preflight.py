@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.config import Config, Device
 from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
@@ -21,7 +21,7 @@ from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.needs import distinct_models, distinct_scores, needed_splits
 
 
-def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
+def check_before_running(cells: Sequence[Cell], resources: Resources) -> None:
     """Check what can be known before anything is loaded or written: model files, windows, and that all rows are there.
 
     Raises:
@@ -36,10 +36,10 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
         if uses_calibration(config):
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
-            workshop.source(config.data).rows(dataset, split)
-        check_rows(cell, workshop.source(config.data))
+            resources.source(config.data).rows(dataset, split)
+        check_rows(cell, resources.source(config.data))
     for planned, data in distinct_scores(cells):
-        planned.settings.check_rows(workshop.source(data))
+        planned.settings.check_rows(resources.source(data))
 
 
 def names_linears(config: Config) -> bool:

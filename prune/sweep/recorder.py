@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from prune.cell.cell import Cell, asked_config
 from prune.cell.failure import Failure
 from prune.cell.gpu import read_samples
-from prune.cell.results import read_linears
 from prune.cli import report
 from prune.errors import DamagedFileError
 from prune.sweep.baseline import compared_results
@@ -86,7 +84,7 @@ def make_record(
         group=sweep,
         config=asked_config(cell),
         result=result,
-        linears=_find_linears(cell.folder()),
+        linears=_find_linears(cell),
         folder=cell.folder(),
         dense=dense,
         c4=c4,
@@ -94,10 +92,10 @@ def make_record(
     )
 
 
-def _find_linears(folder: Path) -> list[dict[str, Any]]:
+def _find_linears(cell: Cell) -> list[dict[str, Any]]:
     """The linears of a cell; none, and a message, where their file is damaged."""
     try:
-        return read_linears(folder)
+        return cell.files.read_linears()
     except DamagedFileError as error:
         report(str(error))
         return []

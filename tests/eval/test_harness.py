@@ -19,7 +19,7 @@ from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_models import make_llama, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.data.dataset import QuestionSet, Row, TextSet, cluster_numbers
@@ -322,7 +322,7 @@ def test_logits_that_are_not_numbers_and_prompts_that_do_not_fit() -> None:
 
 
 def test_the_same_set_with_and_without_its_rationales_is_not_mixed_up() -> None:
-    source = Workshop().source(SAMPLE)
+    source = Resources().source(SAMPLE)
     read_split(read_definition("commonsense_qa"), "validation", source)
     dataset = find_dataset("commonsense_qa")
     assert isinstance(dataset, QuestionSet)

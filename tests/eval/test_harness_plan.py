@@ -10,7 +10,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 import prune
-from prune.cell.results import score_path
+from prune.cell.folder import CellFolder
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import Bos, EvalConfig
 from prune.errors import UserError
@@ -104,7 +104,7 @@ def test_what_is_asked_of_a_task() -> None:
 def test_what_changes_a_number_changes_where_it_is_kept() -> None:
     folder = Path("cell")
     paths = {
-        score_path(folder, plan("piqa", data=data, **changes)[0])
+        CellFolder(folder).score(plan("piqa", data=data, **changes)[0])
         for data in (HUB, DataConfig(name=DataSource.local, root="."))
         for changes in ({}, {"limit": 3}, {"num_fewshot": 2}, {"bos": Bos.chunk})
     }

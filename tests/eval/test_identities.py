@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell.results import score_path
+from prune.cell.folder import CellFolder
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import Bos, EvalConfig, EvalProtocol
 from prune.eval.plan import plan_metrics
@@ -41,5 +41,5 @@ def test_the_file_of_each_score_keeps_its_name(names: dict[str, str], changes: d
     tasks = [name.partition("-")[2] for name in names if name.startswith(("acc-", "bleu-"))]
     settings = {"name": "study", "perplexity": perplexity, "tasks": tasks, "protocols": list(EvalProtocol)}
     planned = plan_metrics(EvalConfig(**(settings | changes)), DataConfig(name=DataSource.sample))  # type: ignore[arg-type]
-    files = [score_path(Path("cell"), replace(metric, data={"source": "sample"})).name for metric in planned]
+    files = [CellFolder(Path("cell")).score(replace(metric, data={"source": "sample"})).name for metric in planned]
     assert files == [f"{name}-{digest}.json" for name, digest in names.items()]

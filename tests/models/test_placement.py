@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from prune.calib.calibration_set import CalibrationSet
 from prune.cell.cell import make_cell
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.model import ModelConfig
 from prune.models.blocks import find_blocks, find_linears, weights_sha256
@@ -160,7 +160,7 @@ def test_a_cell_is_the_same_cell_with_the_same_scores(method: str, tmp_path: Pat
     for offload in ("false", "true"):
         line = f"method={method} model.offload={offload} output_dir={tmp_path / offload} device=cpu {SMALL}"
         config = compose_config(*line.split())
-        results.append(run_cell(make_cell(config), Workshop(), Quiet()))
+        results.append(run_cell(make_cell(config), Resources(), Quiet()))
     plain, offloaded = results
     for key in ("cell", "weights_sha256", "metrics", "sparsity", "linears"):
         assert plain[key] == offloaded[key], key
@@ -179,13 +179,13 @@ def test_loading_and_the_workshop() -> None:
     """A second cell gets dense weights again, though no dense copy is held."""
     tiny = ModelConfig(name="tiny", seq_len=256)
     fresh = weights_sha256(load_model(tiny, "cpu").model)
-    workshop, config = Workshop(), replace(tiny, offload=True)
+    resources, config = Resources(), replace(tiny, offload=True)
     for _ in range(2):
-        model = workshop.dense_model(config, "cpu").model
+        model = resources.dense_model(config, "cpu").model
         assert all(is_offloaded(block) for block in find_blocks(model)) and weights_sha256(model) == fresh
         prune_model(model, None, Magnitude(), HALF, batch_size=1, seed=0)
         assert weights_sha256(model) != fresh
-    assert not any(is_offloaded(block) for block in find_blocks(workshop.dense_model(tiny, "cpu").model))
+    assert not any(is_offloaded(block) for block in find_blocks(resources.dense_model(tiny, "cpu").model))
 
 
 def test_a_model_that_is_let_go_leaves_nothing_behind() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from prune.cell.results import SCHEMA
+from prune.cell.folder import SCHEMA
 from prune.eval.metric import mean, mean_stderr
 
 Items = Sequence[float]

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from prune.cell.baseline import BASELINE, baseline_cell
-from prune.cell.cell import dense_cell, make_cell, plan
+from prune.cell.cell import dense_cell, make_cell
 from prune.cell.failure import Failure
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.suites import ZERO_SHOT_MEAN
@@ -193,7 +193,7 @@ ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]")
 
 def many(points: list[GridPoint], offset: float) -> dict[str, Any]:
     """A result with a number of its own for every planned score and the mean of the zero-shot suite."""
-    names = [*dict.fromkeys(planned.name for planned in plan(points[0].cell)), ZERO_SHOT_MEAN]
+    names = [*dict.fromkeys(planned.name for planned in points[0].cell.scores), ZERO_SHOT_MEAN]
     scales = ["log" if name.startswith("ppl/") or name.endswith("perplexity") else "linear" for name in names]
     metrics = {
         name: entry(offset + index / 100, scale=scale) for index, (name, scale) in enumerate(zip(names, scales, strict=True))

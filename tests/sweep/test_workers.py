@@ -24,10 +24,9 @@ import prune
 from prune.cell.cell import Cell, make_cell
 from prune.cell.failure import Failure
 from prune.cell.lock import claim, find_holder
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import read_status
-from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.sweep.launchers.local import workers
 from prune.sweep.launchers.local.config import LocalLauncherConfig
@@ -118,9 +117,9 @@ def test_three_workers_do_what_one_process_does(compose_config: Compose, tmp_pat
     with claim(held.folder()):
         ran = run_cells([cells[0], failing, held, *cells[1:]], num_workers=3)
 
-    workshop = Workshop()
+    resources = Resources()
     for cell in small_cells(compose_config, tmp_path / "one", POINTS):
-        alone, among = run_cell(cell, workshop, Silent()), ran.outcome.results[cell.id]
+        alone, among = run_cell(cell, resources, Silent()), ran.outcome.results[cell.id]
         assert among["metrics"] == alone["metrics"] and among["weights_sha256"] == alone["weights_sha256"]
     assert set(ran.outcome.results) == {cell.id for cell in cells}
 
@@ -157,7 +156,7 @@ def test_a_death_costs_one_cell(compose_config: Compose, tmp_path: Path) -> None
     assert crash.state == "killed by signal 11" and crash.reason == "Fatal Python error: Segmentation fault"
     assert crash.log is not None and "most recent call first" in crash.log.read_text()
     assert (read_status(killed.folder()) or {})["state"] == "running" and find_holder(killed.folder()) is None
-    assert run_cell(killed, Workshop(), Silent())["cell"] == killed.id
+    assert run_cell(killed, Resources(), Silent())["cell"] == killed.id
 
 
 def test_dense_wrong_use_stops_the_sweep_and_a_broken_gpu_its_worker(
@@ -303,7 +302,7 @@ def test_a_worker_keeps_to_its_model(compose_config: Compose) -> None:
     points = [["model=tiny"], ["model=opt_125m"], ["model=tiny", "calib=c4"]]
     tiny, opt, again = cells = [make_cell(compose_config(*point)) for point in points]
     waiting = list(cells)
-    taken = [take_cell(waiting, model) for model in (None, tiny.config.model, ModelConfig(name="other"), None)]
+    taken = [take_cell(waiting, model) for model in (None, tiny.model_key, "other", None)]
     assert taken == [tiny, again, opt, None]
 
 

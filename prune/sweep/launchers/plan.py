@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prune.cell.cell import Cell
-from prune.cell.results import find_result
+from prune.cell.folder import CellFolder
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.models.identity import is_known
@@ -128,7 +128,7 @@ def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tup
     found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
     for path in sorted((output_dir / "cells").glob("*/result.json")):
         try:
-            result = find_result(path.parent) or {}
+            result = CellFolder(path.parent).find_result() or {}
             took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
             keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
         except (KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing

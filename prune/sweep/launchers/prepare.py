@@ -12,7 +12,7 @@ from rich.console import Console
 
 from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
@@ -50,11 +50,11 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
     Raises:
         UserError: something could not be brought; all of it is listed.
     """
-    workshop, problems = Workshop(), dict[str, str]()
+    resources, problems = Resources(), dict[str, str]()
     with cache_only_without_hub() if _uses_hub(cells) else nullcontext() as out_of_reach:
         if out_of_reach:
             _say(console, f"Only what is in the cache can be used: {out_of_reach}.")
-        for thing in list_things(cells, workshop):
+        for thing in list_things(cells, resources):
             begin = time.monotonic()
             said = _get(thing, problems)
             _say(console, f"{thing.name}: {said}  {time.monotonic() - begin:.1f} s")
@@ -76,14 +76,14 @@ def _get(thing: Thing, problems: dict[str, str]) -> str:
         return "failed"
 
 
-def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
+def list_things(cells: Sequence[Cell], resources: Resources) -> list[Thing]:
     """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
     models = [_model(cell.config.model) for cell in cells]
-    rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
+    rows = [_rows(cell.config.data, dataset, split, resources) for cell in cells for dataset, split in needed_splits(cell)]
     rows += [
-        _own_rows(planned, data, workshop) for planned, data in distinct_scores(cells) if not planned.settings.reads(data)
+        _own_rows(planned, data, resources) for planned, data in distinct_scores(cells) if not planned.settings.reads(data)
     ]
-    sets = [_calibration_set(cell, cell.recipe, workshop) for cell in cells if cell.recipe is not None]
+    sets = [_calibration_set(cell, cell.recipe, resources) for cell in cells if cell.recipe is not None]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
 
@@ -112,27 +112,27 @@ def _model_name(config: ModelConfig) -> str:
     return f"model {config.path or config.name}{revision}{file}"
 
 
-def _rows(config: DataConfig, dataset: RowSet, split: str, workshop: Workshop) -> Thing:
+def _rows(config: DataConfig, dataset: RowSet, split: str, resources: Resources) -> Thing:
     def get() -> str:
         if config.name is not DataSource.hub:
-            return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
+            return f"there, {len(resources.source(config).rows(dataset, split))} rows"
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = len(workshop.source(config).rows(dataset, split))
+        num_rows = len(resources.source(config).rows(dataset, split))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(_rows_name(config, dataset, split), get)
 
 
-def _own_rows(planned: PlannedMetric, config: DataConfig, workshop: Workshop) -> Thing:
+def _own_rows(planned: PlannedMetric, config: DataConfig, resources: Resources) -> Thing:
     """The rows of a score that loads them itself, as lm-eval's tasks do from the hub."""
 
     def get() -> str:
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = planned.settings.check_rows(workshop.source(config))
+        num_rows = planned.settings.check_rows(resources.source(config))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(f"rows {planned.dataset} (data={config.name.value})", get)
@@ -143,7 +143,7 @@ def _rows_name(config: DataConfig, dataset: RowSet, split: str) -> str:
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
 
-def _calibration_set(cell: Cell, recipe: Recipe, workshop: Workshop) -> Thing:
+def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
     config, set_id = cell.config, recipe.id()
 
     def get() -> str:
@@ -151,7 +151,7 @@ def _calibration_set(cell: Cell, recipe: Recipe, workshop: Workshop) -> Thing:
 
         was_there = (cell.output_dir / "calib" / recipe.id()).exists()
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
-        source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
+        source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
         built = load_or_build(recipe, source, tokenizer, cell.output_dir)
         said = f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
         return said if built.id == set_id else f"{said}, set {built.id}"

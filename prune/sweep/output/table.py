@@ -6,7 +6,6 @@ from typing import Any
 from rich.console import Console
 
 from prune.cell.baseline import baseline_cell
-from prune.cell.cell import plan
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
@@ -161,7 +160,7 @@ def _overrides(point: GridPoint) -> dict[str, str]:
 def _metric_names(points: Sequence[GridPoint]) -> list[str]:
     """The scores that this line asks for; a result may hold more, from other lines."""
     names: dict[str, None] = {}
-    for planned in (plan(point.cell) for point in points):
+    for planned in (point.cell.scores for point in points):
         names |= dict.fromkeys([*(each.name for each in planned), *planned_means(planned)])
     return sorted(names, key=lambda name: not name.startswith("ppl/"))
 

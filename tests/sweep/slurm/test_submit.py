@@ -113,7 +113,8 @@ def test_jobs_find_this_package() -> None:
 
 
 def test_cells_of_one_model_share_a_job(compose_config: Compose) -> None:
-    tiny = [make_cell(compose_config(f"calib.seed={seed}")) for seed in range(3)]
+    same = [[], ["model.seq_len=128"], ["model.name=other"]]
+    tiny = [make_cell(compose_config(f"calib.seed={seed}", *more)) for seed, more in enumerate(same)]
     other = [make_cell(compose_config(f"calib.seed={seed}", "model.dtype=float64")) for seed in range(2)]
     mixed = [tiny[0], other[0], tiny[1], other[1], tiny[2]]
     assert group_cells(mixed, 2) == [[tiny[0], tiny[1]], [tiny[2]], [other[0], other[1]]]

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from prune.cell.cell import Cell
 from prune.cell.lock import CellHeldError
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.errors import UserError
 from prune.sweep.launchers.local.config import LocalLauncherConfig
@@ -15,7 +15,7 @@ from prune.sweep.recorder import Session
 
 
 def run_locally(
-    cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, workshop: Workshop, console: Console
+    cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, resources: Resources, console: Console
 ) -> None:
     """Run `cells` on this machine; a failed cell does not stop the others, one that another process holds is left to it."""
     if not cells:
@@ -25,18 +25,18 @@ def run_locally(
 
         run_in_workers(cells, launcher, session, console)
         return
-    workshop.dense_passes.expect(cells)
+    resources.dense_passes.expect(cells)
     unusable: dict[str, UserError] | None = {} if len({cell.dense_id for cell in cells}) > 1 else None
     with watch(console, len(cells)) as watcher:
         for cell in cells:
             watcher.begin_cell(cell.name)
             error = unusable.get(cell.dense_id) if unusable else None
-            said = session.fail_with(cell, error) if error else _run_one(cell, session, workshop, watcher, unusable)
+            said = session.fail_with(cell, error) if error else _run_one(cell, session, resources, watcher, unusable)
             watcher.end_cell(said)
 
 
 def _run_one(
-    cell: Cell, session: Session, workshop: Workshop, watcher: SweepWatcher, unusable: dict[str, UserError] | None
+    cell: Cell, session: Session, resources: Resources, watcher: SweepWatcher, unusable: dict[str, UserError] | None
 ) -> str:
     """Run one cell into the session; return what to say of it.
 
@@ -44,7 +44,7 @@ def _run_one(
     `unusable`, or is raised where that is None, as the line has no other model.
     """
     try:
-        result = run_cell(cell, workshop, watcher)
+        result = run_cell(cell, resources, watcher)
     except CellHeldError as error:
         return session.hold(cell, str(error))
     except Exception as error:

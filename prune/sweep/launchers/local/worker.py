@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, TypeAlias
 from prune.cell.cell import Cell
 from prune.cell.failure import Failure
 from prune.cell.lock import CellHeldError
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 
 Message: TypeAlias = dict[str, Any]
@@ -135,20 +135,20 @@ def listen(requests: BinaryIO, inbox: "SimpleQueue[bytes | None]", busy: threadi
 
 def serve(inbox: "SimpleQueue[bytes | None]", busy: threading.Event, tell: Tell) -> None:
     """Run one cell after another, sharing what they have in common."""
-    workshop = Workshop()
+    resources = Resources()
     while (line := inbox.get()) is not None:
         busy.set()
-        ended = work(decode_cell(line), workshop, tell)
+        ended = work(decode_cell(line), resources, tell)
         busy.clear()
         tell(ended)
         if ended.get("leaves"):
             return
 
 
-def work(cell: Cell, workshop: Workshop, tell: Tell) -> Message:
+def work(cell: Cell, resources: Resources, tell: Tell) -> Message:
     """Run one cell; return how it ended."""
     try:
-        run_cell(cell, workshop, PipeWatcher(tell))
+        run_cell(cell, resources, PipeWatcher(tell))
     except CellHeldError as error:
         return {"ended": "held", "by": str(error)}
     except Exception as error:

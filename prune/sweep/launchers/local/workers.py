@@ -22,9 +22,7 @@ from rich.console import Console
 import prune
 from prune.cell.cell import Cell
 from prune.cell.failure import Failure
-from prune.cell.results import read_result
 from prune.config.config import Device
-from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.worker import STOP_SECONDS, Message, decode_failure, encode_cell
@@ -120,11 +118,12 @@ def worker_environment(
     return environment
 
 
-def take_cell(waiting: list[Cell], held: ModelConfig | None) -> Cell | None:
-    """Take the next cell from `waiting`: the first of the model that is `held`, else the first; None when all are taken."""
+def take_cell(waiting: list[Cell], held: str | None) -> Cell | None:
+    """Take the next cell from `waiting`: the first that the model `held` serves (a `Cell.model_key`), else the
+    first; None when all are taken."""
     if not waiting:
         return None
-    return waiting.pop(next((index for index, cell in enumerate(waiting) if cell.config.model == held), 0))
+    return waiting.pop(next((index for index, cell in enumerate(waiting) if cell.model_key == held), 0))
 
 
 class Worker:
@@ -133,7 +132,8 @@ class Worker:
     def __init__(self, place: int, environment: Mapping[str, str]) -> None:
         self.place = place
         self.cell: Cell | None = None
-        self.model: ModelConfig | None = None
+        self.model: str | None = None
+        """The key of the model that it has loaded."""
         self.is_silent = False
         """Whether nothing more comes from it: its pipe ended."""
         self._rest = b""
@@ -152,7 +152,7 @@ class Worker:
 
     def take(self, cell: Cell) -> None:
         """Let it work on `cell`."""
-        self.cell, self.model = cell, cell.config.model
+        self.cell, self.model = cell, cell.model_key
         self._marks = size_of(self._log.fileno()), size_of(cell.folder() / "run.log")
         with suppress(BrokenPipeError):  # it died meanwhile: `is_silent` soon tells
             self._requests.write(encode_cell(cell))
@@ -336,7 +336,7 @@ class Crew:
         """Keep the result that the worker left in the cell's folder."""
         log = cell.folder() / "run.log"
         try:
-            result = read_result(cell.folder())
+            result = cell.files.read_result()
         except UserError as error:
             return self._session.fail(cell, Failure.of_exception(error, log))
         if result is None:

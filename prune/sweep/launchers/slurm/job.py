@@ -40,19 +40,19 @@ class CellsJob:
             CellsFailedError: some failed, so that Slurm says FAILED.
             Exception: what the only cell raised.
         """
-        from prune.cell.resources import Workshop
+        from prune.cell.resources import Resources
         from prune.track.registry import build_tracker
 
         os.chdir(self.working_folder)
         config = self.cells[0].config
-        watcher, workshop = PlainWatcher(Console(width=120), len(self.cells)), Workshop()
+        watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources()
         tracker = build_tracker(config.tracker, self.cells[0].output_dir)
-        workshop.dense_passes.expect(self.cells)
+        resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
         for cell in self.cells:
             watcher.begin_cell(cell.name)
             try:
-                note = self._run_one(cell, workshop, tracker, watcher)
+                note = self._run_one(cell, resources, tracker, watcher)
             except CellHeldError as error:
                 note = str(error)
             except UncompletedJobError:
@@ -64,13 +64,13 @@ class CellsJob:
             watcher.end_cell(note)
         raise_failures(failed, len(self.cells))
 
-    def _run_one(self, cell: Cell, workshop: Any, tracker: Any, watcher: SweepWatcher) -> str:
+    def _run_one(self, cell: Cell, resources: Any, tracker: Any, watcher: SweepWatcher) -> str:
         from prune.cell.run import run_cell
         from prune.sweep.missing import explain_missing
         from prune.sweep.recorder import describe_result, make_record
 
         try:
-            result = run_cell(cell, workshop, watcher, self.submitted)
+            result = run_cell(cell, resources, watcher, self.submitted)
         except Exception as error:
             missing = explain_missing(error, self.overrides, cell.config.model)
             if missing is None:
@@ -98,7 +98,7 @@ def group_cells(cells: Sequence[Cell], cells_per_job: int) -> list[list[Cell]]:
     """The cells of each job: at most `cells_per_job`, all of one model, in grid order."""
     by_model: dict[str, list[Cell]] = {}
     for cell in cells:
-        by_model.setdefault(repr((cell.config.model, cell.config.device)), []).append(cell)
+        by_model.setdefault(cell.model_key, []).append(cell)
     return [
         group[start : start + cells_per_job] for group in by_model.values() for start in range(0, len(group), cells_per_job)
     ]

@@ -16,8 +16,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from prune.cell.cell import make_cell
-from prune.cell.resources import Workshop
-from prune.cell.results import items_path, score_path
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.config import Config
 from prune.config.method import MethodConfig
@@ -27,8 +26,7 @@ from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
 from prune.pruning.registry import METHODS
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SMALL = (
     *("model.seq_len=48", "calib=svamp", "calib.num_samples=2", "method=wanda", "eval.perplexity=[c4]", "eval.tasks=[]"),
@@ -231,7 +229,7 @@ class Shown:
 
 
 def _items(folder: Path, score: PlannedMetric) -> list[Any]:
-    path = items_path(folder, score)
+    path = CellFolder(folder).items(score)
     return [_rounded(json.loads(line)) for line in gzip.decompress(path.read_bytes()).splitlines()] if path.exists() else []
 
 
@@ -250,7 +248,7 @@ class Runs:
     def __init__(self, folder: Path, compose: Compose) -> None:
         self._folder, self._compose = folder, compose
         self._known: dict[tuple[str, ...], Shown] = {}
-        self._workshops: dict[str, Workshop] = {}
+        self._resources: dict[str, Resources] = {}
 
     def __call__(self, overrides: tuple[str, ...]) -> Shown:
         last = {word.partition("=")[0]: word for word in (*SMALL, *overrides)}
@@ -263,13 +261,13 @@ class Runs:
         placed = [self._place(word) for word in line]
         config = self._compose(*placed, f"output_dir={self._folder}/{len(self._known)}")
         cell = make_cell(config)
-        workshop = self._workshops.setdefault(repr((config.model, config.data)), Workshop())
-        result = run_cell(cell, workshop, Quiet())
+        resources = self._resources.setdefault(repr((config.model, config.data)), Resources())
+        result = run_cell(cell, resources, Quiet())
         set_id = cell.recipe and cell.recipe.id()
         tokens = result["calib"] and result["calib"]["tokens_sha256"]
         scores = [_rounded(result["metrics"]), *(_items(cell.folder(), score) for score in cell.scores)]
         gave = {"tokens": tokens, "weights": result["weights_sha256"], "scores": scores}
-        files = sorted(str(score_path(Path(cell.id), score)) for score in cell.scores)
+        files = sorted(str(CellFolder(Path(cell.id)).score(score)) for score in cell.scores)
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.config import Device
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import DType, ModelConfig
@@ -22,14 +22,14 @@ TINY = ModelConfig(name="tiny", seq_len=256)
 
 
 def test_the_model_comes_back_bit_for_bit_as_loaded() -> None:
-    workshop = Workshop()
+    resources = Resources()
     fresh = weights_sha256(load_model(TINY, "cpu").model)
-    model = workshop.dense_model(TINY, "cpu").model
+    model = resources.dense_model(TINY, "cpu").model
     with torch.no_grad():
         for linear in find_linears(find_blocks(model)[0]).values():
             linear.weight.zero_()
     assert weights_sha256(model) != fresh
-    again = workshop.dense_model(TINY, "cpu").model
+    again = resources.dense_model(TINY, "cpu").model
     assert again is model and weights_sha256(again) == fresh
 
 
@@ -38,17 +38,17 @@ def test_weights_are_loaded_once_whatever_the_model_is_called_and_how_long_seque
 ) -> None:
     loads: list[ModelConfig] = []
     monkeypatch.setattr(
-        "prune.models.load.load_model", lambda config, *rest: loads.append(config) or load_model(config, *rest)
+        "prune.cell.resources.load_model", lambda config, *rest: loads.append(config) or load_model(config, *rest)
     )
     shutil.copytree(EMBEDDED_FOLDER, tmp_path / "copy")
-    copied, workshop = ModelConfig(name="other", path=str(tmp_path / "copy"), dtype=DType.float32, seq_len=64), Workshop()
+    copied, resources = ModelConfig(name="other", path=str(tmp_path / "copy"), dtype=DType.float32, seq_len=64), Resources()
     same = [TINY, replace(TINY, seq_len=64), replace(TINY, name="x"), replace(TINY, dtype=DType.float32), copied]
-    assert len({id(workshop.dense_model(config, "cpu").model) for config in same}) == 1 and loads == [TINY]
+    assert len({id(resources.dense_model(config, "cpu").model) for config in same}) == 1 and loads == [TINY]
     with (tmp_path / "copy/model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x01")
     for config in (copied, replace(TINY, dtype=DType.bfloat16)):
-        workshop.dense_model(config, "cpu")
+        resources.dense_model(config, "cpu")
     assert len(loads) == 3
 
 
@@ -58,7 +58,7 @@ def test_a_split_is_read_once(tmp_path: Path) -> None:
     path.write_text('{"text": "one", "url": "", "timestamp": ""}\n')
     c4 = find_dataset("c4")
     assert isinstance(c4, TextSet)
-    source = Workshop().source(DataConfig(name=DataSource.local, root=str(tmp_path)))
+    source = Resources().source(DataConfig(name=DataSource.local, root=str(tmp_path)))
     first = source.rows(c4, "train")
     path.unlink()
     assert source.rows(c4, "train") is first and source.name == "local"

@@ -13,8 +13,7 @@ import torch
 from prune.cell.memory import PeakMemory, higher_peak, memory_errors, prune_advice, reset_high_water_mark, score_advice
 from prune.config.data import DataSource
 from prune.errors import OutOfMemoryError
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SIZE_MB = 300.0
 

@@ -9,8 +9,7 @@ from prune.cell.identity import pass_key
 from prune.cell.state import State, read_status, write_status
 from prune.config.model import DType
 from prune.models.files import EMBEDDED_FOLDER
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 
 def cell_id(compose_config: Compose, *overrides: str) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from prune.cell.cell import Cell, make_cell, plan
-from prune.cell.resources import Workshop
-from prune.cell.results import score_path
+from prune.cell.cell import Cell, make_cell
+from prune.cell.folder import CellFolder
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config import content
 from prune.config.content import one_look
@@ -22,8 +22,7 @@ from prune.data.identity import code_identity
 from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.models.files import EMBEDDED_FOLDER
-
-from .conftest import Compose
+from tests.conftest import Compose
 
 SMALL = [
     *("model=hf", "model.seq_len=64", "calib=gsm8k", "calib.num_samples=2", "eval.perplexity=[]", "eval.tasks=[gsm8k]"),
@@ -55,7 +54,7 @@ class Place:
         """The ids of the dense model, of a cell without and one with calibration data, and of a score."""
         (score,) = (dense := self.cell("method=dense", **places)).scores
         pruned = {method: self.cell(f"method={method}", **places).id for method in ("magnitude", "wanda")}
-        return {"dense": dense.id, **pruned, "score": score_path(Path(), score).name}
+        return {"dense": dense.id, **pruned, "score": CellFolder(Path()).score(score).name}
 
 
 @pytest.fixture
@@ -171,13 +170,13 @@ def test_one_look_asks_the_disk_once(place: Place, monkeypatch: pytest.MonkeyPat
 def test_weights_that_change_cost_no_wrong_number(place: Place) -> None:
     """The same line is another cell then; a job that was submitted before stops instead of filing under the old id."""
     cell, submitted = (place.cell("eval.tasks=[]", f"method={method}") for method in ("magnitude", "wanda"))
-    before = run_cell(cell, Workshop(), Quiet())
+    before = run_cell(cell, Resources(), Quiet())
     flip(place.folder / "model/model.safetensors")
     with pytest.raises(UserError, match=r"have changed since this line began.*Run the same line again"):
-        run_cell(submitted, Workshop(), Quiet())
+        run_cell(submitted, Resources(), Quiet())
     again = place.cell("eval.tasks=[]", "method=magnitude")
     assert again.id != cell.id and not again.folder().exists()
-    assert run_cell(again, Workshop(), Quiet())["weights_sha256"] != before["weights_sha256"]
+    assert run_cell(again, Resources(), Quiet())["weights_sha256"] != before["weights_sha256"]
 
 
 def test_rows_that_change_during_a_cell_are_noticed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +187,10 @@ def test_rows_that_change_during_a_cell_are_noticed(place: Place, monkeypatch: p
         flip(place.folder / "rows/gsm8k/test.jsonl")
         return measure(*arguments, **options)
 
-    monkeypatch.setattr("prune.eval.measure.measure", edit_first)
+    monkeypatch.setattr("prune.cell.run.measure", edit_first)
     with pytest.raises(UserError, match="have changed since this line began"):
-        run_cell(cell, Workshop(), Quiet())
-    assert not score_path(cell.folder(), plan(cell)[0]).exists()
+        run_cell(cell, Resources(), Quiet())
+    assert not cell.files.score(cell.scores[0]).exists()
 
 
 def test_the_code_of_an_installed_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,13 @@ def test_samples_are_kept_while_a_cell_works_and_a_second_attempt_goes_on_in_tim
     assert len(lines) > 2 and json.loads(lines[-1])["gpu/seconds"] >= 100.0
 
 
+def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+    whole = b'{"gpu/seconds": 1.0, "gpu/memory_mb": 2.0}\n'
+    harms = [b"[1]\n", b"{}\n", b'{"gpu/seconds": "x"}\n', b"\xff}\n", b'{"gpu/seconds": 1.0, \x00}\n', b'{"gpu/se']
+    (tmp_path / "gpu.jsonl").write_bytes(whole.join([b"", *harms]) + b"\n" + whole)
+    assert read_samples(tmp_path) == [{"gpu/seconds": 1.0, "gpu/memory_mb": 2.0}] * (len(harms) + 1)
+
+
 @pytest.mark.usefixtures("smi")
 def test_nothing_is_sampled_afterwards(tmp_path: Path) -> None:
     with watch_gpu(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from prune.calib.calibration_set import CalibrationSet
 from prune.cell.cell import Cell, make_cell
 from prune.cell.dense_statistics import DENSE_NOTE, DensePasses
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.models.blocks import find_blocks, weights_sha256
 from prune.pruning.hidden_states import Walk
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_collected_by_each_cell_for_itself(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("prune.models.host_memory.available_memory", lambda: available)
+    monkeypatch.setattr("prune.cell.dense_statistics.available_memory", lambda: available)
     caplog.set_level(logging.INFO, logger="prune")
     passes, names = DensePasses(), ["wanda", "sparsegpt", "wanda70"]
     line = [cells[name] for name in names]
@@ -157,16 +157,16 @@ def test_cells_run_together_are_those_run_alone_also_after_an_interruption(compo
         points = [["method=wanda"], ["method=wanda", "sparsity.ratio=0.7", "method.skip=[0.*]"], ["method=sparsegpt"]]
         return [make_cell(compose_config(*small, f"output_dir={tmp_path / folder}", *point)) for point in points]
 
-    apart = [run_cell(cell, Workshop(), Watcher()) for cell in line("apart")]
+    apart = [run_cell(cell, Resources(), Watcher()) for cell in line("apart")]
     first, second, third = line("together")
-    workshop = Workshop()
-    workshop.dense_passes.expect([first, second, third])
-    together = [run_cell(first, workshop, Watcher())]
+    resources = Resources()
+    resources.dense_passes.expect([first, second, third])
+    together = [run_cell(first, resources, Watcher())]
     with pytest.raises(KeyboardInterrupt):
-        run_cell(second, workshop, Watcher(stop_at=1))
-    workshop = Workshop()
-    workshop.dense_passes.expect([second, third])
-    together += [run_cell(cell, workshop, Watcher()) for cell in (second, third)]
+        run_cell(second, resources, Watcher(stop_at=1))
+    resources = Resources()
+    resources.dense_passes.expect([second, third])
+    together += [run_cell(cell, resources, Watcher()) for cell in (second, third)]
     for one, other in zip(apart, together, strict=True):
         assert one["cell"] == other["cell"] and one["weights_sha256"] == other["weights_sha256"]
         assert one["propagation"] == other["propagation"] == "dense" and DENSE_NOTE in other["warnings"]
@@ -176,7 +176,7 @@ def test_cells_run_together_are_those_run_alone_also_after_an_interruption(compo
             torch.equal(bits, masks[1][name]) for name, bits in masks[0].items()
         )
     published = make_cell(compose_config(*small, f"output_dir={tmp_path}", "method=wanda", "method.propagation=pruned"))
-    result = run_cell(published, Workshop(), Watcher())
+    result = run_cell(published, Resources(), Watcher())
     assert result["weights_sha256"] != apart[0]["weights_sha256"] and DENSE_NOTE not in result["warnings"]
 
 
