@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR, help_text, leave_on_error, report
+from prune.cli import CONFIG_DIR, NULLS, help_text, leave_on_error, report
 from prune.config.folders import VARIABLE, check_folders, user_folders
 
 
@@ -56,8 +56,10 @@ def main() -> None:
             report(note)
         if {"--help", "-h"} & set(arguments):
             print(help_text(CONFIG_DIR, words_of(arguments)))
-        else:
-            run_single()
+            return
+        if {word.partition("=")[0] for word in arguments} & {"--cfg", "-c"}:
+            report(NULLS)
+        run_single()
 
 
 def config_folders(arguments: Sequence[str]) -> list[Path]:
