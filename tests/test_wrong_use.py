@@ -237,7 +237,7 @@ OF_THE_SAME_KINDS = [
 def test_a_line_is_refused_in_our_words(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, parts: list[str]
 ) -> None:
-    monkeypatch.setattr("prune.sweep.preflight.may_have_gpu", lambda: False)
+    monkeypatch.setattr("prune.sweep.launchers.local.launcher.may_have_gpu", lambda: False)
     said = say(*line.split())
     check_refused(said, *parts)
     for words in ("could not be converted", "LexerNoViable", "not Optional", "--multirun", "mismatched input", "composing"):

@@ -8,7 +8,7 @@ from prune.calib.questions import eligible_rows
 from prune.cell.cell import Cell, plan
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
-from prune.config.config import Config, Device
+from prune.config.config import Config
 from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
 from prune.data.dataset import QuestionSet
@@ -20,8 +20,6 @@ from prune.eval.questions.exemplars import choose_exemplars
 from prune.eval.questions.prompt import QuestionSettings
 from prune.files import disk_errors
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
-from prune.models.gpus import may_have_gpu
-from prune.models.load import resolve_device
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
@@ -92,26 +90,6 @@ def _built_names(model: ModelConfig) -> list[str] | None:
     from prune.models.load import linear_names
 
     return linear_names(model)
-
-
-def check_devices(config: Config) -> None:
-    """Make sure that there is a GPU where one is asked for, for cells that run on this machine.
-
-    Raises:
-        UserError: there is none.
-    """
-    asked = [f"launcher.gpus=[{','.join(map(str, gpus))}]"] if (gpus := getattr(config.launcher, "gpus", [])) else []
-    asked += [f"model.device_map={config.model.device_map}"] if config.model.device_map else []
-    asked += ["device=cuda"] if config.device is Device.cuda else []
-    if not asked:
-        return
-    if not may_have_gpu():
-        raise UserError(
-            f"{asked[0]}: there is no GPU here (no driver's file in /dev, or CUDA_VISIBLE_DEVICES hides them). "
-            f"Leave it out, and compute on the CPU with device=cpu; or run on a cluster with launcher=slurm."
-        )
-    if config.device is Device.cuda:
-        resolve_device(config.device)
 
 
 def check_rows(cell: Cell, source: Source) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,11 +15,11 @@ from prune.cell.results import find_result
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.models.identity import is_known
+from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.output.table import not_applicable_lines
-
-if TYPE_CHECKING:
-    from prune.sweep.sweep import Sweep
+from prune.sweep.preflight import check_local_models
+from prune.sweep.sweep import Sweep
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,6 +28,20 @@ class PlanLauncherConfig(DryLauncherConfig):
 
     name: str = "plan"
 
+
+class PlanLauncher(Launcher):
+    """Shows the grid."""
+
+    config = PlanLauncherConfig
+
+    def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
+        """Check what local files show, and print the grid."""
+        check_local_models(sweep.cells)
+        sweep.write_grid(standings, is_plan=True)
+        print_plan(console, sweep, standings)
+
+
+LAUNCHER = PlanLauncher()
 
 MAX_ROWS = 60
 """Cells that are listed; grid.jsonl has all."""
@@ -49,7 +63,7 @@ class Estimate:
     """Finished cells that the estimate rests on."""
 
 
-def print_plan(console: Console, sweep: "Sweep", standings: Mapping[str, Standing]) -> None:
+def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]) -> None:
     """Print the grid of a sweep; nothing runs."""
     say: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
     distinct = [cell for cell in sweep.cells if not cell.is_dense]

@@ -4,7 +4,7 @@ Afterwards the cells run with HF_HUB_OFFLINE=1. A cell that finds something miss
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from prune.calib.identity import calibration_id
 from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
+from prune.cell.standing import Standing
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
@@ -27,9 +28,33 @@ from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
 from prune.models.identity import is_known
+from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
 from prune.sweep.needs import hub_tasks, needed_splits
+from prune.sweep.preflight import check_writable
+from prune.sweep.sweep import Sweep
+
+
+@dataclass(kw_only=True, slots=True)
+class PrepareLauncherConfig(DryLauncherConfig):
+    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
+
+    name: str = "prepare"
+
+
+class PrepareLauncher(Launcher):
+    """Brings here what the cells of the grid need."""
+
+    config = PrepareLauncherConfig
+
+    def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
+        """Bring it into the cache and into the folder of the outputs."""
+        check_writable(sweep.output_dir)
+        prepare(sweep.cells, sweep.overrides, console)
+
+
+LAUNCHER = PrepareLauncher()
 
 READY = (
     "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
@@ -175,10 +200,3 @@ def _size(num_bytes: int) -> str:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@dataclass(kw_only=True, slots=True)
-class PrepareLauncherConfig(DryLauncherConfig):
-    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
-
-    name: str = "prepare"

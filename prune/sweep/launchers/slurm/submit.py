@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
 import prune
 from prune.cell.cell import Cell
 from prune.cell.standing import write_submission
@@ -21,7 +24,6 @@ from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import environment_for_submission, max_array_size, missing_commands, node_hosts
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.job import CellsJob
-from prune.sweep.preflight import check_in_cache
 
 _SBATCH_KEYS = (
     *(
@@ -52,11 +54,11 @@ class SubmittedJob:
     log: Path
 
 
-def check_cluster(launcher: SlurmLauncherConfig, cells: Sequence[Cell], output_dir: Path, overrides: Sequence[str]) -> None:
+def check_cluster(output_dir: Path) -> None:
     """Check what can be known before anything is submitted.
 
     Raises:
-        UserError: no Slurm here, outputs that nodes cannot see, or models that are not in the cache.
+        UserError: there is no Slurm here, or the nodes cannot see the outputs.
     """
     missing = missing_commands()
     if missing:
@@ -70,8 +72,6 @@ def check_cluster(launcher: SlurmLauncherConfig, cells: Sequence[Cell], output_d
             f"output_dir={output_dir} lies on {kind}, which only this machine sees; jobs could not write there. "
             "Choose a folder that the nodes share, with output_dir=FOLDER."
         )
-    if launcher.offline:
-        check_in_cache(cells, overrides)
 
 
 def file_system(folder: Path) -> str:
@@ -97,8 +97,6 @@ def submit_jobs(
     Raises:
         UserError: sbatch refused, with its own words and what was taken before.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
     taken: list[SubmittedJob] = []
     size = max_array_size()
     chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
@@ -124,8 +122,6 @@ def submit_array(
     jobs: Sequence[CellsJob], launcher: SlurmLauncherConfig, sweep: str, folder: Path, after: str | None
 ) -> list[SubmittedJob]:
     """Submit `jobs` as one array, or as a plain job when it is only one; `after` is a dependency on an earlier array."""
-    from submitit import SlurmExecutor
-
     python = launcher.python or shlex.quote(sys.executable)
     if not launcher.use_srun:
         python = f"exec {python}"  # Python takes the batch shell's place, so that it gets the signal
