@@ -48,7 +48,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     with leave_on_error(config_folders(arguments)), hydra_passes_errors_on():
         from prune.messages.line_checks import check_line, words_of
-        from prune.schemas import register_schemas  # an installed extension that is broken is told here
+        from prune.schemas import register_schemas  # raises for an installed extension that is broken
 
         register_schemas()
         check_folders(CONFIG_DIR, user_folders())

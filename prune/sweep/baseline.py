@@ -18,4 +18,4 @@ def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[d
 
 
 def _find_result(output_dir: Path, cell_id: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    return known.get(cell_id) or find_result(output_dir / "cells" / cell_id)  # a damaged one is told of by its own cell
+    return known.get(cell_id) or find_result(output_dir / "cells" / cell_id)  # a damaged one is reported with its own cell

@@ -23,7 +23,7 @@ from prune.sweep.missing import fetching
 from prune.sweep.output.page import describe_page
 from prune.sweep.output.table import print_table
 from prune.sweep.preflight import check_before_running, check_in_cache, check_writable
-from prune.sweep.recorder import Outcome, Session, by_id
+from prune.sweep.recorder import Outcome, Recorder, by_id
 from prune.sweep.sweep import Sweep
 from prune.track.registry import build_tracker
 from prune.track.wandb_state import sync_note
@@ -44,8 +44,8 @@ class CellLauncher(Launcher):
         return False
 
     @abstractmethod
-    def run(self, sweep: Sweep, cells: Sequence[Cell], session: Session, workshop: Workshop, console: Console) -> None:
-        """Run `cells`, of which there is one at least, into the session; a cell that fails does not stop the others."""
+    def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, workshop: Workshop, console: Console) -> None:
+        """Run `cells`, at least one, and tell `recorder` how each ended; a cell that fails does not stop the others."""
 
     def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
         """Run what is missing of a sweep and print the table."""
@@ -55,7 +55,7 @@ class CellLauncher(Launcher):
         for cell in sweep.cells:
             if cell.id in outcome.results:
                 settle(cell, outcome.results[cell.id])
-        session = Session(sweep.name, outcome, build_tracker(sweep.config.tracker, sweep.output_dir), sweep.overrides)
+        recorder = Recorder(sweep.name, outcome, build_tracker(sweep.config.tracker, sweep.output_dir), sweep.overrides)
         sweep.write_grid(standings)
         for cell_id in outcome.results:
             tidy(sweep.output_dir / "cells" / cell_id)
@@ -64,14 +64,14 @@ class CellLauncher(Launcher):
         if outcome.results:
             console.print(f"{len(outcome.results)} of {len(sweep.cells)} cells are finished already.", highlight=False)
         if sweep.config.launcher.retry is Retry.all:
-            missing = set_aside(missing, sweep.output_dir, session, console)
+            missing = set_aside(missing, sweep.output_dir, recorder, console)
         try:
             if missing:
-                self.run(sweep, missing, session, workshop, console)
+                self.run(sweep, missing, recorder, workshop, console)
         finally:
             if outcome.results:
                 print_table(console, sweep.points, outcome)
-        say_goodbye(sweep, session, console)
+        print_ending(sweep, recorder, console)
 
     def _check(self, sweep: Sweep, missing: Sequence[Cell], workshop: Workshop) -> None:
         """Check what can be known before the first cell begins.
@@ -104,7 +104,7 @@ def sort_out(cells: Sequence[Cell], standings: Mapping[str, Standing], retry: Re
     return outcome, missing
 
 
-def set_aside(cells: Sequence[Cell], output_dir: Path, session: Session, console: Console) -> list[Cell]:
+def set_aside(cells: Sequence[Cell], output_dir: Path, recorder: Recorder, console: Console) -> list[Cell]:
     """Move what there is of `cells` to outputs/replaced, and return those that are to run from the start.
 
     A cell that another process works on stays as it is, and one with a damaged claim too.
@@ -114,10 +114,10 @@ def set_aside(cells: Sequence[Cell], output_dir: Path, session: Session, console
         try:
             replace_folder(cell.folder(), output_dir / "replaced")
         except CellHeldError as error:
-            stays = f"{cell.name} is not run again: {session.hold(cell, str(error))}"
+            stays = f"{cell.name} is not run again: {recorder.hold(cell, str(error))}"
             console.print(stays, markup=False, highlight=False, soft_wrap=True)
         except UserError as error:
-            session.fail(cell, Failure.of_exception(error, None))
+            recorder.fail(cell, Failure.of_exception(error, None))
         else:
             free.append(cell)
     return free
@@ -139,22 +139,22 @@ def replace_folder(folder: Path, replaced: Path) -> None:
         folder.rename(next(replaced / name for name in names if not (replaced / name).exists()))
 
 
-def say_goodbye(sweep: Sweep, session: Session, console: Console) -> None:
+def print_ending(sweep: Sweep, recorder: Recorder, console: Console) -> None:
     """Say where the results are and how to send them to W&B; list failures and leave with their exit code."""
     say: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
     console.print(f"Results: {sweep.output_dir}/cells, sweep {sweep.name}", **say)
-    if session.outcome.held:
+    if recorder.outcome.held:
         console.print(
-            f"{len(session.outcome.held)} cells are on their way elsewhere; the same line again shows them.", **say
+            f"{len(recorder.outcome.held)} cells are on their way elsewhere; the same line again shows them.", **say
         )
-    session.catch_up(sweep.cells)
+    recorder.catch_up(sweep.cells)
     notes = [sync_note(sweep.cells, sweep.output_dir) if sweep.config.tracker.name == "wandb" else None]
-    for note in filter(None, [*notes, session.tracker.closing_note()]):
+    for note in filter(None, [*notes, recorder.tracker.closing_note()]):
         console.print(note, **say)
-    page = describe_page(sweep.output_dir, sweep.name, sweep.cells, session.outcome)
+    page = describe_page(sweep.output_dir, sweep.name, sweep.cells, recorder.outcome)
     if page is not None:
         console.print(page, **say)
-    list_failures(sweep.cells, session.outcome)
+    list_failures(sweep.cells, recorder.outcome)
 
 
 def list_failures(cells: Sequence[Cell], outcome: Outcome) -> None:

@@ -18,6 +18,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prune.config.config import Config
 from prune.errors import UserError
+from prune.messages.hydra_words import unknown_key
+from prune.messages.key_words import GROUPS
+from prune.messages.line_checks import list_for_a_group
 
 Overrides: TypeAlias = tuple[str, ...]
 Point: TypeAlias = dict[str, Overrides]
@@ -48,8 +51,6 @@ def check_choices(choices: Mapping[str, Any]) -> None:
     Raises:
         UserError: a file of the configuration chose a list of options in one, of which the last would count.
     """
-    from prune.messages.key_words import GROUPS
-    from prune.messages.line_checks import list_for_a_group
 
     for group in GROUPS:
         if not isinstance(choices.get(group), str):
@@ -62,7 +63,6 @@ def _check_keys(node: DictConfig, path: str = "") -> None:
     Raises:
         UserError: a key is not one of its class.
     """
-    from prune.messages.hydra_words import unknown_key
 
     kind = OmegaConf.get_type(node)
     names = {entry.name for entry in fields(kind)} if is_dataclass(kind) else None

@@ -55,7 +55,7 @@ def run_points(configs: Sequence[Config], of_points: Sequence[Sequence[str]], ov
 
 
 def meet_models(configs: Sequence[Config], overrides: Sequence[str]) -> None:
-    """Fetch the small files of models that the hub's local cache does not have, as their commits tell the cells' ids.
+    """Fetch the small files of models that the hub's local cache does not have, whose commits are part of the cells' ids.
 
     Raises:
         UserError: they cannot be fetched.

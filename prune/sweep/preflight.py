@@ -9,7 +9,6 @@ from prune.cell.cell import Cell, plan
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Workshop
 from prune.config.config import Config
-from prune.config.model import ModelConfig
 from prune.config.sparsity import UnstructuredConfig
 from prune.data.dataset import QuestionSet
 from prune.data.registry import find_dataset
@@ -19,9 +18,12 @@ from prune.eval.harness.rows import read_hub
 from prune.eval.questions.exemplars import choose_exemplars
 from prune.eval.questions.prompt import QuestionSettings
 from prune.files import disk_errors
+from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
+from prune.models.load import linear_names
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
+from prune.sweep.missing import prepare_line
 from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
 
 
@@ -81,15 +83,9 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
         for config in own if shapes else ():
             check_against(shapes or {}, config)
         naming = [] if shapes or not builds else [config for config in own if names_linears(config)]
-        names = _built_names(model) if naming else None
+        names = linear_names(model) if naming else None
         for config in naming if names else ():
             check_names(names or [], config.method, config.sparsity)
-
-
-def _built_names(model: ModelConfig) -> list[str] | None:
-    from prune.models.load import linear_names
-
-    return linear_names(model)
 
 
 def check_rows(cell: Cell, source: Source) -> None:
@@ -116,8 +112,6 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
     Raises:
         UserError: the first that is not, with the line that fetches it.
     """
-    from prune.models.fetch import missing_files
-    from prune.sweep.missing import prepare_line
 
     for model in distinct_models(cells):
         if lacking := missing_files(model):

@@ -31,7 +31,7 @@ from prune.sweep.launchers.local import workers
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.worker import ProgressSender, gpu_works
 from prune.sweep.launchers.local.workers import Worker, choose_gpus, last_line, run_in_workers, take_cell, worker_environment
-from prune.sweep.recorder import Outcome, Session
+from prune.sweep.recorder import Outcome, Recorder
 from prune.track.tracker import NullTracker
 
 from ..conftest import HANGS_S, Compose
@@ -61,8 +61,8 @@ class Silent:
 
 def run_cells(cells: Sequence[Cell], **launcher: Any) -> Ran:
     outcome, stream = Outcome(), io.StringIO()
-    session = Session("test", outcome, NullTracker())
-    run_in_workers(cells, LocalLauncherConfig(**launcher), session, Console(file=stream, width=200))
+    recorder = Recorder("test", outcome, NullTracker())
+    run_in_workers(cells, LocalLauncherConfig(**launcher), recorder, Console(file=stream, width=200))
     return Ran(outcome, stream.getvalue())
 
 
@@ -168,10 +168,10 @@ from pathlib import Path
 from rich.console import Console
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.workers import run_in_workers
-from prune.sweep.recorder import Outcome, Session
+from prune.sweep.recorder import Outcome, Recorder
 from prune.track.tracker import NullTracker
 cells = pickle.loads(Path(sys.argv[1]).read_bytes())
-run_in_workers(cells, LocalLauncherConfig(num_workers=2), Session("test", Outcome(), NullTracker()), Console())
+run_in_workers(cells, LocalLauncherConfig(num_workers=2), Recorder("test", Outcome(), NullTracker()), Console())
 """
 
 

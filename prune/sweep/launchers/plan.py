@@ -82,7 +82,7 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
 
 
 def unknown_ids(cells: Sequence[Cell]) -> list[str]:
-    """What to say of cells whose models the hub's local cache does not have: a commit is part of an id."""
+    """The line on cells whose models are not in the hub's local cache: their commits are part of the ids."""
     models = dict.fromkeys(str(cell.config.model.path) for cell in cells if not is_known(cell.config.model))
     if not models:
         return []
@@ -145,7 +145,7 @@ def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tup
             result = find_result(path.parent) or {}
             took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
             keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
-        except (KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing
+        except (KeyError, TypeError, AttributeError, ValueError):  # damaged
             continue
         for key in keys:
             found.setdefault(key, []).append(took)

@@ -94,7 +94,7 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
 
 
 def _get(thing: Thing, problems: dict[str, str]) -> str:
-    """Bring one thing here; a problem is kept in `problems`. Returns what to say."""
+    """Bring one thing here; return its line for the terminal. A problem is kept in `problems`."""
     lacking = [need for need in thing.needs if need in problems]
     if lacking:
         return f"left out, because it needs the {lacking[0]}"

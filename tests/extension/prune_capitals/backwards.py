@@ -12,7 +12,7 @@ from prune.config.launcher import LauncherConfig
 from prune.errors import UserError
 from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.output.progress import PlainWatcher
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 
 
@@ -36,12 +36,12 @@ class BackwardsLauncher(CellLauncher):
         if len(cells) > launcher.max_cells:
             raise UserError(f"launcher.max_cells={launcher.max_cells} is less than {len(cells)}.")
 
-    def run(self, sweep: Sweep, cells: Sequence[Cell], session: Session, workshop: Workshop, console: Console) -> None:
+    def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, workshop: Workshop, console: Console) -> None:
         """Run them."""
         watcher = PlainWatcher(console, len(cells))
         for cell in reversed(cells):
             watcher.begin_cell(cell.name)
-            watcher.end_cell(session.finish(cell, run_cell(cell, workshop, watcher)))
+            watcher.end_cell(recorder.finish(cell, run_cell(cell, workshop, watcher)))
 
 
 LAUNCHER = BackwardsLauncher()

@@ -17,12 +17,12 @@ from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.workers import choose_gpus, run_in_workers
 from prune.sweep.output.progress import SweepWatcher, watch
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 
 
 class LocalLauncher(CellLauncher):
-    """Runs cells on this machine; a cell that another process holds is left to it."""
+    """Runs cells on this machine; it passes over a cell that another process holds."""
 
     config = LocalLauncherConfig
     fetches_models = True
@@ -38,17 +38,17 @@ class LocalLauncher(CellLauncher):
         """Whether the environment says so."""
         return os.environ.get("HF_HUB_OFFLINE") == "1"
 
-    def run(self, sweep: Sweep, cells: Sequence[Cell], session: Session, workshop: Workshop, console: Console) -> None:
+    def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, workshop: Workshop, console: Console) -> None:
         """Run `cells` in this process, or in several."""
         launcher = _knobs(sweep)
         if launcher.num_processes > 1 or launcher.gpus:
-            run_in_workers(cells, launcher, session, console)
+            run_in_workers(cells, launcher, recorder, console)
             return
         workshop.dense_passes.expect(cells)
         with watch(console, len(cells)) as watcher:
             for cell in cells:
                 watcher.begin_cell(cell.name)
-                watcher.end_cell(_run_one(cell, session, workshop, watcher))
+                watcher.end_cell(_run_one(cell, recorder, workshop, watcher))
 
 
 LAUNCHER = LocalLauncher()
@@ -80,15 +80,15 @@ def check_devices(config: Config, launcher: LocalLauncherConfig) -> None:
         resolve_device(config.device)
 
 
-def _run_one(cell: Cell, session: Session, workshop: Workshop, watcher: SweepWatcher) -> str:
-    """Run one cell into the session; return what to say of it."""
+def _run_one(cell: Cell, recorder: Recorder, workshop: Workshop, watcher: SweepWatcher) -> str:
+    """Run and record one cell; return its line for the terminal."""
     try:
         result = run_cell(cell, workshop, watcher)
     except CellHeldError as error:
-        return session.hold(cell, str(error))
+        return recorder.hold(cell, str(error))
     except Exception as error:
         if cell.is_dense and isinstance(error, UserError):
             raise  # every other cell would meet the same mistake, after minutes of pruning
-        return session.fail_with(cell, error)
+        return recorder.fail_with(cell, error)
     watcher.stage("tracker")
-    return session.finish(cell, result)
+    return recorder.finish(cell, result)

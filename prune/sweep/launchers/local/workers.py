@@ -31,7 +31,7 @@ from prune.errors import UserError
 from prune.sweep.launchers.local.config import LocalLauncherConfig
 from prune.sweep.launchers.local.worker import STOP_SECONDS, Message
 from prune.sweep.output.progress import WorkersWatcher, watch_workers
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 
 WORKER = "prune.sweep.launchers.local.worker"
 """The module of a worker's program."""
@@ -46,8 +46,8 @@ MAX_OUTPUT = 16_384
 """Bytes that are read from the end of what a dead worker printed."""
 
 
-def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, console: Console) -> None:
-    """Run each of `cells` into the session; a cell that fails, or whose worker dies, does not stop the others.
+def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, recorder: Recorder, console: Console) -> None:
+    """Run and record each of `cells`; a cell that fails, or whose worker dies, does not stop the others.
 
     Raises:
         UserError: a dense cell failed by wrong use, which every other cell would meet too: those at work were interrupted;
@@ -61,7 +61,7 @@ def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session
     places = range(min(launcher.num_processes, len(cells)))
     environments = [worker_environment(place, launcher, gpus, os.environ, num_cores) for place in places]
     with watch_workers(console, len(cells), len(environments)) as watcher:
-        pool = WorkerPool(cells, environments, session, watcher)
+        pool = WorkerPool(cells, environments, recorder, watcher)
         try:
             pool.run()
         finally:
@@ -150,7 +150,7 @@ class Worker:
         """Let it work on `cell`."""
         self.cell, self.model = cell, cell.config.model
         self._sizes = size_of(self._log.fileno()), size_of(cell.folder() / "run.log")
-        with suppress(ConnectionError):  # it died meanwhile: `receive` soon tells
+        with suppress(ConnectionError):  # it died meanwhile: `receive` returns None next
             self.connection.send(cell)
 
     def receive(self) -> Message | None:
@@ -233,10 +233,10 @@ class WorkerPool:
     """The workers of a sweep, and the cells that wait for them."""
 
     def __init__(
-        self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], session: Session, watcher: WorkersWatcher
+        self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], recorder: Recorder, watcher: WorkersWatcher
     ) -> None:
         self._waiting = list(cells)
-        self._environments, self._session, self._watcher = environments, session, watcher
+        self._environments, self._session, self._watcher = environments, recorder, watcher
         self._workers: list[Worker] = []
 
     def run(self) -> None:

@@ -27,7 +27,7 @@ from prune.sweep.launchers.slurm.job import CellsJob, group_cells
 from prune.sweep.launchers.slurm.screen import Screen
 from prune.sweep.launchers.slurm.submit import SubmittedJob, check_cluster, submit_jobs
 from prune.sweep.launchers.slurm.verdict import cannot_start
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 from prune.track.tracker import NullTracker
 
@@ -49,7 +49,7 @@ class SlurmLauncher(CellLauncher):
         """Whether the line lets jobs have no network."""
         return _knobs(sweep).offline
 
-    def run(self, sweep: Sweep, cells: Sequence[Cell], session: Session, workshop: Workshop, console: Console) -> None:
+    def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, workshop: Workshop, console: Console) -> None:
         """Run `cells` as jobs.
 
         Raises:
@@ -57,11 +57,11 @@ class SlurmLauncher(CellLauncher):
             StoppedWaiting: Ctrl-C; the jobs go on.
         """
         launcher = _knobs(sweep)
-        session = Session(session.sweep, session.outcome, NullTracker())  # each job mirrors its own cells
+        recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())  # each job mirrors its own cells
         with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
-            followed, fresh = look_around(cells, session)
+            followed, fresh = divide_by_state(cells, recorder)
             for cell in cells:
-                if who := session.outcome.held.get(cell.id):
+                if who := recorder.outcome.held.get(cell.id):
                     console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
             submitted = submit_fresh(fresh, launcher, sweep)
         followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
@@ -70,11 +70,11 @@ class SlurmLauncher(CellLauncher):
             for line in commands_to_follow(sweep, followed):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             for one in followed:
-                session.hold(one.cell, f"job {one.job_id}")
+                recorder.hold(one.cell, f"job {one.job_id}")
             return
         with Screen(console) as screen:
             try:
-                Follower(followed, session, screen).follow(launcher.poll_seconds)
+                Follower(followed, recorder, screen).follow(launcher.poll_seconds)
             except KeyboardInterrupt:
                 raise StoppedWaiting(describe_stop(followed)) from None
 
@@ -88,8 +88,8 @@ def _knobs(sweep: Sweep) -> SlurmLauncherConfig:
     return launcher
 
 
-def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followed], list[Cell]]:
-    """(cells whose jobs are on their way, cells to submit); those finished meanwhile or held elsewhere go to the session."""
+def divide_by_state(missing: Sequence[Cell], recorder: Recorder) -> tuple[list[Followed], list[Cell]]:
+    """(cells that have a job, cells to submit); those that are finished or held by others meanwhile are recorded."""
     try:
         queue = queued_jobs()
     except SlurmUnavailableError as error:
@@ -99,14 +99,14 @@ def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followe
     for cell in missing:
         standing = find_standing(cell, queue)
         if standing.result is not None:
-            session.finish(cell, standing.result)
+            recorder.finish(cell, standing.result)
         elif on_its_way(standing, queue):
             assert standing.submission is not None
             followed.append(Followed(cell, standing.submission.job_id, Path(standing.submission.log)))
         elif standing.held is not None:
-            session.hold(cell, standing.held.describe())
+            recorder.hold(cell, standing.held.describe())
         elif standing.is_blocked and standing.failure is not None:
-            session.fail(cell, standing.failure)
+            recorder.fail(cell, standing.failure)
         else:
             fresh.append(cell)
     return followed, fresh
@@ -174,7 +174,7 @@ def _ranges(indices: Iterable[int]) -> str:
 
 
 def commands_to_follow(sweep: Sweep, followed: Sequence[Followed]) -> list[str]:
-    """How to follow jobs that nobody waits for."""
+    """The commands that follow or end jobs after launcher.wait=false."""
     roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
     return [
         f"Follow them:  python -m prune.status {shlex.quote(str(sweep.output_dir))} --watch",
@@ -184,7 +184,7 @@ def commands_to_follow(sweep: Sweep, followed: Sequence[Followed]) -> list[str]:
 
 
 def describe_stop(followed: Sequence[Followed]) -> str:
-    """What to say when somebody stops waiting."""
+    """The message after Ctrl-C while jobs are followed."""
     roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
     return (
         "Stopped waiting; the jobs go on. The same line again follows them, python -m prune.status shows them, "

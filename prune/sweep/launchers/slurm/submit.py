@@ -136,7 +136,7 @@ def submit_array(
 
 
 def sbatch_parameters(launcher: SlurmLauncherConfig, sweep: str, after: str | None = None) -> dict[str, Any]:
-    """What submitit is told: the launcher's keys that have a value, under submitit's names."""
+    """Submitit's parameters: the launcher's keys that have a value, under submitit's names."""
     given = {key: getattr(launcher, key) for key in _SBATCH_KEYS} | {"time": launcher.timeout_min}
     given["mem"] = None if launcher.mem_gb is None else f"{round(launcher.mem_gb * 1024)}M"
     if launcher.gpus_per_node is None and launcher.gpus_per_task is None and "gpu" not in (launcher.gres or ""):
@@ -167,7 +167,7 @@ def own_setup(launcher: SlurmLauncherConfig) -> list[str]:
 
 
 def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
-    """What to say when sbatch refused, with what it had taken before."""
+    """The message for a refusal by sbatch, with the jobs that it had taken before."""
     lines = list(dict.fromkeys(line.strip() for line in words.splitlines() if line.strip()))
     message = "\n  ".join(["Slurm did not take the jobs. It says:", *lines])
     if not taken:
@@ -178,7 +178,7 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
 
 
 def options_in_script(parameters: Mapping[str, Any]) -> list[str]:
-    """The options of sbatch that the script sets to a value, of what submitit is told."""
+    """The options of sbatch that the script sets to a value, given submitit's parameters."""
     given = {key.replace("_", "-"): value for key, value in (parameters | parameters["additional_parameters"]).items()}
     return ["array", "output", "error", "signal", *(key for key, value in given.items() if value not in (None, ""))]
 

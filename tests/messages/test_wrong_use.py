@@ -13,8 +13,8 @@ from prune.config.model import ModelConfig
 from prune.models.blocks import named_linears, read_weight
 from prune.models.files import model_linears
 
-from .architectures import CONFIGS, tiny_model
-from .conftest import Said
+from ..architectures import CONFIGS, tiny_model
+from ..conftest import Said
 
 Say = Callable[..., Said]
 
