@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from prune.config.config import FROM_MODEL
 from prune.config.folders import options_of, user_folders
 from prune.errors import SweepFailedError, UserError
 
@@ -20,6 +21,9 @@ Find the calibration data that hurts a pruned language model least.
   python -m prune.main model=hf model.path=FOLDER data=local data.root=DIR
 
 Results: outputs/cells/<id>/result.json, one folder a cell. The same line again does only what is missing."""
+
+NULLS = f"{', '.join(FROM_MODEL)} are null unless a line or an option sets them. Then model.seq_len and model.bos count."
+"""Where a null of the composed configuration comes from; for --help and --cfg."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -64,6 +68,7 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
             USAGE,
             f"Groups and their options (group=option; in a grid group=option,option):\n\n{options}",
             f"Keys and their defaults (key=value; in a grid key=value,value), described in prune/config/:\n\n{keys}",
+            NULLS,
             "Hydra's own flags: --hydra-help.",
         ]
     )

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR, help_text, leave_on_error, report
+from prune.cli import CONFIG_DIR, NULLS, help_text, leave_on_error, report
 from prune.config.folders import VARIABLE, check_folders, user_folders
 
 STOPPED = "Stopped. Finished cells are kept; the same line again goes on from here."
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     with leave_on_error(config_folders(arguments), STOPPED), hydra_passes_errors_on():
         from prune.messages.line_checks import check_line, words_of
-        from prune.schemas import register_schemas  # an installed extension that is broken is told here
+        from prune.schemas import register_schemas  # raises for an installed extension that is broken
 
         register_schemas()
         check_folders(CONFIG_DIR, user_folders())
@@ -56,8 +56,10 @@ def main() -> None:
             report(note)
         if {"--help", "-h"} & set(arguments):
             print(help_text(CONFIG_DIR, words_of(arguments)))
-        else:
-            run_single()
+            return
+        if {word.partition("=")[0] for word in arguments} & {"--cfg", "-c"}:
+            report(NULLS)
+        run_single()
 
 
 def config_folders(arguments: Sequence[str]) -> list[Path]:

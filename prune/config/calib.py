@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from prune.config.checks import MISSING, require_at_least
+from prune.config.checks import MISSING, FromModel, require_at_least
 
 
 class PromptStyle(str, Enum):
@@ -43,8 +43,8 @@ class CalibConfig:
     name: str = MISSING
     """A dataset of prune/data; the `calib` axis."""
     num_samples: int = 128
-    seq_len: int = 2048
-    """Tokens in each sequence."""
+    seq_len: FromModel[int] = 2048
+    """Tokens in each sequence; null takes model.seq_len."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
     repeat: bool = True

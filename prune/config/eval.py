@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from prune.config.checks import MISSING, require_at_least
+from prune.config.checks import MISSING, FromModel, require_at_least
 from prune.errors import UserError
 
 
@@ -58,10 +58,10 @@ class EvalConfig:
     """Items per task; None takes all."""
     num_chunks: int | None = None
     """Chunks per perplexity; None takes all."""
-    seq_len: int = 2048
-    """Tokens in a perplexity chunk."""
-    bos: Bos = Bos.tokenizer
-    """Where BOS stands in the texts of perplexities and in prompts."""
+    seq_len: FromModel[int] = 2048
+    """Tokens in a perplexity chunk; null takes model.seq_len."""
+    bos: FromModel[Bos] = Bos.tokenizer
+    """Where BOS stands in the texts of perplexities and in prompts; null takes model.bos."""
     num_fewshot: int | None = None
     """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
     rationale: bool = False

@@ -7,17 +7,17 @@ from pathlib import Path
 from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Resources
-from prune.config.config import Config, Device
-from prune.config.model import ModelConfig
+from prune.config.config import Config
 from prune.config.sparsity import UnstructuredConfig
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.files import disk_errors
+from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
-from prune.models.gpus import may_have_gpu
-from prune.models.load import resolve_device
+from prune.models.load import linear_names
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
+from prune.sweep.missing import prepare_line
 from prune.sweep.needs import distinct_models, distinct_scores, needed_splits
 
 
@@ -77,35 +77,9 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
         for config in own if shapes else ():
             check_against(shapes or {}, config)
         naming = [] if shapes or not builds else [config for config in own if names_linears(config)]
-        names = _built_names(model) if naming else None
+        names = linear_names(model) if naming else None
         for config in naming if names else ():
             check_names(names or [], config.method, config.sparsity)
-
-
-def _built_names(model: ModelConfig) -> list[str] | None:
-    from prune.models.load import linear_names
-
-    return linear_names(model)
-
-
-def check_devices(config: Config) -> None:
-    """Make sure that there is a GPU where one is asked for, for cells that run on this machine.
-
-    Raises:
-        UserError: there is none.
-    """
-    asked = [f"launcher.gpus=[{','.join(map(str, gpus))}]"] if (gpus := getattr(config.launcher, "gpus", [])) else []
-    asked += [f"model.device_map={config.model.device_map}"] if config.model.device_map else []
-    asked += ["device=cuda"] if config.device is Device.cuda else []
-    if not asked:
-        return
-    if not may_have_gpu():
-        raise UserError(
-            f"{asked[0]}: there is no GPU here (no driver's file in /dev, or CUDA_VISIBLE_DEVICES hides them). "
-            f"Leave it out, and compute on the CPU with device=cpu; or run on a cluster with launcher=slurm."
-        )
-    if config.device is Device.cuda:
-        resolve_device(config.device)
 
 
 def check_rows(cell: Cell, source: Source) -> None:
@@ -124,8 +98,6 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
     Raises:
         UserError: the first that is not, with the line that fetches it.
     """
-    from prune.models.fetch import missing_files
-    from prune.sweep.missing import prepare_line
 
     for model in distinct_models(cells):
         if lacking := missing_files(model):

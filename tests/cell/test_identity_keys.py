@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from prune.cell.cell import make_cell
+from prune.cell.folder import CellFolder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.config import Config

@@ -1,4 +1,5 @@
-"""What an installed package adds with no line of prune changed: a set, a method and a kind of score, by entry points."""
+"""What an installed package adds, with no line of prune changed: a set, a method and a launcher, by file,
+YAML and entry point."""
 
 import json
 import os
@@ -62,6 +63,19 @@ def test_a_kind_that_nobody_offers_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2 and "eval.scores=letters/gsm8k: allowed: none" in done.stderr, done.stderr
 
 
+def test_cells_are_run_by_the_launcher_of_the_extension(environment: dict[str, str], tmp_path: Path) -> None:
+    line = ["-m", "method=random", "calib.seed=0,1", "eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
+    refused = run(tmp_path, environment, *line, "launcher=backwards", "launcher.max_cells=2")
+    assert refused.returncode == 2 and "launcher.max_cells=2 is less than 3" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = run(tmp_path, environment, *line, "launcher=backwards")
+    ran = [line.partition("] ")[2] for line in done.stdout.splitlines() if line.startswith("[")]
+    assert ran == ["tiny/random/50%/s1", "tiny/random/50%/s0", "tiny/dense"], done
+    assert set(results(tmp_path)) == set(ran) and "2 grid points, 2 distinct pruned cells" in done.stdout
+    again = run(tmp_path, environment, *line, "launcher=backwards")
+    assert again.returncode == 0 and "3 of 3 cells are finished already" in again.stdout
+
+
 def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(tmp_path, environment, *LINE, "method=alternate", "method.frist=1")
     assert done.returncode == 2 and "method.first" in done.stderr, done.stderr
@@ -70,6 +84,7 @@ def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_pat
 def test_help_lists_the_options(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(tmp_path, environment, "--help")
     assert "alternate, dense" in done.stdout and "capitals, commonsense_qa" in done.stdout, done.stdout
+    assert "launcher:   backwards, local" in done.stdout
 
 
 def test_a_broken_extension_is_told(environment: dict[str, str], tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ class Quiet:
     def advance(self, done: int, total: int) -> None: ...
 
 
-def test_loading_and_the_workshop() -> None:
+def test_loading_and_the_resources() -> None:
     """A second cell gets dense weights again, though no dense copy is held."""
     tiny = ModelConfig(name="tiny", seq_len=256)
     fresh = weights_sha256(load_model(tiny, "cpu").model)

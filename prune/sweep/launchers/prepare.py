@@ -4,7 +4,7 @@ Afterwards the cells run with HF_HUB_OFFLINE=1. A cell that finds something miss
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell
 from prune.cell.resources import Resources
+from prune.cell.standing import Standing
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
@@ -23,9 +24,33 @@ from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
 from prune.models.identity import is_known
+from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
 from prune.sweep.needs import distinct_scores, needed_splits
+from prune.sweep.preflight import check_writable
+from prune.sweep.sweep import Sweep
+
+
+@dataclass(kw_only=True, slots=True)
+class PrepareLauncherConfig(DryLauncherConfig):
+    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
+
+    name: str = "prepare"
+
+
+class PrepareLauncher(Launcher):
+    """Brings here what the cells of the grid need."""
+
+    config = PrepareLauncherConfig
+
+    def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
+        """Bring it into the cache and into the folder of the outputs."""
+        check_writable(sweep.output_dir)
+        prepare(sweep.cells, sweep.overrides, console)
+
+
+LAUNCHER = PrepareLauncher()
 
 READY = (
     "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
@@ -65,7 +90,7 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
 
 
 def _get(thing: Thing, problems: dict[str, str]) -> str:
-    """Bring one thing here; a problem is kept in `problems`. Returns what to say."""
+    """Bring one thing here; return its line for the terminal. A problem is kept in `problems`."""
     lacking = [need for need in thing.needs if need in problems]
     if lacking:
         return f"left out, because it needs the {lacking[0]}"
@@ -169,10 +194,3 @@ def _size(num_bytes: int) -> str:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@dataclass(kw_only=True, slots=True)
-class PrepareLauncherConfig(DryLauncherConfig):
-    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
-
-    name: str = "prepare"

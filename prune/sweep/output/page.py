@@ -38,14 +38,14 @@ def describe_page(output_dir: Path, name: str, cells: Sequence[Cell], outcome: O
 def _hash_of(grid: Path, finished: Sequence[Cell], outcome: Outcome) -> str:
     """A hash of all that the page shows."""
     results = {cell.id: outcome.results[cell.id] for cell in finished}
-    told = {
+    content = {
         "results": sorted((cell_id, result.get(CHECKSUM) or checksum(result)) for cell_id, result in results.items()),
         "failures": sorted((cell_id, str(failure)) for cell_id, failure in outcome.failures.items()),
         "held": sorted(outcome.held),
         "scores": list(dict.fromkeys(each.name for cell in _asking(finished) for each in cell.scores)),
         "grid": hashlib.sha256(grid.read_bytes()).hexdigest() if grid.is_file() else None,
     }
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _asking(cells: Sequence[Cell]) -> list[Cell]:

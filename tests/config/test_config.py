@@ -19,7 +19,7 @@ from prune.pruning.methods.ria import RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPTConfig
 from prune.pruning.methods.wanda import WandaConfig
 
-from .conftest import Compose
+from ..conftest import Compose
 
 MODELS = {
     *("tiny", "hf", "gemma3_270m", "llama2_7b_chat", "llama_7b", "llama2_7b", "llama3_1_8b"),

@@ -13,8 +13,8 @@ from prune.config.model import ModelConfig
 from prune.models.blocks import named_linears, read_weight
 from prune.models.files import model_linears
 
-from .architectures import CONFIGS, tiny_model
-from .conftest import Said
+from ..architectures import CONFIGS, tiny_model
+from ..conftest import Said
 
 Say = Callable[..., Said]
 
@@ -173,6 +173,12 @@ NOT_SAID_WELL = [
     ("calib=[gsm8k,c4]", ["calib=[gsm8k,c4] is not possible", "-m calib=gsm8k,c4."]),
     ("-m prompt=[icl,cot]", ["-m prompt=icl,cot."]),
     ("calib=${nosuch}", ["${nosuch} refers to what is not there", "calib=c4"]),
+    ("calib.seq_len=long", ["calib.seq_len=long", "a whole number, or null for model.seq_len", "calib.seq_len=2048"]),
+    ("eval.bos=twice", ["eval.bos=twice", "text, chunk, none, or null for model.bos", "eval.bos=tokenizer"]),
+    ("calib.seq_len=1", ["calib.seq_len=1 is not possible", "at least 2"]),
+    ("eval.seq_len=${nosuch}", ["eval.seq_len refers to what is not there", "eval.seq_len=${model.seq_len}"]),
+    ("model.seq_len=1", ["model.seq_len=1 is not possible", "at least 2"]),
+    ("output_dir=/proc/x", ["/proc/x", "output_dir"]),
     ("model.seq_len=2.5", ["model.seq_len=2.5", "a whole number"]),
     ("method=[sparsegpt,wanda] launcher=plan", ["-m method=sparsegpt,wanda."]),
     ("-m method=[wanda,sparsegpt] launcher=plan", ["-m method=wanda,sparsegpt."]),
@@ -235,7 +241,7 @@ OF_THE_SAME_KINDS = [
 def test_a_line_is_refused_in_our_words(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, parts: list[str]
 ) -> None:
-    monkeypatch.setattr("prune.sweep.preflight.may_have_gpu", lambda: False)
+    monkeypatch.setattr("prune.sweep.launchers.local.launcher.may_have_gpu", lambda: False)
     said = say(*line.split())
     check_refused(said, *parts)
     for words in ("could not be converted", "LexerNoViable", "not Optional", "--multirun", "mismatched input", "composing"):
