@@ -32,7 +32,7 @@ from lm_eval.models.huggingface import HFLM
 
 from bench.flops import measure_flops
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples, open_source
@@ -97,7 +97,7 @@ def make_requests(name: str, source: Source, tokenizer: Any, num_items: int) -> 
     assert isinstance(dataset, QuestionSet)
     prefix = few_shot_prefix(list(examples(source, dataset, dataset.train_split)[: dataset.num_fewshot]))
     items = list(examples(source, dataset, dataset.eval_split)[:num_items])
-    prefix = choose_prompt_bos(EvalBos.text, tokenizer, name).text + prefix
+    prefix = choose_prompt_bos(Bos.text, tokenizer, name).text + prefix
     settings = {"until": [BLOCK_SEPARATOR], "max_gen_toks": MAX_NEW_TOKENS[dataset.answer_kind], "do_sample": False}
     asked = {
         "acc": [request("generate_until", name, index, prefix + item.question, settings) for index, item in enumerate(items)]
@@ -129,7 +129,7 @@ def choose_batch_size(pilot: list[Instance], model: Any, tokenizer: Any, sizes: 
 
 def make_hflm(model: Any, tokenizer: Any, batch_size: int) -> HFLM:
     """lm-eval's own model, with BOS as ours has it."""
-    bos = choose_prompt_bos(EvalBos.text, tokenizer, "bench")
+    bos = choose_prompt_bos(Bos.text, tokenizer, "bench")
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, add_bos_token=bos.by_tokenizer)
 
 
@@ -137,7 +137,7 @@ def compare(
     protocol: str, requests: list[Instance], model: Any, tokenizer: Any, size: int, our_sizes: list[int]
 ) -> dict[str, Any]:
     """Seconds of HFLM, and of ours at each batch size, and how many answers differ."""
-    bos = choose_prompt_bos(EvalBos.text, tokenizer, "bench")
+    bos = choose_prompt_bos(Bos.text, tokenizer, "bench")
     ours = {}
     for our_size in our_sizes:
         ours[our_size], our_answers = timed(PrefixLM(model, tokenizer, bos, our_size, "bench"), requests)
@@ -181,7 +181,7 @@ def count_flops(protocol: str, requests: list[Instance], model: Any, tokenizer: 
     head = model.get_output_embeddings().weight.numel()
     embedding = model.get_input_embeddings().weight.numel()
     body = sum(parameter.numel() for parameter in model.get_decoder().parameters()) - embedding
-    lm = PrefixLM(model, tokenizer, choose_prompt_bos(EvalBos.text, tokenizer, "bench"), 32, "bench")
+    lm = PrefixLM(model, tokenizer, choose_prompt_bos(Bos.text, tokenizer, "bench"), 32, "bench")
     pairs = [(lm.tok_encode(one.args[0]), one.args[1]) for one in requests]
     prompts = {tuple(prompt) for prompt, _ in pairs}
     num_prefix = len(common_prefix(list(prompts)))

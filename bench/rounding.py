@@ -25,7 +25,7 @@ from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.recipe import Recipe
 from prune.cell.cell import describe_sparsity
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
@@ -36,6 +36,7 @@ from prune.data.sources.source import open_source
 from prune.errors import UserError
 from prune.eval.measure import measure
 from prune.eval.plan import plan_metrics
+from prune.eval.subject import Subject
 from prune.files import write_json
 from prune.pruning.layerwise import prune_model
 from prune.pruning.methods.ria import RIAConfig
@@ -100,7 +101,7 @@ class Bench:
 
     def __init__(self, asked: argparse.Namespace) -> None:
         """Draws the calibration set."""
-        self._workshop = Workshop()
+        self._resources = Resources()
         where = {"name": "hf", "path": asked.model} if asked.model else {"name": "tiny"}
         self._model = ModelConfig(**where, dtype=DType.float32, seq_len=asked.length)
         self._data = DataConfig(name=DataSource.local, root=asked.data) if asked.data else DataConfig(name=DataSource.sample)
@@ -109,7 +110,7 @@ class Bench:
         self._calib = CalibConfig(name="c4", num_samples=asked.samples, seq_len=asked.length)
         settings = EvalConfig(name="rounding", perplexity=["wikitext2"], seq_len=asked.length, num_chunks=asked.chunks)
         (self._metric,) = plan_metrics(settings, self._data)
-        self._tokenizer = self._workshop.tokenizer(self._model)
+        self._tokenizer = self._resources.tokenizer(self._model)
         recipe = Recipe(self._calib, None, self._data, self._model)
         self._tokens_NL = build(recipe, self._source, self._tokenizer).tokens_NL
 
@@ -138,7 +139,7 @@ class Bench:
 
     def _prune_and_score(self, name: str, batch_size: int, is_reversed: bool, masks: Pruned) -> float:
         """The perplexity of the model that a run prunes."""
-        loaded = self._workshop.dense_model(self._model, "cpu")
+        loaded = self._resources.dense_model(self._model, "cpu")
         order = slice(None) if not is_reversed else torch.arange(len(self._tokens_NL) - 1, -1, -1)
         prune_model(
             loaded.model,
@@ -149,7 +150,7 @@ class Bench:
             seed=0,
             on_mask=masks.keep,
         )
-        return measure(self._metric, loaded.model, loaded.tokenizer, self._source, batch_size=8).metric.value
+        return measure(self._metric, Subject(loaded.model, loaded.tokenizer, batch_size=8), self._source).metric.value
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from prune.cell.result import CellResult
+from prune.eval.metric import Metric as Score
 from prune.report.compare.compare import Column, compare_pairs, compare_rows, draw_variances
 from prune.report.compare.statistics import ALPHA
 from prune.report.compare.verdicts import judge
@@ -30,7 +32,6 @@ from prune.report.findings.draws import balance, compare_draws
 from prune.report.model import Array, Comparison, Group, Metric
 from prune.report.results.items import RowItems, by_cluster, row_items
 from prune.report.results.join import Joined, JoinedRow
-from prune.report.results.read import Result, Score
 
 SHIFT = 4.0
 NOISES = {"draws": (1.0, 0.0, 0.0), "items": (0.0, 1.0, 0.0), "answers": (0.0, 0.0, 1.0), "all": (1.0, 1.0, 1.0)}
@@ -239,8 +240,8 @@ def measure_question(draws: int, groups: int, reports: int, seed: int) -> float:
 
 def _two_sets(
     draws: int, groups: int, rng: np.random.Generator
-) -> tuple[list[Result], list[dict[int | None, dict[tuple[int, str, str], int]]]]:
-    results: list[Result] = []
+) -> tuple[list[CellResult], list[dict[int | None, dict[tuple[int, str, str], int]]]]:
+    results: list[CellResult] = []
     sides: list[dict[int | None, dict[tuple[int, str, str], int]]] = []
     for _ in range(2):
         side: dict[int | None, dict[tuple[int, str, str], int]] = {}
@@ -254,7 +255,7 @@ def _two_sets(
     return results, sides
 
 
-def _result(value: float, draw: int) -> Result:
+def _result(value: float, draw: int) -> CellResult:
     score = Score(
         value=value,
         stderr=None,
@@ -264,9 +265,10 @@ def _result(value: float, draw: int) -> Result:
         protocol={},
         unit="BLEU",
         scale="linear",
+        decimals=2,
         items=None,
     )
-    return Result(
+    return CellResult(
         id="",
         name="",
         folder=Path(),

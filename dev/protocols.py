@@ -15,13 +15,12 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.data.dataset import RATIONALE_END, AnswerKind, Example, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS
-from prune.data.sources.source import Source, examples, open_source
+from prune.data.sources.source import Source, open_source
 from prune.errors import UserError
 from prune.eval.metrics.perplexity import WEB_NUM_CHUNKS, WEB_NUM_TEXTS, WHOLE_SPLIT
 from prune.eval.plan import plan_metrics
-from prune.eval.questions.ask import render_prompts
-from prune.eval.questions.exemplars import choose_exemplars
-from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, QuestionSettings
+from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS
+from prune.eval.questions.settings import QuestionSettings
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "protocols.md"
 
@@ -111,8 +110,7 @@ def _first_prompt(dataset: QuestionSet, source: Source, *, rationale: bool) -> s
     config = EvalConfig(name="protocols", tasks=[dataset.name], rationale=rationale)
     settings = plan_metrics(config, DataConfig(name=DataSource.sample))[0].settings
     assert isinstance(settings, QuestionSettings)
-    first = examples(source, dataset, settings.split)[0]
-    return render_prompts(settings, choose_exemplars(settings, dataset, source), [first])[0]
+    return settings.questions(source).prompts()[0]
 
 
 def fill_columns(dataset: QuestionSet, row: Row) -> Example:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from prune.cell.model_card import code_facts, describe_model, model_card
 from prune.cli import leave_on_error
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
+from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.load import load_model
 
 if TYPE_CHECKING:
     from prune.models.blocks import Linear
@@ -47,9 +50,6 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     Raises:
         UserError: a file is missing or damaged, the masks are not this model's, or `out` cannot be written.
     """
-    from prune.cell.model_card import code_facts, describe_model, model_card
-    from prune.models.blocks import named_linears, weights_sha256, write_weight
-    from prune.models.load import load_model
     from prune.pruning.saved import load_mask, masked_weight, save_model
 
     file = _mask_file(mask)
@@ -75,13 +75,11 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
     }
     save_model(out, loaded, model_card(f"{model.name}, with a mask", facts, model))
     reached = f"{out}: {num_zero} of {num_weights} weights are 0 ({100 * num_zero / num_weights:.4g}%)."
-    return f"{reached}\n{_compare(saved, sha256, loaded)}"
+    return "\n".join([reached, *loaded.notes, _compare(saved, sha256, loaded)])
 
 
 def check_fit(saved: "SavedMask", linears: "Mapping[str, Linear]", where: str, model: str) -> None:
     """Raise UserError unless every mask has its linear, of its shape."""
-    from prune.models.blocks import read_weight
-
     unknown = [name for name in saved.packed if name not in linears]
     if unknown:
         raise UserError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from prune.config.config import FROM_MODEL
 from prune.config.folders import options_of, user_folders
 from prune.errors import SweepFailedError, UserError
 
@@ -20,6 +21,9 @@ Find the calibration data that hurts a pruned language model least.
   python -m prune.main model=hf model.path=FOLDER data=local data.root=DIR
 
 Results: outputs/cells/<id>/result.json, one folder a cell. The same line again does only what is missing."""
+
+NULLS = f"{', '.join(FROM_MODEL)} are null unless a line or an option sets them. Then model.seq_len and model.bos count."
+"""Where a null of the composed configuration comes from; for --help and --cfg."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -64,22 +68,24 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
             USAGE,
             f"Groups and their options (group=option; in a grid group=option,option):\n\n{options}",
             f"Keys and their defaults (key=value; in a grid key=value,value), described in prune/config/:\n\n{keys}",
+            NULLS,
             "Hydra's own flags: --hydra-help.",
         ]
     )
 
 
 @contextmanager
-def leave_on_error(folders: Sequence[Path] = ()) -> Iterator[None]:
+def leave_on_error(folders: Sequence[Path] = (), stopped: str = "Stopped.") -> Iterator[None]:
     """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass.
 
     Args:
         folders: those of the configuration, where a file that Hydra could not read is looked for.
+        stopped: the message after a Ctrl-C that brings none.
     """
     try:
         yield
     except KeyboardInterrupt as stop:
-        report(str(stop) or "Stopped. Finished cells are kept; the same line again goes on from here.")
+        report(str(stop) or stopped)
         sys.exit(130)
     except SweepFailedError as failed:
         sys.exit(failed.exit_code)

@@ -6,13 +6,12 @@ The panels show the keys that prune.track.content gives to runs, for the scores 
 import argparse
 import json
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from prune.cell.gpu import MEASURED, SECONDS
-from prune.cli import report
+from prune.cli import leave_on_error
 from prune.errors import UserError
 from prune.track.content import AXES, BLOCK, BLOCK_ERROR, BLOCK_SECONDS, BLOCK_SPARSITY, TO_C4, TO_DENSE
 
@@ -34,16 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--eval", default="quick", help="the suite of conf/eval whose scores are shown (quick)")
     parser.add_argument("--spec", action="store_true", help="print the workspace as JSON and send nothing")
     asked = parser.parse_args(arguments)
-    try:
+    with leave_on_error():
         metrics = suite_metrics(asked.eval)
         entity = asked.entity or os.environ.get("WANDB_ENTITY")
         if asked.spec:
             print(json.dumps(spec_of(build_workspace(asked.project, entity or "", metrics, asked.sweep)), indent=2))  # noqa: T201
         else:
             print(save(asked.project, entity, metrics, asked.sweep))  # noqa: T201
-    except UserError as error:
-        report(str(error))
-        sys.exit(2)
 
 
 def suite_metrics(suite: str) -> list[str]:
@@ -76,15 +72,11 @@ def save(project: str, entity: str | None, metrics: Sequence[str], sweep: str | 
         UserError: W&B cannot be used.
     """
     workspaces()
-    import wandb
-
-    from prune.track.wandb import log_in, reason_of
+    from prune.track.wandb import key_owner, reason_of
 
     try:
-        log_in()
-        api = wandb.Api(timeout=TIMEOUT_S)
-        owner = entity or api.default_entity
-        return str(build_workspace(project, owner, metrics, sweep).save().url)
+        owner = key_owner(TIMEOUT_S)
+        return str(build_workspace(project, entity or owner, metrics, sweep).save().url)
     except Exception as error:  # W&B's own, and those of what it sends requests with
         raise UserError(f"The workspace was not saved: {reason_of(error)}. --spec prints it without a network.") from error
 

@@ -12,8 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR, help_text, leave_on_error, report
+from prune.cli import CONFIG_DIR, NULLS, help_text, leave_on_error, report
 from prune.config.folders import VARIABLE, check_folders, user_folders
+
+STOPPED = "Stopped. Finished cells are kept; the same line again goes on from here."
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
@@ -24,9 +26,7 @@ def run_single(config: DictConfig) -> None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # a launcher of Hydra's, which sees to its jobs' errors
         run_single_point(config)
         return
-    with leave_on_error(
-        config_folders(sys.argv[1:])
-    ):  # here too: Hydra prints a line of its own about what leaves this function
+    with leave_on_error(config_folders(sys.argv[1:]), STOPPED):  # Hydra prints a line of its own about what leaves here
         run_single_point(config)
 
 
@@ -46,9 +46,9 @@ def hydra_passes_errors_on() -> Iterator[None]:
 def main() -> None:
     """Run what the command line asks for; end with 0, with 2 after wrong use, with 1 after any other failure."""
     arguments = sys.argv[1:]
-    with leave_on_error(config_folders(arguments)), hydra_passes_errors_on():
+    with leave_on_error(config_folders(arguments), STOPPED), hydra_passes_errors_on():
         from prune.messages.line_checks import check_line, words_of
-        from prune.schemas import register_schemas  # an installed extension that is broken is told here
+        from prune.schemas import register_schemas  # raises for an installed extension that is broken
 
         register_schemas()
         check_folders(CONFIG_DIR, user_folders())
@@ -56,8 +56,10 @@ def main() -> None:
             report(note)
         if {"--help", "-h"} & set(arguments):
             print(help_text(CONFIG_DIR, words_of(arguments)))
-        else:
-            run_single()
+            return
+        if {word.partition("=")[0] for word in arguments} & {"--cfg", "-c"}:
+            report(NULLS)
+        run_single()
 
 
 def config_folders(arguments: Sequence[str]) -> list[Path]:

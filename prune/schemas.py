@@ -7,19 +7,13 @@ from hydra.core.config_store import ConfigStore
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.pruning.registry import METHODS, default_name
-from prune.sweep.launchers.local.config import LocalLauncherConfig
-from prune.sweep.launchers.plan import PlanLauncherConfig
-from prune.sweep.launchers.prepare import PrepareLauncherConfig
-from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
+from prune.sweep.launcher import find_launchers
 
 SCHEMAS: dict[str, type[Any]] = {
     **{f"method/{default_name(config)}": config for config in METHODS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
-    "launcher/local": LocalLauncherConfig,
-    "launcher/plan": PlanLauncherConfig,
-    "launcher/prepare": PrepareLauncherConfig,
-    "launcher/slurm": SlurmLauncherConfig,
+    **{f"launcher/{config().name}": config for config in find_launchers()},
 }
 """Schema name under `schema/` -> dataclass, for the groups that have several; their options in conf/ refer to these names.
 The other groups get their type from `Config`."""

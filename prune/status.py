@@ -1,7 +1,6 @@
 """Where the sweeps of a folder stand: `python -m prune.status [outputs]`, read from files and from the queue."""
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +14,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prune.cell.results import read_result
+from prune.cell.folder import CellFolder
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, damage, stand_unfinished
 from prune.cell.state import State, read_status
-from prune.cli import report
+from prune.cli import leave_on_error
 from prune.errors import DamagedFileError, UserError, nearest
 from prune.sweep.grid import read_grid
 
@@ -48,14 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help="list every cell, also of finished sweeps")
     parser.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_S:g} s until nothing is on its way")
     asked = parser.parse_args(arguments)
-    try:
+    with leave_on_error():
         folders = find_sweeps(asked.outputs, asked.sweep)
         show(folders, asked.outputs, asked.all or asked.sweep is not None, asked.watch, Console())
-    except UserError as error:
-        report(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def find_sweeps(output_dir: Path, name: str | None) -> list[Path]:
@@ -133,7 +127,7 @@ def read_lines(folder: Path, output_dir: Path, queue: Mapping[str, Job]) -> list
 def _read_line(cell_id: str, name: str, folder: Path, asked: Iterable[str], queue: Mapping[str, Job]) -> CellLine:
     """A cell's line; result.json counts before status.json, which a killed process leaves behind."""
     try:
-        result = read_result(folder)
+        result = CellFolder(folder).read_result()
         if result is not None and all((folder / "scores" / score).exists() for score in asked):
             used = _clock(_total_seconds(result, folder / "result.json"))
             return CellLine(cell_id, name, Standing(State.done, result=result), _job_id(folder), used)

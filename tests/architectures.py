@@ -1,8 +1,10 @@
 """Tiny random models of the architectures that the walk must be right for."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -19,6 +21,7 @@ from transformers import (
     PhiConfig,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
     StableLmConfig,
@@ -122,6 +125,14 @@ def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A word for each token of the vocabulary: `w5` is 5."""
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {f"w{number}": number for number in range(3, VOCAB)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="</s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
 
 
 def calibration_set(num_samples: int = 5, seq_len: int = 12, padded: bool = False) -> CalibrationSet:

@@ -191,8 +191,15 @@ def test_help_lists_groups_and_keys(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0 and list(tmp_path.iterdir()) == []
     assert "sparsity:   2to4, 4to8, nm, unstructured" in done.stdout and "num_samples: 128" in done.stdout
-    assert "schema" not in done.stdout
+    assert "schema" not in done.stdout and "null unless a line or an option sets them" in done.stdout
     assert "damping: 0.01" in run("--help", "method=sparsegpt", cwd=tmp_path).stdout
+
+
+def test_the_configuration_says_where_its_nulls_come_from(tmp_path: Path) -> None:
+    done = run("--cfg", "job", "model.seq_len=64", "eval.bos=text", cwd=tmp_path)
+    assert done.returncode == 0 and list(tmp_path.iterdir()) == []
+    assert "  seq_len: 64\n" in done.stdout and "  seq_len: null\n" in done.stdout and "  bos: text\n" in done.stdout
+    assert "calib.seq_len, eval.seq_len, eval.bos are null unless" in done.stderr
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

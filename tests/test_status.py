@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 import prune.status
+from prune.cell.folder import SCHEMA, CellFolder
 from prune.cell.holder import this_process
 from prune.cell.lock import claim
-from prune.cell.results import SCHEMA, write_result
 from prune.cell.slurm_queue import Job, SlurmUnavailableError
 from prune.cell.standing import write_submission
 from prune.cell.state import State, write_status
@@ -39,7 +39,7 @@ def outputs(tmp_path: Path) -> Path:
     for cell in "0abc":
         (cells / cell).mkdir(parents=True)
     write_status(cells / "0", State.done, job="7_0")
-    write_result(cells / "0", {"schema": SCHEMA, "seconds": {"total": 3725.2}})
+    CellFolder(cells / "0").write_result({"schema": SCHEMA, "seconds": {"total": 3725.2}})
     write_submission(cells / "b", "7_2", tmp_path / "absent", "first")
     write_status(cells / "c", State.failed, "TIMEOUT: its time was over", "7_3")
     return tmp_path / "outputs"
@@ -83,7 +83,7 @@ def test_a_result_with_all_that_the_sweep_asks_counts_however_a_later_run_ended(
     outputs: Path, state: State, finished: str, shown: str
 ) -> None:
     ran = {"host": socket.gethostname(), "finished": finished}
-    write_result(outputs / "cells/0", {"schema": SCHEMA, "seconds": {"total": 1.0}, "provenance": ran})
+    CellFolder(outputs / "cells/0").write_result({"schema": SCHEMA, "seconds": {"total": 1.0}, "provenance": ran})
     write_status(outputs / "cells/0", state, None if state is State.running else "ValueError: no")
     assert read_lines(outputs / "sweeps/first", outputs, {})[0].standing.state.value == shown
 

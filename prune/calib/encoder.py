@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prune.config.calib import CalibConfig, Compat, PromptBos, PromptConfig
 from prune.config.model import ModelConfig
-from prune.models.bos import bos_before_text
+from prune.models.bos import bos_before_text, text_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,10 +26,7 @@ class Encoder:
 
     def plain(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, without BOS or EOS; text that spells a special token stays text."""
-        encoding = self.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-        )
-        return [list(ids) for ids in encoding["input_ids"]]
+        return text_ids(self.tokenizer, texts)
 
     def head(self) -> list[int]:
         """The tokens before the text of a sequence: BOS, or none."""

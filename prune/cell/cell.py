@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from prune.calib.recipe import Recipe
+from prune.cell.folder import CellFolder
 from prune.cell.identity import canonical_form, recipe_of, short_hash
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
@@ -65,9 +66,20 @@ class Cell:
         """outputs."""
         return Path(self.config.output_dir)
 
+    @property
+    def model_key(self) -> str:
+        """Equal for cells that one loaded model serves: the same weights and tokenizer, held in the same place."""
+        model = self.config.model
+        return repr((self.canonical["model"], model.offload, model.device_map, self.config.device))
+
     def folder(self) -> Path:
         """outputs/cells/<id>."""
         return self.output_dir / "cells" / self.id
+
+    @property
+    def files(self) -> CellFolder:
+        """The files in the folder."""
+        return CellFolder(self.folder())
 
 
 def describe_sparsity(config: SparsityConfig) -> str:
@@ -103,8 +115,8 @@ def check_unchanged(cell: Cell) -> None:
     if again.id == cell.id and [score.asked for score in again.scores] == [score.asked for score in cell.scores]:
         return
     raise UserError(
-        f"{cell.name}: files of its model or rows have changed since this line began, so that its results would be filed "
-        "under what they were before. Run the same line again: what the change does not concern is kept."
+        f"{cell.name}: files of its model or rows have changed since this line began; its results would be stored under the "
+        "id of the former content. Run the same line again: what the change does not affect is kept."
     )
 
 
@@ -123,11 +135,6 @@ def _axes(config: Config, form: dict[str, Any]) -> Axes:
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
         seed=config.calib.seed if calib or "seed" in form else None,
     )
-
-
-def plan(cell: Cell) -> list[PlannedMetric]:
-    """The scores that a cell's configuration asks for."""
-    return list(cell.scores)
 
 
 def asked_config(cell: Cell) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from prune.cell.cell import Cell
 from prune.cell.identity import pass_key
+from prune.lazy import torch
+from prune.models.host_memory import available_memory
+from prune.pruning.registry import build_method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +45,7 @@ class DensePasses:
         self._kept: dict[Kind, list[dict[str, Keepable]]] = {}
 
     def expect(self, cells: Sequence[Cell]) -> None:
-        """Say which cells will come; otherwise any may, and the kind of statistics of each is kept."""
+        """Name the cells that will run; without this every cell's statistics are kept, as any cell may follow."""
         self._coming = list(cells)
 
     def inputs(
@@ -67,7 +70,7 @@ class DensePasses:
         return inputs
 
     def leave(self, cell: Cell) -> None:
-        """Say that a cell is over, however it ended; statistics that no further cell needs are freed."""
+        """Free the statistics that no further cell needs, after `cell` has ended in whatever way."""
         if self._coming is not None and self._key is not None and self._others(cell, self._key) == []:
             self._kept = {}
 
@@ -86,11 +89,8 @@ class DensePasses:
         calibration: CalibrationSet,
         on_block: Callable[[int, int], None],
     ) -> Inputs:
-        import torch
-
         from prune.pruning.hidden_states import Walk
         from prune.pruning.propagation import DenseInputs, KeptInputs, collect_all, kind_of
-        from prune.pruning.registry import build_method
 
         method = build_method(cell.config.method)
         kind = kind_of(method)
@@ -107,7 +107,6 @@ class DensePasses:
 
 def _fitting(model: PreTrainedModel, walk: Walk, methods: Sequence[Method]) -> list[Method]:
     """A method for each kind of statistics, small ones first, as long as all together may be kept."""
-    from prune.models.host_memory import available_memory
     from prune.pruning.propagation import kept_bytes, kind_of
 
     limit = int(SHARE_OF_MEMORY * available_memory())

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger("prune")
+from prune.cell.folder import CellFolder
+from prune.files import parse_json
 
-FILE = "gpu.jsonl"
+log = logging.getLogger("prune")
 
 SECONDS = "gpu/seconds"
 """Since the cell began, without the time between two attempts."""
@@ -39,7 +40,7 @@ SMI_TIMEOUT_S = 10.0
 def watch_gpu(folder: Path) -> Iterator[None]:
     """Inside, keep samples in the cell's `folder` as long as this process uses a GPU; without one nothing is written."""
     over = threading.Event()
-    thread = threading.Thread(target=_sample, args=(folder / FILE, over), name="gpu-samples", daemon=True)
+    thread = threading.Thread(target=_sample, args=(folder, over), name="gpu-samples", daemon=True)
     thread.start()
     try:
         yield
@@ -49,21 +50,32 @@ def watch_gpu(folder: Path) -> Iterator[None]:
 
 
 def read_samples(folder: Path) -> list[dict[str, float]]:
-    """The samples of the cell in `folder`, oldest first; a line that was cut short is left out."""
-    path = folder / FILE
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    """The samples of the cell in `folder`, oldest first; damaged lines are left out."""
+    path = CellFolder(folder).gpu
+    found = map(_parse, path.read_bytes().splitlines() if path.exists() else ())
+    return [sample for sample in found if sample is not None]
 
 
-def _sample(path: Path, over: threading.Event) -> None:
+def _parse(line: bytes) -> dict[str, float] | None:
+    """The sample of a line; None where it is damaged."""
+    try:
+        sample = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(sample, dict) or SECONDS not in sample:
+        return None
+    return sample if all(isinstance(value, int | float) for value in sample.values()) else None
+
+
+def _sample(folder: Path, over: threading.Event) -> None:
     begin = time.monotonic()
     try:
-        earlier = max((sample[SECONDS] for sample in read_samples(path.parent)), default=0.0)
+        earlier = max((sample[SECONDS] for sample in read_samples(folder)), default=0.0)
         while not over.wait(PERIOD_S):
             uuid = used_gpu()
             if uuid is not None:
                 seconds = round(earlier + time.monotonic() - begin, 1)
-                _append(path, {SECONDS: seconds} | read_gpu(uuid))
+                _append(CellFolder(folder).gpu, {SECONDS: seconds} | read_gpu(uuid))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.info("the GPU is not watched: %s", error)
 

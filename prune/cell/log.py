@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+log = logging.getLogger("prune")
+
 
 class Stopwatch:
     """Seconds by stage."""
@@ -30,11 +32,8 @@ class Stopwatch:
         return {stage: round(value, 3) for stage, value in seconds.items()}
 
 
-log = logging.getLogger("prune")
-
-
 class RunLog(logging.Handler):
-    """Appends to a cell's log; a disk that takes no more is told of by the files that matter."""
+    """Appends to a cell's log. A full disk costs lines of the log only; the files that matter report it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -58,6 +57,3 @@ def log_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-
-
-log = logging.getLogger("prune")

@@ -1,4 +1,4 @@
-"""What a cell takes of the machine: its peak memory, and what to lower when there is too little."""
+"""The peak memory of a cell, and which settings lower it when there is too little."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ LOAD_ADVICE = (
 )
 
 SLACK_MB = 64.0
-"""A high-water mark that was just set back lies at most so far above what the process holds; else the kernel ignored us."""
+"""A high-water mark that was just reset exceeds what the process holds by at most this, or the kernel ignored us."""
 
 PROC = Path("/proc/self")
 

@@ -15,6 +15,7 @@ import prune
 from prune.cell.slurm_queue import job_id
 from prune.config.model import ModelConfig
 from prune.files import now
+from prune.lazy import torch
 
 PACKAGES = (
     "torch",
@@ -42,8 +43,6 @@ class CodeState:
 
 def provenance(device: str, started: str, submitted: CodeState | None) -> dict[str, Any]:
     """What result.json keeps about the circumstances of a cell; `submitted` is the code at the submission of its job."""
-    import torch
-
     code = code_state()
     return {
         "git": code.git,

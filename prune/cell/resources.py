@@ -10,8 +10,11 @@ from prune.config.content import one_look
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.data.sources.source import ReadOnce, Source, open_source
+from prune.lazy import torch
+from prune.models.blocks import find_blocks, find_linears
 from prune.models.host_memory import keep_freed_memory
 from prune.models.identity import model_identity, tokenizer_identity
+from prune.models.load import load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from prune.models.load import LoadedModel
 
 
-class Workshop:
+class Resources:
     """Loads each thing when it is first asked for, and keeps the last model only."""
 
     def __init__(self) -> None:
@@ -38,8 +41,6 @@ class Workshop:
 
     def tokenizer(self, config: ModelConfig) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
-        from prune.models.load import load_tokenizer
-
         with one_look():
             key = repr(tokenizer_identity(config))
         if key not in self._tokenizers:
@@ -52,8 +53,6 @@ class Workshop:
         It is loaded again when its files have changed, and not for another name, path or length of sequences.
         With `model.offload` it is loaded each time: the host holds the weights once, and has no room for a dense copy.
         """
-        from prune.models.load import load_model
-
         if config.offload:
             self._held = None
             gc.collect()
@@ -79,14 +78,10 @@ class DenseCopy:
 
     def restore(self) -> None:
         """Give the model its dense weights back."""
-        import torch
-
         with torch.no_grad():
             for weight, dense in self._weights:
                 weight.copy_(dense)
 
 
 def _prunable_weights(loaded: LoadedModel) -> list[Tensor]:
-    from prune.models.blocks import find_blocks, find_linears
-
     return [linear.weight.data for block in find_blocks(loaded.model) for linear in find_linears(block).values()]

@@ -1,12 +1,12 @@
 """Whether a cell is finished as its configuration asks, and bringing a finished cell's files up to date."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from prune.cell.cell import Cell, plan
+from prune.cell.assembly import finished_result
+from prune.cell.cell import Cell
+from prune.cell.folder import CellFolder
 from prune.cell.lock import CellHeldError, claim
-from prune.cell.results import find_result, finished_result, show_items, write_result
 from prune.cell.state import State, read_status, write_status
 from prune.errors import DamagedFileError
 
@@ -16,16 +16,17 @@ def finished(cell: Cell) -> dict[str, Any] | None:
 
     Nothing is written.
     """
-    return finished_result(cell.folder(), plan(cell), cell.config.save)
+    return finished_result(cell.files, cell.scores, cell.config.save)
 
 
 def settle(cell: Cell, result: dict[str, Any]) -> None:
-    """Let the files of a finished cell say so: result.json shows what its configuration asks for, status.json says done.
+    """Bring a finished cell's files up to date: result.json shows what its configuration asks for, status.json says done.
 
     Nothing is done where that is so already, or another process works on the cell.
     """
-    if not _is_in_order(cell.folder(), result):
-        with suppress(CellHeldError), claim(cell.folder()):
+    folder = cell.files
+    if folder.find_result() != result or _stated(folder) != State.done.value:
+        with suppress(CellHeldError), claim(folder.path):
             known = finished(cell)
             if known is not None:
                 put_in_order(cell, known)
@@ -33,21 +34,17 @@ def settle(cell: Cell, result: dict[str, Any]) -> None:
 
 def put_in_order(cell: Cell, result: dict[str, Any]) -> None:
     """The same under a claim that this process holds; `result` is what result.json is to show."""
-    folder = cell.folder()
-    show_items(folder, plan(cell))
-    if find_result(folder) != result:
-        write_result(folder, result)
+    folder = cell.files
+    folder.show_items(cell.scores)
+    if folder.find_result() != result:
+        folder.write_result(result)
     if _stated(folder) != State.done.value:
-        write_status(folder, State.done)
+        write_status(folder.path, State.done)
 
 
-def _is_in_order(folder: Path, result: dict[str, Any]) -> bool:
-    return find_result(folder) == result and _stated(folder) == State.done.value
-
-
-def _stated(folder: Path) -> str | None:
+def _stated(folder: CellFolder) -> str | None:
     """The state that status.json names; None when it names none."""
     try:
-        return (read_status(folder) or {}).get("state")
+        return (read_status(folder.path) or {}).get("state")
     except DamagedFileError:
         return None

@@ -7,18 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.cell.failure import Failure
+from prune.cell.folder import CellFolder
 from prune.cell.holder import Holder
 from prune.cell.lock import Held, find_held
-from prune.cell.results import find_damage
 from prune.cell.settle import finished
 from prune.cell.slurm_queue import ENDED_STATES, Job
 from prune.cell.state import State, read_status
 from prune.errors import UserError
 from prune.files import now, read_json, write_json
-
-JOB_FILE = "job.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +57,19 @@ class Standing:
 
 def find_standing(cell: Cell, queue: Mapping[str, Job]) -> Standing:
     """Where `cell` stands; `queue` holds this user's jobs, or nothing where there is no Slurm."""
-    folder, planned = cell.folder(), plan(cell)
+    folder = cell.files
     try:
         result = finished(cell)
-        held = find_held(folder) if result is None else None
+        held = find_held(folder.path) if result is None else None
     except UserError as error:
         return Standing(State.failed, failure=damage(error), is_blocked=True)
     if result is not None:
         return Standing(State.done, result=result)
     try:
-        standing = _stand(folder, held, queue)
+        standing = _stand(folder.path, held, queue)
     except UserError as error:  # of status.json or job.json: what runs the cell writes them anew
         return Standing(State.failed, failure=damage(error))
-    harm = find_damage(folder, planned) if standing.state is State.todo and folder.is_dir() else []
+    harm = folder.find_damage(cell.scores) if standing.state is State.todo and folder.path.is_dir() else []
     if not harm:
         return standing
     return replace(standing, state=State.failed, failure=Failure("damaged", " ".join(harm), None))
@@ -112,7 +110,7 @@ def past_failure(
     folder: Path, status: dict[str, Any] | None, submission: Submission | None, job: Job | None
 ) -> Failure | None:
     """What went wrong the last time, for a cell that nobody works on; None when it was never tried."""
-    log = folder / "run.log" if (folder / "run.log").exists() else None
+    log = CellFolder(folder).log if CellFolder(folder).log.exists() else None
     if submission is not None and not has_begun(status, submission):
         state = job.state if job else "gone"
         printed = Path(submission.log)
@@ -171,11 +169,11 @@ def write_submission(folder: Path, job_id: str, log: Path, sweep: str) -> None:
         status = hash_status(read_status(folder))
     except UserError:  # damaged: the job will write it anew
         status = None
-    write_json(folder / JOB_FILE, asdict(Submission(job_id, str(log), sweep, now(), status)))
+    write_json(CellFolder(folder).job, asdict(Submission(job_id, str(log), sweep, now(), status)))
 
 
 def read_submission(folder: Path) -> Submission | None:
     """The job that a cell was last submitted as; None when it never was."""
     keys = {"job_id": str, "log": str, "sweep": str, "since": str, "status": str | None}
-    found = read_json(folder / JOB_FILE, keys)
+    found = read_json(CellFolder(folder).job, keys)
     return None if found is None else Submission(**{key: found[key] for key in keys})

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from prune.cell.folder import CellFolder
 from prune.cell.slurm_queue import job_id
 from prune.files import now, read_json, write_json
 
@@ -31,9 +32,9 @@ def write_status(folder: Path, state: State, error: str | None = None, job: str 
         "job_id": job or job_id(),
         "error": error,
     }
-    write_json(folder / "status.json", status)
+    write_json(CellFolder(folder).status, status)
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
     """status.json of the cell in `folder`; None when it has none."""
-    return read_json(folder / "status.json", {"state": str, "since": str, "host": str, "pid": int, "job_id": str | None})
+    return read_json(CellFolder(folder).status, {"state": str, "since": str, "host": str, "pid": int, "job_id": str | None})

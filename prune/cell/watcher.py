@@ -1,13 +1,13 @@
-"""Who is told how far a cell is."""
+"""The interface through which a cell reports its progress."""
 
 from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Is told how far a cell is."""
+    """Shows the progress of a cell, or passes it on."""
 
     def stage(self, name: str) -> None:
         """A stage (load, calib, prune, or a metric's name) begins."""
 
     def advance(self, done: int, total: int) -> None:
-        """So much of the stage is done."""
+        """`done` of `total` steps of the stage are done."""

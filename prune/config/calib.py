@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from prune.config.checks import MISSING, require_at_least
+from prune.config.checks import MISSING, FromModel, require_at_least
 from prune.config.own import BadRows, OwnSetConfig, own_name
 from prune.errors import UserError
 
@@ -48,8 +48,8 @@ class CalibConfig(OwnSetConfig):
     name: str = MISSING
     """A dataset of prune/data, or of the user's own; the `calib` axis."""
     num_samples: int = 128
-    seq_len: int = 2048
-    """Tokens in each sequence."""
+    seq_len: FromModel[int] = 2048
+    """Tokens in each sequence; null takes model.seq_len."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
     repeat: bool = True

@@ -1,13 +1,21 @@
-"""Checks of single values of the configuration, and the mark of one that has to be given."""
+"""Checks of single values of the configuration, and the marks of one that has to be given or that the model gives."""
 
 import math
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeAlias, TypeVar
 
 from prune.errors import UserError
 
 MISSING: Any = "???"
 """What omegaconf takes for a value that has to be given: its own constant, for where omegaconf is not installed."""
+
+if TYPE_CHECKING:
+    Value = TypeVar("Value")
+    FromModel: TypeAlias = Annotated[Value, "null takes the model's"]
+else:
+    FromModel = Optional
+    """The type of a value that may be null on a line or in a file: `Config` then takes the model's value of the same name.
+    Whoever reads a `Config` finds a value."""
 
 
 def reject(path: str, value: object, allowed: str) -> None:

@@ -5,7 +5,7 @@ these classes with it. Options live in conf/<axis>/<option>.yaml; those of metho
 defaults list. Enums are written by member name.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from prune.config.calib import CalibConfig, PromptConfig
@@ -48,6 +48,10 @@ class SweepConfig:
     """The W&B group and the folder under outputs/sweeps; None makes one from the overrides."""
 
 
+FROM_MODEL = ("calib.seq_len", "eval.seq_len", "eval.bos")
+"""Keys that conf/config.yaml leaves null: they take the model's value of the same name."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Config:
     """Everything that one cell needs."""
@@ -72,6 +76,7 @@ class Config:
     """Sequences in one forward pass of the pruning."""
 
     def __post_init__(self) -> None:
+        self._fill_from_model()
         require_at_least("batch_size", self.batch_size, 1)
         if not self.output_dir.strip():
             raise UserError("output_dir is empty: it must name a folder, as in output_dir=outputs (or . for this one).")
@@ -81,3 +86,11 @@ class Config:
                 "GPUs. Give model.device_map=null, or device=cuda."
             )
         check_numbers(self)
+
+    def _fill_from_model(self) -> None:
+        """Put the model's values where a key of another group is null."""
+        for path in FROM_MODEL:
+            group, key = path.split(".")
+            settings = getattr(self, group)
+            if getattr(settings, key) is None:
+                setattr(self, group, replace(settings, **{key: getattr(self.model, key)}))

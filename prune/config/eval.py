@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from prune.config.checks import MISSING, require_at_least
+from prune.config.checks import MISSING, FromModel, require_at_least
 from prune.errors import UserError
 
 
-class EvalBos(str, Enum):
+class Bos(str, Enum):
     """Where BOS stands; a text is a calibration sequence, a prompt, or the joined documents of a perplexity."""
 
     tokenizer = "tokenizer"
@@ -20,9 +20,9 @@ class EvalBos(str, Enum):
     """Nowhere."""
 
     @property
-    def before_text(self) -> "EvalBos":
+    def before_text(self) -> "Bos":
         """The same policy for what is not cut into chunks."""
-        return EvalBos.text if self is EvalBos.chunk else self
+        return Bos.text if self is Bos.chunk else self
 
 
 class EvalProtocol(str, Enum):
@@ -52,14 +52,16 @@ class EvalConfig:
     """How question sets are scored; acc_mc passes over those whose answers are open."""
     lm_eval_tasks: list[str] = field(default_factory=list)
     """Tasks, groups or tags of lm-eval, measured by its own definitions."""
+    scores: list[str] = field(default_factory=list)
+    """Scores of further kinds, as installed packages offer them, by name: `<kind>/<set>`."""
     limit: int | None = None
     """Items per task; None takes all."""
     num_chunks: int | None = None
     """Chunks per perplexity; None takes all."""
-    seq_len: int = 2048
-    """Tokens in a perplexity chunk."""
-    bos: EvalBos = EvalBos.tokenizer
-    """Where BOS stands in the texts of perplexities and in prompts."""
+    seq_len: FromModel[int] = 2048
+    """Tokens in a perplexity chunk; null takes model.seq_len."""
+    bos: FromModel[Bos] = Bos.tokenizer
+    """Where BOS stands in the texts of perplexities and in prompts; null takes model.bos."""
     num_fewshot: int | None = None
     """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
     rationale: bool = False
@@ -69,6 +71,10 @@ class EvalConfig:
     batch_size: int = 8
     logits_chunk: int | None = None
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
+
+    def further(self, kind: str) -> list[str]:
+        """The sets that eval.scores names for a kind."""
+        return [name.removeprefix(f"{kind}/") for name in self.scores if name.startswith(f"{kind}/")]
 
     def __post_init__(self) -> None:
         if self.tasks and not self.protocols:

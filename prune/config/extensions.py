@@ -52,7 +52,7 @@ def _points(group: str) -> tuple[EntryPoint, ...]:
 @functools.cache
 def _distributions() -> dict[str, Distribution]:
     """The distributions of the entry points that were loaded, by module."""
-    points = [point for group in ("prune.datasets", "prune.methods") for point in _points(group)]
+    points = [point for group in ("prune.datasets", "prune.methods", "prune.scores") for point in _points(group)]
     return {point.module: point.dist for point in points if point.dist is not None}
 
 

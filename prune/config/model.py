@@ -5,7 +5,7 @@ from enum import Enum
 from pathlib import Path
 
 from prune.config.checks import MISSING, reject, require_at_least
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.errors import UserError
 
 
@@ -38,7 +38,7 @@ class ModelConfig:
     dtype: DType = DType.auto
     seq_len: int = 2048
     """Tokens in a calibration sequence and in a perplexity chunk, unless calib.seq_len or eval.seq_len say otherwise."""
-    bos: EvalBos = EvalBos.tokenizer
+    bos: Bos = Bos.tokenizer
     """Where this model wants BOS, in calibration sequences and, unless eval.bos says otherwise, in scores."""
     offload: bool = False
     """Keep the blocks on the host and take one at a time to the device, for a model that is larger than it."""

@@ -159,4 +159,19 @@ class ControlSet:
     category: Category = Category.CONTROL
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderSet:
+    """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
+
+    name: str
+    hub_note: str
+    """Why the hub's copy is not read here."""
+    hub: None = None
+    columns: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    own: None = None
+
+
 Dataset = TextSet | QuestionSet | ControlSet
+RowSet = TextSet | QuestionSet | FolderSet
+"""What a source has rows of."""

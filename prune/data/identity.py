@@ -8,7 +8,7 @@ from typing import Any
 from prune.config.content import files_sha256, looked_up
 from prune.config.data import DataConfig, DataSource
 from prune.config.extensions import extension_identity
-from prune.data.dataset import Dataset, Hub, QuestionSet, TextSet
+from prune.data.dataset import Dataset, FolderSet, Hub, QuestionSet, RowSet, TextSet
 from prune.data.sources.layout import content_of, split_files
 from prune.data.sources.own import own_sha256, reading
 
@@ -17,7 +17,7 @@ Identity = dict[str, str | None]
 SAMPLE_FOLDER = Path(__file__).parent / "sources" / "sample"
 
 
-def data_identity(dataset: TextSet | QuestionSet, splits: Iterable[str], data: DataConfig) -> Identity:
+def data_identity(dataset: RowSet, splits: Iterable[str], data: DataConfig) -> Identity:
     """The source, and what tells the rows of these splits from other rows of the same set.
 
     None stands for files that are not there; whoever reads the rows says so.
@@ -29,7 +29,7 @@ def data_identity(dataset: TextSet | QuestionSet, splits: Iterable[str], data: D
     return {"source": data.name.value, **rows, **code_identity(dataset)}
 
 
-def own_identity(dataset: TextSet | QuestionSet, splits: Iterable[str]) -> Identity:
+def own_identity(dataset: RowSet, splits: Iterable[str]) -> Identity:
     """What identifies the rows of a user's own set, and how they become text; names and labels do not."""
     own = dataset.own
     assert own is not None, "the caller has looked"
@@ -40,7 +40,7 @@ def own_identity(dataset: TextSet | QuestionSet, splits: Iterable[str]) -> Ident
     return {"source": "own", "rows": " ".join(rows), "held_out": held_out, **reading(own)}
 
 
-def _rows(dataset: TextSet | QuestionSet, splits: list[str], data: DataConfig) -> Identity:
+def _rows(dataset: RowSet, splits: list[str], data: DataConfig) -> Identity:
     if data.name is DataSource.sample:
         return {"rows": _sample_rows(dataset)}
     if data.name is DataSource.local:
@@ -50,13 +50,13 @@ def _rows(dataset: TextSet | QuestionSet, splits: list[str], data: DataConfig) -
     return {"hub": _places([hub for hub in (dataset.hub, companion) if hub is not None], splits)}
 
 
-def _sample_rows(dataset: TextSet | QuestionSet) -> str:
+def _sample_rows(dataset: RowSet) -> str:
     """A hash of the code that draws the rows; text is cut from the documentation of the Python that runs."""
     code = files_sha256({path.name: path for path in SAMPLE_FOLDER.glob("*.py")})[:16]
     return f"{code}-python{platform.python_version()}" if isinstance(dataset, TextSet) else code
 
 
-def _local_rows(root: Path, dataset: TextSet | QuestionSet, splits: list[str]) -> str | None:
+def _local_rows(root: Path, dataset: RowSet, splits: list[str]) -> str | None:
     """A hash of the files of the splits, and of those of the set that the rationales come from."""
     companion = dataset.companion if isinstance(dataset, QuestionSet) else None
     own = {split: split_files(root / dataset.name).get(split, []) for split in splits}
@@ -79,8 +79,10 @@ def _place(hub: Hub, split: str) -> str:
     return hub.files.get(split) or hub.splits.get(split, split)
 
 
-def code_identity(dataset: Dataset) -> Identity:
+def code_identity(dataset: Dataset | FolderSet) -> Identity:
     """What tells the code of an installed package that turns rows into text, or makes it; nothing for our own."""
+    if isinstance(dataset, FolderSet):
+        return {}
     convert: Any = dataset.example if isinstance(dataset, QuestionSet) else dataset.text
     module = str(getattr(getattr(convert, "func", convert), "__module__", "builtins"))
     extension = None if module == "builtins" else extension_identity(module)

@@ -5,7 +5,6 @@ offers its own as an entry point of the group `prune.datasets` that names such a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from types import MappingProxyType, ModuleType
 
 from prune.config.calib import CalibConfig
@@ -13,7 +12,7 @@ from prune.config.extensions import option_modules
 from prune.config.own import OwnSetConfig
 from prune.data.dataset import AnswerKind, ControlSet, Dataset, QuestionSet, TextSet
 from prune.data.own.definition import define
-from prune.errors import UserError
+from prune.errors import UserError, nearest
 
 
 def _find_datasets() -> dict[str, Dataset]:
@@ -60,9 +59,7 @@ def find_dataset(name: str, own: Mapping[str, OwnSetConfig] = MappingProxyType({
         return define(name, own[name])
     if name in DATASETS:
         return DATASETS[name]
-    near = get_close_matches(name, DATASETS, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise UserError(f"There is no dataset named {name!r}.{hint} Those that exist: {', '.join(DATASETS)}.")
+    raise UserError(f"There is no dataset named {name!r}. {nearest(name, DATASETS)}Those that exist: {', '.join(DATASETS)}.")
 
 
 def calibration_dataset(calib: CalibConfig) -> Dataset:
@@ -74,9 +71,10 @@ def calibration_dataset(calib: CalibConfig) -> Dataset:
     return define(calib.name, calib) if calib.path is not None else find_dataset(calib.name)
 
 
-def has_choices(dataset: Dataset) -> bool:
-    """Whether every question of the set has the same kind of closed answer."""
-    return isinstance(dataset, QuestionSet) and dataset.answer_kind is AnswerKind.LABEL
+def has_answers(name: str, kind: AnswerKind) -> bool:
+    """Whether the name is that of a set whose questions have this kind of answer."""
+    dataset = DATASETS.get(name)
+    return isinstance(dataset, QuestionSet) and dataset.answer_kind is kind
 
 
 def with_perplexity() -> str:

@@ -1,4 +1,5 @@
-"""Scores of a model: token perplexity, and few-shot accuracy through lm-eval.
+"""Scores of a model.
 
-plan.py says which metrics a configuration asks for, measure.py measures one of them; metric.py is what comes back.
+plan.py lists the scores that a configuration asks for, measure.py measures one of them, metric.py holds what a kind of score
+and a measured number are; each kind is a file in metrics/.
 """

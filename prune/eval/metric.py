@@ -1,37 +1,92 @@
-"""One measured number, in the shape that result.json keeps it."""
+"""A score: what a kind of score answers for, what is planned, and the measured number in the shape of result.json."""
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, ClassVar, Literal, Protocol
 
-from prune.eval.questions.prompt import LATER_SETTINGS
+from prune.config.data import DataConfig
+from prune.config.eval import EvalConfig, TooLong
+from prune.config.extensions import extension_identity
+from prune.data.dataset import RowSet
+from prune.data.identity import Identity
+from prune.data.sources.source import Source
+from prune.eval.overlap import Overlap, Seen
+from prune.eval.subject import Subject
 
-Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
 
+class Score(Protocol):
+    """One score of a kind: a frozen dataclass of all that changes the number, besides the model and the rows.
 
-class Settings(Protocol):
-    """All that changes a score, besides the model and the rows: a dataclass, one for each kind of score."""
+    Each kind is a class in a module of its own, which names it as SCORE: see plan.py.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    kind: ClassVar[str]
+    """The kind: what the names of its scores begin with."""
+    key: ClassVar[str]
+    """The key that asks for scores of this kind; `eval.scores` where it has none of its own."""
+
+    @property
+    def name(self) -> str:
+        """`<kind>/<set>`; lm-eval's tasks end in the metric."""
 
     @property
     def dataset(self) -> str:
-        """The name of the set it is measured on."""
+        """The name of the set it is measured on; of lm-eval's own tasks `lm_eval/<task>`."""
+
+    @classmethod
+    def asked(cls, config: EvalConfig) -> Sequence[str]:
+        """What `key` names for this kind: sets, or for lm-eval tasks, groups and tags."""
+
+    @classmethod
+    def plan(cls, name: str, config: EvalConfig, data: DataConfig) -> "Sequence[PlannedMetric]":
+        """The scores that one of these names stands for; nothing heavy is imported, and no row is read.
+
+        Raises:
+            UserError: there is no such set or task, or it cannot be scored.
+        """
+
+    def reads(self, data: DataConfig) -> Sequence[tuple[RowSet, str]]:
+        """The splits that are read from the source; none where the kind loads its rows by itself."""
+
+    def check_rows(self, source: Source) -> int:
+        """Check, before anything runs, that the rows are there and suffice; returns how many the scored split has.
+
+        Raises:
+            UserError: they are not there, or do not.
+        """
+
+    def measure(self, subject: Subject, source: Source) -> "Measured":
+        """The value, its items, and what is measured beside it.
+
+        Raises:
+            UserError: rows or the model cannot be used.
+        """
+
+    def overlap(self, seen: Seen, source: Source, tokenizer: Any, skipped: Collection[int]) -> Overlap:
+        """What the items, but those at the places in `skipped`, share with the calibration set that was `seen`."""
+
+
+LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error}
+"""Settings that came when there were scores already, each at the value that leaves these as they are. At this value it is no
+part of a score's identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedMetric:
     """A metric that is to be measured."""
 
-    name: str
-    """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>`, `bleu/<set>` or `lm_eval/<task>/<metric>`."""
-    settings: Settings
-    data: dict[str, str | None]
+    settings: Score
+    data: Identity
     """Where the rows come from."""
+
+    @property
+    def name(self) -> str:
+        """`ppl/<set>`, `acc/<set>`, `acc_mc/<set>`, `bleu/<set>`, `lm_eval/<task>/<metric>`; `<kind>/<set>` of others."""
+        return self.settings.name
 
     @property
     def dataset(self) -> str:
@@ -41,26 +96,21 @@ class PlannedMetric:
     @property
     def asked(self) -> dict[str, Any]:
         """Every setting that changes the number, as plain values; batch size is none of them."""
+        kind = type(self.settings)
         settings = {key: value for key, value in asdict(self.settings).items() if (key, value) not in LATER_SETTINGS.items()}
         plain = {key: value.value if isinstance(value, Enum) else value for key, value in settings.items()}
-        return {"kind": type(self.settings).__name__, **plain, "data": dict(self.data)}
+        extension = extension_identity(kind.__module__)
+        own = {} if extension is None else {"extension": extension}
+        return {"kind": kind.__name__, **plain, **own, "data": dict(self.data)}
 
 
 ACCURACY = "accuracy"
 """The unit of a share of items answered rightly, 0 to 1."""
 
 
-OF_HUNDRED = ("BLEU", "chrF", "TER")
-"""Units that go to 100."""
-
 NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow"})
 """Keys of a protocol that may differ between two scores that are compared: they do not say what was asked. (A model's own
 dtype is part of its identity; versions are a warning; the last two are results.)"""
-
-
-def decimals(unit: str, scale: str) -> int:
-    """The decimals that a score is shown with: `49.53` of a perplexity or BLEU, `0.940` of an accuracy."""
-    return 2 if scale == "log" or unit in OF_HUNDRED else 3
 
 
 def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -102,8 +152,20 @@ class Metric:
     """What one is a unit of: `accuracy`, `perplexity per token`, `BLEU`. Scores of two units are never averaged."""
     scale: Literal["linear", "log"] = "linear"
     """`log`: the exponential of a mean, like a perplexity. Such scores are compared by their logarithms."""
+    decimals: int = 3
+    """Of the number as it is shown: `0.940` of an accuracy, `49.53` of a perplexity."""
     items: ItemColumn | None = None
     """The items behind the value; None where it is no mean over items."""
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is compared by its logarithm, as the exponential of a mean."""
+        return self.scale == "log"
+
+    @property
+    def compared(self) -> float:
+        """The number that is averaged and compared: the value, or its logarithm."""
+        return math.log(self.value) if self.is_log else self.value
 
     def to_dict(self) -> dict[str, Any]:
         """The metric as in result.json."""
@@ -125,18 +187,32 @@ class Measured:
     beside: Mapping[str, Metric] = field(default_factory=dict)
     """Further metrics of the same items by their names, like a length-normalised accuracy."""
 
+    def with_protocol(self, more: Mapping[str, Any]) -> "Measured":
+        """The same with `more` in the protocol of every metric."""
+        metric, *others = [
+            replace(each, protocol={**each.protocol, **more}) for each in (self.metric, *self.beside.values())
+        ]
+        return replace(self, metric=metric, beside=dict(zip(self.beside, others, strict=True)))
+
     def with_prompt(self, prompt: str) -> "Measured":
         """The same with the prompt of the first item in that item, and its hash in the protocols, which hold no row."""
-
-        def told(metric: Metric) -> Metric:
-            return replace(
-                metric, protocol={**metric.protocol, "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()}
-            )
-
         items = [{**self.items[0], "prompt": prompt}, *self.items[1:]]
-        return Measured(
-            metric=told(self.metric), items=items, beside={name: told(metric) for name, metric in self.beside.items()}
-        )
+        return replace(self, items=items).with_protocol({"prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest()})
+
+
+def accuracy(correct: Sequence[bool], chance: float | None, protocol: Mapping[str, Any], items: ItemColumn) -> Metric:
+    """The share of items that are answered right."""
+    values = [float(one) for one in correct]
+    return Metric(
+        value=mean(values),
+        stderr=mean_stderr(values),
+        num_items=len(values),
+        higher_is_better=True,
+        chance=chance,
+        protocol=protocol,
+        unit=ACCURACY,
+        items=items,
+    )
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,52 +1,64 @@
-"""Which metrics a configuration asks for, each with what identifies it. Nothing heavy is imported, no row is read."""
+"""Which scores a configuration asks for, each with what identifies it. Nothing heavy is imported, no row is read.
 
-from collections.abc import Callable, Sequence
+A kind of score is one module that names its class as SCORE: see `prune.eval.metric.Score`. Those in metrics/ are found by
+themselves; an installed package offers its own as an entry point of the group `prune.scores` that names such a module.
+"""
+
+from dataclasses import fields
 
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
+from prune.config.extensions import option_modules
 from prune.data.dataset import QuestionSet
-from prune.data.registry import DATASETS, has_choices
+from prune.data.registry import DATASETS
 from prune.errors import UserError
-from prune.eval.metric import PlannedMetric
-from prune.eval.metrics.accuracy import plan_generation
-from prune.eval.metrics.choices import plan_choices
-from prune.eval.metrics.lm_eval_task import plan_lm_eval
-from prune.eval.metrics.perplexity import plan_perplexity
+from prune.eval.metric import PlannedMetric, Score
+
+
+def _find_scores() -> list[type[Score]]:
+    """The kinds of scores in the order of the keys that ask for them, those of one key by module."""
+    keys = [f"eval.{field.name}" for field in fields(EvalConfig)]
+    found: list[type[Score]] = []
+    for module in option_modules("prune.eval.metrics", "prune.scores"):
+        if not hasattr(module, "SCORE"):
+            raise UserError(f"{module.__name__} defines no SCORE.")
+        found.append(module.SCORE)
+    return sorted(found, key=lambda kind: keys.index(kind.key))
+
+
+SCORES = _find_scores()
+"""The kinds of scores."""
 
 
 def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
-    """The metrics that `config` asks for, perplexities first, each in the order asked.
+    """The scores that `config` asks for, perplexities first, each in the order asked.
 
     Raises:
         UserError: unknown sets and tasks, sets of the wrong kind or without held-out text, tasks whose rows the source
             cannot have, and sets named twice, all in one message.
     """
-    problems = _rationale_problems(config) if config.rationale else []
-    planned = _plan_all("eval.perplexity", config.perplexity, lambda name: plan_perplexity(name, config, data), problems)
-    if EvalProtocol.acc in config.protocols:
-        planned += _plan_all("eval.tasks", config.tasks, lambda name: plan_generation(name, config, data), problems)
-    if EvalProtocol.acc_mc in config.protocols:
-        closed = [name for name in config.tasks if name not in DATASETS or has_choices(DATASETS[name])]
-        planned += _plan_all("eval.tasks", closed, lambda name: plan_choices(name, config, data), problems)
-    planned += plan_lm_eval(config, data, problems)
+    problems = [*(_rationale_problems(config) if config.rationale else []), *_unknown_kinds(config)]
+    planned: dict[str, PlannedMetric] = {}
+    for kind in SCORES:
+        names = kind.asked(config)
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                problems.append(f"{kind.key}: {name} is named {names.count(name)} times; name it once.")
+            try:
+                for metric in kind.plan(name, config, data):
+                    planned.setdefault(metric.name, metric)  # groups of lm-eval share tasks
+            except UserError as error:
+                problems.append(f"{kind.key}: {error}")
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return planned
+    return list(planned.values())
 
 
-def _plan_all(
-    path: str, names: Sequence[str], plan: Callable[[str], PlannedMetric], problems: list[str]
-) -> list[PlannedMetric]:
-    """The plans of `names`; what is wrong with the others is added to `problems`."""
-    planned = []
-    for name in dict.fromkeys(names):
-        if names.count(name) > 1:
-            problems.append(f"{path}: {name} is named {names.count(name)} times; name it once.")
-        try:
-            planned.append(plan(name))
-        except UserError as error:
-            problems.append(f"{path}: {error}")
-    return planned
+def _unknown_kinds(config: EvalConfig) -> list[str]:
+    """What is wrong with the names of eval.scores that are of no kind that is asked for there."""
+    kinds = [kind.kind for kind in SCORES if kind.key == "eval.scores"]
+    allowed = ", ".join(f"{kind}/<set>" for kind in kinds) or "none: no installed package offers a kind of score"
+    return [f"eval.scores={name}: allowed: {allowed}." for name in config.scores if name.partition("/")[0] not in kinds]
 
 
 def _rationale_problems(config: EvalConfig) -> list[str]:

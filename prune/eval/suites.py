@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prune.eval.harness.settings import HarnessSettings
 from prune.eval.metric import ACCURACY, Metric, PlannedMetric, mean
 
 ZERO_SHOT = ("boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
@@ -19,9 +18,7 @@ _PARTS = tuple(f"lm_eval/{task}/acc" for task in ZERO_SHOT)
 
 def planned_means(planned: Sequence[PlannedMetric]) -> list[str]:
     """The means that the planned scores give: of the zero-shot suite when all seven are planned, without exemplars."""
-    zero_shot = {
-        each.name for each in planned if isinstance(each.settings, HarnessSettings) and each.settings.num_fewshot == 0
-    }
+    zero_shot = {each.name for each in planned if getattr(each.settings, "num_fewshot", None) == 0}
     return [ZERO_SHOT_MEAN] if zero_shot.issuperset(_PARTS) else []
 
 

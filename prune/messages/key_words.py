@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from prune.config.checks import MISSING
-from prune.config.config import Config
+from prune.config.config import FROM_MODEL, Config
 
 GROUPS = tuple(key for key, kind in get_type_hints(Config).items() if is_dataclass(kind) and key != "sweep")
 """The groups of options that each cell has one of."""
@@ -25,7 +25,9 @@ def allowed(path: str) -> str:
     if path in GROUPS:
         return "the name of an option"
     found = _find(path)
-    return "a value of another kind" if found is None else _allowed(found[1])
+    if found is None:
+        return "a value of another kind"
+    return f"{_allowed(found[1])} for model.{found[0].name}" if path in FROM_MODEL else _allowed(found[1])
 
 
 def example(path: str, value: str | None = None) -> str:

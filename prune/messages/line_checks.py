@@ -17,7 +17,7 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     """The overrides among the arguments of a line.
 
     Raises:
-        UserError: there is a flag that nobody knows, or one stands between the overrides.
+        UserError: a flag is unknown, or stands between the overrides.
     """
     known, rest = get_args_parser().parse_known_args(list(arguments))
     flags = [word for word in rest if word.startswith("-")]
@@ -52,7 +52,7 @@ def check_groups(overrides: Sequence[Override]) -> None:
     """Make sure that each group is given the name of one option, or a sweep over such names.
 
     Raises:
-        UserError: it is given a list, of which Hydra would take the last, or what is no name.
+        UserError: it is given a list, of which Hydra would take the last, or a value that is not a name.
     """
     for override in overrides:
         group = override.key_or_group

@@ -1,13 +1,15 @@
 """The decoder blocks of a model and the linears in them: found, read, written, counted, hashed."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from prune.errors import UserError
+from prune.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
 
 
-def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
+def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """Return the decoder blocks in order: the outermost ModuleList with as many entries as the text model has layers.
 
     Where the configuration names no number of layers, it is the outermost ModuleList whose entries all hold a linear.
@@ -26,8 +28,6 @@ def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
     Raises UserError for encoder-decoder models, for modules that are no PreTrainedModel (naming what they lack), when there
     is no such list, or when two are equally far out.
     """
-    from torch import nn
-
     _check_pretrained(model)
     if model.config.is_encoder_decoder:
         raise UserError(f"{type(model).__name__} is an encoder-decoder model; only causal (decoder) models can be pruned.")
@@ -35,7 +35,8 @@ def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
     found = [
         (name.count("."), name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and (_hold_linears(module) if num_blocks is None else len(module) == num_blocks)
+        if isinstance(module, torch.nn.ModuleList)
+        and (_hold_linears(module) if num_blocks is None else len(module) == num_blocks)
     ]
     depth = min((item[0] for item in found), default=0)
     outermost = [(name, module) for item_depth, name, module in found if item_depth == depth]
@@ -48,7 +49,7 @@ def find_blocks(model: "PreTrainedModel") -> "nn.ModuleList":
     return outermost[0][1]
 
 
-def _check_pretrained(model: "nn.Module") -> None:
+def _check_pretrained(model: nn.Module) -> None:
     """Make sure that the model offers what the walk asks of it."""
     lacking = [name for name in ("config", "base_model", "get_input_embeddings", "device") if not hasattr(model, name)]
     if lacking:
@@ -58,44 +59,66 @@ def _check_pretrained(model: "nn.Module") -> None:
         )
 
 
-def _hold_linears(blocks: "nn.ModuleList") -> bool:
-    from torch import nn
+def _hold_linears(blocks: nn.ModuleList) -> bool:
+    return len(blocks) > 0 and all(any(map(_is_linear, block.modules())) for block in blocks)
+
+
+def _is_linear(module: nn.Module) -> TypeGuard[Linear]:
     from transformers.pytorch_utils import Conv1D
 
-    return len(blocks) > 0 and all(
-        any(isinstance(module, (nn.Linear, Conv1D)) for module in block.modules()) for block in blocks
-    )
+    return isinstance(module, (torch.nn.Linear, Conv1D))
 
 
-def find_linears(block: "nn.Module") -> "dict[str, Linear]":
+def find_linears(block: nn.Module) -> dict[str, Linear]:
     """Return name inside the block -> prunable matrix, in the order of the module tree.
 
-    Raises UserError when the block has none, holds fused experts (3-D parameters), or weights that are quantised.
+    Raises UserError when the block has none, holds other matrices (experts in one tensor, say), or quantised weights.
     """
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
     linears: dict[str, Linear] = {}
+    others: dict[str, nn.Parameter] = {}
     for name, module in block.named_modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            continue
-        fused = [key for key, parameter in module.named_parameters(recurse=False) if parameter.dim() >= 3]
-        if fused:
-            raise UserError(
-                f"{type(block).__name__} holds fused mixture-of-experts weights ({name}.{fused[0]}); only models whose "
-                "matrices are separate linear layers can be pruned."
-            )
-        if isinstance(module, (nn.Linear, Conv1D)):
+        if _is_linear(module) and not _is_read_directly(block, name):
             linears[name] = module
+        others |= {f"{name}.{key}".lstrip("."): parameter for key, parameter in _other_matrices(module).items()}
+    if others:
+        largest = max(others, key=lambda name: others[name].numel())
+        kind = "mixture-of-experts" if "expert" in largest else "other"
+        shape = " x ".join(map(str, others[largest].shape))
+        raise UserError(
+            f"{type(block).__name__} holds {kind} weights in one tensor ({largest}, {shape}); only models whose matrices "
+            "are separate linear layers can be pruned."
+        )
     if not linears:
         raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")
     for name, linear in linears.items():
-        if not linear.weight.is_floating_point():
+        if not linear.weight.is_floating_point() or linear.weight.dtype.itemsize < 2:
             raise UserError(f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without that.")
     return linears
 
 
-def named_linears(model: "PreTrainedModel") -> "dict[str, Linear]":
+def _is_read_directly(block: nn.Module, name: str) -> bool:
+    """Whether a linear is the `dt_proj` of a Mamba-1 mixer, which multiplies by its weight and never calls it.
+
+    What enters it cannot be watched, so it stays as it is.
+    """
+    mixer, _, last = name.rpartition(".")
+    return last == "dt_proj" and hasattr(block.get_submodule(mixer), "A_log")
+
+
+def _other_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices of a module that are not the weight of a linear: they would be passed over in silence.
+
+    Kernels of convolutions are left alone on purpose, and A_log, the states of a Mamba mixer, is no weight matrix. A vector
+    may have further dimensions of size 1.
+    """
+    if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
+        return {}
+    known = {"A_log", "weight"} if _is_linear(module) else {"A_log"}
+    own = module.named_parameters(recurse=False)
+    return {key: each for key, each in own if key not in known and sum(size > 1 for size in each.shape) >= 2}
+
+
+def named_linears(model: PreTrainedModel) -> dict[str, Linear]:
     """Return `<number of the block>.<name in the block>` -> prunable matrix, block by block."""
     return {
         f"{index}.{name}": linear
@@ -104,20 +127,18 @@ def named_linears(model: "PreTrainedModel") -> "dict[str, Linear]":
     }
 
 
-def read_weight(linear: "Linear") -> "Tensor":
+def read_weight(linear: Linear) -> Tensor:
     """Return the weight as O x I; a view, also of the transposed Conv1D."""
-    from torch import nn
-
     weight = linear.weight.detach()
-    return weight if isinstance(linear, nn.Linear) else weight.t()
+    return weight if isinstance(linear, torch.nn.Linear) else weight.t()
 
 
-def write_weight(linear: "Linear", weight_OI: "Tensor") -> None:
+def write_weight(linear: Linear, weight_OI: Tensor) -> None:
     """Write a weight in place, in the type and layout of the linear. The only place that changes a model."""
     read_weight(linear).copy_(weight_OI)
 
 
-def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
+def count_sparsity(model: PreTrainedModel) -> tuple[int, int]:
     """Return (weights that are 0, all weights) over the prunable matrices."""
     num_zero = num_weights = 0
     for linear in named_linears(model).values():
@@ -126,7 +147,7 @@ def count_sparsity(model: "PreTrainedModel") -> tuple[int, int]:
     return num_zero, num_weights
 
 
-def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[], Tensor]] | None" = None) -> str:
+def weights_sha256(model: PreTrainedModel, replaced: Mapping[str, Callable[[], Tensor]] | None = None) -> str:
     """Return a hash over name, type, shape and SHA-256 of every entry of the state dict, in the order of the names.
 
     Entries are hashed by as many threads as there are cores, and what is tied once. `replaced` gives other weights for some
@@ -139,7 +160,7 @@ def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[]
         if replaced and name in replaced:
             entries[name] = replaced[name]
         else:
-            entries[name] = partial(_itself, own)
+            entries[name] = own.detach
             same[name] = first.setdefault((own.data_ptr(), tuple(own.shape), own.stride()), name)
     distinct = [name for name in entries if same.get(name, name) == name]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -148,13 +169,7 @@ def weights_sha256(model: "PreTrainedModel", replaced: "Mapping[str, Callable[[]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _itself(tensor: "Tensor") -> "Tensor":
-    return tensor
-
-
-def _describe_entry(tensor: "Tensor") -> str:
+def _describe_entry(tensor: Tensor) -> str:
     """Type, shape and SHA-256 of the bytes."""
-    import torch
-
     content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"

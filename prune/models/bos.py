@@ -6,7 +6,7 @@ never. A perplexity cuts its text into chunks; `chunk` puts BOS before each of t
 
 from typing import Any
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.errors import UserError
 
 
@@ -19,7 +19,18 @@ def adds_bos(tokenizer: Any) -> bool:
     return list(usual[:1]) == [bos_id] and usual != plain
 
 
-def bos_before_text(bos: EvalBos, tokenizer: Any, key: str) -> int | None:
+def text_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of each text, without BOS or EOS; text that spells a special token stays text.
+
+    Mistral's own tokenizer (mistral-common) reads all text as text, and refuses to be told so.
+    """
+    takes_all_as_text = any(kind.__name__ == "MistralCommonBackend" for kind in type(tokenizer).__mro__)
+    switches = {} if takes_all_as_text else {"split_special_tokens": True}
+    encoding = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False, **switches)
+    return [list(ids) for ids in encoding["input_ids"]]
+
+
+def bos_before_text(bos: Bos, tokenizer: Any, key: str) -> int | None:
     """The id of the BOS that stands before each text; None where nothing does.
 
     `key` says in a message where the policy was given, like `eval.bos`.
@@ -27,7 +38,7 @@ def bos_before_text(bos: EvalBos, tokenizer: Any, key: str) -> int | None:
     Raises:
         UserError: BOS is to stand before every text, and the tokenizer has none.
     """
-    if bos is EvalBos.none or (bos is EvalBos.tokenizer and not adds_bos(tokenizer)):
+    if bos is Bos.none or (bos is Bos.tokenizer and not adds_bos(tokenizer)):
         return None
     if not isinstance(tokenizer.bos_token_id, int):
         raise UserError(

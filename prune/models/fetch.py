@@ -13,16 +13,9 @@ from typing import Any
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.files import TOKENIZER_FILES, local_folder
-from prune.models.hub import hub_error
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""What transformers looks for, in its order; an index names the files that hold the parts."""
+from prune.models.checks import adapter_problem
+from prune.models.files import TOKENIZER_FILES, WEIGHT_FILES, local_folder
+from prune.models.hub import describe_place, hub_error
 
 SMALL_ENDINGS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Configuration, tokenizer and templates, at the top of a repository."""
@@ -55,6 +48,8 @@ def needed_files(names: Collection[str], gguf_file: str | None, read_index: Read
         if gguf_file not in names:
             raise UserError(f"there is no file {gguf_file} (model.gguf_file)")
         return [*small, gguf_file]
+    if problem := adapter_problem(names):
+        raise UserError(problem)
     if "config.json" not in names:
         raise UserError("there is no config.json")
     weights = next((name for name in WEIGHT_FILES if name in names), None)
@@ -70,8 +65,7 @@ def missing_files(config: ModelConfig) -> str | None:
     """A sentence about what the local cache lacks of a hub model; None when it lacks nothing, or the model is a folder."""
     if local_folder(config) is not None:
         return None
-    where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
-    snapshot = find_snapshot(config)
+    where, snapshot = describe_place(config), find_snapshot(config)
     if snapshot is None:
         return f"{where}: nothing of this model is in the hub's local cache."
     try:
@@ -113,6 +107,16 @@ def _needed_of_snapshot(config: ModelConfig, snapshot: Path) -> list[str]:
     except CachedRepoTreeNotFoundError:  # fetched file by file, as transformers does
         names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*")]
     return needed_files(names, config.gguf_file, lambda index: read_parts(snapshot / index))
+
+
+def settings_here(config: ModelConfig) -> dict[str, Any]:
+    """What config.json says of a model in a folder or in the hub's local cache; empty where none is that can be read."""
+    try:
+        folder = local_folder(config) or find_snapshot(config)
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_parts(index: Path) -> list[str]:

@@ -2,26 +2,34 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from prune.config.content import looked_up
 from prune.config.model import ModelConfig
 from prune.errors import UserError
+from prune.models.checks import adapter_problem, check_causal, check_experts, check_quantised, check_sizes, text_settings
 from prune.models.gguf import read_gguf_header
+from prune.models.headers import Header, linear_shapes, read_header
 from prune.models.hub import hub_file
-from prune.models.shapes import Shapes, check_causal, check_sizes, linear_shapes, read_shapes
 from prune.models.window import WINDOW_KEYS
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
 """The model that ships with the package."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+MISTRALS_OWN = "tekken.json"
+"""A tokenizer that transformers reads by the package mistral-common."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", MISTRALS_OWN)
 """One of these is in every model's folder."""
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers looks for, in its order; an index names the files that hold the parts."""
 
 
 def local_folder(config: ModelConfig) -> Path | None:
@@ -57,8 +65,11 @@ def check_model(config: ModelConfig) -> None:
     if folder is not None:
         _check_folder(config, folder)
     if config.gguf_file is None:
-        check_causal(config.name, _settings(config))
-        check_sizes(config.name, *_header(config))
+        settings, header = model_settings(config), model_header(folder)
+        check_causal(config.name, settings)
+        check_quantised(config.name, settings, header)
+        check_experts(config.name, header)
+        check_sizes(config.name, settings, header)
     check_seq_len(config, config.seq_len, "model.seq_len")
 
 
@@ -80,16 +91,16 @@ def model_window(config: ModelConfig) -> int | None:
     folder = local_folder(config)
     if config.gguf_file is not None:
         return read_gguf_header(folder / config.gguf_file if folder else hub_file(config, config.gguf_file)).window
-    settings = _settings(config)
-    text_settings = settings.get("text_config")
-    for source in (settings, text_settings if isinstance(text_settings, dict) else {}):
-        for key in WINDOW_KEYS:
-            if isinstance(source.get(key), int):
-                return int(source[key])
-    return None
+    settings = model_settings(config)
+    values = (source.get(key) for source in (settings, text_settings(settings)) for key in WINDOW_KEYS)
+    return next((value for value in values if isinstance(value, int)), None)
 
 
-def _settings(config: ModelConfig) -> dict[str, Any]:
+def model_settings(config: ModelConfig) -> dict[str, Any]:
+    """Return what config.json says, fetched when it is not cached.
+
+    Raises UserError when it cannot be found or read.
+    """
     folder = local_folder(config)
     return _read_json(folder / "config.json" if folder else hub_file(config, "config.json"))
 
@@ -99,15 +110,18 @@ def model_linears(config: ModelConfig) -> dict[str, tuple[int, int]] | None:
 
     None where they do not show it: on the hub, GGUF, weights that are pickled, and types of model not looked into here.
     """
-    return linear_shapes(*_header(config))
-
-
-def _header(config: ModelConfig) -> tuple[dict[str, Any], Shapes | None]:
-    """config.json and the shapes of the weights in a model's folder; nothing for GGUF and the hub."""
     folder = local_folder(config)
     if folder is None or config.gguf_file is not None:
-        return {}, None
-    return _read_json(folder / "config.json"), read_shapes(_weight_files(folder))
+        return None
+    return linear_shapes(model_settings(config), model_header(folder))
+
+
+def model_header(folder: Path | None) -> Header | None:
+    """The tensors in a model's folder; None where there is no folder, and for weights that are pickled.
+
+    Raises UserError when a file of weights is missing, cut short or damaged.
+    """
+    return None if folder is None else looked_up(("header", folder), lambda: read_header(_weight_files(folder)))
 
 
 def _check_folder(config: ModelConfig, folder: Path) -> None:
@@ -120,42 +134,43 @@ def _check_folder(config: ModelConfig, folder: Path) -> None:
     if config.gguf_file is not None:
         read_gguf_header(folder / config.gguf_file)
         return
+    _check_adapter(folder)
     if not (folder / "config.json").is_file():
         hint = next((f" For GGUF weights give model.gguf_file={path.name}." for path in sorted(folder.glob("*.gguf"))), "")
         raise UserError(f"model.path={folder} has no config.json, so it is not the folder of a model.{hint}")
     _read_json(folder / "config.json")
-    for path in _weight_files(folder):
-        if path.suffix == ".safetensors":
-            _check_safetensors(path)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    model_header(folder)
+    tokenizers = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if tokenizers == [MISTRALS_OWN] and find_spec("mistral_common") is None:
+        raise UserError(f"model.path={folder}: its tokenizer {MISTRALS_OWN} needs a package: pip install mistral-common.")
+    if not tokenizers:
         raise UserError(
             f"model.path={folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}). Copy the tokenizer's files there."
         )
 
 
+def _check_adapter(folder: Path) -> None:
+    about = folder / "adapter_config.json"
+    base = _read_json(about).get("base_model_name_or_path") if about.is_file() else None
+    if problem := adapter_problem([path.name for path in folder.iterdir()], base):
+        raise UserError(f"model.path={folder}: {problem}.")
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """Return the weight files that transformers would read, all of them present."""
-    whole = next((folder / name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
-    if whole is not None:
-        return [whole]
-    index = next((folder / name for name in _INDEX_FILES if (folder / name).is_file()), None)
-    if index is None:
-        allowed = " or ".join((*_WEIGHT_FILES, "their index with all parts"))
-        raise UserError(f"model.path={folder} has no weights: it must hold {allowed}.")
-    parts = sorted(set(_read_json(index).get("weight_map", {}).values()))
+    found = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if found is None:
+        whole = [name for name in WEIGHT_FILES if not name.endswith(".json")]
+        raise UserError(
+            f"model.path={folder} has no weights: it must hold {' or '.join(whole)} or their index with all parts."
+        )
+    if not found.endswith(".json"):
+        return [folder / found]
+    parts = sorted(set(_read_json(folder / found).get("weight_map", {}).values()))
     missing = [name for name in parts if not (folder / name).is_file()]
     if missing or not parts:
-        raise UserError(f"model.path={folder}: {index.name} names weight files that are not there: {missing}. Fetch them.")
+        raise UserError(f"model.path={folder}: {found} names weight files that are not there: {missing}. Fetch them.")
     return [folder / name for name in parts]
-
-
-def _check_safetensors(path: Path) -> None:
-    """Make sure that a safetensors file is as long as its header says, and that this is a header."""
-    try:
-        with safe_open(path, framework="np"):
-            pass
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is cut short or damaged ({error}). Fetch it again.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -72,8 +72,12 @@ def hub_file(config: ModelConfig, filename: str) -> Path:
 def hub_error(error: Exception, config: ModelConfig, filename: str) -> UserError:
     """The message for what the hub's client raised about a file of the model."""
     assert config.path is not None, "the embedded model is not on the hub"
-    where = f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
-    return UserError(f"{where}: {_hub_problem(error, config.path, filename)}")
+    return UserError(f"{describe_place(config)}: {_hub_problem(error, config.path, filename)}")
+
+
+def describe_place(config: ModelConfig) -> str:
+    """The keys that say which repository is meant, as they are typed."""
+    return f"model.path={config.path}" + (f" model.revision={config.revision}" if config.revision else "")
 
 
 def _hub_problem(error: Exception, repository: str, filename: str) -> str:
@@ -91,7 +95,11 @@ def _hub_problem(error: Exception, repository: str, filename: str) -> str:
             errors.RepositoryNotFoundError,
             "there is no such folder here, and no such repository on the hub (or it is private: set HF_TOKEN).",
         ),
-        (errors.RemoteEntryNotFoundError, f"the repository has no file {filename}."),
+        (
+            errors.RemoteEntryNotFoundError,
+            f"the repository has no file {filename}."
+            + (" An adapter must be merged into its base model first." if filename == "config.json" else ""),
+        ),
         (errors.HfHubHTTPError, f"the hub refused {filename}: {error}"),
         (errors.HFValidationError, f"this is not a hub id: {error}"),
     ]

@@ -3,15 +3,15 @@
 Where its files lie and what it is called does not count. No torch.
 """
 
-import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from prune.config.content import files_sha256, looked_up
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.models.fetch import SMALL_ENDINGS, find_snapshot, needed_files, read_parts
-from prune.models.files import local_folder
+from prune.models.fetch import SMALL_ENDINGS, find_snapshot, needed_files, read_parts, settings_here
+from prune.models.files import MISTRALS_OWN, local_folder
 
 WITH_WEIGHTS = ("config.json", "generation_config.json")
 """Small files that say how the weights compute; the others belong to the tokenizer."""
@@ -74,7 +74,10 @@ def _hash_folder(folder: Path, gguf_file: str | None) -> dict[str, Any]:
     of_weights = {name: path for name, path in files.items() if name not in of_tokenizer}
     if gguf_file is not None:
         of_tokenizer = files
-    return {"weights": files_sha256(of_weights)[:16], "tokenizer": files_sha256(of_tokenizer)[:16]}
+    tokenizer = files_sha256(of_tokenizer)[:16]
+    if MISTRALS_OWN in files and find_spec("mistral_common") is not None:
+        tokenizer += "-mistral-common"
+    return {"weights": files_sha256(of_weights)[:16], "tokenizer": tokenizer}
 
 
 def _is_of_tokenizer(name: str) -> bool:
@@ -91,10 +94,8 @@ def _dtype(config: ModelConfig) -> DType:
 
 
 def _stored_dtype(config: ModelConfig) -> DType:
-    folder = local_folder(config) or find_snapshot(config)
+    settings = settings_here(config)
     try:
-        settings: Any = json.loads((Path(folder or "") / "config.json").read_text(encoding="utf-8"))
-        stored = settings.get("dtype") or settings.get("torch_dtype")
-        return DType(str(stored).removeprefix("torch."))
-    except (OSError, ValueError, AttributeError):
+        return DType(str(settings.get("dtype") or settings.get("torch_dtype")).removeprefix("torch."))
+    except ValueError:
         return DType.auto

@@ -1,13 +1,11 @@
-"""Loading of causal language models, and where the prunable matrices are in them. The edge to transformers.
-
-torch and transformers are imported inside the functions, so that importing this file costs nothing.
-"""
+"""Loading of causal language models. The edge to transformers, which is imported inside the functions: it takes seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -15,17 +13,24 @@ from typing import TYPE_CHECKING, Any
 from prune.config.config import Device
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.models.blocks import find_blocks, named_linears
-from prune.models.files import check_model, local_folder
+from prune.lazy import torch
+from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears
+from prune.models.checks import quantisation
+from prune.models.fetch import find_snapshot
+from prune.models.files import check_model, local_folder, model_header, model_settings
+from prune.models.fit import FEW_ZEROS, check_embedding, check_unexpected, describe_left_out, describe_zeros, left_out
 from prune.models.host_memory import is_shortage
 from prune.models.identity import hub_commit
+from prune.models.offload import Mover, offload_blocks
 
 if TYPE_CHECKING:
-    import torch
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from prune.models.blocks import Linear
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A model in memory, ready for evaluation and pruning."""
 
@@ -33,6 +38,20 @@ class LoadedModel:
     """Its name on the `model` axis."""
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    share_zero: float = 0.0
+    """Of the weights in its linears, as they were loaded."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its results should know: zeros that it came with, tensors of its files that it leaves out."""
+
+    @cached_property
+    def blocks(self) -> nn.ModuleList:
+        """Its decoder blocks, in order; see `find_blocks`."""
+        return find_blocks(self.model)
+
+    @cached_property
+    def linears(self) -> list[dict[str, Linear]]:
+        """For each block, name -> prunable matrix; see `find_linears`."""
+        return [find_linears(block) for block in self.blocks]
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -61,36 +80,66 @@ def load_model(
     `dtype=auto` keeps the stored type, except for the embedded model (stored in float16) and GGUF (de-quantised): float32.
     float16 is slow on a CPU, and some models overflow in it; float32 or bfloat16 are safer there.
 
-    Raises UserError when files are missing, damaged or do not hold every weight, or when the model is not a causal one.
+    Raises UserError when files are missing, damaged or do not hold every weight, or when the model is not a causal one whose
+    blocks can be pruned, or does not fit its files or its tokenizer.
     """
-    from transformers import AutoModelForCausalLM
-
     check_model(config)
     if tokenizer is None:
         tokenizer = load_tokenizer(config)
+    model, unexpected = _read_weights(config, device)
+    loaded = LoadedModel(config.name, model.eval(), tokenizer)
+    try:
+        assert loaded.linears
+    except UserError as error:
+        raise UserError(f"{_where(config)}: {error}") from error
+    check_unexpected(_where(config), model, loaded.blocks, unexpected)
+    check_embedding(_where(config), model, tokenizer, config.bos)
+    _place(loaded, config, device)
+    num_zero, num_weights = count_sparsity(model)
+    share_zero = num_zero / num_weights
+    notes = [describe_zeros(share_zero)] if share_zero >= FEW_ZEROS else []
+    if names := left_out(model, _stored_names(config), unexpected):
+        notes.append(describe_left_out(names))
+    return replace(loaded, share_zero=share_zero, notes=tuple(notes))
+
+
+def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreTrainedModel, set[str]]:
+    """The model, and the names of tensors in its files that it has no place for.
+
+    Raises UserError when it cannot be loaded, or a weight of it is in none of the files.
+    """
+    from transformers import AutoModelForCausalLM
+
     try:
         with no_progress_bar():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            read: Any = AutoModelForCausalLM.from_pretrained(
                 _source(config),
                 dtype=_dtype(config),
                 trust_remote_code=False,
                 output_loading_info=True,
                 **_location(config),
                 **_spread(config, device),
+                **_dequantised(config),
             )
     except (OSError, EOFError, ValueError, TypeError, KeyError, ImportError, RuntimeError, UnpicklingError) as error:
         if is_shortage(error):
             raise
         raise UserError(f"{_where(config)}: {_load_problem(error, local_folder(config))}") from error
-    model, loading = loaded
+    model, loading = read
     missing = sorted(loading["missing_keys"])
     if missing:
         raise UserError(
             f"{_where(config)}: {len(missing)} weights are missing from the files, such as {missing[:3]}. "
             "Fetch the model again, or give a model whose files hold every weight."
         )
-    _place(model, config, device)
-    return LoadedModel(name=config.name, model=model.eval(), tokenizer=tokenizer)
+    return model, set(loading["unexpected_keys"])
+
+
+def _stored_names(config: ModelConfig) -> Collection[str]:
+    """The names of the tensors in a model's safetensors files; none where there are no such files."""
+    folder = local_folder(config) or find_snapshot(config)
+    header = model_header(folder) if folder is not None and config.gguf_file is None else None
+    return header or ()
 
 
 def _load_problem(error: Exception, folder: Path | None) -> str:
@@ -122,21 +171,28 @@ def _spread(config: ModelConfig, device: torch.device | str) -> dict[str, Any]:
     return {"device_map": config.device_map}
 
 
-def _place(model: PreTrainedModel, config: ModelConfig, device: torch.device | str) -> None:
+def _dequantised(config: ModelConfig) -> dict[str, Any]:
+    """The arguments that let weights in float8 be de-quantised, which transformers does by itself only without a GPU."""
+    about = quantisation(model_settings(config)) if config.gguf_file is None else None
+    if about is None:
+        return {}
+    from transformers import FineGrainedFP8Config
+
+    kept = about.get("modules_to_not_convert")
+    return {"quantization_config": FineGrainedFP8Config(dequantize=True, modules_to_not_convert=kept)}
+
+
+def _place(loaded: LoadedModel, config: ModelConfig, device: torch.device | str) -> None:
     """Put a loaded model where it is to compute.
 
     Raises:
         UserError: parts of it found no room on the GPUs that it was spread over.
     """
-    import torch
-
-    from prune.models.offload import Mover, offload_blocks
-
     if config.offload:
-        offload_blocks(model, find_blocks(model), Mover(torch.device(device)))
+        offload_blocks(loaded.model, loaded.blocks, Mover(torch.device(device)))
     elif config.device_map is None:
-        model.to(device)
-    elif outside := {"cpu", "disk"} & {str(place) for place in getattr(model, "hf_device_map", {}).values()}:
+        loaded.model.to(device)
+    elif outside := {"cpu", "disk"} & {str(place) for place in getattr(loaded.model, "hf_device_map", {}).values()}:
         raise UserError(
             f"{_where(config)}: with model.device_map={config.device_map} parts of it would be on {' and '.join(outside)}: "
             "it does not fit the GPUs. model.offload=true prunes it on one of them, a block at a time."
@@ -171,8 +227,6 @@ def _location(config: ModelConfig) -> dict[str, Any]:
 
 
 def _dtype(config: ModelConfig) -> torch.dtype | str:
-    import torch
-
     if config.dtype is not DType.auto:
         dtype = getattr(torch, config.dtype.value)
         assert isinstance(dtype, torch.dtype), config.dtype
@@ -191,7 +245,6 @@ def linear_names(config: ModelConfig) -> list[str] | None:
 
     Raises UserError as find_blocks and find_linears do.
     """
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if config.gguf_file is not None:
@@ -211,8 +264,6 @@ def resolve_device(device: Device) -> str:
     Raises:
         UserError: a GPU is asked for and there is none.
     """
-    import torch
-
     if device is Device.cuda and not torch.cuda.is_available():
         raise UserError(
             "device=cuda: PyTorch sees no GPU here. Use device=cpu, or device=auto to take one when there is one."

@@ -5,15 +5,19 @@ pass; `on_device` holds it for longer, and takes changed weights back to the hos
 norm, head, rotary tables) stays on the device.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from prune.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Mover:
@@ -81,7 +85,7 @@ class OffloadedBlock:
             tensor.data = there
 
 
-_offloaded: "WeakKeyDictionary[nn.Module, OffloadedBlock]" = WeakKeyDictionary()
+_offloaded: WeakKeyDictionary[nn.Module, OffloadedBlock] = WeakKeyDictionary()
 
 
 def offload_blocks(model: nn.Module, blocks: Iterable[nn.Module], mover: Mover) -> None:

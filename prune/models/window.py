@@ -2,13 +2,11 @@
 
 from typing import Any
 
-_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-"""What architectures call it in their configuration, the usual name first."""
-
 WINDOW_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+"""What architectures call it in their configuration, the usual name first."""
 
 
 def find_window(model: Any) -> int | None:
     """The model's window in tokens; None when its configuration names none (then there is no fixed limit)."""
     config = model.config.get_text_config()
-    return next((getattr(config, name) for name in _NAMES if isinstance(getattr(config, name, None), int)), None)
+    return next((getattr(config, key) for key in WINDOW_KEYS if isinstance(getattr(config, key, None), int)), None)

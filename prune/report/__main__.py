@@ -1,14 +1,12 @@
 """Which calibration data wins: `python -m prune.report [outputs]` writes tables, figures and a page from result files."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from prune.cli import report
-from prune.errors import UserError
+from prune.cli import leave_on_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     from prune.report.write import write_report
 
-    try:
+    with leave_on_error():
         write_report(
             asked.outputs,
             sweep=asked.sweep,
@@ -37,11 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out=asked.out,
             console=Console(),
         )
-    except UserError as error:
-        report(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from prune.cell.baseline import BASELINE
+from prune.cell.result import CellResult
 from prune.config.data import DataSource
 from prune.errors import UserError, nearest
-from prune.eval.metric import decimals
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import best_rows, judge
@@ -21,7 +21,7 @@ from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, 
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
 from prune.report.results.protocols import check_protocols
-from prune.report.results.read import Found, Result, read_results
+from prune.report.results.read import Found, read_results
 
 MAX_ITEM_FILES = 5_000
 """Files of items that are read so that every row is compared with the baseline and dense on its items."""
@@ -125,7 +125,7 @@ def _baseline_row(joined: Joined, group: int, wanted: str) -> int | None:
     return next(iter(exact or of_set), None)
 
 
-def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
+def _metrics(results: Sequence[CellResult], protocols: Protocols) -> list[Metric]:
     """The metrics of the results, perplexities first, then by category of their sets."""
     scores = {name: score for result in results for name, score in result.scores.items()}
     found = []
@@ -147,7 +147,7 @@ def _metrics(results: Sequence[Result], protocols: Protocols) -> list[Metric]:
                 chance=score.chance,
                 num_items=num_items,
                 protocol=shared,
-                decimals=decimals(score.unit, score.scale),
+                decimals=score.decimals,
             )
         )
     return sorted(found, key=lambda metric: (metric.scale != "log", CATEGORIES.index(metric.category)))
@@ -163,7 +163,7 @@ def _place(name: str, protocol: Mapping[str, Any]) -> tuple[str, str, str]:
     return kind, task, str(protocol.get("set") or task)
 
 
-def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: Protocols) -> list[Protocol]:
+def _protocols(results: Sequence[CellResult], metrics: Sequence[Metric], protocols: Protocols) -> list[Protocol]:
     models = {result.dense_cell: result.axes["model"] for result in results}
     index = {metric.name: place for place, metric in enumerate(metrics)}
     return [
@@ -177,12 +177,12 @@ def _protocols(results: Sequence[Result], metrics: Sequence[Metric], protocols: 
     ]
 
 
-def _num_item_files(results: Sequence[Result]) -> int:
+def _num_item_files(results: Sequence[CellResult]) -> int:
     return sum(score.items is not None for result in results for score in result.scores.values())
 
 
 def _compare(
-    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined, items: ItemsOfRows, pairs_all: bool
+    metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined, items: ItemsOfRows, pairs_all: bool
 ) -> tuple[list[RowMetric], list[Verdict]]:
     """(every metric of every row, the verdicts by group and metric).
 
@@ -198,7 +198,7 @@ def _compare(
     return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric))
 
 
-def _cells(results: Sequence[Result], joined: Joined, metrics: Sequence[Metric]) -> Cells:
+def _cells(results: Sequence[CellResult], joined: Joined, metrics: Sequence[Metric]) -> Cells:
     row_of = {cell: index for index, row in enumerate(joined.rows) for cell in row.cells}
     scores = [[result.scores.get(metric.name) for result in results] for metric in metrics]
     return Cells(
@@ -228,7 +228,7 @@ def _rows(joined: Joined, calibs: Sequence[str], metrics: Sequence[RowMetric]) -
     )
 
 
-def _overlap_warnings(results: Sequence[Result], metrics: Sequence[Metric]) -> list[OverlapWarning]:
+def _overlap_warnings(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[OverlapWarning]:
     index = {metric.name: place for place, metric in enumerate(metrics)}
     return [
         OverlapWarning(
@@ -244,7 +244,7 @@ def _overlap_warnings(results: Sequence[Result], metrics: Sequence[Metric]) -> l
     ]
 
 
-def _origins(results: Sequence[Result]) -> list[Origin]:
+def _origins(results: Sequence[CellResult]) -> list[Origin]:
     """The distinct circumstances of the cells, the most frequent first."""
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:

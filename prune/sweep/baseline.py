@@ -6,7 +6,7 @@ from typing import Any
 
 from prune.cell.baseline import baseline_cell
 from prune.cell.cell import Cell
-from prune.cell.results import find_result
+from prune.cell.folder import CellFolder
 
 
 def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -18,4 +18,5 @@ def compared_results(cell: Cell, known: Mapping[str, dict[str, Any]]) -> tuple[d
 
 
 def _find_result(output_dir: Path, cell_id: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-    return known.get(cell_id) or find_result(output_dir / "cells" / cell_id)  # a damaged one is told of by its own cell
+    folder = CellFolder(output_dir / "cells" / cell_id)
+    return known.get(cell_id) or folder.find_result()  # a damaged one is told of by its own cell

@@ -6,21 +6,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prune.cell.cell import Cell, dense_cell, make_cell, plan
+from prune.cell.cell import Cell, dense_cell, make_cell
 from prune.cell.identity import pass_key, recipe_of
 from prune.cell.lock import claim_when_free
-from prune.cell.results import score_path
+from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
 from prune.pruning.methods.wanda import WandaConfig
-
-if TYPE_CHECKING:
-    from prune.cell.standing import Standing
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
@@ -96,7 +93,7 @@ def check_name(name: str) -> str:
 
 
 def write_grid(
-    points: Sequence[GridPoint], folder: Path, standings: "Mapping[str, Standing]", *, is_plan: bool = False
+    points: Sequence[GridPoint], folder: Path, standings: Mapping[str, Standing], *, is_plan: bool = False
 ) -> str | None:
     """Add the points to grid.jsonl; return what is damaged there, and so lost, or None.
 
@@ -160,12 +157,12 @@ def _kept(overrides: Iterable[str]) -> list[str]:
     return sorted(override for override in overrides if re.split(r"[.=]", override.lstrip("+~"))[0] not in NOT_GRID)
 
 
-def _row(point: GridPoint, standings: "Mapping[str, Standing]", scores: dict[str, list[str]]) -> dict[str, Any]:
+def _row(point: GridPoint, standings: Mapping[str, Standing], scores: dict[str, list[str]]) -> dict[str, Any]:
     """A point's line; `scores` keeps the names of the score files for the points that ask for the same."""
     cell, applicable = point.cell, point.reason is None
     asked = repr((cell.config.eval, cell.config.data, cell.config.model)) if applicable else ""
     if asked and asked not in scores:
-        scores[asked] = [score_path(cell.folder(), planned).name for planned in plan(cell)]
+        scores[asked] = [cell.files.score(planned).name for planned in cell.scores]
     state = standings[cell.id].state if cell.id in standings else State.todo
     return {
         "overrides": list(point.overrides),

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError
@@ -31,6 +32,15 @@ def explain_missing(error: BaseException, overrides: Sequence[str], model: Model
         return None
     lines = [str(error), missing, f"This line fetches it, where there is a network: {prepare_line(overrides)}"]
     return UserError("\n".join(line for line in lines if line))
+
+
+@contextmanager
+def fetching(overrides: Sequence[str]) -> Iterator[None]:
+    """Adds to what is missing in the cache the line that fetches it."""
+    try:
+        yield
+    except UserError as error:
+        raise explain_missing(error, overrides) or error from None
 
 
 def _says_missing(error: BaseException) -> bool:

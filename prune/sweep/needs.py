@@ -1,15 +1,12 @@
-"""What the cells of a sweep read: splits, lm-eval's tasks, models."""
+"""What the cells of a sweep need: models, splits, scores."""
 
 from collections.abc import Sequence
 
-from prune.cell.cell import Cell, plan
-from prune.config.data import DataSource
+from prune.cell.cell import Cell
+from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
-from prune.data.dataset import ControlSet, QuestionSet, TextSet
-from prune.data.registry import find_dataset
-from prune.eval.harness.index import Definition, read_definition
-from prune.eval.harness.rows import needed_places
-from prune.eval.harness.settings import HarnessSettings
+from prune.data.dataset import RowSet
+from prune.eval.metric import PlannedMetric
 
 
 def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
@@ -17,28 +14,19 @@ def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
     return list({repr(cell.config.model): cell.config.model for cell in cells}.values())
 
 
-def needed_splits(cell: Cell) -> list[tuple[TextSet | QuestionSet, str]]:
+def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
     """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
-    needed: list[tuple[TextSet | QuestionSet, str]] = []
+    needed: list[tuple[RowSet, str]] = []
     if cell.recipe is not None:
         needed += cell.recipe.kind.splits
-    for planned in plan(cell):
-        if isinstance(planned.settings, HarnessSettings):
-            if cell.config.data.name is not DataSource.hub:
-                places = needed_places(read_definition(planned.settings.task), planned.settings.num_fewshot)
-                needed += [(place.dataset, place.split) for place in places]
-            continue
-        dataset = find_dataset(planned.dataset)
-        assert not isinstance(dataset, ControlSet) and dataset.eval_split is not None, "the plan checks this"
-        needed.append((dataset, dataset.eval_split))
-        if isinstance(dataset, QuestionSet):
-            needed.append((dataset, dataset.train_split))
+    for planned in cell.scores:
+        needed += planned.settings.reads(cell.config.data)
     return needed
 
 
-def hub_tasks(cell: Cell) -> list[Definition]:
-    """The tasks of lm-eval that a cell is scored on with rows that lm-eval loads from the hub itself."""
-    if cell.config.data.name is not DataSource.hub:
-        return []
-    settings = [planned.settings for planned in plan(cell)]
-    return [read_definition(each.task) for each in settings if isinstance(each, HarnessSettings)]
+def distinct_scores(cells: Sequence[Cell]) -> list[tuple[PlannedMetric, DataConfig]]:
+    """The scores of `cells` with the source of their rows, each once."""
+    found = {
+        (planned.settings, repr(cell.config.data)): (planned, cell.config.data) for cell in cells for planned in cell.scores
+    }
+    return list(found.values())

@@ -4,29 +4,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.cell.cell import Cell, plan
+from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
-from prune.cell.resources import Workshop
-from prune.config.config import Config, Device
-from prune.config.model import ModelConfig
+from prune.cell.resources import Resources
+from prune.config.config import Config
 from prune.config.sparsity import UnstructuredConfig
-from prune.data.dataset import QuestionSet
-from prune.data.registry import find_dataset
 from prune.data.sources.source import Source
 from prune.errors import UserError
-from prune.eval.harness.rows import read_hub
-from prune.eval.questions.exemplars import choose_exemplars
-from prune.eval.questions.prompt import QuestionSettings
 from prune.files import disk_errors
+from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
-from prune.models.gpus import may_have_gpu
-from prune.models.load import resolve_device
+from prune.models.load import linear_names
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
-from prune.sweep.needs import distinct_models, hub_tasks, needed_splits
+from prune.sweep.missing import prepare_line
+from prune.sweep.needs import distinct_models, distinct_scores, needed_splits
 
 
-def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
+def check_before_running(cells: Sequence[Cell], resources: Resources) -> None:
     """Check what can be known before anything is loaded or written: model files, windows, and that all rows are there.
 
     Raises:
@@ -41,10 +36,10 @@ def check_before_running(cells: Sequence[Cell], workshop: Workshop) -> None:
         if uses_calibration(config):
             check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         for dataset, split in needed_splits(cell):
-            workshop.source(config.data).rows(dataset, split)
-        check_rows(cell, workshop.source(config.data))
-    for definition in {each.task: each for cell in cells for each in hub_tasks(cell)}.values():
-        read_hub(definition)
+            resources.source(config.data).rows(dataset, split)
+        check_rows(cell, resources.source(config.data))
+    for planned, data in distinct_scores(cells):
+        planned.settings.check_rows(resources.source(data))
 
 
 def names_linears(config: Config) -> bool:
@@ -82,50 +77,19 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
         for config in own if shapes else ():
             check_against(shapes or {}, config)
         naming = [] if shapes or not builds else [config for config in own if names_linears(config)]
-        names = _built_names(model) if naming else None
+        names = linear_names(model) if naming else None
         for config in naming if names else ():
             check_names(names or [], config.method, config.sparsity)
 
 
-def _built_names(model: ModelConfig) -> list[str] | None:
-    from prune.models.load import linear_names
-
-    return linear_names(model)
-
-
-def check_devices(config: Config) -> None:
-    """Make sure that there is a GPU where one is asked for, for cells that run on this machine.
-
-    Raises:
-        UserError: there is none.
-    """
-    asked = [f"launcher.gpus=[{','.join(map(str, gpus))}]"] if (gpus := getattr(config.launcher, "gpus", [])) else []
-    asked += [f"model.device_map={config.model.device_map}"] if config.model.device_map else []
-    asked += ["device=cuda"] if config.device is Device.cuda else []
-    if not asked:
-        return
-    if not may_have_gpu():
-        raise UserError(
-            f"{asked[0]}: there is no GPU here (no driver's file in /dev, or CUDA_VISIBLE_DEVICES hides them). "
-            f"Leave it out, and compute on the CPU with device=cpu; or run on a cluster with launcher=slurm."
-        )
-    if config.device is Device.cuda:
-        resolve_device(config.device)
-
-
 def check_rows(cell: Cell, source: Source) -> None:
-    """Check that the rows can give what a cell asks of them: rationales of so many steps, and so many exemplars.
+    """Check that the rows can give what a cell's calibration asks of them: rationales of so many steps.
 
     Raises:
         UserError: they cannot.
     """
     if cell.recipe is not None:
         cell.recipe.kind.check(source, cell.config.data)
-    for planned in plan(cell):
-        if isinstance(planned.settings, QuestionSettings):
-            asked = find_dataset(planned.dataset)
-            assert isinstance(asked, QuestionSet), planned
-            choose_exemplars(planned.settings, asked, source)
 
 
 def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
@@ -134,8 +98,6 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
     Raises:
         UserError: the first that is not, with the line that fetches it.
     """
-    from prune.models.fetch import missing_files
-    from prune.sweep.missing import prepare_line
 
     for model in distinct_models(cells):
         if lacking := missing_files(model):

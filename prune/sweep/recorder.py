@@ -1,18 +1,17 @@
-"""What one launch holds while its cells run, and what it does with each as it ends."""
+"""Records the cells of a sweep as they end: results, failures, and their mirrors in a tracker."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from prune.cell.cell import Cell, asked_config
 from prune.cell.failure import Failure
 from prune.cell.gpu import read_samples
-from prune.cell.results import read_linears
 from prune.cli import report
 from prune.errors import DamagedFileError
 from prune.sweep.baseline import compared_results
+from prune.sweep.missing import explain_missing
 from prune.track.content import summary
 from prune.track.tracker import NullTracker, Record, Tracker
 
@@ -24,12 +23,12 @@ class Outcome:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
-    """Cells that another process works on, or that wait in the queue, and who or where."""
+    """Cells that another process works on or that wait in the queue -> the process or the job."""
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """The sweep's name, what became of its cells so far, and where they are mirrored."""
+class Recorder:
+    """Keeps how the cells of one launch ended, and mirrors finished ones."""
 
     sweep: str
     outcome: Outcome
@@ -38,7 +37,7 @@ class Session:
     """Of the command line; for naming the line that fetches what a cell misses."""
 
     def finish(self, cell: Cell, result: dict[str, Any]) -> str:
-        """Keep a result and mirror it; return what to say of it."""
+        """Keep a result and mirror it; return its line for the terminal."""
         self.outcome.held.pop(cell.id, None)
         self.outcome.results[cell.id] = result
         self.tracker.record(make_record(cell, result, self.sweep, self.outcome.results))
@@ -57,20 +56,19 @@ class Session:
         return self.tracker.lacks(cell.folder(), summary(result, *compared_results(cell, self.outcome.results)))
 
     def fail_with(self, cell: Cell, error: Exception) -> str:
-        """Keep that a cell raised `error`; return what to say of it."""
-        from prune.sweep.missing import explain_missing
+        """Keep that a cell raised `error`; return its line for the terminal."""
 
         known = explain_missing(error, self.overrides, cell.config.model) or error
         return self.fail(cell, Failure.of_exception(known, cell.folder() / "run.log"))
 
     def fail(self, cell: Cell, failure: Failure) -> str:
-        """Keep a failure; return what to say of it."""
+        """Keep a failure; return its line for the terminal."""
         self.outcome.held.pop(cell.id, None)
         self.outcome.failures[cell.id] = failure
         return f"{failure.state}: {failure.reason}"
 
     def hold(self, cell: Cell, holder: str) -> str:
-        """Keep that another process has the cell; return what to say of it."""
+        """Keep that another process has the cell; return its line for the terminal."""
         self.outcome.held[cell.id] = holder
         return holder
 
@@ -78,7 +76,7 @@ class Session:
 def make_record(
     cell: Cell, result: dict[str, Any], sweep: str, known: Mapping[str, dict[str, Any]] = MappingProxyType({})
 ) -> Record:
-    """What a tracker is told about a finished cell; `known` are results by cell id, others are read from their files."""
+    """What a tracker gets of a finished cell; `known` are results by cell id, others are read from their files."""
     dense, c4 = compared_results(cell, known)
     return Record(
         cell_id=cell.id,
@@ -86,7 +84,7 @@ def make_record(
         group=sweep,
         config=asked_config(cell),
         result=result,
-        linears=_find_linears(cell.folder()),
+        linears=_find_linears(cell),
         folder=cell.folder(),
         dense=dense,
         c4=c4,
@@ -94,10 +92,10 @@ def make_record(
     )
 
 
-def _find_linears(folder: Path) -> list[dict[str, Any]]:
+def _find_linears(cell: Cell) -> list[dict[str, Any]]:
     """The linears of a cell; none, and a message, where their file is damaged."""
     try:
-        return read_linears(folder)
+        return cell.files.read_linears()
     except DamagedFileError as error:
         report(str(error))
         return []

@@ -1,13 +1,15 @@
 """A sweep: the grid points of one line and the distinct cells behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prune.cell.cell import Cell
+from prune.cell.standing import Standing
+from prune.cli import report
 from prune.config.config import Config
 from prune.errors import UserError
-from prune.sweep.grid import GridPoint, distinct_cells, sweep_name
+from prune.sweep.grid import GridPoint, distinct_cells, sweep_name, write_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class Sweep:
     def folder(self) -> Path:
         """outputs/sweeps/<name>."""
         return self.output_dir / "sweeps" / self.name
+
+    def write_grid(self, standings: Mapping[str, Standing], *, is_plan: bool = False) -> None:
+        """Add the points of the line to grid.jsonl; see `grid.write_grid`."""
+        damage = write_grid(self.points, self.folder, standings, is_plan=is_plan)
+        if damage is not None:
+            report(damage)
 
 
 def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:

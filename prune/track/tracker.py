@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a tracker is told about one finished cell."""
+    """One finished cell, as a tracker mirrors it."""
 
     cell_id: str
     name: str

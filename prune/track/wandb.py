@@ -1,4 +1,4 @@
-"""The W&B edge: one run a cell, the only file that imports wandb to write runs.
+"""The W&B edge, the only file that imports wandb: one run a cell.
 
 A run is written after result.json, so that the service can be slow, full or absent without costing a cell. A run that is
 written again, because a score was added or the dense cell became known, is the same run with more in it: online it is
@@ -19,7 +19,7 @@ from prune.cli import report
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
 from prune.track.tracker import Record
-from prune.track.wandb_state import Kept, digest, drop_unsent, first_attempt, read_kept, write_kept
+from prune.track.wandb_state import MirroredRun, digest, drop_unsent, first_attempt, read_mirrored, write_mirrored
 
 INIT_TIMEOUT_S = 30.0
 """So long the server may take to accept a run."""
@@ -40,7 +40,7 @@ DELETED = "previously created and deleted"
 """The server's words for an id that cannot be taken again."""
 
 NOT_TAKEN = ("filestream: fatal error", "runupserter: failed")
-"""W&B's words, in a run's own log, for what the server did not take; `finish` says nothing of it."""
+"""W&B's words, in a run's own log, for what the server did not take; `finish` does not report it."""
 
 KEY_REFUSED = re.compile(r"\b(401|403)\b|not logged in|[Ii]nvalid .*key")
 
@@ -74,7 +74,7 @@ class WandbTracker:
 
     def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
         """Whether the run of the cell in `folder` is missing, shows other numbers, or is offline and ought to be sent."""
-        kept = read_kept(folder)
+        kept = read_mirrored(folder)
         is_unsent = self._mode is TrackerMode.online and kept is not None and kept.mode != self._mode.value
         return kept is None or kept.digest != digest(numbers) or is_unsent
 
@@ -86,18 +86,19 @@ class WandbTracker:
 
     def _mirror(self, record: Record, numbers: Mapping[str, float]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        earlier = read_kept(record.folder)
+        earlier = read_mirrored(record.folder)
         attempt = earlier.attempt if earlier else first_attempt(record.cell_id, self._folder)
-        begun = Kept(attempt=attempt, mode=self._mode.value, folder="", sent=earlier is not None and earlier.was_sent())
+        was_sent = earlier is not None and earlier.was_sent()
+        begun = MirroredRun(attempt=attempt, mode=self._mode.value, folder="", sent=was_sent)
         try:
             kept = self._write(record, numbers, begun)
         except NotSentError as error:
             self._go_offline(f"{server_url()} does not take what a run holds: {error}")
-            kept = self._write(record, numbers, read_kept(record.folder) or begun)
+            kept = self._write(record, numbers, read_mirrored(record.folder) or begun)
         if earlier is not None and earlier.folder != kept.folder:
             drop_unsent(earlier, self._folder / "wandb")
 
-    def _write(self, record: Record, numbers: Mapping[str, float], kept: Kept) -> Kept:
+    def _write(self, record: Record, numbers: Mapping[str, float], kept: MirroredRun) -> MirroredRun:
         """Write the run; `kept` is what is known of it before.
 
         Raises:
@@ -106,15 +107,15 @@ class WandbTracker:
         run, attempt = self._start(record, kept.attempt)
         folder = Path(run.dir).parent
         sent = kept.sent and attempt == kept.attempt
-        kept = Kept(attempt=attempt, mode=self._mode.value, folder=str(folder), sent=sent)
-        write_kept(record.folder, kept)
+        kept = MirroredRun(attempt=attempt, mode=self._mode.value, folder=str(folder), sent=sent)
+        write_mirrored(record.folder, kept)
         with _finishing(run):
             is_online = self._mode is TrackerMode.online
             _fill(run, numbers, [] if sent and not is_online else [*block_history(record.linears), *record.gpu])
         if is_online:
             _check_taken(folder)
         kept = replace(kept, digest=digest(numbers))
-        write_kept(record.folder, kept)
+        write_mirrored(record.folder, kept)
         return kept
 
     def _start(self, record: Record, attempt: int) -> tuple[Any, int]:
@@ -167,7 +168,7 @@ class WandbTracker:
 
 
 def _wandb(mode: TrackerMode) -> Any:
-    """The package, told to be silent before it says its first word."""
+    """The package, set to print nothing."""
     import wandb
 
     wandb.setup(wandb.Settings(silent=True, mode=mode.value))
@@ -198,6 +199,12 @@ def log_in() -> None:
     wandb = _wandb(TrackerMode.online)
     if not wandb.login(prompt=False, verify=False):
         raise wandb.errors.UsageError("there is no API key: type wandb login, or set WANDB_API_KEY")
+
+
+def key_owner(timeout_s: int) -> str:
+    """The owner of the API key, as W&B answers within the time. Raises what W&B raises."""
+    log_in()
+    return str(_wandb(TrackerMode.online).Api(timeout=timeout_s).default_entity)
 
 
 def _fill(run: Any, numbers: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> None:
@@ -271,7 +278,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of what an error says; of refused settings, which pydantic lists below a heading, all of them."""
+    """The first line of an error; of refused settings, which pydantic lists below a heading, all lines."""
     refused = getattr(error, "errors", None)
     if isinstance(error, ValueError) and callable(refused):
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']} ({one['input']!r})" for one in refused())

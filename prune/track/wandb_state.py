@@ -17,7 +17,7 @@ FILE = "wandb.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
+class MirroredRun:
     """The run that mirrors a cell."""
 
     attempt: int
@@ -36,16 +36,16 @@ class Kept:
         return self.sent or is_whole_online or has_marker(Path(self.folder))
 
 
-def read_kept(folder: Path) -> Kept | None:
+def read_mirrored(folder: Path) -> MirroredRun | None:
     """The run of the cell in `folder`; None when it has none, or the file is damaged: the run is then written again."""
     try:
         found = read_json(folder / FILE)
-        return None if found is None else Kept(**found)
+        return None if found is None else MirroredRun(**found)
     except (UserError, TypeError):
         return None
 
 
-def write_kept(folder: Path, kept: Kept) -> None:
+def write_mirrored(folder: Path, kept: MirroredRun) -> None:
     """Keep the run of the cell in `folder`."""
     write_json(folder / FILE, asdict(kept))
 
@@ -57,7 +57,7 @@ def digest(numbers: Mapping[str, float]) -> str:
 
 def first_attempt(cell_id: str, output_dir: Path) -> int:
     """The suffix for a cell without a run: one more than that of its runs before it was run anew."""
-    replaced = [read_kept(folder) for folder in (output_dir / "replaced").glob(f"{cell_id}-*")]
+    replaced = [read_mirrored(folder) for folder in (output_dir / "replaced").glob(f"{cell_id}-*")]
     return 1 + max((kept.attempt for kept in replaced if kept is not None), default=0)
 
 
@@ -66,7 +66,7 @@ def has_marker(folder: Path) -> bool:
     return any(folder.glob("*.synced"))
 
 
-def drop_unsent(earlier: Kept, runs: Path) -> None:
+def drop_unsent(earlier: MirroredRun, runs: Path) -> None:
     """Remove the offline log `earlier` under `runs` that a later one of the same run replaces, unless it was sent."""
     folder = Path(earlier.folder)
     is_ours = folder.parent == runs and folder.name.startswith("offline-run-")
@@ -76,7 +76,7 @@ def drop_unsent(earlier: Kept, runs: Path) -> None:
 
 def sync_note(cells: Iterable[Cell], output_dir: Path) -> str | None:
     """How to send the runs of `cells` that W&B keeps offline; None when there are none."""
-    kept = [read_kept(cell.folder()) for cell in cells]
+    kept = [read_mirrored(cell.folder()) for cell in cells]
     num_offline = sum(run is not None and run.mode == TrackerMode.offline.value for run in kept)
     if not num_offline:
         return None

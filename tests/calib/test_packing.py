@@ -12,7 +12,7 @@ from prune.calib.draw import Packed
 from prune.calib.encoder import Encoder, find_pad, make_encoder
 from prune.calib.questions import pack_pieces, shortest_fill
 from prune.config.calib import Compat, PaddingSide, PromptBos
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.models.bos import bos_before_text
@@ -125,14 +125,14 @@ def test_the_text_is_tokenised_joined_and_special_tokens_in_it_stay_text() -> No
 def test_bos_is_the_tokenizers_habit_or_the_models_need() -> None:
     assert bos_before_text(MODEL.bos, WITH_BOS, "model.bos") == 0
     assert bos_before_text(MODEL.bos, PLAIN, "model.bos") is None
-    for bos in (EvalBos.text, EvalBos.chunk):
+    for bos in (Bos.text, Bos.chunk):
         assert bos_before_text(ModelConfig(name="gemma3_270m", bos=bos).bos, PLAIN, "model.bos") == 0
-    assert bos_before_text(ModelConfig(name="other", bos=EvalBos.none).bos, WITH_BOS, "model.bos") is None
+    assert bos_before_text(ModelConfig(name="other", bos=Bos.none).bos, WITH_BOS, "model.bos") is None
     none = make_tokenizer(bos=False)
     none.bos_token = None
     assert bos_before_text(MODEL.bos, none, "model.bos") is None
     with pytest.raises(UserError, match=r"model.bos=chunk puts BOS .* Use model.bos=tokenizer"):
-        bos_before_text(ModelConfig(name="gemma3_270m", bos=EvalBos.chunk).bos, none, "model.bos")
+        bos_before_text(ModelConfig(name="gemma3_270m", bos=Bos.chunk).bos, none, "model.bos")
     assert make_encoder(WITH_BOS, calib(), prompt(bos=PromptBos.none), MODEL).bos_id is None
     assert make_encoder(WITH_BOS, calib("c4"), None, MODEL).bos_id == 0
 

@@ -17,11 +17,9 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.data.dataset import QuestionSet
 from prune.data.registry import DATASETS
-from prune.data.sources.source import examples, open_source
+from prune.data.sources.source import open_source
 from prune.eval.plan import plan_metrics
-from prune.eval.questions.ask import render_prompts
-from prune.eval.questions.exemplars import choose_exemplars
-from prune.eval.questions.prompt import QuestionSettings
+from prune.eval.questions.settings import QuestionSettings
 
 FOLDER = Path(__file__).with_name("golden")
 SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet)]
@@ -48,13 +46,13 @@ def _section(dataset: QuestionSet, root: Path, rationale: bool) -> str:
     (planned,) = plan_metrics(EvalConfig(name="golden", tasks=[dataset.name], rationale=rationale), data)
     settings, source = planned.settings, open_source(data)
     assert isinstance(settings, QuestionSettings)
-    exemplars = choose_exemplars(settings, dataset, source)
-    items = list(examples(source, dataset, settings.split))
+    questions = settings.questions(source)
+    exemplars, items = questions.exemplars, questions.items
     parts = [
         f"==== {dataset.name}, {'with' if rationale else 'without'} rationales",
         f"==== exemplars: rows {', '.join(map(str, exemplars))} of {settings.exemplar_split}",
     ]
-    for row, (prompt, item) in enumerate(zip(render_prompts(settings, exemplars, items), items, strict=True)):
+    for row, (prompt, item) in enumerate(zip(questions.prompts(), items, strict=True)):
         right = item.pair(rationale=rationale).removeprefix(item.question)
         parts += [f"==== prompt for row {row} of {settings.split}", prompt]
         parts += [f"==== right: {right!r}, target {item.target!r}, choices {list(item.choices)}"]

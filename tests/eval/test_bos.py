@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import ignore_progress, make_llama, make_tokenizer
+from small_models import make_llama, make_tokenizer
 from torch import Tensor, nn
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import Bos, EvalConfig
 from prune.config.model import DType, ModelConfig
 from prune.data.dataset import TextSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import open_source, texts
 from prune.errors import UserError
 from prune.eval.engine.bos import choose_prompt_bos
-from prune.eval.engine.chunks import choose_bos
 from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
 from prune.eval.plan import plan_metrics
+from prune.eval.subject import Subject
 from prune.models.bos import adds_bos, bos_before_text
 from prune.models.load import load_model, load_tokenizer
 
@@ -53,7 +53,7 @@ def default_settings(seq_len: int, num_chunks: int | None) -> PerplexitySettings
 def our_perplexity(model: Any, tokenizer: Any, documents: Sequence[str], seq_len: int, num_chunks: int | None) -> float:
     """As measured by default."""
     settings = default_settings(seq_len, num_chunks)
-    measured = measure_perplexity(settings, documents, model, tokenizer, batch_size=4, on_progress=ignore_progress)
+    measured = measure_perplexity(settings, documents, Subject(model, tokenizer, 4))
     return measured.metric.value
 
 
@@ -66,14 +66,13 @@ def test_the_default_is_the_papers_perplexity(kind: dict[str, bool]) -> None:
 
 
 @pytest.mark.parametrize("adds", [True, False])
-@pytest.mark.parametrize("bos", list(EvalBos))
-def test_calibration_prompts_and_perplexity_agree(adds: bool, bos: EvalBos) -> None:
+@pytest.mark.parametrize("bos", list(Bos))
+def test_calibration_prompts_and_perplexity_agree(adds: bool, bos: Bos) -> None:
     tokenizer = make_tokenizer(adds_bos=adds)
     present = {"tokenizer": adds, "text": True, "chunk": True, "none": False}[bos.value]
     assert adds_bos(tokenizer) == adds
     assert bos_before_text(bos, tokenizer, "x") == (0 if present else None)
     assert bos_before_text(ModelConfig(name="m", bos=bos).bos, tokenizer, "model.bos") == (0 if present else None)
-    assert choose_bos(bos, tokenizer, "here") == (0 if present else None)
     assert choose_prompt_bos(bos, tokenizer, "here").present == present
 
 
@@ -89,12 +88,12 @@ def test_a_tokenizer_whose_text_begins_with_bos_does_not_add_it() -> None:
     assert not adds_bos(Odd())
 
 
-@pytest.mark.parametrize("bos", [EvalBos.text, EvalBos.chunk])
-def test_bos_that_is_not_there_is_refused_with_what_to_take(bos: EvalBos) -> None:
+@pytest.mark.parametrize("bos", [Bos.text, Bos.chunk])
+def test_bos_that_is_not_there_is_refused_with_what_to_take(bos: Bos) -> None:
     tokenizer = make_tokenizer(bos=False)
     with pytest.raises(UserError, match=rf"^model.bos={bos.value} .* Use model.bos=tokenizer or model.bos=none\.$"):
         bos_before_text(ModelConfig(name="m", bos=bos).bos, tokenizer, "model.bos")
-    for allowed in (EvalBos.tokenizer, EvalBos.none):
+    for allowed in (Bos.tokenizer, Bos.none):
         assert bos_before_text(ModelConfig(name="m", bos=allowed).bos, tokenizer, "model.bos") is None
 
 

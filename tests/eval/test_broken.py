@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import ignore_progress, make_llama, make_tokenizer
+from small_models import make_llama, make_tokenizer
 from transformers import MambaConfig
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.data.dataset import Example
 from prune.errors import UserError
 from prune.eval.engine.diagnose import describe_broken, find_broken, list_parts
 from prune.eval.engine.logits import BrokenLogitsError, choose_tokens, score_tokens
-from prune.eval.metrics.choices import ChoiceSettings, measure_choices
+from prune.eval.metrics.choices import ChoiceSettings
 from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
+from prune.eval.questions.settings import Questions
+from prune.eval.subject import Subject
 from prune.models.blocks import find_blocks, find_linears
 from tests.architectures import CONFIGS, NUM_BLOCKS, tiny_model
 
@@ -92,14 +94,14 @@ def test_a_likelihood_and_a_perplexity_name_the_block() -> None:
     model = make_llama(len(tokenizer))
     plant(model, 1, math.nan)
     asked = {"dataset": "rte", "split": "validation", "exemplar_split": "train", "num_fewshot": 0, "limit": None}
-    settings = ChoiceSettings(**asked, bos=EvalBos.tokenizer)
+    settings = ChoiceSettings(**asked, bos=Bos.tokenizer)
     items = [Example(question=f"Q: {text}\nA:", answer="1", target="1", choices=("1", "20")) for text in ("0", "3", "1")]
     with pytest.raises(
         UserError, match=r"^acc_mc/rte: the model's logits are not numbers: .* block 1 of 2 \(model\.layers\.1\)"
     ):
-        measure_choices(settings, {}, items, model, tokenizer, batch_size=2, on_progress=ignore_progress)
+        settings.score(Questions(settings, {}, items), Subject(model, tokenizer, 2))
     chunks = PerplexitySettings(
-        dataset="c4", split="x", joiner=" ", num_texts=None, seq_len=8, bos=EvalBos.none, num_chunks=None, max_chunks=None
+        dataset="c4", split="x", joiner=" ", num_texts=None, seq_len=8, bos=Bos.none, num_chunks=None, max_chunks=None
     )
     with pytest.raises(UserError, match=r"^ppl/c4: the model's loss is not a number \(chunk 0 .* block 1 of 2"):
-        measure_perplexity(chunks, ["01230123 0123"], model, tokenizer, batch_size=2, on_progress=ignore_progress)
+        measure_perplexity(chunks, ["01230123 0123"], Subject(model, tokenizer, 2))

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import ignore_progress, make_llama, make_tokenizer
+from small_models import make_llama, make_tokenizer
 
-from prune.config.eval import EvalBos, TooLong
+from prune.config.eval import Bos, TooLong
 from prune.data.dataset import Example
 from prune.errors import UserError
 from prune.eval.metric import Measured
-from prune.eval.metrics.choices import ChoiceSettings, measure_choices
+from prune.eval.metrics.choices import ChoiceSettings
 from prune.eval.questions.prompt import few_shot_prefix
+from prune.eval.questions.settings import Questions
+from prune.eval.subject import Subject
 
 ALPHABET = "0123:AQ+ \n"
 EXEMPLARS = [
@@ -39,21 +41,14 @@ def settings(**changes: Any) -> ChoiceSettings:
         "exemplar_split": "train",
         "num_fewshot": 2,
         "limit": None,
-        "bos": EvalBos.tokenizer,
+        "bos": Bos.tokenizer,
     }
     return ChoiceSettings(**(values | changes))
 
 
 def run(model: Any, tokenizer: Any, batch_size: int = 4, **changes: Any) -> Measured:
-    return measure_choices(
-        settings(**changes),
-        dict(enumerate(EXEMPLARS)),
-        items(),
-        model,
-        tokenizer,
-        batch_size=batch_size,
-        on_progress=ignore_progress,
-    )
+    asked = settings(**changes)
+    return asked.score(Questions(asked, dict(enumerate(EXEMPLARS)), items()), Subject(model, tokenizer, batch_size))
 
 
 def naive_logprob(model: Any, tokenizer: Any, prompt: str, choice: str) -> float:
@@ -125,7 +120,7 @@ def test_an_item_fits_when_its_longest_choice_does() -> None:
 def test_bos_asked_of_a_tokenizer_without_one_is_an_error() -> None:
     tokenizer = make_tokenizer(ALPHABET, bos=False)
     with pytest.raises(UserError, match=r"acc_mc/rte: eval.bos=text puts BOS .* no BOS token"):
-        run(make_llama(len(tokenizer)), tokenizer, bos=EvalBos.text)
+        run(make_llama(len(tokenizer)), tokenizer, bos=Bos.text)
 
 
 def test_logits_that_are_not_numbers() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
+from prune.config.eval import Bos, EvalConfig, EvalProtocol
 from prune.data.dataset import QuestionSet, TextSet
 from prune.data.registry import DATASETS
 from prune.errors import UserError
@@ -27,7 +27,7 @@ def test_metrics_come_in_the_order_asked_perplexity_first() -> None:
 
 
 def test_what_is_asked_of_a_perplexity() -> None:
-    (metric,) = plan_metrics(quick(perplexity=["c4"], tasks=[], seq_len=512, num_chunks=8, bos=EvalBos.chunk), SAMPLE)
+    (metric,) = plan_metrics(quick(perplexity=["c4"], tasks=[], seq_len=512, num_chunks=8, bos=Bos.chunk), SAMPLE)
     assert len(metric.data["rows"] or "") > 16, "a hash of what makes the rows"
     assert metric.asked == {
         "kind": "PerplexitySettings",
@@ -72,7 +72,7 @@ def test_what_is_asked_of_an_accuracy() -> None:
         {"limit": 3},
         {"num_chunks": 3},
         {"seq_len": 64},
-        {"bos": EvalBos.chunk},
+        {"bos": Bos.chunk},
         {"num_fewshot": 0},
     ],
 )

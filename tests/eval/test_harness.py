@@ -19,10 +19,10 @@ from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_models import make_llama, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
-from prune.data.dataset import QuestionSet, Row, TextSet
+from prune.data.dataset import QuestionSet, Row, TextSet, cluster_numbers
 from prune.data.registry import find_dataset
 from prune.data.sources.sample import sample_rows
 from prune.data.sources.source import Source, examples, open_source
@@ -33,6 +33,7 @@ from prune.eval.measure import measure
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.plan import plan_metrics
 from prune.eval.questions.prompt import text_hash
+from prune.eval.subject import Subject
 from prune.tiny import FOLDER
 
 SAMPLE = DataConfig(name=DataSource.sample)
@@ -51,7 +52,7 @@ def planned(task: str, data: DataConfig = SAMPLE, **changes: Any) -> PlannedMetr
 
 def score(metric: PlannedMetric, source: Source | None = None, batch_size: int = 3) -> Measured:
     model, tokenizer = embedded()
-    return measure(metric, model, tokenizer, source or open_source(SAMPLE), batch_size=batch_size)
+    return measure(metric, Subject(model, tokenizer, batch_size), source or open_source(SAMPLE))
 
 
 def ask_hflm(
@@ -135,7 +136,7 @@ def test_real_rows_score_as_with_hflm(task: str, tmp_path: Path, shared_data: Pa
     theirs = ask_hflm(task, {"train": rows, split: rows}, tmp_path, make_hflm(), limit=8)
     write_rows(tmp_path / "root" / name / f"{split}.jsonl", rows)
     data = DataConfig(name=DataSource.local, root=str(tmp_path / "root"))
-    measured = measure(planned(task, data, limit=8), model, tokenizer, open_source(data), batch_size=4)
+    measured = measure(planned(task, data, limit=8), Subject(model, tokenizer, 4), open_source(data))
     assert_equal(measured, theirs, task)
 
 
@@ -178,7 +179,7 @@ def test_word_perplexity_is_that_of_a_loop_over_the_text(window: int, tmp_path: 
     model = make_llama(len(tokenizer), window=window)
     write_rows(tmp_path / "wikitext2" / "test.jsonl", [{"text": text} for text in WIKI])
     data = DataConfig(name=DataSource.local, root=str(tmp_path))
-    measured = measure(planned("wikitext", data), model, tokenizer, open_source(data), batch_size=2)
+    measured = measure(planned("wikitext", data), Subject(model, tokenizer, 2), open_source(data))
     said = [" = First page = \n It has 1,000 words. \n == A part ==\nMore of it: here.\n", " = Second page =\nShort.\n"]
     assert measured.metric.num_items == 2 and not measured.metric.higher_is_better
     assert "prompt" not in measured.items[0] and "prompt_sha256" not in measured.metric.protocol
@@ -218,7 +219,7 @@ def test_a_perplexity_beyond_the_largest_float_is_that_and_says_so(tmp_path: Pat
         model.lm_head.weight.mul_(1e4)
     write_rows(tmp_path / "wikitext2" / "test.jsonl", [{"text": text} for text in WIKI])
     data = DataConfig(name=DataSource.local, root=str(tmp_path))
-    measured = measure(planned("wikitext", data), model, tokenizer, open_source(data), batch_size=2)
+    measured = measure(planned("wikitext", data), Subject(model, tokenizer, 2), open_source(data))
     assert measured.metric.protocol["overflow"] and math.isfinite(measured.metric.value)
     json.dumps(measured.metric.to_dict(), allow_nan=False)
 
@@ -302,33 +303,26 @@ def test_each_filter_of_a_generated_answer_is_a_metric() -> None:
 def test_progress_reaches_the_number_of_prompts() -> None:
     model, tokenizer = embedded()
     told: list[tuple[int, int]] = []
-    measure(
-        planned("winogrande", limit=3),
-        model,
-        tokenizer,
-        open_source(SAMPLE),
-        batch_size=2,
-        on_progress=lambda done, total: told.append((done, total)),
-    )
+    subject = Subject(model, tokenizer, 2, on_progress=lambda done, total: told.append((done, total)))
+    measure(planned("winogrande", limit=3), subject, open_source(SAMPLE))
     assert told[-1] == (6, 6)  # a prompt for each name that the blank may stand for
 
 
 def test_logits_that_are_not_numbers_and_prompts_that_do_not_fit() -> None:
     tokenizer = make_tokenizer()
     with pytest.raises(UserError, match=r"lm_eval/boolq: \d+ of 6 requests do not fit the model's window of 40"):
-        measure(
-            planned("boolq", limit=3), make_llama(len(tokenizer), window=40), tokenizer, open_source(SAMPLE), batch_size=2
-        )
+        subject = Subject(make_llama(len(tokenizer), window=40), tokenizer, 2)
+        measure(planned("boolq", limit=3), subject, open_source(SAMPLE))
     model = make_llama(len(tokenizer), window=4096)
     with torch.no_grad():
         model.lm_head.weight.fill_(math.nan)
     for task in ("boolq", "wikitext"):
         with pytest.raises(UserError, match=f"lm_eval/{task}: the model's logits are not numbers"):
-            measure(planned(task, limit=2), model, tokenizer, open_source(SAMPLE), batch_size=2)
+            measure(planned(task, limit=2), Subject(model, tokenizer, 2), open_source(SAMPLE))
 
 
 def test_the_same_set_with_and_without_its_rationales_is_not_mixed_up() -> None:
-    source = Workshop().source(SAMPLE)
+    source = Resources().source(SAMPLE)
     read_split(read_definition("commonsense_qa"), "validation", source)
     dataset = find_dataset("commonsense_qa")
     assert isinstance(dataset, QuestionSet)
@@ -361,6 +355,34 @@ def test_chance_is_told_only_where_guessing_has_a_meaning(tmp_path: Path) -> Non
     assert score(planned("truthfulqa_mc1", data), open_source(data)).metric.chance == pytest.approx(1 / 3)
     share = score(planned("truthfulqa_mc2", data), open_source(data)).metric  # the probability of all that is true
     assert share.chance is None and 0 < share.value < 1
+
+
+def test_as_many_exemplars_as_there_are() -> None:
+    source, boolq = open_source(SAMPLE), find_dataset("boolq")
+    assert isinstance(boolq, QuestionSet)
+    num_rows = len(source.rows(boolq, "train"))
+    assert planned("boolq", num_fewshot=num_rows).settings.check_rows(source) == len(source.rows(boolq, "validation"))
+    assert planned("anli_r1", num_fewshot=1).settings.check_rows(source) > 0, "splits that are named otherwise here"
+    with pytest.raises(UserError, match=rf"lm_eval/boolq: .* train split .* has {num_rows} rows .* at most {num_rows}\."):
+        planned("boolq", num_fewshot=num_rows + 1).settings.check_rows(source)
+
+
+def test_an_item_is_no_exemplar_of_its_own(tmp_path: Path) -> None:
+    """Of a task without a training split, exemplars are drawn from the rows that are scored."""
+    write_rows(tmp_path / "lambada_openai" / "default" / "test.jsonl", [{"text": f"a b {word}"} for word in "cde"])
+    data = DataConfig(name=DataSource.local, root=str(tmp_path))
+    assert planned("lambada_openai", data, num_fewshot=2).settings.check_rows(open_source(data)) == 3
+    with pytest.raises(UserError, match="at most 2"):
+        planned("lambada_openai", data, num_fewshot=3).settings.check_rows(open_source(data))
+    score(planned("lambada_openai", data, num_fewshot=2), open_source(data))
+
+
+def test_items_of_our_sets_carry_their_clusters() -> None:
+    source, boolq = open_source(SAMPLE), find_dataset("boolq")
+    assert isinstance(boolq, QuestionSet)
+    clusters = cluster_numbers(examples(source, boolq, "validation")[:12])
+    assert [item["cluster"] for item in score(planned("boolq", limit=12)).items] == clusters
+    assert all("cluster" not in item for item in score(planned("wikitext", limit=1)).items)
 
 
 def test_the_last_word_of_a_text(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """lm-eval's tasks by name: the same names as its own index has, groups and tags, what is refused, what is planned."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks import TaskManager
 
-from prune.cell.results import score_path
+import prune
+from prune.cell.folder import CellFolder
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import Bos, EvalConfig
 from prune.errors import UserError
 from prune.eval.harness.index import expand_task, harness_folder, read_definition, read_index
 from prune.eval.metric import PlannedMetric
@@ -102,9 +104,9 @@ def test_what_is_asked_of_a_task() -> None:
 def test_what_changes_a_number_changes_where_it_is_kept() -> None:
     folder = Path("cell")
     paths = {
-        score_path(folder, plan("piqa", data=data, **changes)[0])
+        CellFolder(folder).score(plan("piqa", data=data, **changes)[0])
         for data in (HUB, DataConfig(name=DataSource.local, root="."))
-        for changes in ({}, {"limit": 3}, {"num_fewshot": 2}, {"bos": EvalBos.chunk})
+        for changes in ({}, {"limit": 3}, {"num_fewshot": 2}, {"bos": Bos.chunk})
     }
     assert len(paths) == 8
     assert plan("piqa", batch_size=1)[0].asked == plan("piqa", batch_size=32)[0].asked
@@ -143,3 +145,13 @@ def test_unknown_names_are_told_before_anything_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Did you mean piqa" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("library", "files"), [("lm_eval", {"eval/engine/lm.py", "eval/engine/tasks.py"}), ("wandb", {"track/wandb.py"})]
+)
+def test_where_the_libraries_are_imported(library: str, files: set[str]) -> None:
+    root = Path(prune.__file__).parent
+    imports = re.compile(rf"^\s*(import|from) {library}\b", re.MULTILINE)
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if imports.search(path.read_text())}
+    assert found == files

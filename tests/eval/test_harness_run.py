@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from prune.cell.cell import make_cell
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
 from prune.sweep.launchers.prepare import list_things
 from tests.conftest import Compose, Said
 
@@ -98,7 +98,7 @@ def test_rows_that_lm_eval_loads_itself_are_prepared(compose_config: Compose, mo
     config = compose_config(
         "data=hub", "method=magnitude", "eval.perplexity=[c4]", "eval.tasks=[]", "eval.lm_eval_tasks=[piqa]"
     )
-    things = {thing.name: thing for thing in list_things([make_cell(config)], Workshop())}
+    things = {thing.name: thing for thing in list_things([make_cell(config)], Resources())}
     assert [name for name in things if name.startswith("rows")] == [
         "rows c4/validation (data=hub)",
         "rows lm_eval/piqa (data=hub)",

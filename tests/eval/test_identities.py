@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell.results import score_path
+from prune.cell.folder import CellFolder
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig, EvalProtocol
+from prune.config.eval import Bos, EvalConfig, EvalProtocol
 from prune.eval.plan import plan_metrics
 
 PLAIN = {
@@ -35,13 +35,11 @@ CHANGED = {
 """The same with `limit=100 num_fewshot=2 bos=chunk`."""
 
 
-@pytest.mark.parametrize(
-    ("names", "changes"), [(PLAIN, {}), (CHANGED, {"limit": 100, "num_fewshot": 2, "bos": EvalBos.chunk})]
-)
+@pytest.mark.parametrize(("names", "changes"), [(PLAIN, {}), (CHANGED, {"limit": 100, "num_fewshot": 2, "bos": Bos.chunk})])
 def test_the_file_of_each_score_keeps_its_name(names: dict[str, str], changes: dict[str, object]) -> None:
     perplexity = [name.removeprefix("ppl-") for name in names if name.startswith("ppl-")]
     tasks = [name.partition("-")[2] for name in names if name.startswith(("acc-", "bleu-"))]
     settings = {"name": "study", "perplexity": perplexity, "tasks": tasks, "protocols": list(EvalProtocol)}
     planned = plan_metrics(EvalConfig(**(settings | changes)), DataConfig(name=DataSource.sample))  # type: ignore[arg-type]
-    files = [score_path(Path("cell"), replace(metric, data={"source": "sample"})).name for metric in planned]
+    files = [CellFolder(Path("cell")).score(replace(metric, data={"source": "sample"})).name for metric in planned]
     assert files == [f"{name}-{digest}.json" for name, digest in names.items()]

@@ -156,7 +156,7 @@ def test_one_prompt_that_does_not_fit_and_other_errors_are_told(monkeypatch: pyt
     lm = make(4)
     monkeypatch.setattr(prune.eval.engine.lm, "generate", fail)
     said = "not enough memory: you tried to allocate 9 bytes"
-    with pytest.raises(UserError, match="acc/x: the memory does not suffice for a single prompt"):
+    with pytest.raises(UserError, match="acc/x: there is no memory for a single prompt"):
         lm.generate_until(ask_answers(PROMPTS))
     said = "shapes do not match"
     with pytest.raises(RuntimeError, match="shapes"):

@@ -9,7 +9,7 @@ import pytest
 from small_models import make_llama, make_tokenizer
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig, EvalProtocol, TooLong
+from prune.config.eval import Bos, EvalConfig, EvalProtocol, TooLong
 from prune.data.dataset import AnswerKind, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS, find_dataset
 from prune.data.sources.source import examples, open_source
@@ -19,6 +19,7 @@ from prune.eval.metric import PlannedMetric
 from prune.eval.plan import plan_metrics
 from prune.eval.questions.answers import score as score_answer
 from prune.eval.questions.prompt import few_shot_prefix, text_hash
+from prune.eval.subject import Subject
 
 
 class Rows:
@@ -44,7 +45,7 @@ def planned(**changes: Any) -> list[PlannedMetric]:
 
 def score(metric: PlannedMetric, source: Any, *, window: int = 4096) -> Any:
     tokenizer = make_tokenizer()
-    return measure(metric, make_llama(len(tokenizer), window=window), tokenizer, source, batch_size=4)
+    return measure(metric, Subject(make_llama(len(tokenizer), window=window), tokenizer, 4), source)
 
 
 @pytest.mark.parametrize("name", ["wikitext2", "c4"])
@@ -63,7 +64,7 @@ def test_perplexity_reads_as_many_documents_as_the_protocol_says(name: str, join
     split = {"wikitext2": "test", "c4": "validation"}[name]
     documents = [f"{index}" for index in range(1500)]
     source = Rows({(name, split): [{"text": text} for text in documents]})
-    measured = score(planned(perplexity=[name], bos=EvalBos.none)[0], source)
+    measured = score(planned(perplexity=[name], bos=Bos.none)[0], source)
     num_bytes = len(joiner.join(documents[:num_texts]))
     assert measured.metric.num_items == min(num_bytes // 32, 256 if name == "c4" else num_bytes)
 

@@ -22,7 +22,7 @@ def test_a_metric_survives_result_json() -> None:
 
 def test_the_entry_has_the_keys_of_the_contract() -> None:
     metric = Metric(value=1.0, stderr=0.1, num_items=0, higher_is_better=False, chance=None, protocol={}, unit="TER")
-    keys = ["value", "stderr", "num_items", "higher_is_better", "chance", "protocol", "unit", "scale", "items"]
+    keys = ["value", "stderr", "num_items", "higher_is_better", "chance", "protocol", "unit", "scale", "decimals", "items"]
     assert list(metric.to_dict()) == keys
     assert (metric.to_dict()["scale"], metric.to_dict()["items"]) == ("linear", None)
 

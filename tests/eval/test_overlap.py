@@ -15,26 +15,25 @@ from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalBos, EvalConfig
+from prune.config.eval import Bos, EvalConfig
 from prune.config.model import ModelConfig
 from prune.data.dataset import ControlSet, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS, find_dataset
 from prune.data.sources.source import Source, examples, open_source
 from prune.errors import UserError
-from prune.eval.contamination import (
+from prune.eval.contamination import measure_overlap
+from prune.eval.metric import PlannedMetric
+from prune.eval.metrics.perplexity import PerplexitySettings, read_chunks
+from prune.eval.overlap import (
     MAX_WORDS,
     MIN_WORDS,
     Overlap,
     RunIndex,
     count_shared,
-    measure_overlap,
     question_words,
-    read_chunks,
     runs,
     split_words,
 )
-from prune.eval.metric import PlannedMetric
-from prune.eval.metrics.perplexity import PerplexitySettings
 from prune.eval.plan import plan_metrics
 from prune.models.load import load_tokenizer
 
@@ -372,13 +371,13 @@ def test_rows_that_changed_since_are_an_error() -> None:
 TEXT = " ".join(f"word{place} and" for place in range(60))
 
 
-@pytest.mark.parametrize("bos", list(EvalBos))
-def test_chunks_are_those_of_the_perplexity(bos: EvalBos) -> None:
+@pytest.mark.parametrize("bos", list(Bos))
+def test_chunks_are_those_of_the_perplexity(bos: Bos) -> None:
     settings = ask("c4", bos=bos, seq_len=20).settings
     assert isinstance(settings, PerplexitySettings)
     ids = tokens(" ".join([TEXT, "end"]))
-    width = 19 if bos is EvalBos.chunk else 20
-    ids = [BOS, *ids] if bos in (EvalBos.text, EvalBos.tokenizer) else ids
+    width = 19 if bos is Bos.chunk else 20
+    ids = [BOS, *ids] if bos in (Bos.text, Bos.tokenizer) else ids
     pieces = [ids[start : start + width] for start in range(0, len(ids) - width + 1, width)]
     texts = [TOKENIZER.decode([token for token in piece if token != BOS]) for piece in pieces]
     assert read_chunks(settings, [TEXT, "end"], TOKENIZER) == ([split_words(text) for text in texts], [TEXT, "end"])
@@ -422,7 +421,7 @@ def test_a_chunk_shares_a_run_or_a_row() -> None:
     train = [f"{place} unlike {place}" for place in range(3)] + [TEXT]
     source = Rows(c4_validation=documents("A first one, short.", TEXT), c4_train=documents(*train))
     ids = tokens(TEXT)
-    planned = ask("c4", seq_len=50, bos=EvalBos.none)
+    planned = ask("c4", seq_len=50, bos=Bos.none)
     num_chunks = len(tokens(f"A first one, short. {TEXT}")) // 50
     words = split_words(TEXT)
     window = " ".join(words[40:60])

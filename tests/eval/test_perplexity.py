@@ -7,12 +7,14 @@ from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import prune.eval.engine.losses as module
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.errors import UserError
-from prune.eval.engine.chunks import choose_bos, cut_chunks
+from prune.eval.engine.chunks import cut_chunks
 from prune.eval.engine.losses import chunk_losses
 from prune.eval.metric import Measured
 from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
+from prune.eval.subject import Subject
+from prune.models.bos import bos_before_text
 
 TEXTS = ["The quick brown fox.", "", "Jumps over\nthe lazy dog, and then again and again.", "An end to it all."]
 SIZES = {
@@ -46,7 +48,7 @@ def settings(**changes: Any) -> PerplexitySettings:
         "joiner": "\n\n",
         "num_texts": None,
         "seq_len": 8,
-        "bos": EvalBos.text,
+        "bos": Bos.text,
         "num_chunks": None,
         "max_chunks": None,
     }
@@ -79,18 +81,18 @@ def make_model(architecture: str, vocab_size: int = 40) -> Any:
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])
-@pytest.mark.parametrize("bos", list(EvalBos))
-def test_perplexity_is_that_of_a_computation_from_scratch_in_float64(bos: EvalBos, adds_bos: bool) -> None:
+@pytest.mark.parametrize("bos", list(Bos))
+def test_perplexity_is_that_of_a_computation_from_scratch_in_float64(bos: Bos, adds_bos: bool) -> None:
     tokenizer = make_tokenizer(adds_bos=adds_bos)
     model = make_llama(len(tokenizer))
     ids = tokenizer("\n\n".join(TEXTS), add_special_tokens=False)["input_ids"]
-    if bos is EvalBos.text or (bos is EvalBos.tokenizer and adds_bos):
+    if bos is Bos.text or (bos is Bos.tokenizer and adds_bos):
         ids = [0, *ids]
-    step = 7 if bos is EvalBos.chunk else 8
+    step = 7 if bos is Bos.chunk else 8
     chunks = [ids[start : start + step] for start in range(0, len(ids) - step + 1, step)]
-    if bos is EvalBos.chunk:
+    if bos is Bos.chunk:
         chunks = [[0, *chunk] for chunk in chunks]
-    measured = measure_perplexity(settings(bos=bos), TEXTS, model, tokenizer, batch_size=3, on_progress=ignore_progress)
+    measured = measure_perplexity(settings(bos=bos), TEXTS, Subject(model, tokenizer, 3))
     losses = naive_losses(model.double(), chunks)
     centre = sum(losses) / len(losses)
     value = math.exp(centre)
@@ -110,7 +112,7 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary() -> None:
     tokenizer = make_tokenizer()
     model = make_llama(len(tokenizer))
     torch.nn.init.zeros_(model.lm_head.weight)
-    measured = measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+    measured = measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8))
     assert measured.metric.value == pytest.approx(len(tokenizer), rel=1e-6)
     assert measured.metric.stderr == pytest.approx(0, abs=1e-4)
 
@@ -152,9 +154,7 @@ def test_the_logits_that_are_held_can_be_bounded_by_positions() -> None:
     model.lm_head.register_forward_hook(lambda module, args, logits: seen.append(logits.shape[0] * logits.shape[1]))
 
     def value(logits_chunk: int | None) -> float:
-        measured = measure_perplexity(
-            settings(), TEXTS, model, tokenizer, batch_size=2, on_progress=ignore_progress, logits_chunk=logits_chunk
-        )
+        measured = measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 2, logits_chunk))
         return measured.metric.value
 
     whole = value(None)
@@ -182,7 +182,7 @@ def test_chunks_with_bos_once_have_it_at_the_head_of_the_text() -> None:
 
 
 def test_chunks_with_bos_each_begin_with_it() -> None:
-    chunks_CL = cut_chunks(torch.arange(10, 20), settings(seq_len=4, bos=EvalBos.chunk), 0, "here")
+    chunks_CL = cut_chunks(torch.arange(10, 20), settings(seq_len=4, bos=Bos.chunk), 0, "here")
     assert chunks_CL.tolist() == [[0, 10, 11, 12], [0, 13, 14, 15], [0, 16, 17, 18]]
 
 
@@ -211,16 +211,16 @@ def test_too_little_text_for_one_chunk_is_an_error() -> None:
     with pytest.raises(UserError, match=r"here: the test split has 7 tokens, too few .* eval.seq_len=8"):
         cut_chunks(torch.arange(7), settings(), None, "here")
     with pytest.raises(UserError, match=r"0 tokens"):
-        cut_chunks(torch.arange(0), settings(bos=EvalBos.chunk), 0, "here")
+        cut_chunks(torch.arange(0), settings(bos=Bos.chunk), 0, "here")
 
 
 def test_a_tokenizer_without_bos() -> None:
     tokenizer = make_tokenizer(bos=False)
-    assert choose_bos(EvalBos.tokenizer, tokenizer, "here") is None
-    assert choose_bos(EvalBos.none, tokenizer, "here") is None
-    for bos in (EvalBos.text, EvalBos.chunk):
+    assert bos_before_text(Bos.tokenizer, tokenizer, "x") is None
+    assert bos_before_text(Bos.none, tokenizer, "x") is None
+    for bos in (Bos.text, Bos.chunk):
         with pytest.raises(UserError, match=rf"here: eval.bos={bos.value} puts BOS .* the tokenizer has no BOS"):
-            choose_bos(bos, tokenizer, "here")
+            bos_before_text(bos, tokenizer, "here: eval.bos")
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,7 @@ def test_a_tokenizer_without_bos() -> None:
 def test_the_protocol_says_where_bos_stood(adds_bos: bool, bos: str, said: str | None) -> None:
     tokenizer = make_tokenizer(adds_bos=adds_bos)
     model = make_llama(len(tokenizer))
-    measured = measure_perplexity(
-        settings(bos=EvalBos(bos)), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress
-    )
+    measured = measure_perplexity(settings(bos=Bos(bos)), TEXTS, Subject(model, tokenizer, 8))
     assert measured.metric.protocol["bos"] == said
     assert measured.metric.protocol["seq_len"] == 8
     assert measured.metric.protocol["dtype"] == "float32"
@@ -248,8 +246,7 @@ def test_the_tokenizer_may_not_add_a_second_bos() -> None:
     plain, adds = make_tokenizer(), make_tokenizer(adds_bos=True)
     model = make_llama(len(plain))
     values = [
-        measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress).metric.value
-        for tokenizer in (plain, adds)
+        measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8)).metric.value for tokenizer in (plain, adds)
     ]
     assert values[0] == values[1]
 
@@ -258,14 +255,14 @@ def test_a_chunk_longer_than_the_window_is_an_error() -> None:
     tokenizer = make_tokenizer()
     model = make_llama(len(tokenizer), window=16)
     with pytest.raises(UserError, match=r"ppl/wikitext2: eval.seq_len=17 is longer than the model's window of 16"):
-        measure_perplexity(settings(seq_len=17), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+        measure_perplexity(settings(seq_len=17), TEXTS, Subject(model, tokenizer, 8))
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded() -> None:
     tokenizer = make_tokenizer()
 
     def run(model: Any) -> Measured:
-        return measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+        return measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8))
 
     roomy = run(make_llama(len(tokenizer)))
     model, most = make_llama(len(tokenizer)), 2
@@ -280,7 +277,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded() -> None:
     assert tight.metric.value == pytest.approx(roomy.metric.value, rel=1e-5)
     assert len(tight.items) == len(roomy.items) > 2
     most = 0
-    with pytest.raises(UserError, match="ppl/wikitext2: the memory does not suffice for a single chunk"):
+    with pytest.raises(UserError, match="ppl/wikitext2: there is no memory for a single chunk"):
         run(model)
 
 
@@ -289,7 +286,7 @@ def test_a_loss_that_is_no_number_is_an_error() -> None:
     model = make_llama(len(tokenizer))
     torch.nn.init.constant_(model.lm_head.weight, math.nan)
     with pytest.raises(UserError, match=r"ppl/wikitext2: .* not a number \(chunk 0 .* overflow in float32"):
-        measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+        measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8))
 
 
 def test_a_perplexity_beyond_floats_is_the_largest_float() -> None:
@@ -297,7 +294,7 @@ def test_a_perplexity_beyond_floats_is_the_largest_float() -> None:
     model = make_llama(len(tokenizer))
     with torch.no_grad():
         model.lm_head.weight.mul_(1e6)
-    measured = measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+    measured = measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8))
     assert measured.metric.value == 1.7976931348623157e308
     assert measured.metric.stderr is None
     assert measured.metric.protocol["overflow"] is True
@@ -306,8 +303,8 @@ def test_a_perplexity_beyond_floats_is_the_largest_float() -> None:
 def test_bfloat16_is_scored_in_float32() -> None:
     tokenizer = make_tokenizer()
     model = make_llama(len(tokenizer)).bfloat16()
-    measured = measure_perplexity(settings(), TEXTS, model, tokenizer, batch_size=8, on_progress=ignore_progress)
+    measured = measure_perplexity(settings(), TEXTS, Subject(model, tokenizer, 8))
     assert measured.metric.protocol["dtype"] == "bfloat16"
     reference = make_llama(len(tokenizer))
-    exact = measure_perplexity(settings(), TEXTS, reference, tokenizer, batch_size=8, on_progress=ignore_progress)
+    exact = measure_perplexity(settings(), TEXTS, Subject(reference, tokenizer, 8))
     assert measured.metric.value == pytest.approx(exact.metric.value, rel=0.2)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from prune.cell.results import SCHEMA, finished_result, missing_scores, read_scores, write_result, write_score
+from prune.cell.assembly import finished_result, planned_metrics
+from prune.cell.folder import SCHEMA, CellFolder
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.eval.metric import Metric, PlannedMetric
@@ -59,14 +60,14 @@ def test_an_unknown_error_is_not_made_up() -> None:
 
 
 def test_the_mean_stands_in_the_result_once_the_last_score_is_kept(tmp_path: Path) -> None:
-    asked = planned()
+    asked, folder = planned(), CellFolder(tmp_path)
     for each, one in zip(asked[:-1], list(scores().values())[:-1], strict=True):
-        write_score(tmp_path, each, one, 1.0, {})
-    assert ZERO_SHOT_MEAN not in read_scores(tmp_path, asked)[0]
-    write_score(tmp_path, asked[-1], metric(0.3, 0.25), 1.0, {})
-    assert missing_scores(tmp_path, asked) == []
-    assert read_scores(tmp_path, asked)[0][ZERO_SHOT_MEAN]["value"] == pytest.approx(3.0 / 7)
+        folder.write_score(each, one, 1.0, {})
+    assert ZERO_SHOT_MEAN not in planned_metrics(folder.read_scores(asked), asked)
+    folder.write_score(asked[-1], metric(0.3, 0.25), 1.0, {})
+    assert folder.missing_scores(asked) == []
+    assert planned_metrics(folder.read_scores(asked), asked)[ZERO_SHOT_MEAN]["value"] == pytest.approx(3.0 / 7)
     empty = {"metrics": {}, "earlier": [], "overlap": {}, "warnings": []}
-    write_result(tmp_path, {"schema": SCHEMA, "cell": "a", "dense_cell": "a", **empty})
-    result = finished_result(tmp_path, asked)
+    folder.write_result({"schema": SCHEMA, "cell": "a", "dense_cell": "a", **empty})
+    result = finished_result(folder, asked)
     assert result is not None and len(result["metrics"]) == 8

@@ -7,7 +7,7 @@ import torch
 from small_models import ignore_progress, make_follower, make_llama, make_tokenizer
 from transformers import GenerationConfig
 
-from prune.config.eval import EvalBos, TooLong
+from prune.config.eval import Bos, TooLong
 from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.errors import UserError
@@ -15,8 +15,10 @@ from prune.eval.engine.bos import PromptBos, choose_prompt_bos
 from prune.eval.engine.lm import PrefixLM
 from prune.eval.engine.prefix import generate
 from prune.eval.metric import Measured
-from prune.eval.metrics.accuracy import AccuracySettings, measure_accuracy
+from prune.eval.metrics.accuracy import AccuracySettings
 from prune.eval.questions.prompt import few_shot_prefix, text_hash
+from prune.eval.questions.settings import Questions
+from prune.eval.subject import Subject
 
 ALPHABET = "0123:AQ+ \n"
 GSM8K = find_dataset("gsm8k")
@@ -44,7 +46,7 @@ def settings(**changes: Any) -> AccuracySettings:
         "num_fewshot": 2,
         "limit": None,
         "max_new_tokens": 24,
-        "bos": EvalBos.tokenizer,
+        "bos": Bos.tokenizer,
     }
     return AccuracySettings(**(values | changes))
 
@@ -60,16 +62,9 @@ def run(
     on_progress: Callable[[int, int], None] = ignore_progress,
     **changes: Any,
 ) -> Measured:
-    return measure_accuracy(
-        settings(**changes),
-        dataset,
-        dict(enumerate(EXEMPLARS if exemplars is None else exemplars)),
-        items,
-        model,
-        tokenizer,
-        batch_size=batch_size,
-        on_progress=on_progress,
-    )
+    asked = settings(**{"dataset": dataset.name} | changes)
+    questions = Questions(asked, dict(enumerate(EXEMPLARS if exemplars is None else exemplars)), items)
+    return asked.score(questions, Subject(model, tokenizer, batch_size, on_progress=on_progress))
 
 
 REASONED = [
@@ -235,8 +230,8 @@ def test_the_model_sees_the_golden_prompt() -> None:
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])
-@pytest.mark.parametrize("bos", list(EvalBos))
-def test_prompts_begin_with_at_most_one_bos(adds_bos: bool, bos: EvalBos) -> None:
+@pytest.mark.parametrize("bos", list(Bos))
+def test_prompts_begin_with_at_most_one_bos(adds_bos: bool, bos: Bos) -> None:
     tokenizer = make_tokenizer(ALPHABET, adds_bos=adds_bos)
     follower = make_follower(tokenizer, {":": "ĊĊ"})
     ids = prompts_seen(follower, tokenizer, bos=bos)[0]
@@ -253,14 +248,14 @@ def test_what_a_tokenizer_puts_after_a_text_is_left_out() -> None:
         def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
             return {"input_ids": [0, 7, 1] if add_special_tokens else [7]}
 
-    assert choose_prompt_bos(EvalBos.tokenizer, AddsBoth(), "x") == PromptBos(present=True, by_tokenizer=False, text="<s>")
+    assert choose_prompt_bos(Bos.tokenizer, AddsBoth(), "x") == PromptBos(present=True, by_tokenizer=False, text="<s>")
 
 
 def test_bos_asked_of_a_tokenizer_without_one_is_an_error() -> None:
     tokenizer = make_tokenizer(ALPHABET, bos=False)
     with pytest.raises(UserError, match=r"acc/gsm8k: eval.bos=text .* no BOS token"):
-        run([question("0+0", "0")], make_llama(len(tokenizer)), tokenizer, bos=EvalBos.text)
-    assert not choose_prompt_bos(EvalBos.tokenizer, tokenizer, "x").present
+        run([question("0+0", "0")], make_llama(len(tokenizer)), tokenizer, bos=Bos.text)
+    assert not choose_prompt_bos(Bos.tokenizer, tokenizer, "x").present
 
 
 def test_the_protocol_states_the_prompt_and_the_decoding() -> None:

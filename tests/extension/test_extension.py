@@ -1,4 +1,5 @@
-"""What an installed package adds, with no line of prune changed: a set and a method, by file, YAML and entry point."""
+"""What an installed package adds, with no line of prune changed: a set, a method and a launcher, by file,
+YAML and entry point."""
 
 import json
 import os
@@ -17,8 +18,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return install(tmp_path_factory.mktemp("site"))
 
 
-def run(folder: Path, environment: dict[str, str], *overrides: str) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "prune.main", *overrides]
+def run(
+    folder: Path, environment: dict[str, str], *overrides: str, module: str = "prune.main"
+) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", module, *overrides]
     return subprocess.run(line, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
@@ -36,6 +39,43 @@ def test_a_cell_with_a_set_and_methods_of_both(environment: dict[str, str], tmp_
     assert cells["tiny/capitals-icl/wanda/50%/s0"]["metrics"]["acc/capitals"]["num_items"] == 2
 
 
+def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: dict[str, str], tmp_path: Path) -> None:
+    line = [*LINE, "eval.scores=[letters/capitals]", "method=magnitude"]
+    planned = run(tmp_path, environment, "-m", *line, "eval.scores=[letters/capital]")
+    assert planned.returncode == 2 and "eval.scores: There is no dataset named 'capital'" in planned.stderr
+    done = run(tmp_path, environment, "-m", *line)
+    assert done.returncode == 0, done.stderr
+    scores = {name: result["metrics"]["letters/capitals"] for name, result in results(tmp_path).items()}
+    dense, pruned = (scores[name]["value"] for name in ("tiny/dense", "tiny/magnitude/50%"))
+    assert scores["tiny/dense"]["num_items"] == 2 and scores["tiny/dense"]["unit"] == "letters"
+    assert f"{dense:.1f}" in done.stdout and f"d {pruned - dense:+.1f}" in done.stdout, done.stdout
+    assert "letters/capitals: lower is better; others: higher." in done.stdout
+    kept = [json.loads(path.read_text())["asked"] for path in tmp_path.glob("outputs/cells/*/scores/letters-*.json")]
+    assert [asked["extension"]["distribution"] for asked in kept] == ["prune-capitals"] * 2
+    told = run(tmp_path, environment, module="prune.report")
+    assert told.returncode == 0, told.stderr
+    tables = "".join(path.read_text() for path in (tmp_path / "outputs/report").rglob("*.csv"))
+    assert "letters/capitals" in tables, told.stdout
+
+
+def test_a_kind_that_nobody_offers_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, {}, "eval.scores=[letters/gsm8k]", "launcher=plan")
+    assert done.returncode == 2 and "eval.scores=letters/gsm8k: allowed: none" in done.stderr, done.stderr
+
+
+def test_cells_are_run_by_the_launcher_of_the_extension(environment: dict[str, str], tmp_path: Path) -> None:
+    line = ["-m", "method=random", "calib.seed=0,1", "eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
+    refused = run(tmp_path, environment, *line, "launcher=backwards", "launcher.max_cells=2")
+    assert refused.returncode == 2 and "launcher.max_cells=2 is less than 3" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = run(tmp_path, environment, *line, "launcher=backwards")
+    ran = [line.partition("] ")[2] for line in done.stdout.splitlines() if line.startswith("[")]
+    assert ran == ["tiny/random/50%/s1", "tiny/random/50%/s0", "tiny/dense"], done
+    assert set(results(tmp_path)) == set(ran) and "2 grid points, 2 distinct pruned cells" in done.stdout
+    again = run(tmp_path, environment, *line, "launcher=backwards")
+    assert again.returncode == 0 and "3 of 3 cells are finished already" in again.stdout
+
+
 def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(tmp_path, environment, *LINE, "method=alternate", "method.frist=1")
     assert done.returncode == 2 and "method.first" in done.stderr, done.stderr
@@ -44,6 +84,7 @@ def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_pat
 def test_help_lists_the_options(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(tmp_path, environment, "--help")
     assert "alternate, dense" in done.stdout and "capitals, commonsense_qa" in done.stdout, done.stdout
+    assert "launcher:   backwards, local" in done.stdout
 
 
 def test_a_broken_extension_is_told(environment: dict[str, str], tmp_path: Path) -> None:
@@ -53,6 +94,28 @@ def test_a_broken_extension_is_told(environment: dict[str, str], tmp_path: Path)
     done = run(tmp_path, hidden, "launcher=plan")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "prune-capitals offers" in done.stderr and "pip uninstall prune-capitals" in done.stderr
+
+
+def plan(folder: Path, environment: dict[str, str], *overrides: str) -> dict[str, str]:
+    """Method -> cell of a line that is only planned."""
+    done = run(folder, environment, "-m", *LINE, "method=alternate,wanda,magnitude", *overrides, "launcher=plan")
+    assert done.returncode == 0, done.stderr
+    (grid,) = folder.glob("outputs/sweeps/*/grid.jsonl")
+    rows = [json.loads(line) for line in grid.read_text().splitlines()]
+    return {row["name"].split("/")[-2 if row["name"].endswith("%") else -3]: row["cell"] for row in rows}
+
+
+def test_an_edit_of_its_code_is_another_cell(tmp_path: Path) -> None:
+    environment = install(tmp_path / "site")
+    before = plan(tmp_path, environment)
+    assert len(before) == 3
+    assert plan(tmp_path, environment) == before
+    for module, changed in (("alternate", {"alternate"}), ("capitals", {"wanda"})):
+        path = tmp_path / "site/prune_capitals" / f"{module}.py"
+        path.write_text(path.read_text() + "\n# edited in place\n")
+        after = plan(tmp_path, environment)
+        assert {method for method in before if before[method] != after[method]} == changed, module
+        before = after
 
 
 def test_without_it_its_options_are_unknown(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prune.cell.results import read_linears
+from prune.cell.folder import CellFolder
 from prune.config.model import ModelConfig
 from prune.models.blocks import named_linears
 from prune.models.load import linear_names
@@ -22,7 +22,8 @@ SMALL_CALIB = ["calib=c4", "calib.num_samples=2", "calib.seq_len=64"]
 def read_cells(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """result.json and the lines of blocks.jsonl of the pruned cells."""
     cells = [
-        (json.loads(path.read_text()), read_linears(path.parent)) for path in folder.glob("outputs/cells/*/result.json")
+        (json.loads(path.read_text()), CellFolder(path.parent).read_linears())
+        for path in folder.glob("outputs/cells/*/result.json")
     ]
     return [(result, linears) for result, linears in cells if linears]
 

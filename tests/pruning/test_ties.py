@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prune.cell.results import read_linears
+from prune.cell.folder import CellFolder
 from prune.config.model import ModelConfig
 from prune.files import read_json
 from prune.models.blocks import named_linears
@@ -125,7 +125,7 @@ def test_a_cell_keeps_the_ties_of_each_linear_and_warns(tmp_path: Path) -> None:
     main = [sys.executable, "-m", "prune.main", "-m", *line]
     subprocess.run(main, cwd=tmp_path, check=True, capture_output=True, timeout=300)
     results = {result["axes"]["method"]: result for result in map(read_json, tmp_path.glob("cells/*/result.json")) if result}
-    lines = {method: read_linears(tmp_path / "cells" / result["cell"]) for method, result in results.items()}
+    lines = {method: CellFolder(tmp_path / "cells" / result["cell"]).read_linears() for method, result in results.items()}
     removed = sum(line["num_removed"] for line in lines["magnitude"])
     share = sum(line["ties"] * line["num_removed"] for line in lines["magnitude"]) / removed
     assert share > 0.1

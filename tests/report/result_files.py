@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from prune.cell.results import SCHEMA
+from prune.cell.folder import SCHEMA
 from prune.eval.metric import mean, mean_stderr
 
 Items = Sequence[float]
@@ -149,6 +149,7 @@ class Outputs:
             "protocol": {"kind": "test", "batch_size": 8, **protocol},
             "unit": "perplexity per token" if is_log else "accuracy",
             "scale": "log" if is_log else "linear",
+            "decimals": 2 if is_log else 3,
             "items": {"metric": metric, "keys": [self._column(metric)], "weight_keys": None},
         } | self.measures.get(metric, {})
 

@@ -268,6 +268,7 @@ def test_a_perplexity_beyond_every_float(outputs: Outputs) -> None:
     measure = {
         "unit": "perplexity per token",
         "scale": "log",
+        "decimals": 2,
         "items": {"metric": "ppl/c4", "keys": ["loss"], "weight_keys": None},
     }
     change_result(folder, metrics={"ppl/c4": overflow | measure | {"protocol": {"kind": "test", "overflow": True}}})

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from prune.cell.knobs import read_knobs
 from prune.cell.state import State, write_status
 from prune.errors import UserError
 from prune.report.results.protocols import check_protocols
-from prune.report.results.read import read_knobs, read_results
+from prune.report.results.read import read_results
 from tests.report.result_files import DENSE_ID, Outputs, change_result, to_yaml
 
 ACC = {"acc/gsm8k": [1, 0, 1, 1]}

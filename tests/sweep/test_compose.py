@@ -56,11 +56,29 @@ def test_assembled_points_equal_hydras_own(hydra_compose: Counted, axes: list[st
     assert assembled == [to_config(compose("config", overrides=point)) for point in points]
 
 
-def test_a_group_follows_the_groups_that_it_refers_to(hydra_compose: Counted) -> None:
+def test_what_is_null_follows_the_model(hydra_compose: Counted) -> None:
     points = product("model=tiny,llama2_7b", "model.seq_len=64,128", "calib=c4,gsm8k", "eval=quick,perplexity")
     assembled = compose_points(points, hydra_compose)
     assert assembled == [to_config(compose("config", overrides=point)) for point in points]
     assert {config.calib.seq_len for config in assembled} == {config.eval.seq_len for config in assembled} == {64, 128}
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        ["model=tiny,llama2_7b", "calib.seq_len=${model.seq_len},32", "model.seq_len=64,128"],
+        ["eval.seq_len=${calib.seq_len}", "calib=c4,gsm8k", "calib.seq_len=null,48", "eval.bos=null,none"],
+        ["output_dir=${oc.env:HOME}/runs", "calib.seed=0,1", "batch_size=${eval.batch_size}"],
+    ],
+)
+def test_references_of_a_line_follow_what_they_refer_to(hydra_compose: Counted, axes: list[str]) -> None:
+    points = product(*axes)
+    assembled = compose_points(points, hydra_compose)
+    assert assembled == [to_config(compose("config", overrides=point)) for point in points]
+
+
+def test_the_shipped_options_refer_to_nothing() -> None:
+    assert not [path for path in CONFIG_DIR.rglob("*.yaml") if "${" in path.read_text()]
 
 
 def test_no_points(hydra_compose: Counted) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import prune.status
-import prune.sweep.launch
+import prune.sweep.cell_launcher
 from prune.cell.holder import this_process
 from prune.cell.state import State, read_status, write_status
-from prune.sweep.launch import replace_folder
+from prune.sweep.cell_launcher import replace_folder
 
 from ..conftest import HANGS_S, Said
 
@@ -192,7 +192,7 @@ def test_retry_all_leaves_the_cells_that_somebody_works_on(say: Say, tmp_path: P
 
 
 def test_what_is_run_anew_twice_within_a_second_is_kept_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune.sweep.launch, "now", lambda: "12:00")
+    monkeypatch.setattr(prune.sweep.cell_launcher, "now", lambda: "12:00")
     for _ in range(3):
         (tmp_path / "a").mkdir()
         replace_folder(tmp_path / "a", tmp_path / "replaced")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prune.cell.cell import Cell, make_cell, plan
+from prune.cell.cell import Cell, make_cell
 from prune.cell.failure import Failure
-from prune.cell.results import write_score
 from prune.report import write
 from prune.sweep.output.page import describe_page
 from prune.sweep.recorder import Outcome
@@ -28,7 +27,7 @@ def swept(compose_config: Compose, tmp_path: Path) -> tuple[Cell, Outcome]:
     result = json.loads((folder / "result.json").read_text()) | {"cell": cell.id}
     (folder / "result.json").write_text(json.dumps(result))
     folder.rename(cell.folder())
-    write_score(cell.folder(), plan(cell)[0], result["metrics"]["ppl/c4"], 1.0, {})
+    cell.files.write_score(cell.scores[0], result["metrics"]["ppl/c4"], 1.0, {})
     outputs.points[0]["cell"] = cell.id
     outputs.grid("first")
     return cell, Outcome({cell.id: result})

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from prune.cell.baseline import BASELINE, baseline_cell
-from prune.cell.cell import dense_cell, make_cell, plan
+from prune.cell.cell import dense_cell, make_cell
 from prune.cell.failure import Failure
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.suites import ZERO_SHOT_MEAN
@@ -38,8 +38,15 @@ def result(value: float, accuracy: float) -> dict[str, Any]:
 
 def entry(value: float, **fields: Any) -> dict[str, Any]:
     """A metric as in result.json; lower is better on the log scale."""
-    higher = fields.get("scale") != "log"
-    known = {"num_items": 4, "unit": "accuracy", "scale": "linear", "higher_is_better": higher, "protocol": {"limit": 4}}
+    higher, places = fields.get("scale") != "log", 2 if fields.get("scale") == "log" else 3
+    known = {
+        "num_items": 4,
+        "unit": "accuracy",
+        "scale": "linear",
+        "higher_is_better": higher,
+        "decimals": places,
+        "protocol": {"limit": 4},
+    }
     return {"value": value, **known, **fields}
 
 
@@ -186,7 +193,7 @@ ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]")
 
 def many(points: list[GridPoint], offset: float) -> dict[str, Any]:
     """A result with a number of its own for every planned score and the mean of the zero-shot suite."""
-    names = [*dict.fromkeys(planned.name for planned in plan(points[0].cell)), ZERO_SHOT_MEAN]
+    names = [*dict.fromkeys(planned.name for planned in points[0].cell.scores), ZERO_SHOT_MEAN]
     scales = ["log" if name.startswith("ppl/") or name.endswith("perplexity") else "linear" for name in names]
     metrics = {
         name: entry(offset + index / 100, scale=scale) for index, (name, scale) in enumerate(zip(names, scales, strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.track.content import AXES, block_history
-from prune.track.wandb_state import read_kept
+from prune.track.wandb_state import read_mirrored
 
 from ..conftest import Said
 from .offline_log import Logged, read_run
@@ -32,7 +32,7 @@ def logged_cells(output_dir: Path) -> dict[str, tuple[dict[str, Any], list[dict[
     for path in output_dir.glob("cells/*/result.json"):
         result, blocks = json.loads(path.read_text()), path.parent / "blocks.jsonl"
         linears = [json.loads(line) for line in blocks.read_text().splitlines()] if blocks.exists() else []
-        kept = read_kept(path.parent)
+        kept = read_mirrored(path.parent)
         assert kept is not None and kept.attempt == 1
         found[result["name"]] = result, linears, read_run(Path(kept.folder))
     assert len(list(output_dir.glob("wandb/offline-run-*"))) == len(found), "one log a cell"

@@ -14,7 +14,7 @@ from prune.track import wandb as edge
 from prune.track.content import run_config, summary
 from prune.track.registry import build_tracker
 from prune.track.tracker import Record
-from prune.track.wandb_state import read_kept
+from prune.track.wandb_state import read_mirrored
 from tests.conftest import HANGS_S
 
 from .cells import ASKED, C4, DENSE, RESULT, make_record, make_result
@@ -48,7 +48,7 @@ def check_whole_offline_run(output_dir: Path, record: Record, run_id: str) -> No
     assert logged.run.run_id == run_id
     assert [plain(line) for line in logged.history] == BLOCKS
     assert plain(logged.summary) == summary(record.result)
-    kept = read_kept(record.folder)
+    kept = read_mirrored(record.folder)
     assert kept is not None and (kept.mode, kept.folder) == ("offline", str(folder))
 
 
@@ -111,7 +111,7 @@ def test_a_deleted_id_is_followed_by_the_next(
     tracker = build_tracker(ONLINE, tmp_path)
     tracker.record(make_record(tmp_path / "cell"))
     assert list(server.runs) == ["abc123-2"] and history_of(server.runs["abc123-2"]) == BLOCKS
-    kept = read_kept(tmp_path / "cell")
+    kept = read_mirrored(tmp_path / "cell")
     assert kept is not None and (kept.attempt, kept.mode) == (2, "online")
     assert capfd.readouterr() == ("", "")
 

@@ -18,7 +18,7 @@ from prune.track import wandb as edge
 from prune.track.content import summary
 from prune.track.registry import build_tracker
 from prune.track.tracker import NullTracker
-from prune.track.wandb_state import read_kept
+from prune.track.wandb_state import read_mirrored
 
 from .cells import C4, DENSE, RESULT, make_record, make_result
 from .offline_log import read_run
@@ -167,7 +167,7 @@ def test_online_without_a_key_goes_on_offline_and_asks_nothing(
     for name in ("a", "b"):
         tracker.record(make_record(tmp_path / name, make_result(name, 3.0, 0.5)))
     assert len(offline_runs(tmp_path)) == 2
-    kept = read_kept(tmp_path / "a")
+    kept = read_mirrored(tmp_path / "a")
     assert kept is not None and kept.mode == "offline"
     said = capfd.readouterr()
     reason = "there is no API key: type wandb login, or set WANDB_API_KEY"
@@ -211,4 +211,4 @@ def test_trackers_by_name(tmp_path: Path) -> None:
 def test_disabled_leaves_nothing(tmp_path: Path) -> None:
     tracker = build_tracker(TrackerConfig(name="wandb", mode=TrackerMode.disabled), tmp_path)
     tracker.record(make_record(tmp_path / "cell"))
-    assert not (tmp_path / "wandb").exists() and read_kept(tmp_path / "cell") is None
+    assert not (tmp_path / "wandb").exists() and read_mirrored(tmp_path / "cell") is None

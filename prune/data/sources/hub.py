@@ -1,4 +1,4 @@
-"""Rows from the Hugging Face hub, at pinned revisions; the one file that knows `datasets` and `huggingface_hub`.
+"""Rows from the Hugging Face hub, at pinned revisions, by `datasets` and `huggingface_hub`.
 
 Three ways, as a set's `Hub` says: the whole split; one file of a huge set, downloaded; or the first rows of a huge file,
 streamed and then kept on disk by `datasets`. All are found again without a network once they were fetched.
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from prune.data.dataset import Hub, QuestionSet, Row, TextSet
+from prune.data.dataset import Hub, Row, RowSet
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
@@ -28,7 +28,7 @@ class HubSource:
 
     name = "hub"
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split (of a streamed one the first `STREAMED_ROWS`), memory-mapped; see `Source.rows`."""
         return read_rows(dataset, split, _read)
 

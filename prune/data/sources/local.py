@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.data.dataset import QuestionSet, Row, TextSet
+from prune.data.dataset import Row, RowSet
 from prune.data.sources.files import FORMATS, Shards, ending_of, read_files
 from prune.data.sources.layout import check_forms, check_shards, is_saved, split_files
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
@@ -22,7 +22,7 @@ class LocalSource:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of <root>/<set>/<split>; see `Source.rows`."""
         return read_rows(dataset, split, self._read)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from prune.data.dataset import Companion, Hub, QuestionSet, Row, TextSet
+from prune.data.dataset import Companion, Hub, QuestionSet, Row, RowSet
 from prune.errors import UserError
 
 
@@ -73,7 +73,7 @@ def place_of(rows: Sequence[Any], index: int) -> str:
     return f"row {index} (the first is 0)" if place is None else str(place(index))
 
 
-def read_rows(dataset: TextSet | QuestionSet, split: str, read: Callable[[Wanted], Table]) -> Sequence[Row]:
+def read_rows(dataset: RowSet, split: str, read: Callable[[Wanted], Table]) -> Sequence[Row]:
     """The rows of a split, with the columns of the set's companion joined on its key; the row id is the index.
 
     Rows that carry the companion's columns already are not joined. A row without a partner gets None in these columns.

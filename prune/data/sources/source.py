@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from prune.config.data import DataConfig, DataSource
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import Example, QuestionSet, Row, TextSet
+from prune.data.dataset import Example, QuestionSet, Row, RowSet, TextSet
 from prune.data.sources.own import read_own
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, place_of, read_rows, rename
 from prune.errors import UserError
@@ -27,7 +27,7 @@ class Source(Protocol):
     def name(self) -> str:
         """`sample`, `hub` or `local`."""
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split under the hub's column names; the row id is the index.
 
         Raises:
@@ -40,7 +40,7 @@ class SampleSource:
 
     name = "sample"
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All generated rows of a split; see `Source.rows`."""
         return read_rows(dataset, split, _read_sample)
 
@@ -108,7 +108,7 @@ def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert
     return Mapped(rows, checked)
 
 
-def rows_of(source: Source, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+def rows_of(source: Source, dataset: RowSet, split: str) -> Sequence[Row]:
     """All rows of a split; a user's own set has its own source, whatever `source` is.
 
     Raises:
@@ -150,7 +150,7 @@ class ReadOnce:
         """The name of the source behind."""
         return self._source.name
 
-    def rows(self, dataset: TextSet | QuestionSet, split: str) -> Sequence[Row]:
+    def rows(self, dataset: RowSet, split: str) -> Sequence[Row]:
         """All rows of a split; see `Source.rows`."""
         has_companion = isinstance(dataset, QuestionSet) and dataset.companion is not None  # its columns are joined then
         key = dataset.name if dataset.own is None else repr(dataset.own), has_companion, split

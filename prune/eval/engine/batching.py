@@ -1,4 +1,4 @@
-"""Going on with smaller batches where the memory does not suffice."""
+"""Smaller batches when memory runs out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def within_memory(attempt: Callable[[int], T], batch_size: int, where: str, single: str) -> tuple[T, int]:
-    """(what `attempt` returns, the batch size that it was given): half of it as often as the memory does not suffice.
+    """(what `attempt` returns, the batch size that it was given): halved each time memory runs out.
 
     Args:
         where: the metric, for the error.
@@ -29,7 +29,7 @@ def within_memory(attempt: Callable[[int], T], batch_size: int, where: str, sing
             if not is_out_of_memory(error):
                 raise
         if batch_size == 1:
-            raise UserError(f"{where}: the memory does not suffice for a single {single} beside the model.")
+            raise UserError(f"{where}: there is no memory for a single {single} beside the model.")
         batch_size //= 2
         gc.collect()  # frames of the failed attempt hold its tensors
         if torch.cuda.is_available():
@@ -37,6 +37,6 @@ def within_memory(attempt: Callable[[int], T], batch_size: int, where: str, sing
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a computation failed for want of memory: a GPU's, or the machine's."""
+    """Whether a computation ran out of memory, the GPU's or the machine's."""
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "can't allocate memory" in said

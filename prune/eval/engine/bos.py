@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.models.bos import adds_bos, bos_before_text
 
 
@@ -19,7 +19,7 @@ class PromptBos:
     """BOS written before the prompt, where the tokenizer does not add it."""
 
 
-def choose_prompt_bos(bos: EvalBos, tokenizer: Any, where: str) -> PromptBos:
+def choose_prompt_bos(bos: Bos, tokenizer: Any, where: str) -> PromptBos:
     """How prompts get the special tokens that the policy puts before them.
 
     The tokenizer adds them where it adds what is wanted and nothing after the text (an end-of-sequence token, say); else BOS
@@ -32,6 +32,6 @@ def choose_prompt_bos(bos: EvalBos, tokenizer: Any, where: str) -> PromptBos:
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     usual = tokenizer("a")["input_ids"]
     only_before = usual[len(usual) - len(plain) :] == plain
-    if only_before and bos is not EvalBos.none and present == adds_bos(tokenizer):
+    if only_before and bos is not Bos.none and present == adds_bos(tokenizer):
         return PromptBos(present=present, by_tokenizer=True)
     return PromptBos(present=present, by_tokenizer=False, text=tokenizer.bos_token if present else "")

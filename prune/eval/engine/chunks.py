@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prune.config.eval import EvalBos
+from prune.config.eval import Bos
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.models.bos import bos_before_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,20 +19,11 @@ class ChunkSettings:
 
     split: str
     seq_len: int
-    bos: EvalBos
+    bos: Bos
     num_chunks: int | None
     """Chunks that were asked for; None takes all, `max_chunks` at most."""
     max_chunks: int | None
     """Chunks after which the protocol stops in any case; None never stops."""
-
-
-def choose_bos(bos: EvalBos, tokenizer: Any, where: str) -> int | None:
-    """The id of the BOS that the policy puts into the text; None when it puts none.
-
-    Raises:
-        UserError: see `bos_before_text`.
-    """
-    return bos_before_text(bos, tokenizer, f"{where}: eval.bos")
 
 
 def cut_chunks(ids_T: Tensor, settings: ChunkSettings, bos_id: int | None, where: str) -> Tensor:
@@ -44,7 +34,7 @@ def cut_chunks(ids_T: Tensor, settings: ChunkSettings, bos_id: int | None, where
     Raises:
         UserError: not enough text for one chunk, or for the chunks asked.
     """
-    seq_len, each_chunk = settings.seq_len, settings.bos is EvalBos.chunk
+    seq_len, each_chunk = settings.seq_len, settings.bos is Bos.chunk
     if bos_id is not None and not each_chunk:
         ids_T = torch.cat([torch.tensor([bos_id]), ids_T])
     num_text = seq_len - 1 if each_chunk else seq_len

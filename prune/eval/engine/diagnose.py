@@ -1,4 +1,4 @@
-"""Where a model's numbers break: the first of its parts whose output is not finite, found by running one text again."""
+"""The first part of a model whose output is not finite, found by running one text again."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ class Part:
 
 
 def describe_broken(model: Any, tokens: Sequence[int]) -> str:
-    """What to tell of logits that are not numbers after `tokens`: where that begins, why, and what to do."""
+    """A message about logits that are not numbers after `tokens`: where they begin, why, and what to do."""
     part, dtype = find_broken(model, tokens), str(model.dtype).removeprefix("torch.")
     narrow = model.dtype in (torch.float16, torch.bfloat16)
     advice = "Try model.dtype=float32." if narrow else "method=dense tells whether the pruning is to blame."

@@ -17,7 +17,7 @@ from prune.eval.engine.prefix import call_model, run_prefix, start_rows
 
 
 def reuses_prefix(model: Any, prompt: Tokens) -> bool:
-    """Whether the model's answers with a kept prefix and padded rows are those without: it is tried on a few tokens.
+    """Whether the model's answers with a kept prefix and padded rows are those without: tried on a few tokens.
 
     State-space models, encoder-decoders and others whose cache is more than keys and values are not tried.
     """
@@ -39,7 +39,7 @@ def reuses_prefix(model: Any, prompt: Tokens) -> bool:
     right_V = call_model(model, 1, input_ids=whole_1L, use_cache=False)[0, -1].float()
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
     far = (tried_V - right_V).abs().max() > tolerance * (right_V.max() - right_V.min())
-    return not bool(far)  # what is not a number is not far: that is for others to tell
+    return not bool(far)  # NaN is never far; whoever reads the logits reports it
 
 
 def generate_alone(model: Any, prompt: Tokens, num_new: int, is_complete: Callable[[list[int]], bool]) -> list[int]:

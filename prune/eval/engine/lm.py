@@ -4,15 +4,12 @@ Tokens are those that lm-eval's HFLM makes of the same texts, whole prompts and 
 task of lm-eval; requests of one task share their prefix.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import lm_eval.api.task
 import torch
-import transformers
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -49,7 +46,7 @@ _reuses: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
 class PrefixLM(TemplateLM):  # type: ignore[misc]
     """A causal language model as lm-eval wants it.
 
-    Where a batch does not fit the memory, it goes on with half as many rows: `smallest_batch_size` says how many in the end.
+    A batch that does not fit in memory is halved; `smallest_batch_size` is the size that fitted.
     """
 
     def __init__(
@@ -187,7 +184,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         is_complete: Callable[[list[int]], bool],
         deliver: Callable[[int, list[int]], None],
     ) -> None:
-        """Calls `deliver` with (number of the prompt, answer), long prompts first: what does not fit is told early."""
+        """Calls `deliver` with (number of the prompt, answer), long prompts first, so that what does not fit fails early."""
         waiting = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
         if not self._reuses_prefix(prompts[0]):
             for number in waiting:
@@ -246,7 +243,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         self._within_memory(attempt)
 
     def _within_memory(self, attempt: Callable[[int], None]) -> None:
-        """Calls `attempt` with the batch size, with half of it as often as the memory does not suffice."""
+        """Calls `attempt` with the batch size, halved each time memory runs out."""
         batch_size = max(1, min(self.smallest_batch_size, MAX_LOGITS // self.model.config.get_text_config().vocab_size))
         with torch.inference_mode(), self._numbers_only():
             _, reached = within_memory(attempt, batch_size, self._where, "prompt")
@@ -305,7 +302,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
 
 
 class _Count:
-    """Tells how many prompts are done."""
+    """Counts finished prompts and reports the count."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
@@ -322,20 +319,3 @@ def _group(requests: Sequence[Any], key: Callable[[Any], Any]) -> list[list[int]
     for place, request in enumerate(requests):
         groups.setdefault(key(request), []).append(place)
     return list(groups.values())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, lm-eval and transformers say errors only and lm-eval draws no bar for the prompts."""
-    logger = logging.getLogger("lm_eval")
-    level, verbosity = logger.level, transformers.logging.get_verbosity()
-    bar = lm_eval.api.task.tqdm
-    logger.setLevel(logging.ERROR)
-    transformers.logging.set_verbosity_error()
-    lm_eval.api.task.tqdm = lambda docs, **kwargs: docs
-    try:
-        yield
-    finally:
-        lm_eval.api.task.tqdm = bar
-        transformers.logging.set_verbosity(verbosity)
-        logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""What logits say: the likeliest token, the likelihood of given ones, or that they are not numbers.
+"""Logits -> the likeliest token, or the likelihood of given ones; an error where they are not numbers.
 
 Tensors: B rows, L slots, V vocabulary.
 """

@@ -68,8 +68,8 @@ def _loss_sums(model: Any, batch_BL: Tensor, slice_len: int) -> Tensor:
 def _logit_slices(model: Any, batch_BL: Tensor, slice_len: int) -> Iterator[Tensor]:
     """The model's logits, (B, slice, V) for consecutive slices of positions; the decoder runs once.
 
-    For a large vocabulary the head runs on slices: the whole model is called again with its decoder standing still at a
-    slice of the hidden states, so that whatever the architecture does after its head (soft-capping, scaling) is done too.
+    For a large vocabulary the head runs on slices: the whole model is called again with a slice of the hidden states in
+    place of its decoder's output, so that whatever the architecture does after its head (soft-capping, scaling) is done too.
     A model that does not go through its decoder gives all its logits at once.
     """
     decoder = model.get_decoder() if batch_BL.shape[1] > slice_len else None
@@ -79,7 +79,7 @@ def _logit_slices(model: Any, batch_BL: Tensor, slice_len: int) -> Iterator[Tens
     out = decoder(input_ids=batch_BL, use_cache=False, return_dict=True)
     for start in range(0, batch_BL.shape[1], slice_len):
         frozen = replace(out, last_hidden_state=out.last_hidden_state[:, start : start + slice_len])
-        with _standing_still(decoder, frozen) as calls:
+        with _frozen_decoder(decoder, frozen) as calls:
             logits_BLV = model(input_ids=batch_BL[:, start : start + slice_len], use_cache=False).logits
         if not calls:
             yield model(input_ids=batch_BL, use_cache=False).logits
@@ -88,7 +88,7 @@ def _logit_slices(model: Any, batch_BL: Tensor, slice_len: int) -> Iterator[Tens
 
 
 @contextmanager
-def _standing_still(decoder: Any, out: Any) -> Iterator[list[None]]:
+def _frozen_decoder(decoder: Any, out: Any) -> Iterator[list[None]]:
     """Inside, calling `decoder` returns `out`; the list that comes back grows with each call."""
     calls: list[None] = []
     own = vars(decoder).get("forward")

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
@@ -20,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from prune.errors import UserError
+from prune.config.eval import Bos
+from prune.errors import UserError, nearest
 
 FUNCTION = "!function "
 """What the name of a function begins with in a definition that was read here."""
@@ -92,10 +92,21 @@ class Definition:
         return str(own or self.config.get("training_split") or self.config.get("validation_split") or self.split)
 
     @property
+    def changes_rows(self) -> bool:
+        """Whether a function of its own leaves rows out, or makes several of one."""
+        return "process_docs" in self.config or "process_docs" in (self.config.get("fewshot_config") or {})
+
+    @property
     def num_fewshot(self) -> int | None:
-        """The exemplars that it asks for itself; None where it says nothing."""
+        """The exemplars that it asks for itself; None where it names no number."""
         number = self.config.get("num_fewshot")
         return None if number is None else int(number)
+
+    def choose_num_fewshot(self, asked: int | None) -> int:
+        """The exemplars in a prompt. As in lm-eval, a definition with 0 keeps it: its prompts hold exemplars already."""
+        if self.num_fewshot == 0 or self.output_type == "loglikelihood_rolling":
+            return 0
+        return (self.num_fewshot or 0) if asked is None else asked
 
     @property
     def version(self) -> str:
@@ -109,6 +120,33 @@ class Definition:
         name = listed[0]["metric"] if listed else DEFAULT_METRICS[self.output_type]
         filters = self.config.get("filter_list")
         return name_metric(name.removeprefix(FUNCTION).rpartition(".")[2], filters[0]["name"] if filters else "none")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSettings:
+    """All that changes a score of one of lm-eval's tasks, besides the model and the rows."""
+
+    task: str
+    metric: str
+    """The first metric of its definition; the others are measured beside it."""
+    version: str
+    definition: str
+    """SHA-256 of its definition: prompt template, splits, filters and metrics, and the functions that it calls."""
+    num_fewshot: int
+    limit: int | None
+    """Items; None takes the whole split."""
+    bos: Bos
+    """Where BOS stands in prompts."""
+
+    @property
+    def dataset(self) -> str:
+        """What its metrics' names begin with: `lm_eval/<task>`."""
+        return f"lm_eval/{self.task}"
+
+    @property
+    def name(self) -> str:
+        """`lm_eval/<task>/<metric>`."""
+        return f"{self.dataset}/{self.metric}"
 
 
 DEFAULT_METRICS = {
@@ -130,7 +168,7 @@ def expand_task(name: str) -> tuple[Definition, ...]:
     """The tasks that `name` stands for: itself, or the members of a group or tag.
 
     Raises:
-        UserError: there is no such name (the nearest are told), or its tasks cannot be measured here.
+        UserError: there is no such name (the message names the nearest), or its tasks cannot be measured here.
     """
     return tuple(read_definition(task) for task in dict.fromkeys(_expand(name)))
 
@@ -161,9 +199,8 @@ def _member(group: str, member: str | Mapping[str, Any]) -> str | None:
 
 def _unknown(name: str) -> str:
     names = [*read_index().files, *read_index().tags]
-    near = get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"lm-eval has no task, group or tag named {name!r}.{hint} Its {len(names):,} names: lm-eval ls tasks."
+    near = nearest(name, names)
+    return f"lm-eval has no task, group or tag named {name!r}. {near}Its {len(names):,} names: lm-eval ls tasks."
 
 
 @cache

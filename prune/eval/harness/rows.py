@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune.config.data import DataConfig, DataSource
-from prune.data.dataset import Category, QuestionSet, Row, TextSet
+from prune.data.dataset import FolderSet, QuestionSet, Row, RowSet, TextSet
 from prune.data.formatting.columns import column_text
 from prune.data.formatting.labels import label_name
 from prune.data.formatting.nli import NLI_LABELS
@@ -29,12 +29,15 @@ _NEWLINE = "\n"
 class Place:
     """A split of one of our sets, or of a folder of local files."""
 
-    dataset: TextSet | QuestionSet
+    dataset: RowSet
     split: str
     convert: Callable[[Sequence[Row]], Rows]
     """Our rows -> rows with the columns that the definition knows."""
-    is_ours: bool
-    """Whether prune/data has the set."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether prune/data has the set."""
+        return not isinstance(self.dataset, FolderSet)
 
 
 def find_place(definition: Definition, split: str) -> Place:
@@ -44,8 +47,8 @@ def find_place(definition: Definition, split: str) -> Place:
         return place
     name, convert = _OURS.get((path, config), (None, _as_they_are))
     if name is not None:
-        return Place(_without_companion(name), split, convert, is_ours=True)
-    return Place(_folder_set(definition), split, _as_they_are, is_ours=False)
+        return Place(_without_companion(name), split, convert)
+    return Place(_folder_set(definition), split, _as_they_are)
 
 
 def check_source(definition: Definition, data: DataConfig) -> None:
@@ -71,6 +74,12 @@ def needed_places(definition: Definition, num_fewshot: int) -> list[Place]:
     return [find_place(definition, split) for split in dict.fromkeys(splits)]
 
 
+def count_rows(definition: Definition, split: str, source: Source) -> int:
+    """The rows of a split, as lm-eval loads it from the hub, or as the source has it."""
+    place = find_place(definition, split)
+    return len(read_hub(definition)[split] if source.name == "hub" else source.rows(place.dataset, place.split))
+
+
 def read_split(definition: Definition, split: str, source: Source) -> Rows:
     """All rows of a split with the columns that the definition knows.
 
@@ -80,7 +89,7 @@ def read_split(definition: Definition, split: str, source: Source) -> Rows:
     place = find_place(definition, split)
     try:
         rows = source.rows(place.dataset, place.split)
-        if isinstance(place.dataset, QuestionSet) and place.is_ours and split == definition.split:
+        if isinstance(place.dataset, QuestionSet) and split == definition.split:
             for _ in examples(source, place.dataset, place.split):
                 pass  # a row without an answer would count as wrong
         return place.convert(rows)
@@ -165,7 +174,7 @@ def _anli_place(split: str) -> Place | None:
         assert isinstance(dataset, QuestionSet) and dataset.hub is not None
         for ours, theirs in dataset.hub.splits.items():
             if theirs == split:
-                return Place(dataset, ours, _each(_index_of(NLI_LABELS)), is_ours=True)
+                return Place(dataset, ours, _each(_index_of(NLI_LABELS)))
     return None
 
 
@@ -179,16 +188,8 @@ def _without_companion(name: str) -> TextSet | QuestionSet:
     return replace(dataset, companion=None, example=lambda row: example({**lacking, **row}))
 
 
-def _folder_set(definition: Definition) -> TextSet:
-    """The folder that a definition's rows lie in, as a set whose columns only the definition knows."""
+def _folder_set(definition: Definition) -> FolderSet:
+    """The folder that a definition's rows lie in."""
     path, config = definition.dataset
     folder = path.rpartition("/")[2]
-    return TextSet(
-        name=f"{folder}/{config}" if config else folder,
-        category=Category.CONTROL,
-        hub=None,
-        hub_note="lm-eval loads this set itself",
-        text=str,
-        columns=(),
-        eval_split=definition.split,
-    )
+    return FolderSet(name=f"{folder}/{config}" if config else folder, hub_note="lm-eval loads this set itself")

@@ -22,12 +22,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
+from prune.eval.metric import Metric as Score
 from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, rank, summarise, t_comparison
 from prune.report.model import Array, Basis, Comparisons, Numbers, RowMetric
 from prune.report.results.items import RowItems
 from prune.report.results.join import Joined
-from prune.report.results.read import Result, Score
 
 Indices = NDArray[np.int64]
 
@@ -76,7 +77,7 @@ class Pairs:
     basis_P: Indices
 
 
-def collect_column(metric: str, results: Sequence[Result], joined: Joined) -> Column:
+def collect_column(metric: str, results: Sequence[CellResult], joined: Joined) -> Column:
     """The metric of all rows."""
     scores = [[results[c].scores[metric] for c in row.cells if metric in results[c].scores] for row in joined.rows]
     first = next(score for of_row in scores for score in of_row)
@@ -110,7 +111,7 @@ def _mean(numbers: Sequence[float]) -> float:
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
-def _is_drawn(cells: Sequence[int], results: Sequence[Result]) -> bool:
+def _is_drawn(cells: Sequence[int], results: Sequence[CellResult]) -> bool:
     return results[cells[0]].axes["seed"] is not None
 
 

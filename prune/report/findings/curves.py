@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from prune.cell.result import CellResult
 from prune.report.model import CalibrationSet, Curve, Line
 from prune.report.results.join import SIZE_KNOBS, Joined, describe_knobs
-from prune.report.results.read import Result
 
 KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_len": "calib.seq_len"}
 """Axis of a curve -> the knob that varies along it. N:M patterns have no ratio: they are no point of a curve."""
@@ -13,12 +13,12 @@ KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_
 Key = tuple[Any, ...]
 
 
-def find_curves(results: Sequence[Result], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
+def find_curves(results: Sequence[CellResult], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
     """The curves that have a line of two points or more, by axis."""
     return [curve for axis in KNOBS for curve in _along(axis, results, joined, calibs)]
 
 
-def _along(axis: str, results: Sequence[Result], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
+def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Sequence[CalibrationSet]) -> list[Curve]:
     lines_of: dict[Key, dict[Key, list[int]]] = {}
     for index, row in enumerate(joined.rows):
         result = results[row.cells[0]]
@@ -42,22 +42,22 @@ def _is_of_curve(axis: str, key: str) -> bool:
     return key != KNOBS[axis] and (not key.startswith("calib.") or key in SIZE_KNOBS)
 
 
-def _curve_key(axis: str, result: Result) -> Key:
+def _curve_key(axis: str, result: CellResult) -> Key:
     own = sorted((key, repr(value)) for key, value in result.knobs.items() if key != "seed" and _is_of_curve(axis, key))
     return (result.dense_cell, *own)
 
 
-def _line_key(axis: str, result: Result) -> Key:
+def _line_key(axis: str, result: CellResult) -> Key:
     left_out = (KNOBS[axis], "calib.seed", "seed")
     return tuple(sorted((key, repr(value)) for key, value in result.knobs.items() if key not in left_out))
 
 
 def _make_curve(
     axis: str,
-    first: Result,
+    first: CellResult,
     setting: str,
     lines: Sequence[Sequence[int]],
-    results: Sequence[Result],
+    results: Sequence[CellResult],
     joined: Joined,
     calibs: Sequence[CalibrationSet],
 ) -> Curve:
@@ -73,7 +73,7 @@ def _make_curve(
     )
 
 
-def _make_line(axis: str, rows: Sequence[int], results: Sequence[Result], joined: Joined, names: Sequence[str]) -> Line:
+def _make_line(axis: str, rows: Sequence[int], results: Sequence[CellResult], joined: Joined, names: Sequence[str]) -> Line:
     x_of = {row: float(results[joined.rows[row].cells[0]].knobs[KNOBS[axis]]) for row in rows}
     ordered = sorted(rows, key=lambda row: x_of[row])
     row = joined.rows[ordered[0]]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.report.compare.compare import Column, compare_pairs, draw_variances, score_variance
 from prune.report.compare.statistics import Difference
 from prune.report.model import Array
 from prune.report.results.items import ItemsOfRows, RowItems, row_items, stack
-from prune.report.results.read import Result
 
 Stratum = tuple[int, str, str]
 """Group, what else tells a row, and metric."""
@@ -52,7 +52,7 @@ def balance(sides: Sequence[Draws]) -> Balanced | None:
     return best if best is not None and best.strata else None
 
 
-def compare_draws(balanced: Balanced, results: Sequence[Result], items: ItemsOfRows | None) -> tuple[Difference, bool]:
+def compare_draws(balanced: Balanced, results: Sequence[CellResult], items: ItemsOfRows | None) -> tuple[Difference, bool]:
     """(the first side minus the second, perplexities as losses; whether both have two draws or more)."""
     first = results[balanced.sides[0][0][balanced.strata[0]]].scores[balanced.strata[0][2]]
     values = [[_mean_score(draw, balanced.strata, results) for draw in side] for side in balanced.sides]
@@ -80,11 +80,11 @@ def compare_draws(balanced: Balanced, results: Sequence[Result], items: ItemsOfR
     return Difference(value, variance, df, math.nan, math.nan, math.nan).among(1.0), not np.isnan(draw_var_R).any()
 
 
-def _mean_score(draw: Mapping[Stratum, int], strata: Sequence[Stratum], results: Sequence[Result]) -> float:
+def _mean_score(draw: Mapping[Stratum, int], strata: Sequence[Stratum], results: Sequence[CellResult]) -> float:
     return math.fsum(results[draw[stratum]].scores[stratum[2]].compared for stratum in strata) / len(strata)
 
 
-def _item_variance(side: Sequence[Mapping[Stratum, int]], strata: Sequence[Stratum], results: Sequence[Result]) -> float:
+def _item_variance(side: Sequence[Mapping[Stratum, int]], strata: Sequence[Stratum], results: Sequence[CellResult]) -> float:
     """Of a draw's mean, from standard errors: groups answer the same items, metrics have items of their own."""
     by_metric: dict[str, list[float]] = {}
     for stratum in strata:

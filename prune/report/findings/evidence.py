@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, welch
 from prune.report.model import Answer, Metric
 from prune.report.results.join import Joined
-from prune.report.results.read import Result
 
 Measure = tuple[str, str, str, bool]
 """Kind, unit, scale and direction: only metrics that share all four are averaged."""
@@ -49,14 +49,14 @@ class Evidence:
     Lists of plain numbers, because a question compares many short rows of them.
     """
 
-    def __init__(self, measure: Measure, metrics: Sequence[Metric], results: Sequence[Result], joined: Joined) -> None:
+    def __init__(self, measure: Measure, metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> None:
         self.kind, self.unit, self.scale, self.higher_is_better = measure
         self.metrics = [metric for metric in metrics if measure_of(metric) == measure]
         self.decimals = self.metrics[0].decimals
         self._cells = [[self._value(result, metric) for metric in self.metrics] for result in results]
         self._rows = [_known_means([self._cells[cell] for cell in row.cells]) for row in joined.rows]
 
-    def _value(self, result: Result, metric: Metric) -> float:
+    def _value(self, result: CellResult, metric: Metric) -> float:
         score = result.scores.get(metric.name)
         return math.nan if score is None else score.compared
 

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from prune.cell.result import CellResult
 from prune.config.data import SAMPLE_NOTE
 from prune.report.format import count
 from prune.report.model import Metric
 from prune.report.results.join import Joined
-from prune.report.results.read import Found, Result
+from prune.report.results.read import Found
 
 MAX_NAMES = 5
 """That a sentence lists."""
@@ -92,7 +93,7 @@ def _unfinished(found: Found) -> list[str]:
     return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Every mean is without them."]
 
 
-def _missing_metrics(results: Sequence[Result], metrics: Sequence[Metric]) -> list[str]:
+def _missing_metrics(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:
     found = []
     for metric in metrics:
         lacking = [result.name for result in results if metric.name not in result.scores]
@@ -116,7 +117,7 @@ def _baseline(joined: Joined, baseline: str) -> list[str]:
     return [f"No baseline in {count(len(without), 'group')} without {baseline}: {_names(without)}."] if without else []
 
 
-def _seeds(results: Sequence[Result], joined: Joined) -> list[str]:
+def _seeds(results: Sequence[CellResult], joined: Joined) -> list[str]:
     seeded = [row for row in joined.rows if results[row.cells[0]].axes["seed"] is not None]
     single = [row for row in seeded if len(row.cells) == 1]
     if not single:
@@ -129,7 +130,7 @@ def _seeds(results: Sequence[Result], joined: Joined) -> list[str]:
     return [f"{len(single)} of {len(seeded)} rows with one seed only: there, seed noise is unknown."]
 
 
-def _mixed(results: Sequence[Result]) -> list[str]:
+def _mixed(results: Sequence[CellResult]) -> list[str]:
     found = []
     packages = dict.fromkeys(name for result in results for name in result.provenance.get("versions", {}))
     for package in packages:
@@ -142,12 +143,12 @@ def _mixed(results: Sequence[Result]) -> list[str]:
     return found
 
 
-def _shared_items(results: Sequence[Result]) -> list[str]:
+def _shared_items(results: Sequence[CellResult]) -> list[str]:
     sharing = sum(bool(result.overlap) for result in results)
     return [f"Scored items share text with the calibration set in {count(sharing, 'cell')}."] if sharing else []
 
 
-def _of_cells(results: Sequence[Result], metrics: Sequence[Metric]) -> list[str]:
+def _of_cells(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:
     """What the cells themselves warn of, but what is said elsewhere: sample data, and shared items by metric."""
     names = tuple(f"{metric.name}: " for metric in metrics)
     told = Counter(

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from prune.cell.results import read_linears
+from prune.cell.folder import CellFolder
+from prune.cell.result import CellResult
 from prune.report.model import BlockCurve, MaskOverlap
 from prune.report.results.join import Joined
-from prune.report.results.read import Result
 
 MASK_FILE = "mask.safetensors"
 """As prune/pruning/saved.py names it, which imports torch."""
@@ -26,7 +26,7 @@ MAX_MASK_BYTES = 4 * 2**30
 Bits = NDArray[np.uint8]
 
 
-def block_curves(results: Sequence[Result], joined: Joined) -> tuple[list[BlockCurve], list[str]]:
+def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[BlockCurve], list[str]]:
     """(the blocks of rows whose cells have blocks.jsonl, what is to be said of those left out)."""
     pruned = [index for index, row in enumerate(joined.rows) if not results[row.cells[0]].is_dense]
     curves, problems = [], []
@@ -48,7 +48,7 @@ def block_curves(results: Sequence[Result], joined: Joined) -> tuple[list[BlockC
 def _read_blocks(folder: Path) -> list[tuple[float | None, float]]:
     """(mean error of its linears, share of its weights that are zero) of every block."""
     by_block: dict[int, list[Mapping[str, Any]]] = {}
-    for linear in read_linears(folder):
+    for linear in CellFolder(folder).read_linears():
         by_block.setdefault(linear["block"], []).append(linear)
     return [_summarise_block(linears) for _, linears in sorted(by_block.items())]
 
@@ -72,7 +72,7 @@ def _mean_blocks(row: int, cells: Sequence[Sequence[tuple[float | None, float]]]
     )
 
 
-def mask_overlaps(results: Sequence[Result], joined: Joined) -> tuple[list[MaskOverlap], list[str]]:
+def mask_overlaps(results: Sequence[CellResult], joined: Joined) -> tuple[list[MaskOverlap], list[str]]:
     """(the overlaps of groups where two cells of one seed or more saved masks, what is to be said of those left out)."""
     problems: list[str] = []
     places = [
@@ -103,7 +103,9 @@ def mask_overlaps(results: Sequence[Result], joined: Joined) -> tuple[list[MaskO
     return overlaps, problems
 
 
-def _with_masks(group: int, results: Sequence[Result], joined: Joined) -> list[tuple[int | None, list[tuple[Path, int]]]]:
+def _with_masks(
+    group: int, results: Sequence[CellResult], joined: Joined
+) -> list[tuple[int | None, list[tuple[Path, int]]]]:
     """(seed, (mask file, row) of its cells) for the seeds with two masks or more."""
     by_seed: dict[int | None, list[tuple[Path, int]]] = {}
     for row in joined.groups[group].rows:

@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.report.findings.draws import Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
 from prune.report.model import Answer, Metric, Question
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, category_of
-from prune.report.results.read import Result
 
 PRETRAINING, ARITHMETIC = Category.PRETRAINING.value, Category.ARITHMETIC.value
 C4 = "c4"
@@ -59,7 +59,7 @@ class Asked:
 
 
 def answer_questions(
-    metrics: Sequence[Metric], results: Sequence[Result], joined: Joined, items: ItemsOfRows | None
+    metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined, items: ItemsOfRows | None
 ) -> list[Question]:
     """The four questions, in the study's order."""
     measures = sorted({measure_of(metric) for metric in metrics}, key=_order)
@@ -88,7 +88,7 @@ def _order(measure: Measure) -> tuple[int, Measure]:
 
 
 def _c4_against_others(
-    asked: Asked, evidence: Evidence, results: Sequence[Result], items: ItemsOfRows | None
+    asked: Asked, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
 ) -> list[Contrast]:
     """C4 minus every other pre-training set, on metrics of neither; units are the draws of data."""
     others = [name for name in asked.sets(PRETRAINING) if name != C4]
@@ -96,7 +96,7 @@ def _c4_against_others(
 
 
 def _c4_against(
-    other: str, asked: Asked, evidence: Evidence, results: Sequence[Result], items: ItemsOfRows | None
+    other: str, asked: Asked, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
 ) -> Contrast:
     metrics = [evidence.metrics[index].name for index in evidence.select(without=(C4, other))]
     sides = [_draws(asked, name, metrics, results) for name in (C4, other)]
@@ -119,7 +119,7 @@ def _c4_against(
 
 
 def _draws(
-    asked: Asked, calib: str, metrics: Sequence[str], results: Sequence[Result]
+    asked: Asked, calib: str, metrics: Sequence[str], results: Sequence[CellResult]
 ) -> dict[int | None, dict[Stratum, int]]:
     """Seed -> where it was used and measured -> the cell."""
     draws: dict[int | None, dict[Stratum, int]] = {}
@@ -131,7 +131,7 @@ def _draws(
     return draws
 
 
-def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """Arithmetic minus pre-training sets, on all metrics and on each category of tasks; units are the sets."""
     categories = [name for name in CATEGORIES if evidence.select(category=name)]
     asks = [None, *categories] if evidence.scale != "log" and len(categories) > 1 else [None]
@@ -161,7 +161,7 @@ def _sets_of_two_categories(category: str | None, asked: Asked, evidence: Eviden
     )
 
 
-def _own_task(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+def _own_task(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """Calibrated on the task itself minus calibrated on pre-training sets, on the task's metric; units are the tasks."""
     categories = [name for name in CATEGORIES if name != PRETRAINING and evidence.select(category=name)]
     if not categories:
@@ -194,7 +194,7 @@ def _own_tasks_of(category: str | None, asked: Asked, evidence: Evidence) -> Con
     )
 
 
-def _prompts(asked: Asked, evidence: Evidence, results: Sequence[Result]) -> list[Contrast]:
+def _prompts(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """One prompt minus another on the same set, over all sets and by their category; units are the sets."""
     contrasts = []
     for first, second in PROMPT_PAIRS:

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from prune.cell.results import file_name
-from prune.eval.metric import ACCURACY
+from prune.cell.folder import CellFolder
+from prune.cell.result import CellResult
+from prune.eval.metric import ACCURACY, Metric
 from prune.files import parse_json
 from prune.report.model import Array
-from prune.report.results.read import Result, Score
 
 
 class DamagedItemsError(Exception):
     """Items that should be there and cannot be used; the message names the file."""
 
 
-def read_items(result: Result, metric: str) -> Array | None:
+def read_items(result: CellResult, metric: str) -> Array | None:
     """The metric of each item, shape (N,), on the scale that it is compared on: 0 or 1 of an accuracy, the loss of a chunk.
 
     Their mean is the score, or its logarithm. Of a weighted mean M each item is M + weight (item - M) / mean weight, so that
@@ -37,7 +37,7 @@ def read_items(result: Result, metric: str) -> Array | None:
     score = result.scores[metric]
     if score.items is None or score.protocol.get("overflow"):
         return None
-    path = result.folder / f"items/{file_name(score.items.metric)}.jsonl.gz"
+    path = CellFolder(result.folder).shown_items(score.items.metric)
     try:
         rows = _read_rows(path)
         values_N = _column(rows, score.items.keys)
@@ -89,7 +89,7 @@ def _spread_by_weight(values_N: Array, weights_N: Array) -> Array:
     return spread
 
 
-def _is_of(values_N: Array, score: Score) -> bool:
+def _is_of(values_N: Array, score: Metric) -> bool:
     """Whether the items are those that the score is the mean of."""
     if len(values_N) != score.num_items or not np.isfinite(values_N).all():
         return False
@@ -129,7 +129,7 @@ def row_items(values_SN: Array, num_items: float | None) -> RowItems:
 class ItemsOfRows:
     """The items of rows over their seeds; each file is read once."""
 
-    def __init__(self, results: Sequence[Result], cells_of_row: Sequence[Sequence[int]]) -> None:
+    def __init__(self, results: Sequence[CellResult], cells_of_row: Sequence[Sequence[int]]) -> None:
         self._results = results
         self._cells_of_row = cells_of_row
         self._rows: dict[tuple[int, str], RowItems | None] = {}
@@ -151,7 +151,7 @@ class ItemsOfRows:
             self._cells[key] = self._read(self._results[cell], metric)
         return self._cells[key]
 
-    def _read(self, result: Result, metric: str) -> Array | None:
+    def _read(self, result: CellResult, metric: str) -> Array | None:
         try:
             return read_items(result, metric)
         except DamagedItemsError as error:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prune.cell.result import CellResult
 from prune.config.calib import PromptStyle
 from prune.data.dataset import Category
 from prune.data.registry import DATASETS
 from prune.report.model import CalibrationSet, Group, Unfinished
-from prune.report.results.read import Result
 
 CATEGORIES = (*(category.value for category in Category), "other")
 """In the order of the study; `other` is for sets that are not known."""
@@ -50,7 +50,7 @@ class Joined:
     groups: Sequence[Group]
 
 
-def join_cells(results: Sequence[Result], unfinished: Sequence[Unfinished]) -> Joined:
+def join_cells(results: Sequence[CellResult], unfinished: Sequence[Unfinished]) -> Joined:
     """Rows and groups of the results; groups know their dense row, but no baseline yet.
 
     Rows of a group are in the order of their category, set and prompt; groups in that of the results.
@@ -74,7 +74,7 @@ def category_of(dataset: str) -> str:
     return known.category.value if known else "other"
 
 
-def calibration_sets(results: Sequence[Result]) -> list[CalibrationSet]:
+def calibration_sets(results: Sequence[CellResult]) -> list[CalibrationSet]:
     """The calibration sets of the results, by category, then in the order of prune.data.registry."""
     names = {result.axes["calib"] for result in results if result.axes["calib"]}
     return [CalibrationSet(name=name, category=category_of(name)) for name in sorted(names, key=_set_order)]
@@ -85,21 +85,21 @@ def _set_order(name: str) -> tuple[int, int, str]:
     return CATEGORIES.index(category_of(name)), known.index(name) if name in known else len(known), name
 
 
-def _row_order(result: Result) -> tuple[Any, ...]:
+def _row_order(result: CellResult) -> tuple[Any, ...]:
     calib = result.axes["calib"]
     prompt = result.axes["prompt"]
     prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
     return (_set_order(calib) if calib else (-1, 0, ""), prompt_order, repr(_row_identity(result)))
 
 
-def _group_identity(result: Result) -> Identity:
+def _group_identity(result: CellResult) -> Identity:
     """Model, where rows come from, method, sparsity, and the size of the calibration sets; not their rows."""
     heads = ("format", "model.", "data.", "method.", "sparsity.")
     own = [(key, _hashable(value)) for key, value in result.knobs.items() if key.startswith(heads) or key in SIZE_KNOBS]
     return (result.dense_cell, result.axes["method"], tuple(sorted(own, key=str)))
 
 
-def _row_identity(result: Result) -> Identity:
+def _row_identity(result: CellResult) -> Identity:
     """Calibration set, prompt and their knobs; the seed joins."""
     own = [
         (key, _hashable(value))
@@ -114,7 +114,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _make_rows(
-    results: Sequence[Result], members: Sequence[Sequence[Sequence[int]]], missing: Mapping[int, Sequence[str]]
+    results: Sequence[CellResult], members: Sequence[Sequence[Sequence[int]]], missing: Mapping[int, Sequence[str]]
 ) -> list[JoinedRow]:
     rows = []
     for group, of_group in enumerate(members):
@@ -127,7 +127,7 @@ def _make_rows(
 
 
 def _make_groups(
-    results: Sequence[Result], rows: Sequence[JoinedRow], members: Sequence[Sequence[Sequence[int]]]
+    results: Sequence[CellResult], rows: Sequence[JoinedRow], members: Sequence[Sequence[Sequence[int]]]
 ) -> list[Group]:
     rows_of: list[list[int]] = [[] for _ in members]
     for index, row in enumerate(rows):
@@ -149,12 +149,12 @@ def _make_groups(
     ]
 
 
-def describe_knobs(results: Sequence[Result], axes: Sequence[str], counts: Callable[[str], bool]) -> list[str]:
+def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: Callable[[str], bool]) -> list[str]:
     """For each result `key=value` of the knobs that differ among the results with the same values on `axes`.
 
     Only knobs for which `counts(key)` holds.
     """
-    alike: dict[tuple[Any, ...], list[Result]] = {}
+    alike: dict[tuple[Any, ...], list[CellResult]] = {}
     for result in results:
         alike.setdefault(tuple(result.axes[axis] for axis in axes), []).append(result)
     keys = {place: _differing_keys(several, counts) for place, several in alike.items()}
@@ -168,7 +168,7 @@ def describe_knobs(results: Sequence[Result], axes: Sequence[str], counts: Calla
     ]
 
 
-def _differing_keys(results: Sequence[Result], counts: Callable[[str], bool]) -> list[str]:
+def _differing_keys(results: Sequence[CellResult], counts: Callable[[str], bool]) -> list[str]:
     keys = dict.fromkeys(key for result in results for key in result.knobs if key not in _OF_NOBODY and counts(key))
     return [key for key in keys if len({repr(result.knobs.get(key)) for result in results}) > 1]
 
@@ -179,7 +179,7 @@ def _shown(key: str) -> str:
 
 
 def _missing_by_name(
-    results: Sequence[Result], rows: Sequence[Sequence[int]], unfinished: Sequence[Unfinished]
+    results: Sequence[CellResult], rows: Sequence[Sequence[int]], unfinished: Sequence[Unfinished]
 ) -> dict[int, tuple[str, ...]]:
     """First cell of a row -> names of its cells without result, where the name without seed tells the row."""
     row_of: dict[str, set[int]] = {}

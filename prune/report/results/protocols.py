@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prune.cell.result import CellResult
 from prune.errors import UserError
-from prune.eval.metric import NEUTRAL
-from prune.report.results.read import Result, Score
+from prune.eval.metric import NEUTRAL, Metric
 
 
 @dataclass(slots=True)
@@ -15,10 +15,10 @@ class _Way:
 
     asked: dict[str, Any]
     cells: list[str]
-    first: Score
+    first: Metric
     """A score that was measured so."""
 
-    def is_of(self, score: Score) -> bool:
+    def is_of(self, score: Metric) -> bool:
         """Whether a score was measured so. Most are alike in the neutral keys too, which is told without a copy."""
         alike = score.protocol == self.first.protocol and score.num_items == self.first.num_items
         return _measure(score) == _measure(self.first) and (alike or _asked(score) == self.asked)
@@ -28,7 +28,7 @@ Ways = dict[tuple[str, str], list[_Way]]
 """(dense cell, metric) -> the ways that it was measured in."""
 
 
-def check_protocols(results: Sequence[Result], sweeps: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+def check_protocols(results: Sequence[CellResult], sweeps: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """(dense cell, metric) -> its one protocol with its number of items, without the neutral keys.
 
     Raises:
@@ -57,7 +57,7 @@ def _describe_measures(ways: Ways) -> list[str]:
     ]
 
 
-def _ways(results: Sequence[Result]) -> Ways:
+def _ways(results: Sequence[CellResult]) -> Ways:
     ways: Ways = {}
     for result in results:
         for metric, score in result.scores.items():
@@ -70,12 +70,12 @@ def _ways(results: Sequence[Result]) -> Ways:
     return ways
 
 
-def _asked(score: Score) -> dict[str, Any]:
+def _asked(score: Metric) -> dict[str, Any]:
     asked = {key: value for key, value in score.protocol.items() if key not in NEUTRAL}
     return asked | {"num_items": score.num_items}
 
 
-def _measure(score: Score) -> dict[str, Any]:
+def _measure(score: Metric) -> dict[str, Any]:
     return {"unit": score.unit, "scale": score.scale, "higher_is_better": score.higher_is_better}
 
 

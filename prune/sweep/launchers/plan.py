@@ -5,21 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from prune.cell.cell import Cell
-from prune.cell.results import find_result
+from prune.cell.folder import CellFolder
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.models.identity import is_known
+from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.output.table import not_applicable_lines
-
-if TYPE_CHECKING:
-    from prune.sweep.sweep import Sweep
+from prune.sweep.preflight import check_local_models
+from prune.sweep.sweep import Sweep
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,6 +28,20 @@ class PlanLauncherConfig(DryLauncherConfig):
 
     name: str = "plan"
 
+
+class PlanLauncher(Launcher):
+    """Shows the grid."""
+
+    config = PlanLauncherConfig
+
+    def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
+        """Check what local files show, and print the grid."""
+        check_local_models(sweep.cells)
+        sweep.write_grid(standings, is_plan=True)
+        print_plan(console, sweep, standings)
+
+
+LAUNCHER = PlanLauncher()
 
 MAX_ROWS = 60
 """Cells that are listed; grid.jsonl has all."""
@@ -49,7 +63,7 @@ class Estimate:
     """Finished cells that the estimate rests on."""
 
 
-def print_plan(console: Console, sweep: "Sweep", standings: Mapping[str, Standing]) -> None:
+def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]) -> None:
     """Print the grid of a sweep; nothing runs."""
     say: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
     distinct = [cell for cell in sweep.cells if not cell.is_dense]
@@ -68,7 +82,7 @@ def print_plan(console: Console, sweep: "Sweep", standings: Mapping[str, Standin
 
 
 def unknown_ids(cells: Sequence[Cell]) -> list[str]:
-    """What to say of cells whose models the hub's local cache does not have: a commit is part of an id."""
+    """The line on cells whose models are not in the hub's local cache: their commits are part of the ids."""
     models = dict.fromkeys(str(cell.config.model.path) for cell in cells if not is_known(cell.config.model))
     if not models:
         return []
@@ -128,10 +142,10 @@ def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tup
     found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
     for path in sorted((output_dir / "cells").glob("*/result.json")):
         try:
-            result = find_result(path.parent) or {}
+            result = CellFolder(path.parent).find_result() or {}
             took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
             keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
-        except (KeyError, TypeError, AttributeError, ValueError):  # a damaged one tells nothing
+        except (KeyError, TypeError, AttributeError, ValueError):  # damaged
             continue
         for key in keys:
             found.setdefault(key, []).append(took)

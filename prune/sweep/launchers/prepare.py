@@ -4,7 +4,7 @@ Afterwards the cells run with HF_HUB_OFFLINE=1. A cell that finds something miss
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -12,21 +12,45 @@ from rich.console import Console
 
 from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell
-from prune.cell.resources import Workshop
+from prune.cell.resources import Resources
+from prune.cell.standing import Standing
 from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import RowSet
 from prune.errors import UserError
-from prune.eval.harness.index import Definition
-from prune.eval.harness.rows import read_hub
+from prune.eval.metric import PlannedMetric
 from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
 from prune.models.identity import is_known
+from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
-from prune.sweep.needs import hub_tasks, needed_splits
+from prune.sweep.needs import distinct_scores, needed_splits
+from prune.sweep.preflight import check_writable
+from prune.sweep.sweep import Sweep
+
+
+@dataclass(kw_only=True, slots=True)
+class PrepareLauncherConfig(DryLauncherConfig):
+    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
+
+    name: str = "prepare"
+
+
+class PrepareLauncher(Launcher):
+    """Brings here what the cells of the grid need."""
+
+    config = PrepareLauncherConfig
+
+    def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:
+        """Bring it into the cache and into the folder of the outputs."""
+        check_writable(sweep.output_dir)
+        prepare(sweep.cells, sweep.overrides, console)
+
+
+LAUNCHER = PrepareLauncher()
 
 READY = (
     "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
@@ -51,11 +75,11 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
     Raises:
         UserError: something could not be brought; all of it is listed.
     """
-    workshop, problems = Workshop(), dict[str, str]()
+    resources, problems = Resources(), dict[str, str]()
     with cache_only_without_hub() if _uses_hub(cells) else nullcontext() as out_of_reach:
         if out_of_reach:
             _say(console, f"Only what is in the cache can be used: {out_of_reach}.")
-        for thing in list_things(cells, workshop):
+        for thing in list_things(cells, resources):
             begin = time.monotonic()
             said = _get(thing, problems)
             _say(console, f"{thing.name}: {said}  {time.monotonic() - begin:.1f} s")
@@ -66,7 +90,7 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
 
 
 def _get(thing: Thing, problems: dict[str, str]) -> str:
-    """Bring one thing here; a problem is kept in `problems`. Returns what to say."""
+    """Bring one thing here; return its line for the terminal. A problem is kept in `problems`."""
     lacking = [need for need in thing.needs if need in problems]
     if lacking:
         return f"left out, because it needs the {lacking[0]}"
@@ -77,12 +101,14 @@ def _get(thing: Thing, problems: dict[str, str]) -> str:
         return "failed"
 
 
-def list_things(cells: Sequence[Cell], workshop: Workshop) -> list[Thing]:
+def list_things(cells: Sequence[Cell], resources: Resources) -> list[Thing]:
     """What the cells need, each thing once: models, then rows, then the calibration sets that are made from them."""
     models = [_model(cell.config.model) for cell in cells]
-    rows = [_rows(cell.config.data, dataset, split, workshop) for cell in cells for dataset, split in needed_splits(cell)]
-    rows += [_harness_rows(definition) for cell in cells for definition in hub_tasks(cell)]
-    sets = [_calibration_set(cell, cell.recipe, workshop) for cell in cells if cell.recipe is not None]
+    rows = [_rows(cell.config.data, dataset, split, resources) for cell in cells for dataset, split in needed_splits(cell)]
+    rows += [
+        _own_rows(planned, data, resources) for planned, data in distinct_scores(cells) if not planned.settings.reads(data)
+    ]
+    sets = [_calibration_set(cell, cell.recipe, resources) for cell in cells if cell.recipe is not None]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())
 
 
@@ -93,8 +119,9 @@ def _uses_hub(cells: Sequence[Cell]) -> bool:
 
 def _model(config: ModelConfig) -> Thing:
     def get() -> str:
+        if config.gguf_file is None or local_folder(config) is not None:
+            check_model(config)  # of the hub its small files: what they rule out is not fetched whole
         if local_folder(config) is not None:
-            check_model(config)
             return "there"
         fetched = fetch_model(config)
         look_again()
@@ -110,38 +137,38 @@ def _model_name(config: ModelConfig) -> str:
     return f"model {config.path or config.name}{revision}{file}"
 
 
-def _rows(config: DataConfig, dataset: TextSet | QuestionSet, split: str, workshop: Workshop) -> Thing:
+def _rows(config: DataConfig, dataset: RowSet, split: str, resources: Resources) -> Thing:
     def get() -> str:
         if config.name is not DataSource.hub:
-            return f"there, {len(workshop.source(config).rows(dataset, split))} rows"
+            return f"there, {len(resources.source(config).rows(dataset, split))} rows"
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = len(workshop.source(config).rows(dataset, split))
+        num_rows = len(resources.source(config).rows(dataset, split))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(_rows_name(config, dataset, split), get)
 
 
-def _harness_rows(definition: Definition) -> Thing:
-    """The rows of a task that lm-eval loads from the hub itself."""
+def _own_rows(planned: PlannedMetric, config: DataConfig, resources: Resources) -> Thing:
+    """The rows of a score that loads them itself, as lm-eval's tasks do from the hub."""
 
     def get() -> str:
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
-        num_rows = len(read_hub(definition)[definition.split])
+        num_rows = planned.settings.check_rows(resources.source(config))
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
-    return Thing(f"rows lm_eval/{definition.task} (data=hub)", get)
+    return Thing(f"rows {planned.dataset} (data={config.name.value})", get)
 
 
-def _rows_name(config: DataConfig, dataset: TextSet | QuestionSet, split: str) -> str:
+def _rows_name(config: DataConfig, dataset: RowSet, split: str) -> str:
     root = f" data.root={config.root}" if config.root else ""
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
 
-def _calibration_set(cell: Cell, recipe: Recipe, workshop: Workshop) -> Thing:
+def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
     config, set_id = cell.config, recipe.id()
 
     def get() -> str:
@@ -149,7 +176,7 @@ def _calibration_set(cell: Cell, recipe: Recipe, workshop: Workshop) -> Thing:
 
         was_there = (cell.output_dir / "calib" / recipe.id()).exists()
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
-        source, tokenizer = workshop.source(config.data), workshop.tokenizer(config.model)
+        source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
         built = load_or_build(recipe, source, tokenizer, cell.output_dir)
         said = f"{'there' if was_there else 'built'}, {built.manifest['num_tokens']} tokens"
         return said if built.id == set_id else f"{said}, set {built.id}"
@@ -167,10 +194,3 @@ def _size(num_bytes: int) -> str:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@dataclass(kw_only=True, slots=True)
-class PrepareLauncherConfig(DryLauncherConfig):
-    """Models, rows and calibration sets are fetched and built, so that the cells need no network; nothing runs."""
-
-    name: str = "prepare"

@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.cell.cell import Cell, plan
-from prune.cell.results import read_scores
+from prune.cell.assembly import planned_metrics
+from prune.cell.cell import Cell
 from prune.errors import UserError
 from prune.files import CHECKSUM, checksum
 from prune.sweep.recorder import Outcome
@@ -38,14 +38,14 @@ def describe_page(output_dir: Path, name: str, cells: Sequence[Cell], outcome: O
 def _hash_of(grid: Path, finished: Sequence[Cell], outcome: Outcome) -> str:
     """A hash of all that the page shows."""
     results = {cell.id: outcome.results[cell.id] for cell in finished}
-    told = {
+    content = {
         "results": sorted((cell_id, result.get(CHECKSUM) or checksum(result)) for cell_id, result in results.items()),
         "failures": sorted((cell_id, str(failure)) for cell_id, failure in outcome.failures.items()),
         "held": sorted(outcome.held),
-        "scores": list(dict.fromkeys(each.name for cell in _asking(finished) for each in plan(cell))),
+        "scores": list(dict.fromkeys(each.name for cell in _asking(finished) for each in cell.scores)),
         "grid": hashlib.sha256(grid.read_bytes()).hexdigest() if grid.is_file() else None,
     }
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _asking(cells: Sequence[Cell]) -> list[Cell]:
@@ -55,4 +55,5 @@ def _asking(cells: Sequence[Cell]) -> list[Cell]:
 
 def _metric_names(cells: Sequence[Cell]) -> list[str]:
     """What the sweep asks for, and what is measured beside it; a result may hold more."""
-    return list(dict.fromkeys(name for cell in _asking(cells) for name in read_scores(cell.folder(), plan(cell))[0]))
+    metrics = (planned_metrics(cell.files.read_scores(cell.scores), cell.scores) for cell in _asking(cells))
+    return list(dict.fromkeys(name for of_cell in metrics for name in of_cell))

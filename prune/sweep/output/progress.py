@@ -13,7 +13,7 @@ from prune.cell.watcher import Watcher
 
 
 class SweepWatcher(Watcher, Protocol):
-    """Is told how far a sweep and its cells are."""
+    """Shows the progress of a sweep and of its cell."""
 
     def begin_cell(self, name: str) -> None:
         """A cell begins."""
@@ -81,7 +81,7 @@ class BarWatcher:
 
 
 class WorkersWatcher(Protocol):
-    """Is told how far a sweep is whose cells several workers run at once; `worker` counts them from 0."""
+    """Shows the progress of a sweep that several workers run at once; `worker` counts them from 0."""
 
     def begin_cell(self, worker: int, name: str) -> None:
         """The worker begins a cell."""

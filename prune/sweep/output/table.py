@@ -6,9 +6,8 @@ from typing import Any
 from rich.console import Console
 
 from prune.cell.baseline import baseline_cell
-from prune.cell.cell import plan
 from prune.config.data import SAMPLE_NOTE
-from prune.eval.metric import are_comparable, decimals
+from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
@@ -67,6 +66,11 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
         lines.append(
             f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
         )
+    lines += dict.fromkeys(
+        f"{result['axes']['model']}: {note}"
+        for result in outcome.results.values()
+        for note in result.get("model", {}).get("notes", ())
+    )
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
     return lines
@@ -126,7 +130,7 @@ def _dense_text(result: dict[str, Any], name: str) -> str:
 
 
 def _number(score: Mapping[str, Any], value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.{decimals(score['unit'], score['scale'])}f")
+    return format(value, f"{sign}.{score['decimals']}f")
 
 
 def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
@@ -157,7 +161,7 @@ def _overrides(point: GridPoint) -> dict[str, str]:
 def _metric_names(points: Sequence[GridPoint]) -> list[str]:
     """The scores that this line asks for; a result may hold more, from other lines."""
     names: dict[str, None] = {}
-    for planned in (plan(point.cell) for point in points):
+    for planned in (point.cell.scores for point in points):
         names |= dict.fromkeys([*(each.name for each in planned), *planned_means(planned)])
     return sorted(names, key=lambda name: not name.startswith("ppl/"))
 

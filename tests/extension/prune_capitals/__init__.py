@@ -1,1 +1,1 @@
-"""An extension of prune: a set of questions and a method."""
+"""An extension of prune: a set of questions, a method and a launcher."""

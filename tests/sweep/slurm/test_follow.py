@@ -12,7 +12,7 @@ from prune.cell.slurm_queue import Job
 from prune.sweep.launchers.slurm.follow import Follower
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.screen import Screen
-from prune.sweep.recorder import Outcome, Session
+from prune.sweep.recorder import Outcome, Recorder
 from prune.track.tracker import NullTracker
 
 from ...conftest import Compose
@@ -25,7 +25,7 @@ def test_a_state_that_the_queue_forgot(compose_config: Compose, tmp_path: Path, 
     monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: None)
     monkeypatch.setattr(follow, "GRACE_S", 0.3)
     screen = Screen(Console(file=io.StringIO()))
-    Follower([Followed(cell, "7", tmp_path / "log")], Session("s", outcome, NullTracker()), screen).follow(0.1)
+    Follower([Followed(cell, "7", tmp_path / "log")], Recorder("s", outcome, NullTracker()), screen).follow(0.1)
     assert outcome.failures[cell.id].state == "OUT_OF_MEMORY"
 
 
@@ -40,5 +40,5 @@ def test_a_job_that_comes_back_is_alive_again(
     monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: {})
     monkeypatch.setattr(follow, "GRACE_S", 0.3)
     screen = Screen(Console(file=io.StringIO()))
-    Follower([Followed(cell, "7", tmp_path / "log")], Session("s", outcome, NullTracker()), screen).follow(0.1)
+    Follower([Followed(cell, "7", tmp_path / "log")], Recorder("s", outcome, NullTracker()), screen).follow(0.1)
     assert outcome.failures[cell.id].state == "CANCELLED"

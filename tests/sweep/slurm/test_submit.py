@@ -113,7 +113,8 @@ def test_jobs_find_this_package() -> None:
 
 
 def test_cells_of_one_model_share_a_job(compose_config: Compose) -> None:
-    tiny = [make_cell(compose_config(f"calib.seed={seed}")) for seed in range(3)]
+    same = [[], ["model.seq_len=128"], ["model.name=other"]]
+    tiny = [make_cell(compose_config(f"calib.seed={seed}", *more)) for seed, more in enumerate(same)]
     other = [make_cell(compose_config(f"calib.seed={seed}", "model.dtype=float64")) for seed in range(2)]
     mixed = [tiny[0], other[0], tiny[1], other[1], tiny[2]]
     assert group_cells(mixed, 2) == [[tiny[0], tiny[1]], [tiny[2]], [other[0], other[1]]]
@@ -144,20 +145,18 @@ def test_a_refusal_has_the_sites_words_and_what_was_taken(compose_config: Compos
     assert "QOSMaxSubmitJobPerUserLimit" in partly and "7_0  tiny/c4/wanda/50%/s0" in partly and "go on" in partly
 
 
-def test_no_slurm_here(compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"sbatch.*launcher=local"):
-        check_cluster(SlurmLauncherConfig(), [make_cell(compose_config())], tmp_path, [])
+        check_cluster(tmp_path)
 
 
-def test_outputs_that_only_this_machine_sees(
-    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outputs_that_only_this_machine_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prune.sweep.launchers.slurm.submit.missing_commands", list)
     monkeypatch.setattr("prune.sweep.launchers.slurm.submit.file_system", lambda folder: "tmpfs")
     monkeypatch.setattr("prune.sweep.launchers.slurm.submit.node_hosts", lambda: {"node1", "node2"})
     with pytest.raises(UserError, match=r"output_dir=.*tmpfs.*nodes share"):
-        check_cluster(SlurmLauncherConfig(), [make_cell(compose_config())], tmp_path, [])
+        check_cluster(tmp_path)
 
 
 def test_file_systems() -> None:

@@ -1,1 +1,3 @@
 """The local launcher: cells in this process, or in one process a GPU."""
+
+from prune.sweep.launchers.local.launcher import LAUNCHER as LAUNCHER

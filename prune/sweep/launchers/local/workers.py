@@ -1,13 +1,14 @@
 """Runs the cells of a sweep in several processes of this machine, each one cell at a time and one GPU.
 
-Each worker (see worker.py) is kept for all its cells, so that they share a loaded model. This process records
-what they leave, one cell after another. What a worker prints goes into a file without a name; when it dies, what it printed
-about its cell is added to the cell's run.log.
+A worker (see worker.py) runs several cells, which share a loaded model. This process records their results, one cell after
+another. What a worker prints goes into an unnamed file; when it dies, what it printed during its cell is added to the cell's
+run.log.
+
+Submitit's local executor would run the very job that Slurm runs, but starts a process for each cell (four times the
+processor time on small cells), shows no stages, and says of a killed process neither the signal nor its last line.
 """
 
-import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 
 from rich.console import Console
@@ -22,34 +24,32 @@ from rich.console import Console
 import prune
 from prune.cell.cell import Cell
 from prune.cell.failure import Failure
-from prune.cell.results import read_result
 from prune.config.config import Device
-from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.sweep.launchers.local.config import LocalLauncherConfig
-from prune.sweep.launchers.local.worker import STOP_SECONDS, Message, decode_failure, encode_cell
+from prune.sweep.launchers.local.worker import STOP_SECONDS, Message
 from prune.sweep.output.progress import WorkersWatcher, watch_workers
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 
 WORKER = "prune.sweep.launchers.local.worker"
 """The module of a worker's program."""
 
 POLL_SECONDS = 0.5
-"""How often dead workers are looked for; as a rule the end of their pipe tells at once."""
+"""How often dead workers are looked for; as a rule the end of their connection shows at once."""
 
 KILL_SECONDS = STOP_SECONDS + 2.0
 """How long a worker may take to end before it is killed."""
 
-MAX_WORDS = 16_384
-"""Bytes of a dead worker's last words that are read."""
+MAX_OUTPUT = 16_384
+"""Bytes that are read from the end of what a dead worker printed."""
 
 
-def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session: Session, console: Console) -> None:
-    """Run each of `cells` into the session; a cell that fails, or whose worker dies, does not stop the others.
+def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, recorder: Recorder, console: Console) -> None:
+    """Run and record each of `cells`; a cell that fails, or whose worker dies, does not stop the others.
 
     Raises:
-        UserError: a dense cell failed by wrong use, which every other cell would meet too: those at work were interrupted;
-            or there are too few GPUs.
+        UserError: the dense cell of the only model failed by wrong use, which every other cell would meet too: those at work
+            were interrupted; or there are too few GPUs.
         KeyboardInterrupt: all workers have ended then.
     """
     if not cells:
@@ -59,11 +59,11 @@ def run_in_workers(cells: Sequence[Cell], launcher: LocalLauncherConfig, session
     places = range(min(launcher.num_processes, len(cells)))
     environments = [worker_environment(place, launcher, gpus, os.environ, num_cores) for place in places]
     with watch_workers(console, len(cells), len(environments)) as watcher:
-        crew = Crew(cells, environments, session, watcher)
+        pool = WorkerPool(cells, environments, recorder, watcher)
         try:
-            crew.run()
+            pool.run()
         finally:
-            crew.end()
+            pool.end()
 
 
 def choose_gpus(cells: Sequence[Cell], launcher: LocalLauncherConfig, inherited: Mapping[str, str]) -> list[str]:
@@ -120,11 +120,12 @@ def worker_environment(
     return environment
 
 
-def take_cell(waiting: list[Cell], held: ModelConfig | None) -> Cell | None:
-    """Take the next cell from `waiting`: the first of the model that is `held`, else the first; None when all are taken."""
+def take_cell(waiting: list[Cell], held: str | None) -> Cell | None:
+    """Take the next cell from `waiting`: the first that the model `held` serves (a `Cell.model_key`), else the
+    first; None when all are taken."""
     if not waiting:
         return None
-    return waiting.pop(next((index for index, cell in enumerate(waiting) if cell.config.model == held), 0))
+    return waiting.pop(next((index for index, cell in enumerate(waiting) if cell.model_key == held), 0))
 
 
 class Worker:
@@ -133,77 +134,70 @@ class Worker:
     def __init__(self, place: int, environment: Mapping[str, str]) -> None:
         self.place = place
         self.cell: Cell | None = None
-        self.model: ModelConfig | None = None
-        self.is_silent = False
-        """Whether nothing more comes from it: its pipe ended."""
-        self._rest = b""
-        self._marks = 0, 0
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `end`; without a name nobody needs to remove it)
+        self.model: str | None = None
+        """The key of the model that it has loaded."""
+        self.connection, child = Pipe()
+        self._sizes = 0, 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `kill`; without a name nobody needs to remove it)
+        descriptor = child.fileno()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER],  # -P: a `prune` in the working folder is not meant
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
+            [sys.executable, "-P", "-m", WORKER, str(descriptor)],  # -P: a `prune` in the working folder is not meant
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment, pass_fds=[descriptor],
         )  # fmt: skip
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._requests, self._replies = self._process.stdin, self._process.stdout
+        child.close()
 
-    def fileno(self) -> int:
-        """The descriptor on which its messages arrive."""
-        return self._replies.fileno()
-
-    def take(self, cell: Cell) -> None:
+    def start_cell(self, cell: Cell) -> None:
         """Let it work on `cell`."""
-        self.cell, self.model = cell, cell.config.model
-        self._marks = size_of(self._log.fileno()), size_of(cell.folder() / "run.log")
-        with suppress(BrokenPipeError):  # it died meanwhile: `is_silent` soon tells
-            self._requests.write(encode_cell(cell))
-            self._requests.flush()
+        self.cell, self.model = cell, cell.model_key
+        self._sizes = size_of(self._log.fileno()), size_of(cell.folder() / "run.log")
+        with suppress(ConnectionError):  # it died meanwhile: `receive` returns None next
+            self.connection.send(cell)
 
-    def read(self) -> list[Message]:
-        """The messages that have arrived; to be called when there is something to read."""
-        data = os.read(self.fileno(), 65_536)
-        self.is_silent = not data
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+    def receive(self) -> Message | None:
+        """The next message, to be called when there is one; None when the connection has ended."""
+        try:
+            message: Message = self.connection.recv()
+        except (EOFError, ConnectionError):
+            return None
+        return message
 
     def has_exited(self) -> bool:
-        """Whether it is dead; what it said before may still wait to be read."""
+        """Whether it is dead; messages that it sent before may still wait to be read."""
         return self._process.poll() is not None
 
-    def dismiss(self) -> None:
+    def disconnect(self) -> None:
         """Give it no more cells, and let it end; one that it works on is interrupted."""
-        with suppress(BrokenPipeError):
-            self._requests.close()
+        self.connection.close()
 
     def end(self, seconds: float = KILL_SECONDS) -> None:
-        """Dismiss it, wait until it has ended, and kill it if that takes longer than `seconds`."""
-        self.dismiss()
+        """Disconnect, wait until it has ended, and kill it if that takes longer than `seconds`."""
+        self.disconnect()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         self.kill()
 
     def kill(self) -> None:
-        """Kill it unless it has ended, and let go of what it held."""
+        """Kill it unless it has ended, and close its log."""
         self._process.kill()
         self._process.wait()
-        self._replies.close()
         self._log.close()
 
-    def autopsy(self) -> Failure:
-        """Why the cell of a dead worker has no result; its last words go into the cell's log."""
+    def failure_by_death(self) -> Failure:
+        """Why the cell of a dead worker has no result; what the worker printed goes into the cell's log."""
         assert self.cell is not None
         log = self.cell.folder() / "run.log"
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_SECONDS)
         status = self._process.poll()
-        own, cells = read_from(self._log.fileno(), self._marks[0]), read_from(log, self._marks[1])
-        # who is killed says nothing about it: what stands in its own log then is chatter of libraries
-        words = (cells, own) if status == -signal.SIGKILL else (own, cells)
-        reason = next((line for line in map(last_line, words) if line), "it said nothing")
+        printed, logged = read_from(self._log.fileno(), self._sizes[0]), read_from(log, self._sizes[1])
+        # a process that is killed prints nothing about it: the last line that it printed is a library's
+        texts = (logged, printed) if status == -signal.SIGKILL else (printed, logged)
+        reason = next((line for line in map(last_line, texts) if line), "it printed nothing")
         state = "hung up" if status is None else f"killed by signal {-status}" if status < 0 else f"exited with {status}"
         with suppress(OSError):
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as stream:
-                stream.write(f"{own}\n{state}\n".lstrip())
+                stream.write(f"{printed}\n{state}\n".lstrip())
         return Failure(state, reason, log)
 
 
@@ -223,7 +217,7 @@ def read_from(file: int | Path, mark: int) -> str:
         return ""
     try:
         size = size_of(descriptor)
-        return os.pread(descriptor, MAX_WORDS, max(mark, size - MAX_WORDS)).decode(errors="replace")
+        return os.pread(descriptor, MAX_OUTPUT, max(mark, size - MAX_OUTPUT)).decode(errors="replace")
     finally:
         os.close(descriptor)
 
@@ -235,36 +229,36 @@ def last_line(text: str) -> str:
     return next(reversed(crashes or lines), "")
 
 
-class Crew:
+class WorkerPool:
     """The workers of a sweep, and the cells that wait for them."""
 
     def __init__(
-        self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], session: Session, watcher: WorkersWatcher
+        self, cells: Sequence[Cell], environments: Sequence[Mapping[str, str]], recorder: Recorder, watcher: WorkersWatcher
     ) -> None:
         self._waiting = list(cells)
-        self._environments, self._session, self._watcher = environments, session, watcher
+        self._is_one_model = len({cell.dense_id for cell in cells}) == 1
+        self._environments, self._recorder, self._watcher = environments, recorder, watcher
         self._workers: list[Worker] = []
 
     def run(self) -> None:
-        """Start the workers and hear them until each cell has come to its end."""
+        """Start the workers, and read their messages until each cell has ended."""
         for place in range(len(self._environments)):
             if cell := take_cell(self._waiting, None):
-                self._employ(place).take(cell)
+                self._start_worker(place).start_cell(cell)
                 self._watcher.begin_cell(place, cell.name)
-        while busy := [worker for worker in self._workers if worker.cell is not None]:
-            dead = {worker for worker in busy if worker.has_exited()}
-            speaking = wait_for_words(busy)
-            for worker in busy:
-                if worker in speaking:
-                    self._hear(worker)
-                # a dead worker's pipe may stay open, held by a child of its own
-                if worker.cell is not None and (worker.is_silent or worker in dead - speaking):
-                    self._bury(worker)
+        while busy := {worker.connection: worker for worker in self._workers if worker.cell is not None}:
+            dead = {worker for worker in busy.values() if worker.has_exited()}
+            readable = wait(list(busy), POLL_SECONDS)
+            ready = {worker for connection, worker in busy.items() if connection in readable}
+            for worker in ready:
+                self._read_message(worker)
+            for worker in dead - ready:  # the connection may stay open, held by a child of the dead worker
+                self._record_death(worker)
 
     def end(self) -> None:
         """End all workers; whatever interrupts the waiting, none is left."""
         for worker in self._workers:
-            worker.dismiss()
+            worker.disconnect()
         deadline = time.monotonic() + KILL_SECONDS
         try:
             for worker in self._workers:
@@ -273,48 +267,62 @@ class Crew:
             for worker in self._workers:
                 worker.kill()
 
-    def _employ(self, place: int) -> Worker:
+    def _start_worker(self, place: int) -> Worker:
         worker = Worker(place, self._environments[place])
         self._workers.append(worker)
         return worker
 
-    def _hear(self, worker: Worker) -> None:
-        for message in worker.read():
-            if "stage" in message:
-                self._watcher.stage(worker.place, message["stage"])
-            elif "advance" in message:
-                self._watcher.advance(worker.place, *message["advance"])
-            else:
-                self._end_cell(worker, message)
+    def _read_message(self, worker: Worker) -> None:
+        message = worker.receive()
+        if message is None:
+            self._record_death(worker)
+        elif "stage" in message:
+            self._watcher.stage(worker.place, message["stage"])
+        elif "advance" in message:
+            self._watcher.advance(worker.place, *message["advance"])
+        else:
+            self._end_cell(worker, message)
 
     def _end_cell(self, worker: Worker, message: Message) -> None:
         if message["ended"] == "held":
-            self._settle(worker, lambda cell: self._session.hold(cell, message["by"]))
+            self._record(worker, lambda cell: self._recorder.hold(cell, message["by"]))
         elif message["ended"] == "failed":
-            failure = decode_failure(message["failure"])
+            failure: Failure = message["failure"]
             if failure.wrong_use and worker.cell is not None and worker.cell.is_dense:
-                raise UserError(failure.reason)  # every other cell would meet the same mistake, after minutes of pruning
-            self._settle(worker, lambda cell: self._session.fail(cell, failure), stays=not message["leaves"])
+                self._give_up(worker.cell, failure)
+            self._record(worker, lambda cell: self._recorder.fail(cell, failure), stays=not message["exits"])
         else:
-            self._settle(worker, self._finish)
+            self._record(worker, self._finish)
 
-    def _bury(self, worker: Worker) -> None:
-        failure = worker.autopsy()
-        self._settle(worker, lambda cell: self._session.fail(cell, failure), stays=False)
+    def _give_up(self, dense: Cell, failure: Failure) -> None:
+        """Fail the waiting cells of a model whose dense cell met a mistake: they would meet it after minutes of pruning.
 
-    def _settle(self, worker: Worker, keep: Callable[[Cell], str], stays: bool = True) -> None:
-        """Keep what became of the worker's cell and give it the next; if it does not stay, to a new one in its place."""
+        Raises:
+            UserError: the line has no other model.
+        """
+        if self._is_one_model:
+            raise UserError(failure.reason)
+        for cell in [cell for cell in self._waiting if cell.dense_id == dense.id]:
+            self._waiting.remove(cell)
+            self._recorder.fail(cell, failure)
+
+    def _record_death(self, worker: Worker) -> None:
+        failure = worker.failure_by_death()
+        self._record(worker, lambda cell: self._recorder.fail(cell, failure), stays=False)
+
+    def _record(self, worker: Worker, keep: Callable[[Cell], str], stays: bool = True) -> None:
+        """Record how the worker's cell ended, and give the next cell to it, or to a new worker if it does not stay."""
         cell, worker.cell = worker.cell, None
         assert cell is not None
         following = take_cell(self._waiting, worker.model)
         if not stays:
             worker.end()  # before the next one needs the memory
             self._workers.remove(worker)
-            worker = self._employ(worker.place) if following else worker
+            worker = self._start_worker(worker.place) if following else worker
         if following:
-            worker.take(following)  # first, so that it need not wait for the tracker
+            worker.start_cell(following)  # first, so that it need not wait for the tracker
         else:
-            worker.dismiss()
+            worker.disconnect()
         self._watcher.end_cell(worker.place, keep(cell))
         if following:
             self._watcher.begin_cell(worker.place, following.name)
@@ -323,17 +331,9 @@ class Crew:
         """Keep the result that the worker left in the cell's folder."""
         log = cell.folder() / "run.log"
         try:
-            result = read_result(cell.folder())
+            result = cell.files.read_result()
         except UserError as error:
-            return self._session.fail(cell, Failure.of_exception(error, log))
+            return self._recorder.fail(cell, Failure.of_exception(error, log))
         if result is None:
-            return self._session.fail(cell, Failure("failed", f"{cell.folder()}/result.json was removed", log))
-        return self._session.finish(cell, result)
-
-
-def wait_for_words(workers: Sequence[Worker]) -> set[Worker]:
-    """Those of `workers` that say something; after a while, none."""
-    with selectors.DefaultSelector() as selector:
-        for worker in workers:
-            selector.register(worker, selectors.EVENT_READ, worker)
-        return {key.data for key, _ in selector.select(POLL_SECONDS)}
+            return self._recorder.fail(cell, Failure("failed", f"{cell.folder()}/result.json was removed", log))
+        return self._recorder.finish(cell, result)

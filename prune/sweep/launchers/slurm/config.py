@@ -47,7 +47,7 @@ class SlurmLauncherConfig(LauncherConfig):
     requeue: bool = True
     """Whether a preempted job, or one whose node fails, goes back to the queue; it goes on where it was."""
     signal_delay_s: int = 120
-    """Seconds before its end at which a job is told; it then goes back to the queue."""
+    """Seconds before its end at which a job gets a signal; it then goes back to the queue."""
     max_num_timeout: int = 3
     """Times that a job goes back to the queue because its time is over."""
     offline: bool = True

@@ -14,7 +14,7 @@ from prune.errors import UserError
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.screen import Screen
 from prune.sweep.launchers.slurm.verdict import cannot_start, dead_failure, stuck_failure
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
 
 GRACE_S = 15.0
 """So long after its job's end a cell's files may still be on their way to this machine (network file systems)."""
@@ -31,14 +31,14 @@ LAST_WORD_S = 60.0
 class Follower:
     """Looks at all cells that are on their way, again and again, until each has a result or a failure."""
 
-    def __init__(self, cells: Sequence[Followed], session: Session, screen: Screen) -> None:
+    def __init__(self, cells: Sequence[Followed], recorder: Recorder, screen: Screen) -> None:
         self._left = {followed.cell.id: followed for followed in cells}
-        self._session, self._screen = session, screen
+        self._session, self._screen = recorder, screen
         self._job_ids = {followed.job_id for followed in cells}
         self._silent = False
 
     def follow(self, poll_seconds: float) -> None:
-        """Return when no cell is on its way any more."""
+        """Return when no cell is waiting or running any more."""
         pause = FIRST_PAUSE_S
         while True:
             self.look()
@@ -63,7 +63,7 @@ class Follower:
         self._for_each(lambda followed: self._bury(followed, accounted))
 
     def _for_each(self, look: Callable[[Followed], None]) -> None:
-        """Look at each cell that is on its way; one whose files are damaged has failed."""
+        """Look at each cell that waits or runs; one whose files are damaged has failed."""
         for followed in list(self._left.values()):
             try:
                 look(followed)

@@ -10,7 +10,7 @@ from prune.cell.state import State
 
 @dataclass(slots=True)
 class Followed:
-    """A cell on its way, and since when something is odd about its job."""
+    """A cell that waits or runs, and since when its job looks dead."""
 
     cell: Cell
     job_id: str

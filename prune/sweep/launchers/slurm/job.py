@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
@@ -11,8 +10,14 @@ from submitit.core.utils import DelayedSubmission, UncompletedJobError
 from prune.cell.cell import Cell
 from prune.cell.lock import CellHeldError
 from prune.cell.provenance import CodeState
+from prune.cell.resources import Resources
+from prune.cell.run import run_cell
 from prune.cell.state import State, write_status
+from prune.sweep.missing import explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
+from prune.sweep.recorder import describe_result, make_record
+from prune.track.registry import build_tracker
+from prune.track.tracker import Tracker
 
 
 class CellsFailedError(RuntimeError):
@@ -29,7 +34,7 @@ class CellsJob:
     """Of the command line; for naming the line that fetches what a node misses."""
     submitted: CodeState
     timeout: str
-    """What to say when the time is over for good."""
+    """The message of a job whose time is over and that does not go back to the queue."""
     working_folder: str
     """Where the line was typed: relative paths count from there. Slurm starts a job elsewhere when it cannot find it."""
 
@@ -40,19 +45,17 @@ class CellsJob:
             CellsFailedError: some failed, so that Slurm says FAILED.
             Exception: what the only cell raised.
         """
-        from prune.cell.resources import Workshop
-        from prune.track.registry import build_tracker
 
         os.chdir(self.working_folder)
         config = self.cells[0].config
-        watcher, workshop = PlainWatcher(Console(width=120), len(self.cells)), Workshop()
+        watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources()
         tracker = build_tracker(config.tracker, self.cells[0].output_dir)
-        workshop.dense_passes.expect(self.cells)
+        resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
         for cell in self.cells:
             watcher.begin_cell(cell.name)
             try:
-                note = self._run_one(cell, workshop, tracker, watcher)
+                note = self._run_one(cell, resources, tracker, watcher)
             except CellHeldError as error:
                 note = str(error)
             except UncompletedJobError:
@@ -64,13 +67,10 @@ class CellsJob:
             watcher.end_cell(note)
         raise_failures(failed, len(self.cells))
 
-    def _run_one(self, cell: Cell, workshop: Any, tracker: Any, watcher: SweepWatcher) -> str:
-        from prune.cell.run import run_cell
-        from prune.sweep.missing import explain_missing
-        from prune.sweep.recorder import describe_result, make_record
+    def _run_one(self, cell: Cell, resources: Resources, tracker: Tracker, watcher: SweepWatcher) -> str:
 
         try:
-            result = run_cell(cell, workshop, watcher, self.submitted)
+            result = run_cell(cell, resources, watcher, self.submitted)
         except Exception as error:
             missing = explain_missing(error, self.overrides, cell.config.model)
             if missing is None:
@@ -98,7 +98,7 @@ def group_cells(cells: Sequence[Cell], cells_per_job: int) -> list[list[Cell]]:
     """The cells of each job: at most `cells_per_job`, all of one model, in grid order."""
     by_model: dict[str, list[Cell]] = {}
     for cell in cells:
-        by_model.setdefault(repr((cell.config.model, cell.config.device)), []).append(cell)
+        by_model.setdefault(cell.model_key, []).append(cell)
     return [
         group[start : start + cells_per_job] for group in by_model.values() for start in range(0, len(group), cells_per_job)
     ]

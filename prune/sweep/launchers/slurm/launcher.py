@@ -7,71 +7,89 @@ job. screen: what is shown meanwhile.
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from prune.cell.cell import Cell
 from prune.cell.lock import claim_when_free
 from prune.cell.provenance import code_state
+from prune.cell.resources import Resources
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
 from prune.cell.state import State
 from prune.errors import UserError
+from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.launchers.slurm.cluster import cancel
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.follow import Follower
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.job import CellsJob, group_cells
 from prune.sweep.launchers.slurm.screen import Screen
-from prune.sweep.launchers.slurm.submit import SubmittedJob, submit_jobs
+from prune.sweep.launchers.slurm.submit import SubmittedJob, check_cluster, submit_jobs
 from prune.sweep.launchers.slurm.verdict import cannot_start
-from prune.sweep.recorder import Session
+from prune.sweep.recorder import Recorder
+from prune.sweep.sweep import Sweep
 from prune.track.tracker import NullTracker
-
-if TYPE_CHECKING:
-    from prune.sweep.sweep import Sweep
 
 
 class StoppedWaiting(KeyboardInterrupt):
     """Ctrl-C while jobs were followed; says that they go on."""
 
 
-def run_on_slurm(sweep: "Sweep", missing: Sequence[Cell], session: Session, console: Console) -> None:
-    """Submit what is in no queue yet; with launcher.wait follow all of `missing` to their end.
+class SlurmLauncher(CellLauncher):
+    """Submits what is in no queue yet; with launcher.wait follows all to their end."""
 
-    Raises:
-        UserError: Slurm does not take the jobs, or does not answer.
-        StoppedWaiting: Ctrl-C; the jobs go on.
-    """
-    if not missing:
-        return
+    config = SlurmLauncherConfig
+
+    def check(self, sweep: Sweep, cells: Sequence[Cell]) -> None:
+        """Check that there is Slurm here, and that its nodes see the outputs."""
+        check_cluster(sweep.output_dir)
+
+    def reads_cache_only(self, sweep: Sweep) -> bool:
+        """Whether the line lets jobs have no network."""
+        return _knobs(sweep).offline
+
+    def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, resources: Resources, console: Console) -> None:
+        """Run `cells` as jobs.
+
+        Raises:
+            UserError: Slurm does not take the jobs, or does not answer.
+            StoppedWaiting: Ctrl-C; the jobs go on.
+        """
+        launcher = _knobs(sweep)
+        recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())  # each job mirrors its own cells
+        with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
+            followed, fresh = divide_by_state(cells, recorder)
+            for cell in cells:
+                if who := recorder.outcome.held.get(cell.id):
+                    console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
+            submitted = submit_fresh(fresh, launcher, sweep)
+        followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
+        describe_submission(submitted, len(followed), console)
+        if not launcher.wait:
+            for line in commands_to_follow(sweep, followed):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            for one in followed:
+                recorder.hold(one.cell, f"job {one.job_id}")
+            return
+        with Screen(console) as screen:
+            try:
+                Follower(followed, recorder, screen).follow(launcher.poll_seconds)
+            except KeyboardInterrupt:
+                raise StoppedWaiting(describe_stop(followed)) from None
+
+
+LAUNCHER = SlurmLauncher()
+
+
+def _knobs(sweep: Sweep) -> SlurmLauncherConfig:
     launcher = sweep.config.launcher
-    assert isinstance(launcher, SlurmLauncherConfig)
-    session = Session(session.sweep, session.outcome, NullTracker())  # each job mirrors its own cells
-    with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
-        followed, fresh = look_around(missing, session)
-        for cell in missing:
-            if who := session.outcome.held.get(cell.id):
-                console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
-        submitted = submit_fresh(fresh, launcher, sweep)
-    followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
-    describe_submission(submitted, len(followed), console)
-    if not launcher.wait:
-        for line in commands_to_follow(sweep, followed):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for one in followed:
-            session.hold(one.cell, f"job {one.job_id}")
-        return
-    with Screen(console) as screen:
-        try:
-            Follower(followed, session, screen).follow(launcher.poll_seconds)
-        except KeyboardInterrupt:
-            raise StoppedWaiting(describe_stop(followed)) from None
+    assert isinstance(launcher, SlurmLauncherConfig), launcher
+    return launcher
 
 
-def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followed], list[Cell]]:
-    """(cells whose jobs are on their way, cells to submit); those finished meanwhile or held elsewhere go to the session."""
+def divide_by_state(missing: Sequence[Cell], recorder: Recorder) -> tuple[list[Followed], list[Cell]]:
+    """(cells that have a job, cells to submit); those that are finished or held by others meanwhile are recorded."""
     try:
         queue = queued_jobs()
     except SlurmUnavailableError as error:
@@ -81,14 +99,14 @@ def look_around(missing: Sequence[Cell], session: Session) -> tuple[list[Followe
     for cell in missing:
         standing = find_standing(cell, queue)
         if standing.result is not None:
-            session.finish(cell, standing.result)
+            recorder.finish(cell, standing.result)
         elif on_its_way(standing, queue):
             assert standing.submission is not None
             followed.append(Followed(cell, standing.submission.job_id, Path(standing.submission.log)))
         elif standing.held is not None:
-            session.hold(cell, standing.held.describe())
+            recorder.hold(cell, standing.held.describe())
         elif standing.is_blocked and standing.failure is not None:
-            session.fail(cell, standing.failure)
+            recorder.fail(cell, standing.failure)
         else:
             fresh.append(cell)
     return followed, fresh
@@ -105,7 +123,7 @@ def on_its_way(standing: Standing, queue: Mapping[str, Job]) -> bool:
     return True
 
 
-def submit_fresh(fresh: Sequence[Cell], launcher: SlurmLauncherConfig, sweep: "Sweep") -> list[SubmittedJob]:
+def submit_fresh(fresh: Sequence[Cell], launcher: SlurmLauncherConfig, sweep: Sweep) -> list[SubmittedJob]:
     """Submit `fresh`, `cells_per_job` in each job."""
     limits = f"launcher.timeout_min={launcher.timeout_min}, launcher.max_num_timeout={launcher.max_num_timeout}"
     timeout = f"its time was over ({limits})"
@@ -155,8 +173,8 @@ def _ranges(indices: Iterable[int]) -> str:
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
-def commands_to_follow(sweep: "Sweep", followed: Sequence[Followed]) -> list[str]:
-    """How to follow jobs that nobody waits for."""
+def commands_to_follow(sweep: Sweep, followed: Sequence[Followed]) -> list[str]:
+    """The commands that follow or end jobs after launcher.wait=false."""
     roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
     return [
         f"Follow them:  python -m prune.status {shlex.quote(str(sweep.output_dir))} --watch",
@@ -166,7 +184,7 @@ def commands_to_follow(sweep: "Sweep", followed: Sequence[Followed]) -> list[str
 
 
 def describe_stop(followed: Sequence[Followed]) -> str:
-    """What to say when somebody stops waiting."""
+    """The message after Ctrl-C while jobs are followed."""
     roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
     return (
         "Stopped waiting; the jobs go on. The same line again follows them, python -m prune.status shows them, "

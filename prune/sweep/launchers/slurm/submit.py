@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
 import prune
 from prune.cell.cell import Cell
 from prune.cell.standing import write_submission
@@ -21,7 +24,6 @@ from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import environment_for_submission, max_array_size, missing_commands, node_hosts
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.job import CellsJob
-from prune.sweep.preflight import check_in_cache
 
 _SBATCH_KEYS = (
     *(
@@ -52,11 +54,11 @@ class SubmittedJob:
     log: Path
 
 
-def check_cluster(launcher: SlurmLauncherConfig, cells: Sequence[Cell], output_dir: Path, overrides: Sequence[str]) -> None:
+def check_cluster(output_dir: Path) -> None:
     """Check what can be known before anything is submitted.
 
     Raises:
-        UserError: no Slurm here, outputs that nodes cannot see, or models that are not in the cache.
+        UserError: there is no Slurm here, or the nodes cannot see the outputs.
     """
     missing = missing_commands()
     if missing:
@@ -70,8 +72,6 @@ def check_cluster(launcher: SlurmLauncherConfig, cells: Sequence[Cell], output_d
             f"output_dir={output_dir} lies on {kind}, which only this machine sees; jobs could not write there. "
             "Choose a folder that the nodes share, with output_dir=FOLDER."
         )
-    if launcher.offline:
-        check_in_cache(cells, overrides)
 
 
 def file_system(folder: Path) -> str:
@@ -97,8 +97,6 @@ def submit_jobs(
     Raises:
         UserError: sbatch refused, with its own words and what was taken before.
     """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
     taken: list[SubmittedJob] = []
     size = max_array_size()
     chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
@@ -124,8 +122,6 @@ def submit_array(
     jobs: Sequence[CellsJob], launcher: SlurmLauncherConfig, sweep: str, folder: Path, after: str | None
 ) -> list[SubmittedJob]:
     """Submit `jobs` as one array, or as a plain job when it is only one; `after` is a dependency on an earlier array."""
-    from submitit import SlurmExecutor
-
     python = launcher.python or shlex.quote(sys.executable)
     if not launcher.use_srun:
         python = f"exec {python}"  # Python takes the batch shell's place, so that it gets the signal
@@ -140,7 +136,7 @@ def submit_array(
 
 
 def sbatch_parameters(launcher: SlurmLauncherConfig, sweep: str, after: str | None = None) -> dict[str, Any]:
-    """What submitit is told: the launcher's keys that have a value, under submitit's names."""
+    """Submitit's parameters: the launcher's keys that have a value, under submitit's names."""
     given = {key: getattr(launcher, key) for key in _SBATCH_KEYS} | {"time": launcher.timeout_min}
     given["mem"] = None if launcher.mem_gb is None else f"{round(launcher.mem_gb * 1024)}M"
     if launcher.gpus_per_node is None and launcher.gpus_per_task is None and "gpu" not in (launcher.gres or ""):
@@ -171,7 +167,7 @@ def own_setup(launcher: SlurmLauncherConfig) -> list[str]:
 
 
 def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
-    """What to say when sbatch refused, with what it had taken before."""
+    """The message for a refusal by sbatch, with the jobs that it had taken before."""
     lines = list(dict.fromkeys(line.strip() for line in words.splitlines() if line.strip()))
     message = "\n  ".join(["Slurm did not take the jobs. It says:", *lines])
     if not taken:
@@ -182,7 +178,7 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
 
 
 def options_in_script(parameters: Mapping[str, Any]) -> list[str]:
-    """The options of sbatch that the script sets to a value, of what submitit is told."""
+    """The options of sbatch that the script sets to a value, given submitit's parameters."""
     given = {key.replace("_", "-"): value for key, value in (parameters | parameters["additional_parameters"]).items()}
     return ["array", "output", "error", "signal", *(key for key, value in given.items() if value not in (None, ""))]
 

@@ -26,7 +26,7 @@ _MEANING = {
     "PREEMPTED": "another job took its place",
     "COMPLETED": "it ended without a result: another process had the cell, and left none either",
 }
-"""What Slurm's words for an end mean; FAILED is told by the last words alone."""
+"""What Slurm's states of an ended job mean; FAILED is explained by the last line of the log."""
 
 
 def cannot_start(job: Job, queue: Iterable[Job]) -> bool:
@@ -39,7 +39,7 @@ def cannot_start(job: Job, queue: Iterable[Job]) -> bool:
 
 
 def stuck_failure(job: Job, log: Path) -> Failure:
-    """What to say of a pending job that cannot start."""
+    """The failure of a pending job that cannot start."""
     reason = (
         f"{job.reason}: it cannot start as it was asked for and stays in the queue. Mend the launcher.* key that this is "
         f"about; the same line then submits it anew (scancel {job.id} takes it out)"

@@ -1,0 +1,320 @@
+"""Every key of the configuration: an id changes if and only if tokens, weights or scores may, as the embedded model shows.
+
+Each key has a base where it matters, with what it changes, and one where it cannot. A key that is not in the table fails the
+test, so that whoever adds one says what it changes. Device, threads and versions are provenance: they move last bits, and no
+identity could hold them.
+"""
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from prune.cell.cell import make_cell
+from prune.cell.folder import CellFolder
+from prune.cell.resources import Resources
+from prune.cell.run import run_cell
+from prune.config.config import Config
+from prune.config.method import MethodConfig
+from prune.config.sparsity import NMConfig, UnstructuredConfig
+from prune.data.sources.sample import sample_rows
+from prune.eval.metric import PlannedMetric
+from prune.files import write_text
+from prune.models.files import EMBEDDED_FOLDER
+from prune.pruning.registry import METHODS
+from tests.conftest import Compose
+
+SMALL = (
+    *("model.seq_len=48", "calib=svamp", "calib.num_samples=2", "method=wanda", "eval.perplexity=[c4]", "eval.tasks=[]"),
+    *("eval.num_chunks=1", "tracker=none", "device=cpu", "batch_size=2"),
+)
+ALL = {"tokens", "weights", "scores"}
+PRUNED = {"weights", "scores"}
+SCORES = {"scores"}
+DENSE = ["method=dense"]
+MAGNITUDE = ["method=magnitude"]
+QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
+GENERATED = ["eval.tasks=[gsm8k]", "eval.protocols=[acc]", "eval.limit=1"]
+TEXT = ["calib=c4"]
+PADDED = ["prompt=single", "calib.seq_len=96"]
+NO_SCORE = ["eval.perplexity=[]"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base and a change of the key; `moves` is what then differs, nothing where the key cannot matter."""
+
+    base: tuple[str, ...]
+    change: tuple[str, ...]
+    moves: frozenset[str]
+
+
+def matters(change: str, moves: set[str], base: list[str] | None = None) -> Case:
+    return Case(tuple(base or ()), (change,), frozenset(moves))
+
+
+def cannot(change: str, base: list[str] | None = None) -> Case:
+    return Case(tuple(base or ()), (change,), frozenset())
+
+
+def calibration(key: str, value: Any, base: list[str] | None = None, elsewhere: list[str] | None = None) -> list[Case]:
+    """Of a key of the calibration set; without one it cannot matter."""
+    return [matters(f"{key}={value}", ALL, base), cannot(f"{key}={value}", elsewhere or MAGNITUDE)]
+
+
+TABLE: dict[str, list[Case] | str] = {
+    "model.name": [cannot("model.name=other")],
+    "model.path": [matters("model.path=CHANGED", PRUNED, MAGNITUDE), cannot("model.path=COPY")],
+    "model.revision": "of the hub: tests/sweep/test_hub_identity.py",
+    "model.gguf_file": "of files that are not made here; each counts by content, like those of tests/test_identity.py",
+    "model.dtype": [matters("model.dtype=bfloat16", PRUNED), cannot("model.dtype=auto")],
+    "model.seq_len": [
+        matters("model.seq_len=40", ALL),
+        cannot("model.seq_len=40", ["calib.seq_len=48", "eval.seq_len=48"]),
+    ],
+    "model.bos": [matters("model.bos=none", ALL), cannot("model.bos=none", [*MAGNITUDE, "eval.bos=text"])],
+    "model.offload": [cannot("model.offload=true")],
+    "model.device_map": "where the weights lie: needs GPUs",
+    "calib.name": calibration("calib.name", "gsm8k"),
+    "calib.num_samples": calibration("calib.num_samples", 3),
+    "calib.seq_len": calibration("calib.seq_len", 40),
+    "calib.seed": [
+        *calibration("calib.seed", 1),
+        matters("calib.seed=1", PRUNED, ["method=random"]),
+        cannot("calib.seed=1", DENSE),
+    ],
+    "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
+    "calib.compat": calibration("calib.compat", "study"),
+    "prompt.name": calibration("prompt", "single", elsewhere=TEXT),
+    "prompt.num_shots": calibration("prompt.num_shots", 1, elsewhere=TEXT),
+    "prompt.num_cot_steps": calibration(
+        "prompt.num_cot_steps", 2, ["calib=gsm8k", "prompt=cot"], elsewhere=[*TEXT, "prompt=cot"]
+    ),
+    "prompt.separator": [
+        matters("prompt.separator='; '", ALL),
+        cannot("prompt.separator='; '", ["prompt=single"]),
+        cannot("prompt.separator='; '", ["calib.compat=study"]),
+    ],
+    "prompt.bos": calibration("prompt.bos", "none", elsewhere=TEXT),
+    "prompt.padding_side": [
+        matters("prompt.padding_side=right", {"tokens"}, [*PADDED, *NO_SCORE]),
+        cannot("prompt.padding_side=right"),
+    ],
+    "method.name": [cannot("method.name=other")],
+    "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
+    "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
+    "method.propagation": [matters("method.propagation=dense", PRUNED), cannot("method.propagation=dense", MAGNITUDE)],
+    "method.wanda.variant": [matters("method.variant=true", PRUNED)],
+    "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
+    "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
+    "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
+    "sparsity.name": [cannot("sparsity.name=other")],
+    "sparsity.unstructured.ratio": [matters("sparsity.ratio=0.6", PRUNED), cannot("sparsity.ratio=0.6", DENSE)],
+    "sparsity.unstructured.ratios": [
+        matters("sparsity.ratios={0.*:0.2}", PRUNED),
+        cannot("sparsity.ratios={0.*:0.2}", DENSE),
+        cannot("sparsity.ratios={}"),
+    ],
+    "sparsity.unstructured.allocation": [
+        matters("sparsity.allocation=owl", PRUNED),
+        cannot("sparsity.allocation=owl", DENSE),
+    ],
+    "sparsity.unstructured.owl_m": [
+        matters("sparsity.owl_m=2", PRUNED, ["sparsity.allocation=owl"]),
+        cannot("sparsity.owl_m=2"),
+    ],
+    "sparsity.unstructured.owl_lambda": [
+        matters("sparsity.owl_lambda=0.2", PRUNED, ["sparsity.allocation=owl"]),
+        cannot("sparsity.owl_lambda=0.2"),
+    ],
+    "sparsity.nm.n": [matters("sparsity.n=1", PRUNED, ["sparsity=2to4"]), cannot("sparsity.n=1", ["sparsity=2to4", *DENSE])],
+    "sparsity.nm.m": [matters("sparsity.m=8", PRUNED, ["sparsity=2to4"]), cannot("sparsity.m=8", ["sparsity=2to4", *DENSE])],
+    "eval.name": [cannot("eval.name=other")],
+    "eval.perplexity": [matters("eval.perplexity=[pile]", SCORES)],
+    "eval.tasks": [matters("eval.tasks=[boolq]", SCORES, QUESTIONS)],
+    "eval.protocols": [
+        matters("eval.protocols=[acc]", SCORES, [*QUESTIONS, *DENSE]),
+        cannot("eval.protocols=[acc_mc]"),
+    ],
+    "eval.lm_eval_tasks": [matters("eval.lm_eval_tasks=[rte]", SCORES, [*NO_SCORE, "eval.limit=2"])],
+    "eval.scores": "kinds of scores of installed packages: tests/extension",
+    "eval.limit": [matters("eval.limit=3", SCORES, QUESTIONS), cannot("eval.limit=3")],
+    "eval.num_chunks": [matters("eval.num_chunks=2", SCORES), cannot("eval.num_chunks=2", QUESTIONS)],
+    "eval.seq_len": [matters("eval.seq_len=40", SCORES), cannot("eval.seq_len=40", QUESTIONS)],
+    "eval.bos": [
+        matters("eval.bos=none", SCORES, ["eval.bos=text"]),
+        matters("eval.bos=none", SCORES, [*QUESTIONS, "eval.bos=text"]),
+        cannot("eval.bos=chunk", [*QUESTIONS, "eval.bos=text"]),
+    ],
+    "eval.num_fewshot": [matters("eval.num_fewshot=2", SCORES, QUESTIONS), cannot("eval.num_fewshot=2")],
+    "eval.rationale": [
+        matters(
+            "eval.rationale=true", SCORES, [*NO_SCORE, "eval.tasks=[gsm8k]", "eval.limit=1", "eval.num_fewshot=1", *DENSE]
+        )
+    ],
+    "eval.too_long": "error refuses what skip leaves out: no two scores of one set of items differ; in the protocol",
+    "eval.batch_size": [cannot("eval.batch_size=1", [*QUESTIONS])],
+    "eval.logits_chunk": [cannot("eval.logits_chunk=7")],
+    "data.name": [
+        Case((), ("data=local", "data.root=ROWS"), frozenset(ALL)),
+        Case((*DENSE, *NO_SCORE), ("data=local", "data.root=ROWS"), frozenset()),
+        Case((*MAGNITUDE, *NO_SCORE), ("data=hub",), frozenset()),
+    ],
+    "data.root": [
+        matters("data.root=OTHER", ALL, ["data=local", "data.root=ROWS"]),
+        cannot("data.root=AGAIN", ["data=local", "data.root=ROWS"]),
+        cannot("data.root=ROWS"),
+    ],
+    "tracker.": "where results are mirrored",
+    "launcher.": "where and when cells run",
+    "sweep.name": "the name of a line; no cell sees it",
+    "output_dir": "every run of this test has one of its own",
+    "device": "where to compute: needs a GPU; last bits, so provenance",
+    "save": [cannot("save=mask")],
+    "batch_size": [
+        cannot("batch_size=1"),
+        cannot("batch_size=1", [*PADDED, "method=sparsegpt"]),
+    ],
+}
+"""Key -> its cases, or why none can be shown here; `method.<name>.` and `sparsity.<name>.` hold knobs of one option."""
+
+
+def keys() -> Iterator[str]:
+    """All leaf keys of the configuration, over all options."""
+    hints = get_type_hints(Config)
+    shared = {field.name for field in fields(MethodConfig)}
+    for field in fields(Config):
+        kind = hints[field.name]
+        if field.name in ("tracker", "launcher"):
+            yield f"{field.name}."
+        elif field.name == "method":
+            yield from (f"method.{name}" for name in sorted(shared))
+            own = {(cls().name, knob.name) for cls in METHODS for knob in fields(cls) if knob.name not in shared}
+            yield from (f"method.{method}.{knob}" for method, knob in sorted(own))
+        elif field.name == "sparsity":
+            yield "sparsity.name"
+            for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):
+                yield from (f"sparsity.{name}.{knob.name}" for knob in fields(cls) if knob.name != "name")
+        elif is_dataclass(kind):
+            yield from (f"{field.name}.{knob.name}" for knob in fields(kind))
+        else:
+            yield field.name
+
+
+def test_every_key_is_in_the_table() -> None:
+    assert sorted(keys()) == sorted(TABLE), "say in TABLE what a new key changes"
+
+
+CASES = [(key, case) for key, cases in TABLE.items() if not isinstance(cases, str) for case in cases]
+
+
+class Quiet:
+    def stage(self, name: str) -> None:
+        pass
+
+    def advance(self, done: int, total: int) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a run gave, and the ids that it is filed under."""
+
+    gave: dict[str, Any]
+    ids: dict[str, Any]
+
+
+def _items(folder: Path, score: PlannedMetric) -> list[Any]:
+    path = CellFolder(folder).items(score)
+    return [_rounded(json.loads(line)) for line in gzip.decompress(path.read_bytes()).splitlines()] if path.exists() else []
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to four digits, as batches and chunks change the last ones; without what says how it was measured."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items() if key not in ("protocol", "prompt")}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+class Runs:
+    """Really runs each line once, in an output_dir of its own, so that no run finds what another left."""
+
+    def __init__(self, folder: Path, compose: Compose) -> None:
+        self._folder, self._compose = folder, compose
+        self._known: dict[tuple[str, ...], Shown] = {}
+        self._resources: dict[str, Resources] = {}
+
+    def __call__(self, overrides: tuple[str, ...]) -> Shown:
+        last = {word.partition("=")[0]: word for word in (*SMALL, *overrides)}
+        line = tuple(last.values())
+        if line not in self._known:
+            self._known[line] = self._run(line)
+        return self._known[line]
+
+    def _run(self, line: tuple[str, ...]) -> Shown:
+        placed = [self._place(word) for word in line]
+        config = self._compose(*placed, f"output_dir={self._folder}/{len(self._known)}")
+        cell = make_cell(config)
+        resources = self._resources.setdefault(repr((config.model, config.data)), Resources())
+        result = run_cell(cell, resources, Quiet())
+        set_id = cell.recipe and cell.recipe.id()
+        tokens = result["calib"] and result["calib"]["tokens_sha256"]
+        scores = [_rounded(result["metrics"]), *(_items(cell.folder(), score) for score in cell.scores)]
+        gave = {"tokens": tokens, "weights": result["weights_sha256"], "scores": scores}
+        files = sorted(str(CellFolder(Path(cell.id)).score(score)) for score in cell.scores)
+        return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
+
+    def _place(self, word: str) -> str:
+        for name in ("CHANGED", "COPY", "ROWS", "OTHER", "AGAIN"):
+            word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
+        return word
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A changed and an equal copy of the embedded model; rows, other rows, and the rows again."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("copy", "changed"):
+        shutil.copytree(EMBEDDED_FOLDER, folder / name)
+    weights = bytearray((folder / "changed/model.safetensors").read_bytes())
+    weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
+    (folder / "changed/model.safetensors").write_bytes(weights)
+    for name, skipped in (("rows", 1), ("other", 2), ("again", 1)):
+        for dataset, split in (("svamp", "train"), ("c4", "train"), ("c4", "validation")):
+            rows = sample_rows(dataset, split)[skipped:]
+            write_text(folder / name / dataset / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+RUNS: list[Runs] = []
+
+
+@pytest.fixture
+def runs(folder: Path, compose_config: Compose) -> Runs:
+    if not RUNS:
+        RUNS.append(Runs(folder, compose_config))
+    return RUNS[0]
+
+
+@pytest.mark.parametrize(("key", "case"), CASES, ids=[f"{key}-{' '.join(case.base) or 'base'}" for key, case in CASES])
+def test_an_id_changes_if_and_only_if_the_numbers_do(key: str, case: Case, runs: Runs) -> None:
+    before, after = runs(case.base), runs((*case.base, *case.change))
+    assert {what for what in ALL if before.gave[what] != after.gave[what]} == case.moves
+    assert {what for what in ALL if before.ids[what] != after.ids[what]} == _ids_that_move(case, before)
+
+
+def _ids_that_move(case: Case, before: Shown) -> set[str]:
+    """Those of what moved, and of what is made of it: a score is one of a cell, a cell one of a calibration set."""
+    moved = set(case.moves)
+    if "tokens" in moved:
+        moved |= {"weights"}
+    if "weights" in moved and before.ids["scores"]:
+        moved |= {"scores"}
+    return moved
