@@ -71,9 +71,14 @@ def calibration_dataset(calib: CalibConfig) -> Dataset:
     return define(calib.name, calib) if calib.path is not None else find_dataset(calib.name)
 
 
-def has_answers(name: str, kind: AnswerKind) -> bool:
+def is_known(name: str, own: Mapping[str, OwnSetConfig]) -> bool:
+    """Whether there is a set of this name."""
+    return name in own or name in DATASETS
+
+
+def has_answers(name: str, kind: AnswerKind, own: Mapping[str, OwnSetConfig] = MappingProxyType({})) -> bool:
     """Whether the name is that of a set whose questions have this kind of answer."""
-    dataset = DATASETS.get(name)
+    dataset = find_dataset(name, own) if is_known(name, own) else None
     return isinstance(dataset, QuestionSet) and dataset.answer_kind is kind
 
 

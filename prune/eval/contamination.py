@@ -1,9 +1,11 @@
 """What a calibration set shares with the items of a score; overlap.py says what counts."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from prune.config.own import OwnSetConfig
 from prune.data.dataset import ControlSet, Dataset, QuestionSet
+from prune.data.own.definition import define
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples, texts
 from prune.errors import UserError
@@ -38,7 +40,7 @@ def measure_overlap(
 def read_seen(calibration: "CalibrationSet", source: Source, tokenizer: Any) -> Seen:
     """The rows of a calibration set, with their words, and the words of its tokens."""
     manifest = calibration.manifest
-    dataset = find_dataset(manifest["name"])
+    dataset = _drawn_from(manifest)
     to_words = question_words if isinstance(dataset, QuestionSet) else split_words
     rows = frozenset(row for sequence in manifest["sequences"] for row in sequence["rows"])
     row_words = _read_rows(dataset, rows, manifest["num_rows"], source)
@@ -49,6 +51,12 @@ def read_seen(calibration: "CalibrationSet", source: Source, tokenizer: Any) -> 
         row_words=frozenset(words for words in row_words if len(words) >= MIN_WORDS),
         texts=tuple(to_words(text) for text in _decode(calibration, tokenizer)),
     )
+
+
+def _drawn_from(manifest: Mapping[str, Any]) -> Dataset:
+    """The dataset that a calibration set was drawn from."""
+    own = manifest["data"].get("own")
+    return find_dataset(manifest["name"]) if own is None else define(str(own["path"]), OwnSetConfig(**own))
 
 
 def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, source: Source) -> list[Words]:

@@ -38,7 +38,7 @@ class Score(Protocol):
         """The name of the set it is measured on; of lm-eval's own tasks `lm_eval/<task>`."""
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """What `key` names for this kind: sets, or for lm-eval tasks, groups and tags."""
 
     @classmethod

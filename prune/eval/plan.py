@@ -10,6 +10,7 @@ from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.config.extensions import option_modules
 from prune.data.dataset import QuestionSet
+from prune.data.own.definition import define
 from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric, Score
@@ -37,10 +38,10 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
         UserError: unknown sets and tasks, sets of the wrong kind or without held-out text, tasks whose rows the source
             cannot have, and sets named twice, all in one message.
     """
-    problems = [*(_rationale_problems(config) if config.rationale else []), *_unknown_kinds(config)]
+    problems = [*(_rationale_problems(config, data) if config.rationale else []), *_unknown_kinds(config)]
     planned: dict[str, PlannedMetric] = {}
     for kind in SCORES:
-        names = kind.asked(config)
+        names = kind.asked(config, data)
         for name in dict.fromkeys(names):
             if names.count(name) > 1:
                 problems.append(f"{kind.key}: {name} is named {names.count(name)} times; name it once.")
@@ -61,7 +62,7 @@ def _unknown_kinds(config: EvalConfig) -> list[str]:
     return [f"eval.scores={name}: allowed: {allowed}." for name in config.scores if name.partition("/")[0] not in kinds]
 
 
-def _rationale_problems(config: EvalConfig) -> list[str]:
+def _rationale_problems(config: EvalConfig, data: DataConfig) -> list[str]:
     """What keeps the asked sets from being asked with rationales; empty when nothing does."""
     problems = []
     if EvalProtocol.acc not in config.protocols or not config.tasks:
@@ -73,8 +74,9 @@ def _rationale_problems(config: EvalConfig) -> list[str]:
         problems.append(
             "eval.rationale=true shows the rationales of exemplars, and eval.num_fewshot=0 leaves none. Ask for 1 or more."
         )
-    able = [name for name, dataset in DATASETS.items() if isinstance(dataset, QuestionSet) and dataset.has_rationales]
-    unable = [name for name in dict.fromkeys(config.tasks) if name in DATASETS and name not in able]
+    known = DATASETS | {name: define(name, own) for name, own in data.sets.items()}
+    able = [name for name, dataset in known.items() if isinstance(dataset, QuestionSet) and dataset.has_rationales]
+    unable = [name for name in dict.fromkeys(config.tasks) if name in known and name not in able]
     if unable:
         left = [name for name in config.tasks if name in able] or able
         problems.append(

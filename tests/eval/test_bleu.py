@@ -5,7 +5,7 @@ import sacrebleu
 from small_models import make_follower, make_llama, make_tokenizer
 
 from prune.config.eval import Bos
-from prune.data.dataset import Example
+from prune.data.dataset import AnswerKind, Example
 from prune.errors import UserError
 from prune.eval.metrics.bleu import TranslationSettings, summarise
 from prune.eval.questions.settings import Questions
@@ -48,7 +48,7 @@ def test_a_translation_ends_at_a_blank_line() -> None:
     tokenizer = make_tokenizer("EabFrench: lisg\n")
     model = make_follower(tokenizer, {":": "a", "a": "b", "b": "\u010a\u010a"})
     done: list[tuple[int, int]] = []
-    questions = Questions(SETTINGS, EXEMPLARS, sentences(("a", "ab"), ("b", "ba")))
+    questions = Questions(SETTINGS, EXEMPLARS, sentences(("a", "ab"), ("b", "ba")), AnswerKind.TEXT)
     measured = SETTINGS.score(questions, Subject(model, tokenizer, 2, on_progress=lambda *counts: done.append(counts)))
     assert [item["prediction"] for item in measured.items] == ["ab", "ab"]
     assert measured.metric.value == pytest.approx(sacrebleu.corpus_bleu(["ab", "ab"], [["ab", "ba"]]).score)
@@ -60,4 +60,4 @@ def test_sentences_that_do_not_fit() -> None:
     tokenizer = make_tokenizer("EabFrench: lisg\n")
     model = make_llama(len(tokenizer), window=40)
     with pytest.raises(UserError, match="bleu/wmt14: 1 of 1 prompts do not fit the model's window of 40"):
-        SETTINGS.score(Questions(SETTINGS, EXEMPLARS, sentences(("a", "b"))), Subject(model, tokenizer, 2))
+        SETTINGS.score(Questions(SETTINGS, EXEMPLARS, sentences(("a", "b")), AnswerKind.TEXT), Subject(model, tokenizer, 2))

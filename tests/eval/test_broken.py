@@ -9,7 +9,7 @@ from small_models import make_llama, make_tokenizer
 from transformers import MambaConfig
 
 from prune.config.eval import Bos
-from prune.data.dataset import Example
+from prune.data.dataset import AnswerKind, Example
 from prune.errors import UserError
 from prune.eval.engine.diagnose import describe_broken, find_broken, list_parts
 from prune.eval.engine.logits import BrokenLogitsError, choose_tokens, score_tokens
@@ -99,7 +99,7 @@ def test_a_likelihood_and_a_perplexity_name_the_block() -> None:
     with pytest.raises(
         UserError, match=r"^acc_mc/rte: the model's logits are not numbers: .* block 1 of 2 \(model\.layers\.1\)"
     ):
-        settings.score(Questions(settings, {}, items), Subject(model, tokenizer, 2))
+        settings.score(Questions(settings, {}, items, AnswerKind.LABEL), Subject(model, tokenizer, 2))
     chunks = PerplexitySettings(
         dataset="c4", split="x", joiner=" ", num_texts=None, seq_len=8, bos=Bos.none, num_chunks=None, max_chunks=None
     )

@@ -8,7 +8,7 @@ import torch
 from small_models import make_llama, make_tokenizer
 
 from prune.config.eval import Bos, TooLong
-from prune.data.dataset import Example
+from prune.data.dataset import AnswerKind, Example
 from prune.errors import UserError
 from prune.eval.metric import Measured
 from prune.eval.metrics.choices import ChoiceSettings
@@ -48,7 +48,9 @@ def settings(**changes: Any) -> ChoiceSettings:
 
 def run(model: Any, tokenizer: Any, batch_size: int = 4, **changes: Any) -> Measured:
     asked = settings(**changes)
-    return asked.score(Questions(asked, dict(enumerate(EXEMPLARS)), items()), Subject(model, tokenizer, batch_size))
+    return asked.score(
+        Questions(asked, dict(enumerate(EXEMPLARS)), items(), AnswerKind.LABEL), Subject(model, tokenizer, batch_size)
+    )
 
 
 def naive_logprob(model: Any, tokenizer: Any, prompt: str, choice: str) -> float:

@@ -63,7 +63,7 @@ def run(
     **changes: Any,
 ) -> Measured:
     asked = settings(**{"dataset": dataset.name} | changes)
-    questions = Questions(asked, dict(enumerate(EXEMPLARS if exemplars is None else exemplars)), items)
+    questions = Questions(asked, dict(enumerate(EXEMPLARS if exemplars is None else exemplars)), items, dataset.answer_kind)
     return asked.score(questions, Subject(model, tokenizer, batch_size, on_progress=on_progress))
 
 

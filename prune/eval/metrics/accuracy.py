@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind, cluster_numbers
 from prune.data.registry import has_answers
@@ -27,10 +28,10 @@ class AccuracySettings(GenerationSettings):
     """Version of the scoring in answers.py."""
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those of free text, which have a BLEU instead."""
         names = config.tasks if EvalProtocol.acc in config.protocols else []
-        return [name for name in names if not has_answers(name, AnswerKind.TEXT)]
+        return [name for name in names if not has_answers(name, AnswerKind.TEXT, data.sets)]
 
     def score(self, questions: Questions, subject: Subject) -> Measured:
         """The share that is answered right, with every prediction as an item; see `QuestionSettings.score`."""
@@ -39,7 +40,7 @@ class AccuracySettings(GenerationSettings):
         answers, items = ask(questions, subject), questions.items
         clusters = cluster_numbers(items)
         scored = {
-            index: score(prediction, items[index], self.answer_kind, rationale=self.rationale)
+            index: score(prediction, items[index], questions.answer_kind, rationale=self.rationale)
             for index, prediction in answers.replies.items()
         }
         protocol = answers.protocol | {

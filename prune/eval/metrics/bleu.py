@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import sacrebleu
 
+from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind
 from prune.data.registry import has_answers
@@ -26,10 +27,10 @@ class TranslationSettings(GenerationSettings):
     key: ClassVar[str] = "eval.tasks"
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """The sets of free text."""
         names = config.tasks if EvalProtocol.acc in config.protocols else []
-        return [name for name in names if has_answers(name, AnswerKind.TEXT)]
+        return [name for name in names if has_answers(name, AnswerKind.TEXT, data.sets)]
 
     def score(self, questions: Questions, subject: Subject) -> Measured:
         """The corpus BLEU, 0 to 100, with every translation and its sentence BLEU as an item; see `QuestionSettings.score`.

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind, Example, cluster_numbers
-from prune.data.registry import DATASETS, has_answers
+from prune.data.registry import has_answers, is_known
 from prune.eval.metric import ItemColumn, Measured, Metric, accuracy, mean
 from prune.eval.questions.settings import Questions, QuestionSettings
 from prune.eval.subject import Subject
@@ -24,10 +25,10 @@ class ChoiceSettings(QuestionSettings):
     key: ClassVar[str] = "eval.tasks"
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those whose answers are open."""
         names = config.tasks if EvalProtocol.acc_mc in config.protocols else []
-        return [name for name in names if name not in DATASETS or has_answers(name, AnswerKind.LABEL)]
+        return [name for name in names if not is_known(name, data.sets) or has_answers(name, AnswerKind.LABEL, data.sets)]
 
     def score(self, questions: Questions, subject: Subject) -> Measured:
         """The share whose right choice is the likeliest, with every choice's log-likelihood as an item.

@@ -25,7 +25,7 @@ class HarnessSettings(TaskSettings):
     key: ClassVar[str] = "eval.lm_eval_tasks"
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """Tasks, groups and tags; see `Score.asked`."""
         return config.lm_eval_tasks
 

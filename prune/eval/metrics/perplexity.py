@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig
 from prune.config.eval import Bos, EvalConfig
-from prune.data.dataset import TextSet
+from prune.data.dataset import Dataset, TextSet
 from prune.data.identity import data_identity
+from prune.data.lookup import dataset_of
 from prune.data.registry import find_dataset, with_perplexity
 from prune.data.sources.source import Source, texts
 from prune.errors import UserError
@@ -62,14 +63,14 @@ class PerplexitySettings(ChunkSettings):
         return f"{self.kind}/{self.dataset}"
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All that is named; see `Score.asked`."""
         return config.perplexity
 
     @classmethod
     def plan(cls, name: str, config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
         """The perplexity on one set; see `Score.plan`."""
-        dataset = find_dataset(name)
+        dataset = find_dataset(name, data.sets)
         if not isinstance(dataset, TextSet):
             raise UserError(f"{name} is not a set of texts. {with_perplexity()}")
         if dataset.eval_split is None:
@@ -89,11 +90,11 @@ class PerplexitySettings(ChunkSettings):
 
     def reads(self, data: DataConfig) -> list[tuple[TextSet, str]]:
         """The held-out split; see `Score.reads`."""
-        return [(self._set, self.split)]
+        return [(text_set(find_dataset(self.dataset, data.sets)), self.split)]
 
     def check_rows(self, source: Source) -> int:
         """Read the split; see `Score.check_rows`."""
-        return len(source.rows(self._set, self.split))
+        return len(source.rows(text_set(dataset_of(source, self.dataset)), self.split))
 
     def measure(self, subject: Subject, source: Source) -> Measured:
         """The perplexity on the rows of the source; see `measure_perplexity`."""
@@ -107,16 +108,16 @@ class PerplexitySettings(ChunkSettings):
         return count_overlap(chunks, [bool(shared.found_in(words)) for words in chunks], seen)
 
     def _texts(self, source: Source) -> Sequence[str]:
-        return texts(source, self._set, self.split)[: self.num_texts]
-
-    @property
-    def _set(self) -> TextSet:
-        dataset = find_dataset(self.dataset)
-        assert isinstance(dataset, TextSet), "the plan checks this"
-        return dataset
+        return texts(source, text_set(dataset_of(source, self.dataset)), self.split)[: self.num_texts]
 
 
 SCORE = PerplexitySettings
+
+
+def text_set(dataset: Dataset) -> TextSet:
+    """The dataset, which is one of texts."""
+    assert isinstance(dataset, TextSet), "the plan checks this"
+    return dataset
 
 
 def measure_perplexity(settings: PerplexitySettings, texts: Sequence[str], subject: Subject) -> Measured:

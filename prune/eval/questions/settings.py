@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Self
 
 from prune.config.data import DataConfig
 from prune.config.eval import Bos, EvalConfig, TooLong
-from prune.data.dataset import AnswerKind, Example, QuestionSet
+from prune.data.dataset import AnswerKind, Dataset, Example, QuestionSet
 from prune.data.identity import data_identity
+from prune.data.lookup import dataset_of
 from prune.data.registry import find_dataset, with_questions
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
@@ -43,7 +44,7 @@ class QuestionSettings(ABC):
     """What becomes of items that do not fit the model's window."""
 
     @classmethod
-    def asked(cls, config: EvalConfig) -> Sequence[str]:
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """The sets that eval.scores names; see `Score.asked`."""
         return config.further(cls.kind)
 
@@ -68,7 +69,7 @@ class QuestionSettings(ABC):
     @classmethod
     def plan(cls, name: str, config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
         """The score on one set; see `Score.plan`."""
-        dataset = find_dataset(name)
+        dataset = find_dataset(name, data.sets)
         if not isinstance(dataset, QuestionSet):
             raise UserError(f"{name} is not a set of questions. {with_questions()}")
         settings = cls.choose(dataset, config)
@@ -90,12 +91,13 @@ class QuestionSettings(ABC):
 
     def reads(self, data: DataConfig) -> list[tuple[QuestionSet, str]]:
         """The set's splits; see `Score.reads`."""
-        return [(self._set, split) for split in self.splits]
+        dataset = question_set(find_dataset(self.dataset, data.sets))
+        return [(dataset, split) for split in self.splits]
 
     def check_rows(self, source: Source) -> int:
         """Check that there are enough exemplars; see `Score.check_rows`."""
         self.exemplars(source)
-        return len(source.rows(self._set, self.split))
+        return len(source.rows(self._set(source), self.split))
 
     def measure(self, subject: Subject, source: Source) -> Measured:
         """The score on the rows of the source, with the first prompt in its item; see `Score.measure`."""
@@ -105,8 +107,9 @@ class QuestionSettings(ABC):
 
     def questions(self, source: Source) -> "Questions":
         """What is asked of the rows of the source."""
-        items = list(examples(source, self._set, self.split)[: self.limit])
-        return Questions(self, self.exemplars(source), items)
+        dataset = self._set(source)
+        items = list(examples(source, dataset, self.split)[: self.limit])
+        return Questions(self, self.exemplars(source), items, dataset.answer_kind)
 
     def exemplars(self, source: Source) -> dict[int, Example]:
         """The first rows of the training split, by their index; with rationales, the first that have one.
@@ -116,7 +119,7 @@ class QuestionSettings(ABC):
         """
         if self.num_fewshot == 0:
             return {}
-        rows = examples(source, self._set, self.exemplar_split)
+        rows = examples(source, self._set(source), self.exemplar_split)
         usable = ((row, one) for row, one in enumerate(rows) if one.rationale is not None or not self.rationale)
         chosen = dict(islice(usable, self.num_fewshot))
         if len(chosen) < self.num_fewshot:
@@ -142,16 +145,8 @@ class QuestionSettings(ABC):
             [is_shared(self.exemplar_split, row, exemplar) for row, exemplar in questions.exemplars.items()],
         )
 
-    @property
-    def answer_kind(self) -> AnswerKind:
-        """How an answer is read."""
-        return self._set.answer_kind
-
-    @property
-    def _set(self) -> QuestionSet:
-        dataset = find_dataset(self.dataset)
-        assert isinstance(dataset, QuestionSet), "the plan checks this"
-        return dataset
+    def _set(self, source: Source) -> QuestionSet:
+        return question_set(dataset_of(source, self.dataset))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +171,8 @@ class Questions:
     exemplars: Mapping[int, Example]
     """What stands before each question, in order, by row of the training split."""
     items: Sequence[Example]
+    answer_kind: AnswerKind
+    """How an answer is read."""
 
     def prompts(self) -> list[str]:
         """The prompt of each item, which ends where its answer (or the rationale before it) begins."""
@@ -185,3 +182,9 @@ class Questions:
     def prefix(self) -> str:
         """The exemplars with their answers, which every prompt begins with."""
         return few_shot_prefix(self.exemplars.values(), rationale=self.settings.rationale)
+
+
+def question_set(dataset: Dataset) -> QuestionSet:
+    """The dataset, which is one of questions."""
+    assert isinstance(dataset, QuestionSet), "the plan checks this"
+    return dataset
