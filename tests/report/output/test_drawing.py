@@ -66,7 +66,7 @@ if __name__ == "__main__":
         print(active_children()[0].pid, flush=True)
         time.sleep(60)
 """)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     line = [sys.executable, str(program)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
