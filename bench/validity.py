@@ -1,6 +1,6 @@
 """Whether the report's p values hold their level: false positives and power, by simulation through the report's functions.
 
-    python -m bench.validity [--reports 1000] [--out bench/results/validity.json]
+    python -m bench.validity [--reports 1000] [--workers 2] [--out bench/results/validity.json]
 
 A simulated report is a group of rows whose scores on the same items are known to be equal, or one of them to be better. The
 noise is that of the draws (a number for each row and seed), of the items (a number for each row and item: another mask
@@ -17,7 +17,9 @@ import argparse
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,10 +84,10 @@ def cases() -> Iterator[Case]:
 
 
 def measure(case: Case, reports: int, seed: int, *, power: bool = True) -> Rates:
-    """The rates of one case; without `power`, which costs as much again, that is NaN."""
+    """The rates of one case, power over half of the reports; without `power` that is NaN."""
     rng = np.random.default_rng(seed)
     equal = _simulate(case, reports, rng, 0.0)
-    shifted = _simulate(case, reports, rng, SHIFT) if power else None
+    shifted = _simulate(case, reports // 2, rng, SHIFT) if power else None
     return Rates(
         false=float(np.mean(equal.p_PR < ALPHA)),
         false_error=float(np.std((equal.p_PR < ALPHA).mean(axis=1)) / math.sqrt(reports)),
@@ -290,13 +292,16 @@ def main() -> None:
     """Simulate, print the table, write it."""
     parser = argparse.ArgumentParser(prog="python -m bench.validity", description=__doc__)
     parser.add_argument("--reports", type=int, default=1000, help="simulated reports of each case")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that simulate")
     parser.add_argument("--out", type=Path, default=Path("bench/results/validity.json"))
     asked = parser.parse_args()
     lines: list[Mapping[str, object]] = []
-    for seed, case in enumerate(cases()):
-        reports = max(asked.reports, 4 * asked.reports // (case.rows - 1))
-        lines.append(asdict(case) | asdict(measure(case, reports, seed)))
-        print(json.dumps(lines[-1]), flush=True)
+    simulated = list(cases())
+    reports = [max(asked.reports, 4 * asked.reports // (case.rows - 1)) for case in simulated]
+    with ProcessPoolExecutor(asked.workers) as pool:
+        for case, rates in zip(simulated, pool.map(measure, simulated, reports, itertools.count()), strict=True):
+            lines.append(asdict(case) | asdict(rates))
+            print(json.dumps(lines[-1]), flush=True)
     questions = [
         {"question": 1, "draws": draws, "groups": groups, "false": measure_question(draws, groups, 2 * asked.reports, 7)}
         for draws, groups in itertools.product((2, 3, 4, 5), (1, 7))

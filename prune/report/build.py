@@ -245,19 +245,19 @@ def _overlap_warnings(results: Sequence[CellResult], metrics: Sequence[Metric]) 
 
 
 def _origins(results: Sequence[CellResult]) -> list[Origin]:
-    """The distinct circumstances of the cells, the most frequent first."""
+    """The distinct environments that the cells ran in, the most frequent first."""
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
-        told = result.provenance
-        key = repr([told.get(name) for name in ("git", "dirty", "device", "versions")])
-        alike.setdefault(key, []).append(told)
+        provenance = result.provenance
+        key = repr([provenance.get(name) for name in ("git", "dirty", "device", "versions")])
+        alike.setdefault(key, []).append(provenance)
     origins = [
         Origin(
             num_cells=len(several),
             git=several[0].get("git"),
             dirty=several[0].get("dirty"),
             device=str(several[0].get("device", "")),
-            hosts=sorted({str(told.get("host", "")) for told in several}),
+            hosts=sorted({str(provenance.get("host", "")) for provenance in several}),
             versions=dict(several[0].get("versions", {})),
         )
         for several in alike.values()

@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,7 @@ from rich.console import Console
 
 from prune.files import disk_errors
 from prune.report.build import build_report
-from prune.report.model import Report
-from prune.report.output.beside import Beside, num_cores
+from prune.report.output.drawing import Drawing, draw, drawing_process
 from prune.report.output.html import write_page
 
 FOLDER = "report"
@@ -48,7 +47,7 @@ def write_report(
 
     folder = outputs / FOLDER if out is None else out
     page = folder / "index.html"
-    with _no_collector(), _figures_beside(outputs / "cells") as draw:
+    with _no_collector(), _drawing(outputs / "cells") as start_drawing:
         report = build_report(
             outputs,
             sweep=sweep,
@@ -58,11 +57,11 @@ def write_report(
             cells_href=_cells_href(outputs, folder),
         )
         _clear(folder / "figures")
-        finish_figures = draw(report, folder / "figures")
+        finish_drawing = start_drawing(report, folder / "figures")
         write_cells(report, folder)
         write_tables(report, folder)
         write_page(report, page)
-        notes = finish_figures()
+        notes = finish_drawing()
     if console is not None:
         print_summary(console, report, notes, page)
     return page
@@ -101,18 +100,18 @@ def _no_collector() -> Iterator[None]:
 
 
 @contextmanager
-def _figures_beside(cells: Path) -> Iterator[Callable[[Report, Path], Callable[[], list[str]]]]:
-    """A function that draws a report's figures into a folder and returns one that waits for them, and their notes.
-
-    Drawn in a second process where there are many cells, and a core for it.
-    """
-    from prune.report.output.figures import write_figures
-
+def _drawing(cells: Path) -> Iterator[Drawing]:
+    """Drawing in a second process where there are many cells, and a core for it; else in this one, at the end."""
     if num_cores() == 1 or sum(1 for _ in cells.glob("*")) < MANY_CELLS:
-        yield lambda report, folder: partial(write_figures, report, folder)
+        yield lambda report, folder: partial(draw, report, folder)
         return
-    with Beside("The process that draws the figures", "prune.report.output.figures", "write_figures") as process:
-        yield process.call
+    with drawing_process() as drawing:
+        yield drawing
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _clear(figures: Path) -> None:

@@ -85,8 +85,8 @@ def test_filters_that_leave_nothing_say_so(open_page: Open) -> None:
     opened.choose("Method", "wanda")
     expect(page.get_by_role("status")).to_have_text("Showing 0 groups, 0 rows, 4 metrics.")
     expect(page.locator("#verdict")).to_contain_text("No verdict")
-    expect(page.locator("#heatmap")).to_contain_text("The filters leave no group.")
-    expect(page.locator("#methods")).to_contain_text("The filters leave no model and sparsity with two methods.")
+    expect(page.locator("#heatmap")).to_contain_text("No group matches the filters.")
+    expect(page.locator("#methods")).to_contain_text("No model and sparsity with two methods matches the filters.")
     assert page.locator("#heatmap table").count() == 0
     assert opened.trouble == []
 

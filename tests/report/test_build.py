@@ -6,7 +6,7 @@ import pytest
 from prune.cell.state import State, write_status
 from prune.errors import UserError
 from prune.report.build import build_report
-from prune.report.model import SIGNIFICANT_DIGITS, to_plain
+from prune.report.plain import SIGNIFICANT_DIGITS, to_plain
 from tests.report.result_files import Outputs, change_result
 
 ACC = {"acc/gsm8k": [1, 0, 1]}
@@ -19,7 +19,7 @@ def test_the_baseline_is_c4_by_itself(outputs: Outputs) -> None:
     report = build_report(outputs.root)
     assert report.baseline == "c4"
     assert [group.baseline_row for group in report.groups] == [0, None]
-    assert "No baseline in 1 group without c4: m wanda 70%." in report.warnings
+    assert "1 group without the baseline c4: m wanda 70%." in report.warnings
 
 
 def test_without_c4_there_is_no_baseline_and_it_is_said(outputs: Outputs) -> None:
@@ -56,7 +56,7 @@ def test_what_is_missing_is_said_first(outputs: Outputs) -> None:
     outputs.grid("first")
     report = build_report(outputs.root)
     assert report.warnings[0].startswith(f"1 result skipped: {corrupt / 'result.json'} is damaged")
-    assert report.warnings[1] == ("No result of 1 of 3 cells (1 failed): m/c4/wanda/50%/s1. Every mean is without them.")
+    assert report.warnings[1] == ("No result of 1 of 3 cells (1 failed): m/c4/wanda/50%/s1. Means do not include them.")
     assert list(report.rows.missing) == [(), ("m/c4/wanda/50%/s1",)]
 
 
@@ -66,7 +66,7 @@ def test_one_seed_is_said(outputs: Outputs) -> None:
     unknown = "seed noise is unknown"
     assert any(warning.startswith("Every row has one seed only") for warning in build_report(outputs.root).warnings)
     outputs.cell("pile", scores=ACC, seed=1)
-    assert f"1 of 2 rows with one seed only: there, {unknown}." in build_report(outputs.root).warnings
+    assert f"One seed only in 1 of 2 rows: {unknown} there." in build_report(outputs.root).warnings
     outputs.cell("c4", scores=ACC, seed=1)
     assert not any(unknown in warning for warning in build_report(outputs.root).warnings)
 

@@ -6,8 +6,8 @@ import pytest
 
 from bench.report import METRICS, generate
 from prune.report.build import build_report
-from prune.report.model import to_plain
 from prune.report.output.tables import cells_table, write_tables
+from prune.report.plain import to_plain
 from tests.report.result_files import Outputs
 
 

@@ -15,8 +15,8 @@ from prune.report.output import figures
 from prune.report.output.figures import write_figures
 from prune.report.write import write_report
 from tests.conftest import HANGS_S
+from tests.report.findings.test_pruning import write_blocks
 from tests.report.result_files import Outputs
-from tests.report.test_pruning import write_blocks
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.eval.metric import Metric as Score
-from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, rank, summarise, t_comparison
+from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, rank, t_comparison
 from prune.report.model import Array, Basis, Comparisons, Numbers, RowMetric
 from prune.report.results.items import RowItems
 from prune.report.results.join import Joined
@@ -117,10 +118,21 @@ def _is_drawn(cells: Sequence[int], results: Sequence[CellResult]) -> bool:
 
 def draw_variances(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> tuple[Array, Array]:
     """(variance of each row's mean from its own draws, their number); NaN for a single draw, 0 where nothing is drawn."""
-    variance = [np.var(of_row, ddof=1) / len(of_row) if len(of_row) > 1 else math.nan for of_row in values]
     drawn_R = np.array(drawn, dtype=bool)
     counts_R = np.array([len(of_row) for of_row in values], dtype=np.float64)
-    return np.where(drawn_R, np.array(variance, dtype=np.float64), 0.0), np.where(drawn_R, counts_R, np.inf)
+    variance_R = _variances(values) / np.maximum(counts_R, 1)
+    return np.where(drawn_R, variance_R, 0.0), np.where(drawn_R, counts_R, np.inf)
+
+
+def _variances(values: Sequence[Sequence[float]]) -> Array:
+    """Of each row's values, with n - 1 in the denominator: exactly 0 of equal values, NaN of fewer than two."""
+    values_RS = np.array(list(zip_longest(*values, fillvalue=math.nan)), dtype=np.float64).T
+    known_RS = ~np.isnan(values_RS)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        shifted_RS = np.where(known_RS, values_RS - values_RS[:, :1], 0.0)
+        means_R = shifted_RS.sum(axis=1, keepdims=True) / known_RS.sum(axis=1, keepdims=True)
+        variances_R: Array = np.sum((shifted_RS - means_R) ** 2, axis=1, where=known_RS) / (known_RS.sum(axis=1) - 1)
+        return variances_R
 
 
 def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Items | None) -> Pairs:
@@ -141,7 +153,7 @@ def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Item
     knows_items_P = ~np.isnan(item_var_P)
     own_P = np.where(knows_draws_P, np.maximum(item_var_P - counted_twice_P, 0.0), item_var_P)
     own_P = np.where(knows_draws_P & ~knows_items_P, 0.0, own_P)
-    draws = _known(draws, knows_draws_P)
+    draws = _without_single(draws, knows_draws_P)
     own_P = np.maximum(own_P, least_P - draws.first_R - draws.second_R)
     variance_P, df_P = add_noises(own_P, item_df_P, draws)
     difference_P = column.mean_R[this_P] - column.mean_R[other_P]
@@ -157,7 +169,7 @@ def _draw_noise(column: Column, this_P: Indices, other_P: Indices) -> DrawNoise:
     return DrawNoise(variance_R[this_P], variance_R[other_P], number_R[this_P], number_R[other_P])
 
 
-def _known(draws: DrawNoise, knows_draws_P: NDArray[np.bool_]) -> DrawNoise:
+def _without_single(draws: DrawNoise, knows_draws_P: NDArray[np.bool_]) -> DrawNoise:
     """Without the draws where a side has one only: nothing of them is added then."""
     return DrawNoise(
         np.where(knows_draws_P, draws.first_R, 0.0),
@@ -198,14 +210,12 @@ def compare_rows(column: Column, joined: Joined, items: Items | None, only: Abst
         only: the rows that are compared on their items; None: all.
     """
     to_others = partial(_compare_to, column, joined, items=items, only=only)
-    summaries = [summarise(values) if values else None for values in column.values]
-    low = [None if s is None else s.low for s in summaries]
-    high = [None if s is None else s.high for s in summaries]
+    low_R, high_R, _ = t_comparison(column.mean_R, column.draw_var_R, column.num_draws_R - 1)
     return RowMetric(
-        mean=_unit(column, column.mean_R.tolist()),
+        mean=_unit(column, column.mean_R),
         sd=_spread(column),
-        low=_unit(column, low),
-        high=_unit(column, high),
+        low=_unit(column, low_R),
+        high=_unit(column, high_R),
         num_seeds=[len(values) for values in column.values],
         rank=_ranks(column, joined),
         to_baseline=to_others([group.baseline_row for group in joined.groups]),
@@ -213,17 +223,20 @@ def compare_rows(column: Column, joined: Joined, items: Items | None, only: Abst
     )
 
 
-def _unit(column: Column, numbers: Sequence[float | None]) -> Numbers:
-    known = [None if number is None or math.isnan(number) else number for number in numbers]
-    if not column.is_log:
-        return known
-    return [None if number is None else math.exp(min(number, LARGEST_LOG)) for number in known]
+def _unit(column: Column, numbers_R: Array) -> Numbers:
+    return _known(np.exp(np.minimum(numbers_R, LARGEST_LOG)) if column.is_log else numbers_R)
+
+
+def _known(numbers_R: Array) -> Numbers:
+    return [number if math.isfinite(number) else None for number in numbers_R.tolist()]
 
 
 def _spread(column: Column) -> Numbers:
     """Standard deviation over the seeds, of perplexities in perplexity."""
-    values = [_unit(column, of_row) for of_row in column.values]
-    return [summarise([v for v in of_row if v is not None]).sd if len(of_row) > 1 else None for of_row in values]
+    values = (
+        [np.exp(np.minimum(of_row, LARGEST_LOG)).tolist() for of_row in column.values] if column.is_log else column.values
+    )
+    return _known(np.sqrt(_variances(values)))
 
 
 def _ranks(column: Column, joined: Joined) -> list[int | None]:
@@ -285,4 +298,4 @@ def _factors(p_P: Array, this: Sequence[int], joined: Joined) -> Array:
 def _over_rows(numbers_P: Array, this_P: Indices, num_rows: int) -> Numbers:
     numbers_R = np.full(num_rows, np.nan)
     numbers_R[this_P] = numbers_P
-    return [number if math.isfinite(number) else None for number in numbers_R.tolist()]
+    return _known(numbers_R)

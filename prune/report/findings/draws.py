@@ -38,16 +38,16 @@ class Balanced:
 
 
 def balance(sides: Sequence[Draws]) -> Balanced | None:
-    """The draws and strata of which every score is there, as many scores as possible; None where sides share nothing.
+    """The draws and strata that keep the most scores without a gap; None where the sides share no stratum.
 
-    Else a draw that lacks a sparsity would stand out by that.
+    Without this a draw that lacks a sparsity would differ from the others for that reason alone.
     """
     options = []
     for least in sorted({len(strata) for side in sides for strata in side.values()}):
-        kept = [[strata for strata in side.values() if len(strata) >= least] for side in sides]
-        if all(kept):
-            common = set.intersection(*(set(strata) for side in kept for strata in side))
-            options.append(Balanced(sorted(common), kept))
+        complete = [[strata for strata in side.values() if len(strata) >= least] for side in sides]
+        if all(complete):
+            common = set.intersection(*(set(strata) for side in complete for strata in side))
+            options.append(Balanced(sorted(common), complete))
     best = max(options, key=lambda option: len(option.strata) * sum(map(len, option.sides)), default=None)
     return best if best is not None and best.strata else None
 

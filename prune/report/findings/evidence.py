@@ -8,7 +8,7 @@ import numpy as np
 
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
-from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, welch
+from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, unpaired_t
 from prune.report.model import Answer, Metric
 from prune.report.results.join import Joined
 
@@ -131,7 +131,7 @@ def _of_units(contrast: Contrast) -> Difference | None:
     if contrast.others is None:
         return paired_t(np.array(first)) if len(first) > 1 else None
     second = list(contrast.others.values())
-    return welch(first, second) if len(first) > 1 and len(second) > 1 else None
+    return unpaired_t(first, second) if len(first) > 1 and len(second) > 1 else None
 
 
 def _effect(contrast: Contrast) -> float | None:
@@ -173,7 +173,7 @@ def _sentence(answer: Answer, contrast: Contrast, decimals: int) -> str:
         return f"{head}: not enough cells: it needs {contrast.needs}."
     effect = f"{answer.effect:+.{decimals}f} {answer.unit}"
     if answer.low is None or answer.high is None or answer.p is None:
-        there = f"it needs {contrast.needs}; there is {_list_units(contrast)}"
+        there = f"it needs {contrast.needs}; the report has {_list_units(contrast)}"
         return f"{head}: {effect} in {answer.num_cells} cells, not enough for an interval: {there}."
     interval = f"{answer.low:.{decimals}f} to {answer.high:.{decimals}f}"
     numbers = f"{interval}, p {'< 0.001' if answer.p < 0.001 else format(answer.p, '.3f')}"

@@ -40,29 +40,31 @@ def notes(
 
 
 HOW = (
-    "Draws: a seed draws calibration data anew. A difference has the noise of both sides' draws, each with a spread of its "
-    "own (Welch's test, with fewer degrees of freedom where sides have two draws, or unlike numbers of them).",
-    "Items: both sides answer the same ones, so that their difference counts, item by item (paired t); items that share a "
-    "premise or passage count as one. What a draw's answers scatter by is in both noises and counted once.",
-    "With one draw there is item noise alone: one draw cannot tell a data set from its draw, whatever p says.",
-    "Families: the rows of one group on one metric against the baseline are one family, those against dense another, the "
-    "contrasts of one question on one kind of metric a third; p and intervals are Holm's within each, so that of 100 "
-    "families without any difference at most 5 show one. Families are not joined: a page of many has some false stars.",
-    "The best against the runner-up is one comparison, not adjusted: that is the test of being better than all others.",
-    "Answers that are all alike count as if one on each side had been another: no interval is a point. Losses that are all "
-    "alike have no interval.",
+    "Draws: each seed draws the calibration data anew. The noise of a difference includes the spread over the draws of both "
+    "sides, estimated for each side separately. The test is a t test; for few draws it has fewer degrees of freedom than "
+    "Welch's, which finds too many differences there.",
+    "Items: both sides answer the same items, so their scores are compared item by item (paired t test). Items that share a "
+    "premise or passage count as one item. Variation in a draw's answers, which is part of both noises, is counted once.",
+    "With one draw only the noise of the items is known: p then cannot tell a data set from its draw.",
+    "Families: the rows of one group on one metric against the baseline form one family, those against dense another, and "
+    "the contrasts of one question on one kind of metric a third. Holm's method adjusts p and intervals within each family: "
+    "at most 5 of 100 families without any difference show one. Nothing is adjusted across families, so a page with many "
+    "families shows some false stars.",
+    "The best against the runner-up is one comparison and is not adjusted: it tests whether the best beats all others.",
+    "Where all answers are alike, the interval is that of one other answer on each side: no interval is a point. Losses "
+    "that are all alike have no interval.",
 )
 """How intervals and p values are made."""
 
 _UNPAIRED = (
-    "There are too many cells to read what each answered: only the best rows were compared on the same items, the other "
-    "intervals are wider, from the standard errors of both sides."
+    "There are too many cells to read all of their items: only the best rows are compared item by item. The other intervals "
+    "come from the standard errors of both sides and are wider."
 )
 
 
 _WITHOUT_ITEMS = (
-    "Scores whose items cannot be used are compared by standard errors, which tells less than the same items do. "
-    "To measure such a score again, remove its file from the cell's folder scores and run the line again."
+    "Scores whose items cannot be used are compared by standard errors, with less power. "
+    "To measure such a score again, remove its file from the cell's folder scores/ and run the same line again."
 )
 
 
@@ -77,7 +79,7 @@ def _unusable(found: Found) -> list[str]:
 
 
 def _items(problems: Sequence[str]) -> list[str]:
-    """One sentence a file, and what follows from all of them."""
+    """One sentence for each file, and one on what follows for the comparisons."""
     shown = [f"{problem}." for problem in problems[:MAX_NAMES]]
     more = [f"{count(len(problems) - MAX_NAMES, 'more file')} of items cannot be used."] if len(problems) > MAX_NAMES else []
     return [*shown, *more, _WITHOUT_ITEMS] if problems else []
@@ -90,7 +92,7 @@ def _unfinished(found: Found) -> list[str]:
     counts = ", ".join(f"{number} {state}" for state, number in Counter(cell.state for cell in cells).items())
     num_all = len(cells) + len(found.results)
     names = _names([cell.name or cell.id for cell in cells])
-    return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Every mean is without them."]
+    return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Means do not include them."]
 
 
 def _missing_metrics(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:
@@ -114,7 +116,7 @@ def _baseline(joined: Joined, baseline: str) -> list[str]:
         for group in joined.groups
         if group.baseline_row is None and any(joined.rows[row].calib is not None for row in group.rows)
     ]
-    return [f"No baseline in {count(len(without), 'group')} without {baseline}: {_names(without)}."] if without else []
+    return [f"{count(len(without), 'group')} without the baseline {baseline}: {_names(without)}."] if without else []
 
 
 def _seeds(results: Sequence[CellResult], joined: Joined) -> list[str]:
@@ -124,10 +126,10 @@ def _seeds(results: Sequence[CellResult], joined: Joined) -> list[str]:
         return []
     if len(single) == len(seeded):
         return [
-            "Every row has one seed only: seed noise is unknown, and intervals hold the noise of the items alone. One draw "
+            "Every row has one seed only: seed noise is unknown, and intervals include item noise only. One draw "
             "cannot tell a data set from its draw."
         ]
-    return [f"{len(single)} of {len(seeded)} rows with one seed only: there, seed noise is unknown."]
+    return [f"One seed only in {len(single)} of {len(seeded)} rows: seed noise is unknown there."]
 
 
 def _mixed(results: Sequence[CellResult]) -> list[str]:
@@ -149,12 +151,12 @@ def _shared_items(results: Sequence[CellResult]) -> list[str]:
 
 
 def _of_cells(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:
-    """What the cells themselves warn of, but what is said elsewhere: sample data, and shared items by metric."""
+    """The cells' own warnings, without those that the report gives elsewhere: sample data, and shared items by metric."""
     names = tuple(f"{metric.name}: " for metric in metrics)
-    told = Counter(
+    counts = Counter(
         warning
         for result in results
         for warning in result.warnings
         if warning != SAMPLE_NOTE and not warning.startswith(names)
     )
-    return [f"{warning} ({number} cells)" if number > 1 else warning for warning, number in told.most_common(MAX_NAMES)]
+    return [f"{warning} ({number} cells)" if number > 1 else warning for warning, number in counts.most_common(MAX_NAMES)]

@@ -28,7 +28,7 @@ KINDS_IN_ORDER = ("acc", "acc_mc", "acc_mc_norm", "bleu", "ppl")
 """Of the answers: what the study measured comes first."""
 
 
-class Asked:
+class RowsBySet:
     """The rows of the groups by calibration set and prompt."""
 
     def __init__(self, joined: Joined) -> None:
@@ -64,21 +64,25 @@ def answer_questions(
     """The four questions, in the study's order."""
     measures = sorted({measure_of(metric) for metric in metrics}, key=_order)
     evidences = [Evidence(measure, metrics, results, joined) for measure in measures]
-    asked = Asked(joined)
+    by_set = RowsBySet(joined)
     best = [
         answer
         for evidence in evidences
-        for answer in answer_all(_c4_against_others(asked, evidence, results, items), evidence)
+        for answer in answer_all(_c4_against_others(by_set, evidence, results, items), evidence)
     ]
     arithmetic, own, prompts = (
-        [answer for evidence in evidences for answer in answer_all(ask(asked, evidence, results), evidence)]
+        [answer for evidence in evidences for answer in answer_all(ask(by_set, evidence, results), evidence)]
         for ask in (_arithmetic_against_pretraining, _own_task, _prompts)
     )
     return [
-        _question("Is C4 the best of the pre-training sets?", best, _c4_summary(best)),
-        _question("Does arithmetic data do as well as pre-training data?", arithmetic),
-        _question("Does a task gain when the model is calibrated on that very task, against pre-training data?", own),
-        _question("Which prompts help: ICL against single and zero-shot, CoT against ICL?", prompts),
+        _question("Is C4 the best of the pre-training sets?", best, "C4 and another pre-training set", _c4_summary(best)),
+        _question("Does arithmetic data do as well as pre-training data?", arithmetic, "a metric"),
+        _question(
+            "Does calibration on a task improve the score on that task, compared with pre-training data?",
+            own,
+            "a metric on a question set",
+        ),
+        _question("Which prompts help: ICL against single and zero-shot, CoT against ICL?", prompts, "a metric"),
     ]
 
 
@@ -88,18 +92,18 @@ def _order(measure: Measure) -> tuple[int, Measure]:
 
 
 def _c4_against_others(
-    asked: Asked, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
+    by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
 ) -> list[Contrast]:
     """C4 minus every other pre-training set, on metrics of neither; units are the draws of data."""
-    others = [name for name in asked.sets(PRETRAINING) if name != C4]
-    return [_c4_against(other, asked, evidence, results, items) for other in others]
+    others = [name for name in by_set.sets(PRETRAINING) if name != C4]
+    return [_c4_against(other, by_set, evidence, results, items) for other in others]
 
 
 def _c4_against(
-    other: str, asked: Asked, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
+    other: str, by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
 ) -> Contrast:
     metrics = [evidence.metrics[index].name for index in evidence.select(without=(C4, other))]
-    sides = [_draws(asked, name, metrics, results) for name in (C4, other)]
+    sides = [_draws(by_set, name, metrics, results) for name in (C4, other)]
     balanced = balance(sides)
     test, enough = None, False
     if balanced is not None:
@@ -119,34 +123,34 @@ def _c4_against(
 
 
 def _draws(
-    asked: Asked, calib: str, metrics: Sequence[str], results: Sequence[CellResult]
+    by_set: RowsBySet, calib: str, metrics: Sequence[str], results: Sequence[CellResult]
 ) -> dict[int | None, dict[Stratum, int]]:
     """Seed -> where it was used and measured -> the cell."""
     draws: dict[int | None, dict[Stratum, int]] = {}
-    for group in range(len(asked.groups)):
-        for row in (asked.joined.rows[index] for index in asked.main_rows(group, calib)):
+    for group in range(len(by_set.groups)):
+        for row in (by_set.joined.rows[index] for index in by_set.main_rows(group, calib)):
             for cell in row.cells:
                 measured = {(group, row.knobs, metric): cell for metric in metrics if metric in results[cell].scores}
                 draws.setdefault(results[cell].axes["seed"], {}).update(measured)
     return draws
 
 
-def _arithmetic_against_pretraining(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
+def _arithmetic_against_pretraining(by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """Arithmetic minus pre-training sets, on all metrics and on each category of tasks; units are the sets."""
     categories = [name for name in CATEGORIES if evidence.select(category=name)]
     asks = [None, *categories] if evidence.scale != "log" and len(categories) > 1 else [None]
-    return [_sets_of_two_categories(category, asked, evidence) for category in asks]
+    return [_sets_of_two_categories(category, by_set, evidence) for category in asks]
 
 
-def _sets_of_two_categories(category: str | None, asked: Asked, evidence: Evidence) -> Contrast:
+def _sets_of_two_categories(category: str | None, by_set: RowsBySet, evidence: Evidence) -> Contrast:
     metrics = evidence.select(category=category)
     sides: dict[str, dict[str, list[float]]] = {ARITHMETIC: {}, PRETRAINING: {}}
     rows_used: list[int] = []
-    for index, group in enumerate(asked.groups):
-        baseline = asked.category_rows(index, PRETRAINING)
-        for name in group if baseline and asked.category_rows(index, ARITHMETIC) else ():
+    for index, group in enumerate(by_set.groups):
+        baseline = by_set.category_rows(index, PRETRAINING)
+        for name in group if baseline and by_set.category_rows(index, ARITHMETIC) else ():
             if category_of(name) in sides:
-                rows = asked.main_rows(index, name)
+                rows = by_set.main_rows(index, name)
                 sides[category_of(name)].setdefault(name, []).append(evidence.row_difference(rows, baseline, metrics))
                 rows_used += rows
     first, second = (_means(sides[side]) for side in (ARITHMETIC, PRETRAINING))
@@ -155,32 +159,32 @@ def _sets_of_two_categories(category: str | None, asked: Asked, evidence: Eviden
         category=category,
         differences=first,
         others=second,
-        num_cells=asked.num_cells(rows_used),
+        num_cells=by_set.num_cells(rows_used),
         units="sets",
         needs="two arithmetic and two pre-training sets in one group",
     )
 
 
-def _own_task(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
+def _own_task(by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """Calibrated on the task itself minus calibrated on pre-training sets, on the task's metric; units are the tasks."""
     categories = [name for name in CATEGORIES if name != PRETRAINING and evidence.select(category=name)]
     if not categories:
         return []
-    by_category = {name: _own_tasks_of(name, asked, evidence) for name in categories}
+    by_category = {name: _own_tasks_of(name, by_set, evidence) for name in categories}
     known = [contrast for contrast in by_category.values() if contrast.differences]
-    return [_own_tasks_of(None, asked, evidence), *(known if len(known) > 1 else [])]
+    return [_own_tasks_of(None, by_set, evidence), *(known if len(known) > 1 else [])]
 
 
-def _own_tasks_of(category: str | None, asked: Asked, evidence: Evidence) -> Contrast:
+def _own_tasks_of(category: str | None, by_set: RowsBySet, evidence: Evidence) -> Contrast:
     found: dict[str, list[float]] = {}
     rows_used: list[int] = []
     metrics = [evidence.metrics[index] for index in evidence.select(category=category)]
     tasks = list(dict.fromkeys(metric.dataset for metric in metrics if metric.category != PRETRAINING))
-    for index, group in enumerate(asked.groups):
-        baseline = asked.category_rows(index, PRETRAINING)
+    for index, group in enumerate(by_set.groups):
+        baseline = by_set.category_rows(index, PRETRAINING)
         for task in tasks if baseline else ():
             if task in group:
-                rows = asked.main_rows(index, task)
+                rows = by_set.main_rows(index, task)
                 found.setdefault(task, []).append(evidence.row_difference(rows, baseline, evidence.on(task)))
                 rows_used += [*rows, *baseline]
     return Contrast(
@@ -188,34 +192,34 @@ def _own_tasks_of(category: str | None, asked: Asked, evidence: Evidence) -> Con
         category=category,
         differences=_means(found),
         others=None,
-        num_cells=asked.num_cells(rows_used),
+        num_cells=by_set.num_cells(rows_used),
         units="tasks",
         needs="two tasks that the model was calibrated on, beside a pre-training set in the same group",
     )
 
 
-def _prompts(asked: Asked, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
+def _prompts(by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult]) -> list[Contrast]:
     """One prompt minus another on the same set, over all sets and by their category; units are the sets."""
     contrasts = []
     for first, second in PROMPT_PAIRS:
-        whole, cells_of = _two_prompts(first, second, asked, evidence)
+        whole, cells_of = _two_prompts(first, second, by_set, evidence)
         by_category = [_of_category(whole, name, cells_of) for name in CATEGORIES]
         known = [contrast for contrast in by_category if contrast.differences]
         contrasts += [whole, *(known if len(known) > 1 else [])]
     return contrasts
 
 
-def _two_prompts(first: str, second: str, asked: Asked, evidence: Evidence) -> tuple[Contrast, dict[str, int]]:
+def _two_prompts(first: str, second: str, by_set: RowsBySet, evidence: Evidence) -> tuple[Contrast, dict[str, int]]:
     """(the contrast over all sets, the number of cells of each)."""
     found: dict[str, list[float]] = {}
     rows_of: dict[str, list[int]] = {}
     metrics = evidence.select()
-    for group in asked.groups:
+    for group in by_set.groups:
         for name, by_prompt in group.items():
             if first in by_prompt and second in by_prompt:
                 found.setdefault(name, []).append(evidence.row_difference(by_prompt[first], by_prompt[second], metrics))
                 rows_of.setdefault(name, []).extend([*by_prompt[first], *by_prompt[second]])
-    cells_of = {name: asked.num_cells(rows) for name, rows in rows_of.items()}
+    cells_of = {name: by_set.num_cells(rows) for name, rows in rows_of.items()}
     contrast = Contrast(
         name=f"{first} - {second}",
         category=None,
@@ -240,11 +244,12 @@ def _means(found: dict[str, list[float]]) -> dict[str, float]:
     return {name: math.fsum(values) / len(values) for name, values in known.items() if values}
 
 
-def _question(title: str, answers: Sequence[Answer], summary: str | None = None) -> Question:
+def _question(title: str, answers: Sequence[Answer], needs: str, summary: str | None = None) -> Question:
+    """The question with its answers; where there are none, the summary says that it `needs` more."""
     enough = any(answer.enough for answer in answers)
     if not enough:
         first = [answer.sentence for answer in answers if answer.category is None and answer.kind == answers[0].kind]
-        summary = f"Not enough cells. {' '.join(first)}" if first else "Not enough cells: no metric that could tell."
+        summary = f"Not enough cells. {' '.join(first)}" if first else f"Not enough cells: it needs {needs}."
     elif summary is None:
         summary = " ".join(answer.sentence for answer in answers if answer.category is None and answer.enough)
     return Question(title=title, summary=summary or "", enough=enough, answers=tuple(answers))

@@ -11,18 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from prune.files import write_bytes, write_text
 from prune.report.compare.statistics import ALPHA
 from prune.report.format import format_value, row_label
 from prune.report.model import Array, Curve, Numbers, Report
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -43,8 +45,6 @@ def write_figures(report: Report, folder: Path) -> list[str]:
     Raises:
         UserError: the disk does not take them.
     """
-    from matplotlib import rc_context
-
     sorts = _sorts(report)
     with rc_context({"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "prune"}):
         for sort in sorts:
@@ -62,7 +62,7 @@ class _Sort:
     """Figures of one sort, by the indices of what they show."""
 
     name: str
-    draw: Callable[[Report, int], "Figure"]
+    draw: Callable[[Report, int], Figure]
     indices: Sequence[int]
     sizes: Sequence[int]
     """What each holds of what takes time: numbers, panels, lines."""
@@ -95,11 +95,8 @@ def _slug(report: Report, sort: str, index: int) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()[:60]
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     """Write PNG and SVG; the first drawing finds the layout for both. (savefig would draw twice as often.)"""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     figure.set_dpi(DPI)
     png, svg = io.BytesIO(), io.StringIO()
     FigureCanvasAgg(figure).print_png(png)
@@ -109,14 +106,12 @@ def _save(figure: "Figure", path: Path) -> None:
     write_text(path.with_name(f"{path.name}.svg"), svg.getvalue())
 
 
-def draw_heatmap(report: Report, group: int) -> "Figure":
+def draw_heatmap(report: Report, group: int) -> Figure:
     """Rows against metrics of a group: the value, its colour the difference to the baseline (without one: to the mean).
 
     Orange is worse, violet better, as strong as the largest difference of the metric. A star: beyond noise; a frame: the
     metric's set is the calibration set.
     """
-    from matplotlib.figure import Figure
-
     rows = list(report.groups[group].rows)[:MAX_ROWS]
     metrics = range(len(report.metrics))
     shades_RM = np.array([shades(report, group, rows, metric) for metric in metrics]).T
@@ -146,9 +141,7 @@ def shades(report: Report, group: int, rows: Sequence[int], metric: int) -> Arra
     return relative
 
 
-def _mark(axes: "Axes", report: Report, row: int, metric: int, place: int) -> None:
-    from matplotlib.patches import Rectangle
-
+def _mark(axes: Axes, report: Report, row: int, metric: int, place: int) -> None:
     columns, calib = report.rows.metrics[metric], report.rows.calib[row]
     mean, p = columns.mean[row], columns.to_baseline.p[row]
     star = "*" if p is not None and p < ALPHA else ""
@@ -159,10 +152,8 @@ def _mark(axes: "Axes", report: Report, row: int, metric: int, place: int) -> No
         axes.add_patch(Rectangle((metric - 0.48, place - 0.46), 0.96, 0.92, fill=False, linewidth=1.2, in_layout=False))
 
 
-def draw_curve(report: Report, index: int) -> "Figure":
+def draw_curve(report: Report, index: int) -> Figure:
     """Every metric along a curve's axis: a line for each calibration set and prompt; bands are t intervals of the seeds."""
-    from matplotlib.figure import Figure
-
     curve, num = report.curves[index], len(report.metrics)
     num_columns = min(4, num)
     num_rows = math.ceil(num / num_columns)
@@ -178,9 +169,7 @@ def draw_curve(report: Report, index: int) -> "Figure":
     return figure
 
 
-def _draw_lines(axes: "Axes", report: Report, curve: Curve, metric: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+def _draw_lines(axes: Axes, report: Report, curve: Curve, metric: int) -> None:
     columns = report.rows.metrics[metric]
     styles = list(zip(curve.lines[:MAX_LINES], cycle(OKABE_ITO), cycle(MARKERS)))
     for line, colour, marker in styles:
@@ -199,7 +188,7 @@ def _draw_lines(axes: "Axes", report: Report, curve: Curve, metric: int) -> None
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _log_scale(axes: "Axes") -> None:
+def _log_scale(axes: Axes) -> None:
     """Logarithmic y with three ticks in plain numbers, also where it spans no power of ten."""
     low, high = axes.dataLim.intervaly
     axes.set_yscale("log")
@@ -212,17 +201,14 @@ def _along(numbers: Numbers, rows: Sequence[int]) -> Array:
     return np.array([numbers[row] for row in rows], dtype=np.float64)
 
 
-def _dense_line(axes: "Axes", means: Numbers, dense_row: int | None) -> None:
+def _dense_line(axes: Axes, means: Numbers, dense_row: int | None) -> None:
     mean = None if dense_row is None else means[dense_row]
     if mean is not None:
         axes.axhline(mean, color="0.4", linestyle=":", linewidth=1, label="dense")
 
 
-def draw_blocks(report: Report, group: int) -> "Figure":
+def draw_blocks(report: Report, group: int) -> Figure:
     """The relative error of every block, a line for each row of a group."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.add_subplot()
     curves = [blocks for blocks in report.blocks if report.rows.group[blocks.row] == group]
@@ -237,7 +223,7 @@ def draw_blocks(report: Report, group: int) -> "Figure":
     return figure
 
 
-def _legend(figure: "Figure") -> None:
+def _legend(figure: Figure) -> None:
     """One legend for all panels, to the right of them."""
     labelled = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)

@@ -18,7 +18,8 @@ from string import Template
 import orjson
 
 from prune.files import write_text
-from prune.report.model import Report, to_plain
+from prune.report.model import Report
+from prune.report.plain import to_plain
 
 PARTS = files("prune.report.output") / "page"
 

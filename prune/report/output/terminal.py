@@ -25,26 +25,26 @@ LEGEND = (
 
 def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:
     """Print the report in short, with `notes` on its files; the last line is the path of its page."""
-    _say(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
+    _print_line(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
     if report.sample_data:
-        _say(console, SAMPLE_NOTE)
+        _print_line(console, SAMPLE_NOTE)
     for warning in report.warnings[:MAX_WARNINGS]:
-        _say(console, f"! {warning}")
+        _print_line(console, f"! {warning}")
     if len(report.warnings) > MAX_WARNINGS:
-        _say(console, f"! {count(len(report.warnings) - MAX_WARNINGS, 'more warning')} on the page.")
+        _print_line(console, f"! {count(len(report.warnings) - MAX_WARNINGS, 'more warning')} on the page.")
     if report.verdicts:
         _print_table(console, report)
-        _say(console, LEGEND)
+        _print_line(console, LEGEND)
     if len(report.verdicts) > MAX_VERDICTS:
-        _say(console, f"{len(report.verdicts) - MAX_VERDICTS} more are on the page.")
+        _print_line(console, f"{len(report.verdicts) - MAX_VERDICTS} more are on the page.")
     for question in report.questions:
-        _say(console, f"{question.title}\n  {question.summary}")
+        _print_line(console, f"{question.title}\n  {question.summary}")
     for note in notes:
-        _say(console, note)
-    _say(console, f"Report: {page}")
+        _print_line(console, note)
+    _print_line(console, f"Report: {page}")
 
 
-def _say(console: Console, text: str) -> None:
+def _print_line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 

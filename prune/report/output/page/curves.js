@@ -14,7 +14,7 @@ let focus = null;
 /** A select of the shown metrics above what `content(metric)` makes of the chosen one; sections share the choice. */
 export function byMetric(id, content) {
   const metrics = shownMetrics();
-  if (!metrics.length) return [el("p", {}, "The filters leave no metric.")];
+  if (!metrics.length) return [el("p", {}, "No metric matches the filters.")];
   if (!metrics.includes(focus)) focus = metrics[0];
   const holder = el("div", {}, content(focus));
   const onchange = (value) => {
@@ -36,7 +36,7 @@ export function byMetric(id, content) {
 export function curves() {
   return byMetric("curve-metric", (metric) => {
     const charts = report.curves.filter(matchesAxes).map((curve) => () => curveChart(curve, metric));
-    return someAtFirst(charts, { limit: FIRST_CURVES, noun: "charts", nothing: "The filters leave no curve." });
+    return someAtFirst(charts, { limit: FIRST_CURVES, noun: "charts", nothing: "No curve matches the filters." });
   });
 }
 

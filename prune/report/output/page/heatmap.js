@@ -18,7 +18,7 @@ export function heatMaps() {
   const draw = () => {
     const draws = groups.map((group) => () => groupTable(group, metrics));
     tables.replaceChildren(
-      someAtFirst(draws, { limit: FIRST_GROUPS, noun: "groups", nothing: "The filters leave no group." }),
+      someAtFirst(draws, { limit: FIRST_GROUPS, noun: "groups", nothing: "No group matches the filters." }),
     );
   };
   const change = (entry) => {
@@ -42,7 +42,7 @@ function legend() {
     item("† ", "not measured on all of the row's cells"),
     item(
       "",
-      "Point at a score, or walk with the arrow keys, for n and interval; click it or press Enter for the cells' folders.",
+      "Hover over a score, or move with the arrow keys, for its seeds, items and interval; click it or press Enter for links to its cells.",
     ),
   );
 }

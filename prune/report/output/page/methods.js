@@ -13,7 +13,7 @@ const FIRST_TABLES = 4;
 /** The section's content. */
 export function methods() {
   const families = [...grouped(shownGroups())].filter(([, groups]) => groups.length > 1);
-  if (!families.length) return [el("p", {}, "The filters leave no model and sparsity with two methods.")];
+  if (!families.length) return [el("p", {}, "No model and sparsity with two methods matches the filters.")];
   return byMetric("method-metric", (metric) => {
     const tables = families.map(
       ([label, groups]) =>

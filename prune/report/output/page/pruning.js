@@ -19,7 +19,7 @@ export function blocks() {
       () => blockChart(group, found, "sparsity", "share of zeros", (y) => percent(y)),
     ]);
   const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
-  return [el("p", {}, note), someAtFirst(charts, { limit: 4, noun: "charts", nothing: "The filters leave no block." })];
+  return [el("p", {}, note), someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." })];
 }
 
 function blockChart(group, found, field, yLabel, yText) {
@@ -50,12 +50,12 @@ function blockTicks(lines) {
 export function masks() {
   const groups = new Set(shownGroups());
   const shown = report.mask_overlaps.filter((overlap) => groups.has(overlap.group));
-  const note = "Jaccard: weights that both masks remove, over those that either removes; 1 is the same mask.";
+  const note = "Jaccard index: the weights that both masks remove, divided by those that either removes; 1 means equal masks.";
   return [
     el("p", {}, note),
     someAtFirst(
       shown.map((overlap) => () => matrix(overlap)),
-      { limit: 4, noun: "matrices", nothing: "The filters leave no saved masks." },
+      { limit: 4, noun: "matrices", nothing: "No saved masks match the filters." },
     ),
   ];
 }

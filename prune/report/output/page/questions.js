@@ -44,7 +44,7 @@ function columns(answers) {
     },
     { title: "p", numeric: true, value: (answer) => answer.p, cell: (answer) => plain(answer.p) },
     {
-      title: "Behind it",
+      title: "Based on",
       value: (answer) => answer.num_cells,
       cell: (answer) => [count(answer.num_cells, "cell"), el("small", {}, unitsText(answer))],
     },

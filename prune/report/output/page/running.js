@@ -75,7 +75,7 @@ export function cost() {
     ),
   ];
   return [
-    el("p", {}, "Mean time of a cell by stage; the largest memory of any cell."),
+    el("p", {}, "Mean time per cell and stage; peak memory is the largest of any cell."),
     sortableTable({ caption: "Cost by group", quiet: true, columns, items, limit: 24 }),
   ];
 }
@@ -101,7 +101,7 @@ function largest(column, cells) {
 /** The content of the section on overlap between calibration and evaluation. */
 export function overlapWarnings() {
   const items = shownOverlaps();
-  if (!items.length) return [el("p", {}, "No score that the filters leave shares text with its calibration set.")];
+  if (!items.length) return [el("p", {}, "No score that matches the filters shares text with its calibration set.")];
   const numeric = (title, field) => ({
     title,
     numeric: true,
@@ -179,7 +179,7 @@ export function provenance() {
   ];
   const measured = shownMetrics().map((metric) => protocols(metric, null, metricLabel(metric)));
   return [
-    el("p", {}, `${count(report.origins.length, "circumstance")}; versions that differ are bold.`),
+    el("p", {}, `${count(report.origins.length, "environment")}; versions that differ are bold.`),
     sortableTable({ caption: "Where the cells come from", columns, items: report.origins, cards: true, limit: 12 }),
     el("h3", {}, "How each metric was measured"),
     el("div", { class: "protocols" }, measured),

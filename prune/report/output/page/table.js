@@ -71,7 +71,7 @@ function tableRow(columns, item) {
 }
 
 /** Boxes side by side: the first few of `draws` (functions that make them) at once, all of them at a click on `Show all`. */
-export function someAtFirst(draws, { limit, noun, nothing = "Nothing is left by the filters." }) {
+export function someAtFirst(draws, { limit, noun, nothing = "Nothing matches the filters." }) {
   if (!draws.length) return el("p", {}, nothing);
   const list = el(
     "div",

@@ -23,7 +23,7 @@ export function verdicts() {
         () =>
           groupTable(group, found),
     );
-  const nothing = "No verdict: the filters leave no group with two rows to compare.";
+  const nothing = "No verdict: no group with two rows to compare matches the filters.";
   return [tally([...shown.values()].flat()), how(), someAtFirst(tables, { limit: FIRST_GROUPS, noun: "groups", nothing })];
 }
 
@@ -68,7 +68,7 @@ function bestScore(verdict) {
 }
 
 function compared(verdict, comparison, named) {
-  if (!comparison) return verdict.best === report.groups[verdict.group].baseline_row ? "is the baseline" : "–";
+  if (!comparison) return verdict.best === report.groups[verdict.group].baseline_row ? "the best is the baseline" : "–";
   const text = comparisonText({ ...comparison, p: null }, report.metrics[verdict.metric].decimals);
   const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p)].filter(Boolean).join(", ");
   return [el("span", { class: "figure" }, text), noiseMark(comparison.beyond_noise), el("small", {}, below)];

@@ -61,7 +61,7 @@ def test_the_bench_measures_the_embedded_model(tmp_path: Path) -> None:
     """A method that is measured again replaces its line."""
     small = ["--samples", "2", "--length", "32", "--chunks", "1", "--threads", "1", "--methods", "wanda,sparsegpt,wanda"]
     line = [sys.executable, "-m", "bench.rounding", *small, "--out", str(tmp_path / FILE)]
-    subprocess.run(line, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=300)
+    subprocess.run(line, cwd=Path(__file__).parents[3], check=True, capture_output=True, timeout=300)
     found = read_rounding(tmp_path / FILE)
     assert [one.place for one in found] == [("tiny", "sparsegpt", "50%"), ("tiny", "wanda", "50%")]
     for one in found:
@@ -71,5 +71,5 @@ def test_the_bench_measures_the_embedded_model(tmp_path: Path) -> None:
 
 
 def test_the_measurements_that_are_kept_can_be_read() -> None:
-    places = [one.place for one in read_rounding(Path(__file__).parents[2] / "bench" / "results" / FILE)]
+    places = [one.place for one in read_rounding(Path(__file__).parents[3] / "bench" / "results" / FILE)]
     assert ("smollm2", "sparsegpt", "50%") in places and len(set(places)) == len(places)

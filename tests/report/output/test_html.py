@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from prune.report.model import to_plain
 from prune.report.output import html as page_module
 from prune.report.output.html import MODULES, PARTS, as_function, embedded_json, joined_modules, page, sha256, write_page
+from prune.report.plain import to_plain
 from tests.report.page_reports import HOSTILE, small_report
 
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)

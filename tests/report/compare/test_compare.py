@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from prune.report.build import build_report
-from prune.report.compare.statistics import holm
+from prune.report.compare.statistics import DrawNoise, add_noises, holm, unpaired_t
 from prune.report.model import Basis, Comparisons, Report, RowMetric
 from prune.report.results.items import by_cluster
 from tests.report.result_files import Outputs, change_result, write_items
@@ -166,9 +166,8 @@ def test_seeds_and_items_add_up(outputs: Outputs) -> None:
         twice += float(np.sum(np.square(rest))) / (2 * 29) / (3 * 30)
     own = item_var - twice
     total = own + sum(draw_vars)
-    draw_df = sum(draw_vars) ** 2 / sum(v**2 / 2 for v in draw_vars)
-    df = 1 / (sum(draw_vars) / total / draw_df + own / total / 29)
-    half = stats.t.ppf(0.975, df) * math.sqrt(total)
+    _, df = add_noises(np.array([own]), np.array([29.0]), DrawNoise(*np.array([*draw_vars, 3, 3]).reshape(4, 1)))
+    half = stats.t.ppf(0.975, float(df[0])) * math.sqrt(total)
     base = math.exp(means["c4"].mean())
     assert own > 0
 
@@ -185,17 +184,30 @@ def test_seeds_and_items_add_up(outputs: Outputs) -> None:
 
 
 def test_a_metric_without_items_has_the_noise_of_its_seeds(outputs: Outputs) -> None:
-    """One score of one item each: Welch's test of the scores."""
+    """One score of one item each: the unpaired test of the scores."""
     outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
     scores = {"c4": [21.0, 24.0, 22.5], "pile": [25.0, 30.0, 26.0]}
     for name, of_seeds in scores.items():
         for seed, value in enumerate(of_seeds):
             outputs.cell(name, scores={"bleu/wmt14": [value]}, seed=seed)
     report = build_report(outputs.root)
-    theirs = stats.ttest_ind(scores["pile"], scores["c4"], equal_var=False)
-    interval = theirs.confidence_interval(0.95)
+    theirs = unpaired_t(scores["pile"], scores["c4"])
     _, low, high, p, basis = at(metric_of(report, "bleu/wmt14").to_baseline, row_of(report, "pile"))
-    assert (low, high, p, basis) == pytest.approx((interval.low, interval.high, theirs.pvalue, Basis.SEEDS))
+    assert (low, high, p, basis) == pytest.approx((theirs.low, theirs.high, theirs.p, Basis.SEEDS))
+
+
+def test_seeds_have_a_mean_and_its_t_interval(outputs: Outputs) -> None:
+    outputs.measures["bleu/wmt14"] = {"unit": "BLEU"}
+    for name, of_seeds in {"c4": [1.0, 2.0, 6.0], "pile": [0.1, 0.1, 0.1], "gsm8k": [0.25]}.items():
+        for seed, value in enumerate(of_seeds):
+            outputs.cell(name, scores={"bleu/wmt14": [value]}, seed=seed)
+    metric = metric_of(report := build_report(outputs.root), "bleu/wmt14")
+    c4, pile, gsm8k = (row_of(report, name) for name in ("c4", "pile", "gsm8k"))
+    # mean 3, sd sqrt((4 + 1 + 9) / 2) = sqrt(7), t(0.975, 2) = 4.302653
+    assert (metric.mean[c4], metric.sd[c4]) == pytest.approx((3.0, math.sqrt(7)))
+    assert (metric.low[c4], metric.high[c4]) == pytest.approx((3 - 4.302653 * (7 / 3) ** 0.5, 3 + 4.302653 * (7 / 3) ** 0.5))
+    assert (metric.sd[pile], metric.low[pile], metric.high[pile]) == (0.0, None, None), "equal seeds do not prove no spread"
+    assert (metric.mean[gsm8k], metric.sd[gsm8k], metric.low[gsm8k]) == (0.25, None, None)
 
 
 def test_one_seed_on_one_side_leaves_the_seeds_unknown(outputs: Outputs) -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from prune.report.build import build_report
+from prune.report.compare.statistics import unpaired_t
 from prune.report.model import Answer, Question
 from tests.report.result_files import Outputs
 
@@ -41,10 +42,9 @@ def test_c4_against_another_pretraining_set(outputs: Outputs) -> None:
                 scores = {"bleu/wmt14": [float(num_right)], "ppl/c4": [2.0] * 3, "acc/rte": right(num_right)}
                 outputs.cell(name, scores=scores, ratio=ratio, seed=seed)
     answer = find(ask(outputs)[0], "c4 - pile", "bleu")
-    theirs = stats.ttest_ind([40, 41.5, 42], [49, 50.5, 51], equal_var=False)
-    interval = theirs.confidence_interval(0.95)
-    assert (answer.effect, answer.low, answer.high) == pytest.approx((-9.0, interval.low, interval.high))
-    assert (answer.p, answer.num_cells, answer.num_units, answer.units) == (pytest.approx(theirs.pvalue), 12, 6, "draws")
+    theirs = unpaired_t([40, 41.5, 42], [49, 50.5, 51])
+    assert (answer.effect, answer.low, answer.high) == pytest.approx((-9.0, theirs.low, theirs.high))
+    assert (answer.p, answer.num_cells, answer.num_units, answer.units) == (pytest.approx(theirs.p), 12, 6, "draws")
     assert answer.sentence.endswith(": worse.")
 
 
@@ -57,7 +57,7 @@ def test_more_sparsities_of_the_same_draws_are_no_more_evidence(outputs: Outputs
             for seed, value in enumerate(values):
                 outputs.cell(name, scores={"bleu/wmt14": [value]}, ratio=ratio, seed=seed)
     answer = find(ask(outputs)[0], "c4 - pile", "bleu")
-    assert answer.p == pytest.approx(stats.ttest_ind(draws["c4"], draws["pile"], equal_var=False).pvalue)
+    assert answer.p == pytest.approx(unpaired_t(draws["c4"], draws["pile"]).p)
     assert (answer.num_units, answer.num_cells) == (6, 42)
 
 
@@ -124,7 +124,7 @@ def test_only_the_metrics_that_both_have_are_compared(outputs: Outputs) -> None:
 
 
 def test_arithmetic_against_pretraining(outputs: Outputs) -> None:
-    """Units are sets: Welch's test of the sets' means; a group without both kinds is left out."""
+    """Units are sets: the unpaired test of the sets' means; a group without both kinds is left out."""
     numbers = {"gsm8k": 60, "svamp": 64, "mawps": 59, "c4": 50, "pile": 54}
     for name, num_right in numbers.items():
         prompt = "icl" if name in ("gsm8k", "svamp", "mawps") else None
@@ -135,14 +135,13 @@ def test_arithmetic_against_pretraining(outputs: Outputs) -> None:
     outputs.cell("c4", scores={"acc/rte": right(1), "acc/gsm8k": right(1)}, ratio=0.9)
     question = ask(outputs)[1]
     answer = find(question, "arithmetic - pre-training", "acc")
-    theirs = stats.ttest_ind([60, 64, 59], [50, 54], equal_var=False)
-    interval = theirs.confidence_interval(1 - 0.05 / 3)  # one of three contrasts, as its p
-    assert (answer.effect, answer.low, answer.high) == pytest.approx((9.0, interval.low, interval.high))
+    theirs = unpaired_t([60, 64, 59], [50, 54]).among(3)  # one of three contrasts
+    assert (answer.effect, answer.low, answer.high) == pytest.approx((9.0, theirs.low, theirs.high))
     assert (answer.num_cells, answer.num_units, answer.units) == (5, 5, "sets")
     by_category = {answer.category: answer for answer in question.answers}
     assert by_category.keys() == {None, "NLI", "arithmetic"}
     adjusted = by_category[None].p
-    assert adjusted == pytest.approx(min(1.0, 3 * theirs.pvalue))
+    assert adjusted == pytest.approx(theirs.p)
 
 
 def test_one_arithmetic_set_is_not_enough_and_what_is_missing_is_said(outputs: Outputs) -> None:
@@ -153,7 +152,8 @@ def test_one_arithmetic_set_is_not_enough_and_what_is_missing_is_said(outputs: O
     assert answer.effect == pytest.approx(9.0)
     assert not answer.enough
     assert (
-        "it needs two arithmetic and two pre-training sets in one group; there is gsm8k against c4, pile." in answer.sentence
+        "it needs two arithmetic and two pre-training sets in one group; the report has gsm8k against c4, pile."
+        in answer.sentence
     )
 
 

@@ -49,7 +49,7 @@ def test_clusters_and_the_dense_model_too(case: Case) -> None:
 
 
 def test_a_difference_of_four_standard_errors_is_found() -> None:
-    few, more = (measure(Case(noise="draws", rows=2, draws=draws), REPORTS, seed=14).power for draws in (3, 5))
+    few, more = (measure(Case(noise="draws", rows=2, draws=draws), 2 * REPORTS, seed=14).power for draws in (3, 5))
     assert few > 0.6
     assert more > 0.85
 
@@ -61,11 +61,11 @@ def test_a_set_against_itself_differs_as_seldom_however_many_ratios_its_draws_we
 
 
 def test_the_kept_table_keeps_the_promise() -> None:
-    table = json.loads((Path(__file__).parents[2] / "bench/results/validity.json").read_text())
+    table = json.loads((Path(__file__).parents[3] / "bench/results/validity.json").read_text())
     rates = {name: np.array([line[name] for line in table["cases"]]) for name in ("false", "false_error", "family")}
-    draws, rows = (np.array([line[name] for line in table["cases"]]) for name in ("draws", "rows"))
+    draws = np.array([line["draws"] for line in table["cases"]])
     reports = np.array([line["reports"] for line in table["cases"]])
     assert (rates["false"] <= 0.065 + 4 * rates["false_error"]).all()
     assert (rates["false"] >= 0.03 - 4 * rates["false_error"])[draws > 2].all()
     within = 0.05 + 4 * np.sqrt(0.05 * 0.95 / reports)
-    assert (rates["family"] <= within)[rows > 2].all()  # a family of one comparison is that comparison
+    assert (rates["family"] <= within).all()

@@ -6,8 +6,8 @@ from prune.report.build import build_report
 from prune.report.compare.verdicts import MAX_SENTENCE
 from prune.report.format import format_p
 from prune.report.model import Basis
+from tests.report.compare.test_compare import row_of
 from tests.report.result_files import Outputs
-from tests.report.test_compare import row_of
 
 BASE = np.random.default_rng(8).normal(3, 0.2, 40)
 

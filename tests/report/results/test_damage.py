@@ -12,9 +12,10 @@ from prune.errors import UserError
 from prune.files import CHECKSUM, checksum
 from prune.report.__main__ import main
 from prune.report.build import build_report
-from prune.report.model import Basis, Report, to_plain
+from prune.report.model import Basis, Report
+from prune.report.plain import to_plain
+from tests.report.findings.test_pruning import write_blocks
 from tests.report.result_files import Outputs, change_result
-from tests.report.test_pruning import write_blocks
 
 SCORES = {"acc/gsm8k": [1, 0, 1, 1, 0, 1], "ppl/c4": [2.0, 2.5, 2.25]}
 
