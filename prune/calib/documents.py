@@ -17,6 +17,9 @@ from prune.errors import NotApplicableError, UserError
 
 _BATCH = 32
 """Documents that are tokenised together."""
+ENORMOUS = 1 << 24
+"""Characters from which only a stretch of a document is tokenised; no document of the shipped sets has so many."""
+_STRETCH_CHARS_PER_TOKEN = 64
 _CHARS_PER_TOKEN = 3
 """First guess at how much running text gives a token; too low costs another try, too high wastes text."""
 
@@ -66,7 +69,15 @@ class WindowCutter:
     def _tokenised(self, texts: Sequence[str], order: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
-            yield from zip(rows, self.encoder.plain([texts[row] for row in rows]), strict=True)
+            yield from zip(rows, self.encoder.plain([self._stretch(texts[row]) for row in rows]), strict=True)
+
+    def _stretch(self, text: str) -> str:
+        """The text; of an enormous one a random stretch, since tokenising all of it would take minutes and gigabytes."""
+        if len(text) <= ENORMOUS:
+            return text
+        length = _STRETCH_CHARS_PER_TOKEN * max(self.seq_len, 1024)
+        start = self.generator.randrange(len(text) - length)
+        return text[start : start + length]
 
     def _grow(self, lines: Sequence[str], used: Sequence[bool], first: int, joiner: str) -> tuple[int, list[int]]:
         """(line after the last, tokens) of the lines from `first` on; no tokens when there is no room for enough."""

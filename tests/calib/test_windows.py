@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from calib_fakes import FakeSource, calib, make_tokenizer, text_rows
+from calib_fakes import LOCAL, FakeSource, calib, make_tokenizer, text_rows
 
 from prune.calib.controls import Controls
 from prune.calib.documents import WindowCutter
@@ -102,7 +102,7 @@ def test_running_text_that_is_too_short_gives_fewer() -> None:
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_controls_fill_every_sequence(control: ControlSet) -> None:
     encoder = Encoder(TOKENIZER, 0)
-    packed = Controls(control, calib(control.name, num_samples=4, seq_len=100)).draw(FakeSource(), encoder).packed
+    packed = Controls(control, calib(control.name, num_samples=4, seq_len=100)).draw(FakeSource(), encoder, LOCAL).packed
     assert [len(one.token_ids) for one in packed] == [100] * 4
     assert all(one.token_ids[0] == 0 for one in packed)
     assert len({tuple(one.token_ids) for one in packed}) == (1 if control.name == "ellipses" else 4)
@@ -111,4 +111,19 @@ def test_controls_fill_every_sequence(control: ControlSet) -> None:
 def test_a_control_that_gives_no_tokens_is_an_error() -> None:
     silent = ControlSet(name="silent", text=lambda _seed, _num_chars: "")
     with pytest.raises(UserError, match=r"calib=silent: .* only 0 tokens .* calib.seq_len=8"):
-        Controls(silent, calib("silent", num_samples=1, seq_len=8)).draw(FakeSource(), Encoder(TOKENIZER, None))
+        Controls(silent, calib("silent", num_samples=1, seq_len=8)).draw(FakeSource(), Encoder(TOKENIZER, None), LOCAL)
+
+
+def test_of_an_enormous_document_a_stretch_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prune.calib.documents.ENORMOUS", 200_000)
+    text = "".join(chr(97 + number % 26) for number in range(1_000_000))
+    read: list[int] = []
+    cut = cutter(num_samples=3, seq_len=30)
+    plain, encoder = cut.encoder.plain, cut.encoder
+    monkeypatch.setattr(type(encoder), "plain", lambda self, texts: read.extend(map(len, texts)) or plain(texts))
+    cut.cut_documents([text, "short", text], [0, 1, 2])
+    assert [packed.rows for packed in cut.packed] == [[0], [2]]
+    assert max(read) < 70_000
+    again = cutter(num_samples=3, seq_len=30)
+    again.cut_documents([text, "short", text], [0, 1, 2])
+    assert [packed.token_ids for packed in again.packed] == [packed.token_ids for packed in cut.packed]

@@ -308,3 +308,22 @@ def test_bfloat16_is_scored_in_float32() -> None:
     reference = make_llama(len(tokenizer))
     exact = measure_perplexity(settings(), TEXTS, Subject(reference, tokenizer, 8))
     assert measured.metric.value == pytest.approx(exact.metric.value, rel=0.2)
+
+
+def test_an_enormous_text_is_tokenised_as_far_as_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+    model, asked = make_llama(len(tokenizer)), settings(num_chunks=3)
+    texts = ["".join(TEXTS) * 50, "An end. " * 200]
+    read: list[int] = []
+    tokenise = "prune.eval.metrics.perplexity._tokenise"
+
+    def counting(text: str, tokenizer: Any) -> list[int]:
+        read.append(len(text))
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    monkeypatch.setattr(tokenise, counting)
+    whole = measure_perplexity(asked, texts, Subject(model, tokenizer, 2))
+    monkeypatch.setattr("prune.eval.metrics.perplexity.ENORMOUS", 1000)
+    part = measure_perplexity(asked, texts, Subject(model, tokenizer, 2))
+    assert part == whole
+    assert max(read[1:]) < 300 < read[0]

@@ -39,6 +39,9 @@ WEB_NUM_TEXTS = 1100
 WEB_NUM_CHUNKS = 256
 """The C4 protocol: the first 256 chunks of the first 1100 documents. Other web text is measured in the same way."""
 
+ENORMOUS = 1 << 24
+"""Characters from which a text is tokenised only as far as it is measured."""
+
 WHOLE_SPLIT = frozenset({"wikitext2"})
 """Text sets whose whole evaluation split is read."""
 
@@ -139,7 +142,7 @@ def measure_perplexity(settings: PerplexitySettings, texts: Sequence[str], subje
     if window is not None and settings.seq_len > window:
         raise UserError(f"{where}: eval.seq_len={settings.seq_len} is longer than the model's window of {window} tokens.")
     bos_id = bos_before_text(settings.bos, subject.tokenizer, f"{where}: eval.bos")
-    ids = _tokenise(settings.joiner.join(texts), subject.tokenizer)
+    ids = _tokenise_needed(settings, texts, subject.tokenizer)
     chunks_CL = cut_chunks(torch.tensor(ids, dtype=torch.int64), settings, bos_id, where)
     size, positions = model.config.get_text_config().vocab_size, subject.logits_chunk
     max_logits = None if positions is None else positions * size
@@ -215,8 +218,9 @@ def _tokenise_enough(
     settings: PerplexitySettings, documents: Sequence[str], tokenizer: Any
 ) -> tuple[Sequence[str], list[int]]:
     """(the first documents, their tokens): a chunk more than is measured, so that the tokens at the end do not matter."""
-    limits = [limit for limit in (settings.num_chunks, settings.max_chunks) if limit is not None]
-    needed = (min(limits) + 1) * settings.seq_len if limits else None
+    needed = _num_needed(settings)
+    if _is_enormous(documents):
+        return documents, _tokenise_needed(settings, documents, tokenizer)
     ends = accumulate(len(document) for document in documents)
     count = len(documents) if needed is None else 1 + sum(end < needed * _CHARS_PER_TOKEN for end in ends)
     leading = documents[:count]
@@ -224,6 +228,28 @@ def _tokenise_enough(
     if needed is not None and len(ids) < needed and count < len(documents):
         return documents, _tokenise(settings.joiner.join(documents), tokenizer)
     return leading, ids
+
+
+def _tokenise_needed(settings: PerplexitySettings, documents: Sequence[str], tokenizer: Any) -> list[int]:
+    """The tokens of the joined documents; of an enormous text a chunk more than is measured, from its first characters.
+
+    Tokens do not depend on text that is a chunk away, and one document of 50 MB would take minutes and gigabytes.
+    """
+    text, needed = settings.joiner.join(documents), _num_needed(settings)
+    num_chars = len(text) if needed is None or not _is_enormous(documents) else needed * _CHARS_PER_TOKEN
+    while len(ids := _tokenise(text[:num_chars], tokenizer)) < (needed or 0) and num_chars < len(text):
+        num_chars *= 2
+    return ids
+
+
+def _num_needed(settings: PerplexitySettings) -> int | None:
+    """The tokens that suffice, one chunk more than is measured; None where all are measured."""
+    limits = [limit for limit in (settings.num_chunks, settings.max_chunks) if limit is not None]
+    return (min(limits) + 1) * settings.seq_len if limits else None
+
+
+def _is_enormous(documents: Sequence[str]) -> bool:
+    return sum(map(len, documents)) > ENORMOUS
 
 
 def _tokenise(text: str, tokenizer: Any) -> list[int]:
