@@ -11,13 +11,15 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prune.config.config import SAVED, Save
 from prune.errors import DamagedFileError
+from prune.eval.items import without_texts
 from prune.eval.metric import PlannedMetric
 from prune.files import disk_errors, draft, parse_json, read_checked_json, write_checked_json, write_text, write_whole
 from prune.pruning.linear_report import LinearReport
@@ -100,8 +102,29 @@ class CellFolder:
 
     def write_items(self, planned: PlannedMetric, items: Sequence[Mapping[str, Any]]) -> None:
         """Write the items of a score, a line each."""
-        text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-        write_whole(self.items(planned), lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
+        _write_items(self.items(planned), items)
+
+    def drop_texts(self) -> None:
+        """Leave ids and numbers of all items whose texts an earlier line kept."""
+        for path, items in self._items_with_texts():
+            _write_items(path, [without_texts(item) for item in items])
+
+    def holds_texts(self) -> bool:
+        """Whether items hold texts of rows.
+
+        Raises:
+            DamagedFileError: it cannot be told.
+        """
+        return any(True for _ in self._items_with_texts())
+
+    def _items_with_texts(self) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+        for path in sorted((self.path / "items").glob("*.jsonl.gz")):
+            try:
+                items = [parse_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                raise DamagedFileError(path, str(error)) from None
+            if any(item != without_texts(item) for item in items):
+                yield path, items
 
     def show_items(self, planned: Sequence[PlannedMetric]) -> None:
         """Let `items/<metric>.jsonl.gz` be the items of the planned scores, where they have any."""
@@ -196,6 +219,11 @@ class CellFolder:
 
     def _hash_blocks(self) -> str | None:
         return hashlib.sha256(self.blocks.read_bytes()).hexdigest() if self.blocks.exists() else None
+
+
+def _write_items(path: Path, items: Sequence[Mapping[str, Any]]) -> None:
+    text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    write_whole(path, lambda stream: stream.write(gzip.compress(text.encode(), mtime=0)))
 
 
 def _file_name(metric: str) -> str:

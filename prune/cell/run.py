@@ -23,12 +23,15 @@ from prune.cell.resources import Resources
 from prune.cell.settle import finished, put_in_order
 from prune.cell.slurm_queue import job_id
 from prune.cell.state import State, write_status
+from prune.cell.untold import without_rows
 from prune.cell.watcher import Watcher
 from prune.config.config import Save
 from prune.config.data import SAMPLE_NOTE, DataSource
 from prune.config.method import Propagation
+from prune.data.privacy import private_rows
 from prune.errors import UserError
 from prune.eval.contamination import measure_overlap
+from prune.eval.items import without_texts
 from prune.eval.measure import measure
 from prune.eval.metric import PlannedMetric
 from prune.eval.subject import Subject
@@ -57,7 +60,7 @@ def run_cell(cell: Cell, resources: Resources, watcher: Watcher, submitted: Code
     """
     folder = cell.files
     try:
-        with claim(folder.path), log_to(folder.log), watch_gpu(folder.path):
+        with claim(folder.path), log_to(folder.log), watch_gpu(folder.path), private_rows(cell.config.privacy):
             result = finished(cell)
             if result is None:
                 result = CellRun(cell, resources, watcher, submitted).run()
@@ -90,9 +93,12 @@ class CellRun:
             if isinstance(error, SystemExit) and job_id() is not None:
                 log.info("the job goes back to the queue; the cell goes on from here")
                 raise  # status.json keeps saying "running"
-            log.error("failed\n%s", traceback.format_exc())
-            self._write_failure(error)
-            raise
+            told = without_rows(error) if self._config.privacy else error
+            log.error("failed\n%s", "".join(traceback.format_exception(told)))
+            self._write_failure(told)
+            if told is error:
+                raise
+            raise told from None
 
     def _prune_and_score(self) -> dict[str, Any]:
         cell, folder, device = self._cell, self._folder, resolve_device(self._config.device)
@@ -230,7 +236,8 @@ class CellRun:
         subject = Subject(loaded.model, loaded.tokenizer, config.eval.batch_size, config.eval.logits_chunk, advance)
         measured = measure(planned, subject, self._resources.source(config.data))
         seconds = time.monotonic() - begin
-        self._folder.write_items(planned, measured.items)
+        items = [without_texts(item) for item in measured.items] if config.privacy else measured.items
+        self._folder.write_items(planned, items)
         check_unchanged(self._cell)
         beside = {name: metric.to_dict() for name, metric in measured.beside.items()}
         overlap = self._overlap(planned, measured.metric.protocol.get("skipped_ids", ()))

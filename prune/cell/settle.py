@@ -25,7 +25,7 @@ def settle(cell: Cell, result: dict[str, Any]) -> None:
     Nothing is done where that is so already, or another process works on the cell.
     """
     folder = cell.files
-    if folder.find_result() != result or _stated(folder) != State.done.value:
+    if folder.find_result() != result or _stated(folder) != State.done.value or _keeps_texts(cell):
         with suppress(CellHeldError), claim(folder.path):
             known = finished(cell)
             if known is not None:
@@ -35,11 +35,18 @@ def settle(cell: Cell, result: dict[str, Any]) -> None:
 def put_in_order(cell: Cell, result: dict[str, Any]) -> None:
     """The same under a claim that this process holds; `result` is what result.json is to show."""
     folder = cell.files
+    if _keeps_texts(cell):
+        folder.drop_texts()
     folder.show_items(cell.scores)
     if folder.find_result() != result:
         folder.write_result(result)
     if _stated(folder) != State.done.value:
         write_status(folder.path, State.done)
+
+
+def _keeps_texts(cell: Cell) -> bool:
+    """Whether an earlier line kept texts of rows, and they are private now."""
+    return cell.config.privacy and cell.files.holds_texts()
 
 
 def _stated(folder: CellFolder) -> str | None:

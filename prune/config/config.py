@@ -74,6 +74,9 @@ class Config:
     that only remove) or model."""
     batch_size: int = 8
     """Sequences in one forward pass of the pruning."""
+    privacy: bool = False
+    """Files and messages hold no text of rows: items keep ids and numbers, and what is wrong with a row is not quoted. Token
+    ids stay: see docs/privacy.md."""
 
     def __post_init__(self) -> None:
         self._fill_from_model()

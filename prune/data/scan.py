@@ -16,6 +16,7 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.own import BadRows
 from prune.data.dataset import Example, QuestionSet, TextSet
 from prune.data.identity import Identity, data_identity
+from prune.data.privacy import are_private
 from prune.data.sources.own import held_out_rows
 from prune.data.sources.source import BadRowError, Source, examples, texts
 from prune.errors import UserError
@@ -94,7 +95,8 @@ def scan(source: Source, dataset: TextSet | QuestionSet, split: str, identity: I
     Raises:
         UserError: the rows cannot be read at all.
     """
-    text = json.dumps([FORMAT, dataset.name, dataset.columns, split, identity], sort_keys=True, default=str)
+    key = [FORMAT, dataset.name, dataset.columns, split, identity, *(["private"] if are_private() else [])]
+    text = json.dumps(key, sort_keys=True, default=str)
     kept = cache_folder() / "scans" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(UserError, OSError, KeyError, TypeError):
         known = read_checked_json(kept)

@@ -25,7 +25,7 @@ from prune.sweep.output.table import print_table
 from prune.sweep.preflight import check_before_running, check_in_cache, check_writable
 from prune.sweep.recorder import Outcome, Recorder, by_id
 from prune.sweep.sweep import Sweep
-from prune.track.registry import build_tracker
+from prune.track.registry import build_tracker_of_line
 from prune.track.wandb_state import sync_note
 
 
@@ -55,7 +55,9 @@ class CellLauncher(Launcher):
         for cell in sweep.cells:
             if cell.id in outcome.results:
                 settle(cell, outcome.results[cell.id])
-        recorder = Recorder(sweep.name, outcome, build_tracker(sweep.config.tracker, sweep.output_dir), sweep.overrides)
+        recorder = Recorder(
+            sweep.name, outcome, build_tracker_of_line(sweep.config.tracker, sweep.output_dir), sweep.overrides
+        )
         sweep.write_grid(standings)
         for cell_id in outcome.results:
             tidy(sweep.output_dir / "cells" / cell_id)
@@ -148,6 +150,7 @@ def print_ending(sweep: Sweep, recorder: Recorder, console: Console) -> None:
             f"{len(recorder.outcome.held)} cells are on their way elsewhere; the same line again shows them.", **say
         )
     recorder.catch_up(sweep.cells)
+    recorder.tracker.finish()
     notes = [sync_note(sweep.cells, sweep.output_dir) if sweep.config.tracker.name == "wandb" else None]
     for note in filter(None, [*notes, recorder.tracker.closing_note()]):
         console.print(note, **say)

@@ -19,7 +19,7 @@ from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
 from prune.pruning.methods.wanda import WandaConfig
 
-NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "hydra")
+NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "privacy", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
 
 

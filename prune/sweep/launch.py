@@ -13,6 +13,7 @@ from prune.config.config import Config
 from prune.config.content import look_again, one_look
 from prune.config.data import DataSource
 from prune.config.folders import user_folders
+from prune.data.privacy import private_rows
 from prune.models.files import check_model
 from prune.models.fit import bos_note
 from prune.models.identity import is_known
@@ -84,7 +85,8 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
         report(note)
     queue = known_queue()
     standings = {cell.id: find_standing(cell, queue) for cell in sweep.cells}
-    find_launcher(sweep.config.launcher).launch(sweep, standings, Console())
+    with private_rows(sweep.config.privacy):
+        find_launcher(sweep.config.launcher).launch(sweep, standings, Console())
 
 
 def notes_on(cells: Sequence[Cell]) -> list[str]:

@@ -16,3 +16,12 @@ def build_tracker(config: TrackerConfig, output_dir: Path) -> Tracker:
 
         return WandbTracker(config, output_dir)
     raise UserError(f"tracker.name={config.name} does not exist. Allowed: none, wandb.")
+
+
+def build_tracker_of_line(config: TrackerConfig, output_dir: Path) -> Tracker:
+    """The same for the cells of a line: what is sent is sent beside them."""
+    if config.name == "wandb" and config.mode is TrackerMode.online:
+        from prune.track.beside import TrackerBeside
+
+        return TrackerBeside(config, output_dir)
+    return build_tracker(config, output_dir)

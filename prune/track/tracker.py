@@ -39,6 +39,9 @@ class Tracker(Protocol):
     def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
         """Whether the mirror of the cell in `folder` does not show `numbers` yet."""
 
+    def finish(self) -> None:
+        """Wait for what is still on its way, but not for long."""
+
     def closing_note(self) -> str | None:
         """What the user should know at the end of the sweep; None when nothing."""
 
@@ -52,6 +55,9 @@ class NullTracker:
     def lacks(self, folder: Path, numbers: Mapping[str, float]) -> bool:
         """Nothing is missing."""
         return False
+
+    def finish(self) -> None:
+        """Nothing is on its way."""
 
     def closing_note(self) -> str | None:
         """Nothing to say."""

@@ -81,4 +81,8 @@ def sync_note(cells: Iterable[Cell], output_dir: Path) -> str | None:
     if not num_offline:
         return None
     runs = shlex.quote(str(output_dir.resolve() / "wandb"))
-    return f"W&B runs kept offline: {num_offline}. Send them with: wandb sync {runs}/offline-run-*"
+    return (
+        f"W&B runs kept offline: {num_offline}. Send them with: wandb sync {runs}/offline-run-*\n"
+        "or with the same line and tracker.mode=online, which also sends a run anew that was deleted on the server: wandb "
+        "sync hangs there."
+    )

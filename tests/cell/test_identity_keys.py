@@ -176,6 +176,7 @@ TABLE: dict[str, list[Case] | str] = {
     "output_dir": "every run of this test has one of its own",
     "device": "where to compute: needs a GPU; last bits, so provenance",
     "save": [cannot("save=mask")],
+    "privacy": [cannot("privacy=true")],
     "batch_size": [
         cannot("batch_size=1"),
         cannot("batch_size=1", [*PADDED, "method=sparsegpt"]),

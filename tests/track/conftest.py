@@ -17,6 +17,7 @@ NAMES = ("PROJECT", "ENTITY", "MODE", "API_KEY", "DIR", "BASE_URL", "SILENT", "R
 def no_wandb_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in NAMES:
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    monkeypatch.setenv("WANDB_CACHE_DIR", "")  # so that what the tracker makes of it is undone
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home/netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home/config"))

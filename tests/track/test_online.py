@@ -1,8 +1,5 @@
 """Online runs against a server of our own: what arrives, and what becomes of a cell when the server does not do its part."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,30 +12,13 @@ from prune.track.content import run_config, summary
 from prune.track.registry import build_tracker
 from prune.track.tracker import Record
 from prune.track.wandb_state import read_mirrored
-from tests.conftest import HANGS_S
 
 from .cells import ASKED, C4, DENSE, RESULT, make_record, make_result
 from .offline_log import read_run
-from .wandb_server import KEY, StoredRun, WandbServer
+from .sent import BLOCKS, history_of, offline_runs, plain, sync
+from .wandb_server import KEY, WandbServer
 
 ONLINE = TrackerConfig(name="wandb", mode=TrackerMode.online, project="p")
-BLOCKS = [
-    {"block": 0, "block/sparsity": 0.5, "block/seconds": 1.0, "block/error": 0.5},
-    {"block": 1, "block/sparsity": 0.5, "block/seconds": 0.25},
-]
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what W&B adds."""
-    return {key: value for key, value in values.items() if not key.startswith("_")}
-
-
-def history_of(run: StoredRun) -> list[dict[str, Any]]:
-    return [plain(run.history[line]) for line in sorted(run.history)]
-
-
-def offline_runs(output_dir: Path) -> list[Path]:
-    return sorted((output_dir / "wandb").glob("offline-run-*"))
 
 
 def check_whole_offline_run(output_dir: Path, record: Record, run_id: str) -> None:
@@ -195,13 +175,6 @@ def test_a_server_that_stops_in_the_middle(
         check_whole_offline_run(tmp_path, record, f"{record.cell_id}-1")
     said = capfd.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "does not take what a run holds" in said.err
-
-
-def sync(folders: list[Path], cwd: Path) -> None:
-    """Type `wandb sync` for `folders`."""
-    line = [sys.executable, "-c", "from wandb.cli.cli import cli; cli()", "sync", *map(str, folders)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=HANGS_S, env=dict(os.environ), check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_wandb_sync_sends_what_was_kept_and_later_what_was_added(server: WandbServer, tmp_path: Path) -> None:

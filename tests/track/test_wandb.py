@@ -201,6 +201,23 @@ def test_log_lines_that_a_full_disk_does_not_take_leave_the_screen_free(
     assert capfd.readouterr().err == "" and logging.raiseExceptions
 
 
+@pytest.mark.parametrize("name", ["HOME", "HOME unset", "XDG_CACHE_HOME", "XDG_CACHE_HOME relative", "WANDB_CACHE_DIR"])
+def test_the_log_of_the_service_goes_to_the_outputs_where_the_cache_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    for each in ("XDG_CACHE_HOME", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(each, "")
+    variable, _, how = name.partition(" ")
+    monkeypatch.setenv(variable, {"unset": "", "relative": "cache"}.get(how, str(tmp_path / "file/x")))
+    tracker = build_tracker(OFFLINE, tmp_path / "outputs")
+    tracker.record(make_record(tmp_path / "cell"))
+    wandb.teardown()
+    assert capfd.readouterr() == ("", "")
+    assert tracker.closing_note() is None and len(offline_runs(tmp_path / "outputs")) == 1
+    assert list((tmp_path / "outputs/wandb/cache").rglob("*.log"))
+
+
 def test_trackers_by_name(tmp_path: Path) -> None:
     assert isinstance(build_tracker(TrackerConfig(name="none"), tmp_path), NullTracker)
     assert isinstance(build_tracker(TrackerConfig(name="wandb", mode=TrackerMode.disabled), tmp_path), NullTracker)

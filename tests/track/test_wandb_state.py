@@ -17,7 +17,9 @@ def test_the_line_that_sends_what_is_kept_offline(compose_config: Compose, tmp_p
     for cell, mode in zip(cells, ("offline", "online", "offline"), strict=True):
         write_json(cell.folder() / "wandb.json", {"attempt": 1, "mode": mode, "folder": "-"})
     line = f"wandb sync '{outputs}/wandb'/offline-run-*"
-    assert sync_note(cells, outputs) == f"W&B runs kept offline: 2. Send them with: {line}"
+    note = sync_note(cells, outputs)
+    assert note is not None and note.splitlines()[0] == f"W&B runs kept offline: 2. Send them with: {line}"
+    assert "the same line and tracker.mode=online" in note
 
 
 def test_what_is_written_is_read_and_damage_is_no_run(tmp_path: Path) -> None:

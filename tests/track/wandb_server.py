@@ -58,6 +58,11 @@ class WandbServer:
         self._http.server_close()
         self._thread.join()
 
+    def delete(self, run_id: str) -> None:
+        """Delete a run, as by hand on the site: its id cannot be taken again."""
+        del self.runs[run_id]
+        self.deleted.add(run_id)
+
     def graphql(self, query: str, variables: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """(HTTP status, answer) to one GraphQL request."""
         operation = operation_of(query)

@@ -1,6 +1,7 @@
 """A column's text, without ever turning a missing value into the word None."""
 
 from prune.data.dataset import Row
+from prune.data.privacy import quote
 from prune.errors import UserError
 
 
@@ -15,4 +16,4 @@ def column_text(row: Row, column: str) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise UserError(f"column {column} holds {value!r}, which is not text")
+    raise UserError(f"column {column} holds {quote(value)}, which is not text")

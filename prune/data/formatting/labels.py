@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from prune.data.dataset import Example
+from prune.data.privacy import quote, quote_names
 from prune.errors import UserError
 
 
@@ -18,7 +19,9 @@ def label_name(value: object, names: tuple[str, ...]) -> str:
         return names[value]
     if value in (-1, "", "-", None):
         raise UserError("this row has no label; rows without label cannot be used")
-    raise UserError(f"label {value!r} is unknown; it must be one of {', '.join(names)} or their index 0 to {len(names) - 1}")
+    raise UserError(
+        f"label {quote(value)} is unknown; it must be one of {', '.join(names)} or their index 0 to {len(names) - 1}"
+    )
 
 
 def choice(value: str, choices: tuple[str, ...]) -> str:
@@ -30,7 +33,7 @@ def choice(value: str, choices: tuple[str, ...]) -> str:
     if not value:
         raise UserError("this row has no answer; this split's answers are not published, so it cannot be used")
     if value not in choices:
-        raise UserError(f"answer {value!r} is not one of the choices {', '.join(choices)}")
+        raise UserError(f"answer {quote(value)} is not one of the choices {quote_names(choices)}")
     return value
 
 

@@ -2,9 +2,11 @@
 
 import math
 import string
+from types import NoneType
 from typing import Any
 
 from prune.data.dataset import Row
+from prune.data.privacy import KINDS, quote, quote_names
 from prune.errors import UserError
 
 _FORMATTER = string.Formatter()
@@ -60,7 +62,7 @@ def plain_text(row: Row, column: str) -> str:
         UserError: there is no such column, or it holds neither text nor a finite number.
     """
     if column not in row:
-        raise UserError(f"column {column} is missing; this row has {', '.join(map(str, row)) or 'none'}")
+        raise UserError(f"column {column} is missing; this row has {quote_names(row)}")
     value = row[column]
     if isinstance(value, str):
         return value
@@ -70,9 +72,5 @@ def plain_text(row: Row, column: str) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value as a message shows it."""
-    kind = {type(None): "nothing (null)", list: "a list", dict: "an object", tuple: "a list"}.get(type(value))
-    if kind is not None:
-        return kind
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    """A value as a message shows it: a text or a number itself, of others the kind."""
+    return KINDS[type(value)] if isinstance(value, list | tuple | dict | NoneType) else quote(value)

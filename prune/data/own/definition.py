@@ -11,6 +11,7 @@ from prune.data.formatting.arithmetic import evaluate
 from prune.data.formatting.labels import lettered_example
 from prune.data.formatting.rationale import join_steps
 from prune.data.own.columns import columns_of, fill, is_template, shorten
+from prune.data.privacy import quote_names
 from prune.data.sources.files import TEXT_COLUMN, ending_of
 from prune.data.sources.own import HELD_OUT
 from prune.errors import UserError
@@ -110,7 +111,7 @@ def _target(own: OwnSetConfig, answer: str) -> str:
 
 def _options(column: str, row: Row) -> list[str]:
     if column not in row:
-        raise UserError(f"column {column} is missing; this row has {', '.join(map(str, row)) or 'none'}")
+        raise UserError(f"column {column} is missing; this row has {quote_names(row)}")
     options = row[column]
     if not isinstance(options, list) or len(options) < 2 or not all(isinstance(option, str) for option in options):
         raise UserError(f"column {column} holds {shorten(options)}; it must be a list of two texts or more")
@@ -135,7 +136,7 @@ def conversation(column: str, row: Row) -> list[dict[str, str]]:
         UserError: the column holds something else.
     """
     if column not in row:
-        raise UserError(f"column {column} is missing; this row has {', '.join(map(str, row)) or 'none'}")
+        raise UserError(f"column {column} is missing; this row has {quote_names(row)}")
     turns = row[column]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"column {column} holds {shorten(turns)}; it must be a list of turns")

@@ -2,6 +2,7 @@
 
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text
+from prune.data.privacy import quote
 from prune.errors import UserError
 
 ANSWERS = ("True", "False")
@@ -9,7 +10,7 @@ ANSWERS = ("True", "False")
 
 def _example(row: Row) -> Example:
     if not isinstance(row["answer"], bool):
-        raise UserError(f"answer {row['answer']!r} must be true or false")
+        raise UserError(f"answer {quote(row['answer'])} must be true or false")
     passage, question = column_text(row, "passage").strip(), column_text(row, "question").strip()
     answer = str(row["answer"])
     return Example(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prune.data.dataset import Row
+from prune.data.privacy import cause_of, quote_names
 from prune.errors import UserError
 
 PACKED = (".gz", ".zst")
@@ -232,7 +233,9 @@ def _parse(text: str, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}, line {number}: this is not valid JSON ({error}). Each line must be one object.") from error
+        raise UserError(
+            f"{path}, line {number}: this is not valid JSON ({error}). Each line must be one object."
+        ) from cause_of(error)
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: this is a JSON {type(row).__name__}. Each line must be one object.")
     return row
@@ -248,7 +251,7 @@ def _read_json(path: Path, stream: BinaryIO) -> PlacedRows:
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not valid JSON: {error}. It must be an array of objects, or one object a line."
-        ) from error
+        ) from cause_of(error)
     rows = PlacedRows(path, "entry")
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
@@ -267,11 +270,11 @@ def _read_csv(path: Path, stream: BinaryIO) -> PlacedRows:
             if None in row or None in row.values():
                 raise UserError(
                     f"{path}, line {reader.line_num}: this row has {'more' if None in row else 'fewer'} fields than the "
-                    f"{len(reader.fieldnames or [])} columns of the first line ({', '.join(reader.fieldnames or [])})."
+                    f"{len(reader.fieldnames or [])} columns of the first line ({quote_names(reader.fieldnames or [])})."
                 )
             rows.add(row, reader.line_num)
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: this is not valid CSV: {error}.") from error
+        raise UserError(f"{path}, line {reader.line_num}: this is not valid CSV: {error}.") from cause_of(error)
     finally:
         text.detach()  # whoever opened the stream closes it
     return rows

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from prune.data.dataset import Hub, Row, RowSet
+from prune.data.privacy import are_private, reason_of
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
@@ -211,7 +212,8 @@ def _explain(error: BaseException, wanted: Wanted, hub: Hub) -> str:
     )
     if absent:
         return f"there is no such repository, revision or file, or it is private ({_one_line(absent)}); {access}."
-    reason = f"it cannot be loaded ({type(chain[-1]).__name__}: {_one_line(chain[-1])})"
+    last = reason_of(chain[-1]) if are_private() else f"{type(chain[-1]).__name__}: {_one_line(chain[-1])}"
+    reason = f"it cannot be loaded ({last})"
     return f"{reason}. Check the split and the network, {other}."
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
 from prune.data.dataset import Companion, Hub, QuestionSet, Row, RowSet
+from prune.data.privacy import quote_names
 from prune.errors import UserError
 
 
@@ -144,5 +145,5 @@ def missing_columns(wanted: Wanted, found: Sequence[str]) -> str | None:
     also = "".join(f" ({ours} may also be called {other})" for other, ours in wanted.aliases.items() if ours in missing)
     return (
         f"column {', '.join(missing)} is missing{also}; {wanted.name} needs {', '.join(wanted.columns)}, "
-        f"found {', '.join(found) or 'none'}"
+        f"found {quote_names(found)}"
     )

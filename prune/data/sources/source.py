@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from prune.config.data import DataConfig, DataSource
 from prune.config.own import OwnSetConfig
 from prune.data.dataset import Example, QuestionSet, Row, RowSet, TextSet
+from prune.data.privacy import cause_of, reason_of
 from prune.data.sources.own import read_own
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, place_of, read_rows, rename
 from prune.errors import UserError
@@ -99,11 +100,11 @@ def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert
             check_unicode(value)
             return value
         except UserError as error:
-            raise BadRowError(f"{where}, {place_of(rows, index)}: {error}.") from error
+            raise BadRowError(f"{where}, {place_of(rows, index)}: {error}.") from cause_of(error)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = reason_of(error)
             form = "is not of the expected form" if dataset.own is not None else "has not the form of the hub's rows"
-            raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from error
+            raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from cause_of(error)
 
     return Mapped(rows, checked)
 

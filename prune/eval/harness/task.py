@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import jinja2
 
+from prune.data.privacy import cause_of, quote_names, reason_of
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.eval.engine.tasks import load_task, quiet
@@ -115,8 +116,8 @@ def _row_errors(settings: TaskSettings, columns: Callable[[], list[str]], place:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, jinja2.TemplateError) as error:
         path, config = read_definition(settings.task).dataset
-        reason = f"{type(error).__name__}: {error}"
+        reason = reason_of(error)
         raise UserError(
             f"{settings.dataset}{place}: the rows have not the form of {path}{f' ({config})' if config else ''}, which "
-            f"lm-eval's definition expects ({reason}). Columns that are there: {', '.join(columns())}."
-        ) from error
+            f"lm-eval's definition expects ({reason}). Columns that are there: {quote_names(columns())}."
+        ) from cause_of(error)

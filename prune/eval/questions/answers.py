@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from prune.data.dataset import RATIONALE_END, AnswerKind, Example
 from prune.data.formatting.arithmetic import evaluate
+from prune.data.privacy import quote
 from prune.eval.questions.prompt import BLOCK_SEPARATOR
 
 ANSWER_MARK = "####"
@@ -43,7 +44,7 @@ def score(prediction: str, example: Example, kind: AnswerKind, *, rationale: boo
     if kind is AnswerKind.NUMBER:
         number, target = parse_number(prediction), parse_number(example.target)
         if target is None:
-            raise ValueError(f"the target {example.target!r} is not a number")
+            raise ValueError(f"the target {quote(example.target)} is not a number")
         return Scored(None if number is None else float(number), number is not None and same_number(number, target))
     raise ValueError(f"answers of kind {kind.value} have no accuracy")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
@@ -13,6 +13,7 @@ from prune.cell.provenance import CodeState
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import State, write_status
+from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.sweep.missing import explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
 from prune.sweep.recorder import describe_result, make_record
@@ -49,7 +50,7 @@ class CellsJob:
         os.chdir(self.working_folder)
         config = self.cells[0].config
         watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources()
-        tracker = build_tracker(config.tracker, self.cells[0].output_dir)
+        tracker = build_tracker(keep_offline(config.tracker), self.cells[0].output_dir)
         resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
         for cell in self.cells:
@@ -83,6 +84,11 @@ class CellsJob:
     def checkpoint(self) -> DelayedSubmission:
         """What runs when the job comes back from the queue: the same; each cell goes on by its own files."""
         return DelayedSubmission(self)
+
+
+def keep_offline(config: TrackerConfig) -> TrackerConfig:
+    """The tracker of a job, which never waits for a network: it keeps its runs, and the line that follows it sends them."""
+    return replace(config, mode=TrackerMode.offline) if config.mode is TrackerMode.online else config
 
 
 def raise_failures(failed: dict[str, BaseException], num_cells: int) -> None:

@@ -17,6 +17,7 @@ from prune.cell.resources import Resources
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
 from prune.cell.state import State
+from prune.config.tracker import TrackerMode
 from prune.errors import UserError
 from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.launchers.slurm.cluster import cancel
@@ -57,7 +58,8 @@ class SlurmLauncher(CellLauncher):
             StoppedWaiting: Ctrl-C; the jobs go on.
         """
         launcher = _knobs(sweep)
-        recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())  # each job mirrors its own cells
+        if sweep.config.tracker.mode is not TrackerMode.online:  # each job mirrors its own cells
+            recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())
         with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
             followed, fresh = divide_by_state(cells, recorder)
             for cell in cells:
