@@ -7,7 +7,7 @@ from typing import Any
 
 _PRIVATE = ContextVar("private", default=False)
 
-KINDS = {
+KINDS: dict[type, str] = {
     **{str: "a text", bool: "true or false", int: "a number", float: "a number"},
     **{list: "a list", tuple: "a list", dict: "an object", type(None): "nothing (null)"},
 }
