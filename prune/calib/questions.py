@@ -187,8 +187,10 @@ class Questions:
             raise NotApplicableError(
                 f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
-        if source is not None and data is not None and prompt.num_cot_steps is not None:
-            eligible_rows(self._rows(source), prompt, self._usable(source, data))
+        if source is not None and data is not None:
+            usable = self._usable(source, data)
+            if prompt.num_cot_steps is not None:
+                eligible_rows(self._rows(source), prompt, usable)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
