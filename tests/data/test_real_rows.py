@@ -83,7 +83,7 @@ def test_splits_without_answers_are_told(source: Source) -> None:
     assert isinstance(winogrande, QuestionSet) and isinstance(csqa, QuestionSet)
     with pytest.raises(UserError, match=r"winogrande/test, .*line 1: .*answers are not published"):
         examples(source, winogrande, "test")[0]
-    with pytest.raises(UserError, match="cos_e has no test"):
+    with pytest.raises(UserError, match="cos_e has no split test"):
         examples(source, csqa, "test")
 
 
