@@ -1,7 +1,7 @@
 # Two commands do everything on a machine with Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
 FITS := -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do $$python $(FITS) 2>/dev/null && echo $$python && break; done)
-WORKERS ?= 2
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

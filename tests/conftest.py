@@ -44,7 +44,7 @@ class FileByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return SLURM if f"/{SLURM}/" in path else path
+        return SLURM if path.startswith(f"tests/{SLURM}/") else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:

@@ -11,7 +11,7 @@ from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
 from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
-from prune.data.scan import usable_rows
+from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, texts
 from prune.errors import NotApplicableError, UserError
 
@@ -125,16 +125,21 @@ class Documents:
         return [(self.dataset, self.dataset.train_split)]
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse conversations, which a chat template renders; only tokens show whether documents are long enough.
+        """Refuse conversations, which a chat template renders; with a source, also rows that are no text.
+
+        Only tokens show whether documents are long enough.
 
         Raises:
             NotApplicableError: the rows are conversations.
+            UserError: some rows are bad, and `calib.bad_rows` does not skip them.
         """
         if self.dataset.own is not None and self.dataset.own.messages is not None:
             raise NotApplicableError(
                 f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
                 "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
             )
+        if source is not None and data is not None:
+            self._usable(source, data)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows; none is repeated."""
@@ -148,7 +153,7 @@ class Documents:
         """
         split = self.dataset.train_split
         documents, generator = texts(source, self.dataset, split), start_generator(self.calib)
-        usable = usable_rows(source, self.dataset, split, data, self.calib.bad_rows)
+        usable = self._usable(source, data)
         order = [row for row in shuffled(len(documents), generator) if row in usable]
         cutter = WindowCutter(encoder, generator, self.calib.num_samples, self.calib.seq_len)
         if self.dataset.rows_are_lines:
@@ -158,6 +163,9 @@ class Documents:
         if len(cutter.packed) < self.calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
         return Drawn(cutter.packed, len(documents), usable.counts)
+
+    def _usable(self, source: Source, data: DataConfig) -> UsableRows:
+        return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
     def _too_few_windows(self, source: Source, cutter: WindowCutter, num_rows: int) -> str:
         calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)

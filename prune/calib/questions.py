@@ -12,11 +12,13 @@ from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
+from prune.config.own import BadRows
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.data.identity import data_identity
 from prune.data.registry import DATASETS
 from prune.data.scan import UsableRows, usable_rows
+from prune.data.sources.own import further_reading
 from prune.data.sources.source import Source, examples
 from prune.errors import NotApplicableError, UserError
 
@@ -187,8 +189,10 @@ class Questions:
             raise NotApplicableError(
                 f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
-        if source is not None and data is not None and prompt.num_cot_steps is not None:
-            eligible_rows(self._rows(source), prompt, self._usable(source, data))
+        if source is not None and data is not None:
+            usable = self._usable(source, data)
+            if prompt.num_cot_steps is not None:
+                eligible_rows(self._rows(source), prompt, usable)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
@@ -202,6 +206,8 @@ class Questions:
             "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
         }
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
+        if prompt.name is PromptStyle.cot or self.calib.bad_rows is BadRows.skip:
+            rows |= further_reading(self.dataset.own)
         return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
 
     def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:

@@ -13,6 +13,7 @@ from typing import Any
 from prune.cell.folder import SCHEMA, CellFolder
 from prune.cell.json_fields import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
 from prune.cell.knobs import Knobs, read_knobs
+from prune.config.data import SAMPLE_NOTE
 from prune.eval.metric import ItemColumn, Metric
 from prune.files import CHECKSUM, checksum, parse_json
 
@@ -37,10 +38,22 @@ class CellResult:
     memory_mb: Mapping[str, float]
     provenance: Mapping[str, Any]
     source: str
-    """Where the rows came from: sample, hub or local."""
+    """Where the rows of the shipped sets came from: sample, hub or local."""
+    sets: Mapping[str, Mapping[str, Any]]
+    """Category and source of each set that the cell read, by name."""
     overlap: Mapping[str, Mapping[str, int]]
     """Metric -> counts, where items are shared with the calibration set."""
     warnings: Sequence[str]
+
+    @property
+    def has_own_set(self) -> bool:
+        """Whether it was calibrated on a set of the user's own."""
+        return self.sets.get(self.axes["calib"] or "", {}).get("source") == "own"
+
+    @property
+    def reads_sample(self) -> bool:
+        """Whether rows of it were generated."""
+        return SAMPLE_NOTE in self.warnings
 
     @property
     def is_dense(self) -> bool:
@@ -118,6 +131,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         memory_mb={key: take(memory, key, OPTIONAL_NUMBER) for key in ("host", "device") if key in memory},
         provenance=_provenance(take(plain, "provenance", (dict,))),
         source=source,
+        sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
     )

@@ -20,13 +20,14 @@ from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advi
 from prune.cell.model_card import cell_facts, model_card
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
 from prune.cell.resources import Resources
+from prune.cell.sets import describe_sets, reads_sample
 from prune.cell.settle import finished, put_in_order
 from prune.cell.slurm_queue import job_id
 from prune.cell.state import State, write_status
 from prune.cell.untold import without_rows
 from prune.cell.watcher import Watcher
 from prune.config.config import Save
-from prune.config.data import SAMPLE_NOTE, DataSource
+from prune.config.data import SAMPLE_NOTE
 from prune.config.method import Propagation
 from prune.data.privacy import private_rows
 from prune.errors import UserError
@@ -270,12 +271,13 @@ class CellRun:
             "propagation": propagated and propagated.value,
             "calib": _describe_calibration(self._calibration),
             "data": {"source": self._config.data.name.value, "root": self._config.data.root},
+            "sets": describe_sets(cell),
         }
 
     def _warnings(self, reports: Sequence[LinearReport]) -> list[str]:
         """What a reader should know of the cell, besides its scores."""
         warnings = [
-            SAMPLE_NOTE if self._config.data.name is DataSource.sample else None,
+            SAMPLE_NOTE if reads_sample(self._cell) else None,
             DENSE_NOTE if propagation(self._config) is Propagation.dense else None,
             bos_note(self._config.model, self._config.eval.bos) if self._config.eval.perplexity else None,
             code_warning(self._submitted),

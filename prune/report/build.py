@@ -7,7 +7,6 @@ from typing import Any
 
 from prune.cell.baseline import BASELINE
 from prune.cell.result import CellResult
-from prune.config.data import DataSource
 from prune.errors import UserError, nearest
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
@@ -19,7 +18,7 @@ from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
 from prune.report.results.items import ItemsOfRows
-from prune.report.results.join import CATEGORIES, Joined, calibration_sets, category_of, join_cells
+from prune.report.results.join import CATEGORIES, Joined, calibration_sets, categories_of, category_of, join_cells
 from prune.report.results.protocols import check_protocols
 from prune.report.results.read import Found, read_results
 
@@ -65,7 +64,7 @@ def build_report(
     rounding = rounding_notes(outputs, {tuple(result.axes[axis] for axis in axes) for result in found.results})
     return Report(
         title=_title(found, sweep),
-        sample_data=any(result.source == DataSource.sample.value for result in found.results),
+        sample_data=any(result.reads_sample for result in found.results),
         generated=now(),
         outputs=str(outputs),
         cells_href=cells_href,
@@ -128,7 +127,7 @@ def _baseline_row(joined: Joined, group: int, wanted: str) -> int | None:
 def _metrics(results: Sequence[CellResult], protocols: Protocols) -> list[Metric]:
     """The metrics of the results, perplexities first, then by category of their sets."""
     scores = {name: score for result in results for name, score in result.scores.items()}
-    found = []
+    categories, found = categories_of(results), []
     for name, score in scores.items():
         kind, label, dataset = _place(name, score.protocol)
         asked = [protocol for (_, metric), protocol in protocols.items() if metric == name]
@@ -140,7 +139,7 @@ def _metrics(results: Sequence[CellResult], protocols: Protocols) -> list[Metric
                 kind=kind,
                 label=label,
                 dataset=dataset,
-                category=category_of(dataset),
+                category=category_of(dataset, categories),
                 unit=score.unit,
                 scale=score.scale,
                 higher_is_better=score.higher_is_better,

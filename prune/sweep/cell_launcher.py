@@ -11,10 +11,11 @@ from prune.cell.cell import Cell
 from prune.cell.failure import Failure
 from prune.cell.lock import CellHeldError, claim, tidy
 from prune.cell.resources import Resources
+from prune.cell.sets import reads_sample
 from prune.cell.settle import settle
 from prune.cell.standing import Standing
 from prune.cli import report
-from prune.config.data import SAMPLE_NOTE, DataSource
+from prune.config.data import SAMPLE_NOTE
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
@@ -61,7 +62,7 @@ class CellLauncher(Launcher):
         sweep.write_grid(standings)
         for cell_id in outcome.results:
             tidy(sweep.output_dir / "cells" / cell_id)
-        if sweep.config.data.name is DataSource.sample:
+        if any(map(reads_sample, sweep.cells)):
             console.print(SAMPLE_NOTE, highlight=False)
         if outcome.results:
             console.print(f"{len(outcome.results)} of {len(sweep.cells)} cells are finished already.", highlight=False)

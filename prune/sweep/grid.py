@@ -66,7 +66,10 @@ def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:
     """
     cells = [point.cell for point in points if point.reason is None]
     dense = {cell.dense_id: dense_cell(cell) for cell in cells}
-    distinct = ({cell.id: cell for cell in dense.values()} | {cell.id: cell for cell in cells}).values()
+    of_points: dict[str, Cell] = {}
+    for cell in cells:
+        of_points.setdefault(cell.id, cell)
+    distinct = ({cell.id: cell for cell in dense.values()} | of_points).values()
     sharing: dict[str, list[Cell]] = {}
     for cell in distinct:
         sharing.setdefault(pass_key(cell.config) or cell.id, []).append(cell)
@@ -169,6 +172,7 @@ def _row(point: GridPoint, standings: Mapping[str, Standing], scores: dict[str, 
         "cell": cell.id if applicable else None,
         "dense_cell": cell.dense_id if applicable else None,
         "name": cell.name,
+        "calib": cell.axes.calib,
         "state": state.value if applicable else None,
         "scores": scores.get(asked, []),
         "not_applicable": point.reason,

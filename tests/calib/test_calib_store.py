@@ -190,8 +190,9 @@ def test_a_stored_set_is_reused_byte_for_byte_without_reading_rows(tmp_path: Pat
     first = make(tmp_path, calib(), source=source)
     files = sorted((tmp_path / "calib" / first.id).iterdir())
     before = [(path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in files]
+    num_reads = source.num_reads
     second = make(tmp_path, calib(), source=source)
-    assert source.num_reads == 1
+    assert source.num_reads == num_reads > 0
     assert [(path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
     assert torch.equal(first.tokens_NL, second.tokens_NL) and torch.equal(first.real_NL, second.real_NL)
     assert [path.name for path in (tmp_path / "calib").iterdir()] == [first.id], "no draft is left"

@@ -43,6 +43,9 @@ GENERATED = ["eval.tasks=[gsm8k]", "eval.protocols=[acc]", "eval.limit=1"]
 TEXT = ["calib=c4"]
 PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
+OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
+OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
+TOLD = {"tokens", "weights"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,31 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
     "calib.compat": calibration("calib.compat", "study"),
+    "calib.path": [
+        matters("calib.path=OTHER/c4/train.jsonl", TOLD, OWN),
+        cannot("calib.path=AGAIN/c4/train.jsonl", OWN),
+        cannot("calib.path=OTHER/c4/train.jsonl", [*OWN, *MAGNITUDE]),
+    ],
+    "calib.config": "of the hub: tests/data/test_hub.py",
+    "calib.split": "of the hub: tests/data/test_hub.py",
+    "calib.revision": "of the hub: tests/data/test_hub.py",
+    "calib.column": [matters('calib.column="Page: {text}"', TOLD, OWN), cannot("calib.column=text", OWN)],
+    "calib.question": [matters("calib.question=Body", TOLD, OWN_SUMS)],
+    "calib.answer": [matters("calib.answer=Equation", TOLD, OWN_SUMS)],
+    "calib.rationale": [
+        matters("calib.rationale=Equation", TOLD, [*OWN_SUMS, "calib.rationale=Body", "prompt=cot"]),
+        cannot("calib.rationale=Equation", OWN_SUMS),
+    ],
+    "calib.choices": "a column with a list: tests/data/test_own.py",
+    "calib.answer_kind": [cannot("calib.answer_kind=label", OWN_SUMS)],
+    "calib.messages": "conversations are not rendered yet",
+    "calib.eval_path": [cannot("calib.eval_path=OTHER/c4/train.jsonl", OWN)],
+    "calib.eval_split": "of the hub: tests/data/test_hub.py",
+    "calib.held_out": [matters("calib.held_out=590", TOLD, OWN)],
+    "calib.joiner": [cannot("calib.joiner='; '", OWN)],
+    "calib.category": [cannot("calib.category=arithmetic", OWN)],
+    "calib.label": [cannot("calib.label=Mine", OWN)],
+    "calib.bad_rows": "error refuses what skip leaves out: tests/sweep/test_own_sets.py",
     "prompt.name": calibration("prompt", "single", elsewhere=TEXT),
     "prompt.num_shots": calibration("prompt.num_shots", 1, elsewhere=TEXT),
     "prompt.num_cot_steps": calibration(
@@ -170,6 +198,7 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("data.root=AGAIN", ["data=local", "data.root=ROWS"]),
         cannot("data.root=ROWS"),
     ],
+    "data.sets": "filled from a user's folder: tests/sweep/test_own_sets.py",
     "tracker.": "where results are mirrored",
     "launcher.": "where and when cells run",
     "sweep.name": "the name of a line; no cell sees it",

@@ -81,14 +81,14 @@ def test_split(source: Source, name: str, split: str) -> None:
 def test_splits_without_answers_are_told(source: Source) -> None:
     winogrande, csqa = DATASETS["winogrande"], DATASETS["commonsense_qa"]
     assert isinstance(winogrande, QuestionSet) and isinstance(csqa, QuestionSet)
-    with pytest.raises(UserError, match=r"winogrande/test, row 0 .*answers are not published"):
+    with pytest.raises(UserError, match=r"winogrande/test, .*line 1: .*answers are not published"):
         examples(source, winogrande, "test")[0]
-    with pytest.raises(UserError, match="cos_e has no test"):
+    with pytest.raises(UserError, match="cos_e has no split test"):
         examples(source, csqa, "test")
 
 
 def test_a_set_without_held_out_rows_lists_its_splits(source: Source) -> None:
     redpajama = DATASETS["redpajama"]
     assert isinstance(redpajama, TextSet) and redpajama.eval_split is not None
-    with pytest.raises(UserError, match=r"redpajama has no validation.*Splits that are there: train"):
+    with pytest.raises(UserError, match=r"redpajama has no split validation; those that are there: train"):
         texts(source, redpajama, redpajama.eval_split)

@@ -45,7 +45,7 @@ from prune.models.load import load_model
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import Unstructured
-from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, calibration, mixture_config, save_tokenizer, tiny_model
+from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, calibration_set, mixture_config, save_tokenizer, tiny_model
 
 SMALL = {
     **{"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 64},
@@ -316,7 +316,7 @@ def test_a_mamba_is_pruned_without_the_projection_that_it_never_calls(tmp_path: 
     loaded = load_model(config(save(tmp_path, MAMBAS[kind]())), "cpu")
     assert not any("dt_proj" in name for named in loaded.linears for name in named)
     dense = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items() if "dt_proj" in name}
-    reports = prune_model(loaded.model, *calibration(), Wanda(), Unstructured(0.5), batch_size=2)
+    reports = prune_model(loaded.model, calibration_set(), Wanda(), Unstructured(0.5), batch_size=2)
     check_reached(Unstructured(0.5), Wanda(), reports)
     assert dense and all(torch.equal(loaded.model.state_dict()[name], tensor) for name, tensor in dense.items())
 

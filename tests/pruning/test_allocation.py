@@ -45,6 +45,7 @@ def test_targets_and_ratios_reach_the_result(say: Say, tmp_path: Path) -> None:
         "reached": expected,
         "num_zero": sum(linear["num_zero"] for linear in pruned),
         "num_weights": num_weights,
+        "zero_before": 0.0,
     }
     skipped = [linear for linear in linears if linear["skipped"]]
     assert result["linears"] == {

@@ -35,7 +35,7 @@ class ClusterOptions:
     """One more than the highest index of an array."""
     min_job_age_s: int = 300
     """Seconds that squeue remembers a finished job."""
-    kill_wait_s: int = 3
+    kill_wait_s: int = 1
     """Seconds between SIGTERM and SIGKILL of a cancelled job."""
     cred_expire_s: int = 5
     """Seconds that a requeued job waits before it may start again."""

@@ -231,7 +231,7 @@ def test_a_damaged_claim_costs_no_other_cell(say: Say, tmp_path: Path, content: 
         (folders[key] / "result.json").unlink()
     (folders[cell] / name).write_text(content)
     said = say(*GRID)
-    assert said.code == 2 and "Traceback" not in said.err
+    assert said.code == 1 and "Traceback" not in said.err
     assert f"prune: {cell} damaged: " in said.err and f"{name} is damaged" in said.err and said.err.count("prune: ") == 1
     assert (folders["tiny/random/50%/s0"] / "result.json").exists()
     assert say(*GRID, "launcher=plan").code == 0

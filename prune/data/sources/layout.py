@@ -73,6 +73,11 @@ def _split_of(path: Path) -> str | None:
     return re.split(r"[-._]", name)[-1] if re.search(r"[-._]", name) else name
 
 
+def is_split_name(name: str) -> bool:
+    """Whether this is how splits are called: train, validation, test and their like."""
+    return _SPLIT.fullmatch(name) is not None
+
+
 def is_saved(folder: Path) -> bool:
     """Whether `Dataset.save_to_disk` wrote this folder."""
     return (folder / _SAVED).is_file()

@@ -1,11 +1,11 @@
 """Rows from files: DIR/<set>/<split>.jsonl (or another form, or shards), with the column names of the hub's copy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prune.data.dataset import Row, RowSet
 from prune.data.sources.files import FORMATS, Shards, ending_of, read_files
-from prune.data.sources.layout import check_forms, check_shards, is_saved, split_files
+from prune.data.sources.layout import check_forms, check_shards, is_saved, is_split_name, split_files
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.data.sources.saved import SavedRows, read_saved
 from prune.errors import UserError
@@ -81,15 +81,20 @@ def find_split(root: Path, wanted: Wanted) -> list[Path]:
         )
     files = splits.get(wanted.split, [])
     if not files:
-        first = next(iter(splits.values()))[0]
-        renamed = first.parent / f"{wanted.split}{ending_of(first) or ''}"
-        raise UserError(
-            f"data=local: {folder} has no split {wanted.split}; those that are there: {', '.join(splits)}. "
-            f"If it has another name there, rename the file, as in: mv {first} {renamed}"
-        )
+        there = f"those that are there: {', '.join(splits)}.{_rename(wanted, splits)}"
+        raise UserError(f"data=local: {folder} has no split {wanted.split}; {there}")
     check_forms(files)
     check_shards(files)
     return files
+
+
+def _rename(wanted: Wanted, splits: Mapping[str, Sequence[Path]]) -> str:
+    """The line that renames a file whose name is that of no split; empty where there is none."""
+    others = [files[0] for name, files in splits.items() if not is_split_name(name)]
+    if not others:
+        return ""
+    renamed = others[0].parent / f"{wanted.split}{ending_of(others[0]) or ''}"
+    return f" If it has another name there, rename the file, as in: mv {others[0]} {renamed}"
 
 
 def _names(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from prune.config.content import files_sha256
 from prune.config.own import HUB, OwnSetConfig
 from prune.data.dataset import Hub, Row
-from prune.data.sources.files import ending_of, read_files
+from prune.data.sources.files import TEXT_COLUMN, ending_of, read_files
 from prune.data.sources.layout import check_shards, content_of, find_files, is_saved
 from prune.data.sources.rows import place_of
 from prune.data.sources.saved import read_saved
@@ -102,9 +102,21 @@ def own_sha256(own: OwnSetConfig, split: str) -> str:
 
 
 def reading(own: OwnSetConfig) -> dict[str, str | None]:
-    """What settles how rows become text, as plain values."""
-    names = ("column", "question", "answer", "rationale", "choices", "answer_kind", "messages")
-    return {name: getattr(own, name) for name in names}
+    """What settles how rows become text, or questions with their answers, as plain values."""
+    is_text = own.question is None and own.messages is None
+    column = (own.column or TEXT_COLUMN) if is_text else None
+    return {
+        "column": column,
+        "question": own.question,
+        "answer": own.answer,
+        "choices": own.choices,
+        "messages": own.messages,
+    }
+
+
+def further_reading(own: OwnSetConfig | None) -> dict[str, str | None]:
+    """What settles it for some uses only: rationales, and how an answer is read; nothing for the shipped sets."""
+    return {} if own is None else {"rationale": own.rationale, "answer_kind": own.answer_kind}
 
 
 def held_out_rows(own: OwnSetConfig, num_rows: int) -> frozenset[int]:

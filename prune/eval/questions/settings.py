@@ -15,6 +15,7 @@ from prune.data.dataset import AnswerKind, Dataset, Example, QuestionSet
 from prune.data.identity import data_identity
 from prune.data.lookup import dataset_of
 from prune.data.registry import find_dataset, with_questions
+from prune.data.sources.own import further_reading
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.metric import Measured, PlannedMetric
@@ -73,7 +74,8 @@ class QuestionSettings(ABC):
         if not isinstance(dataset, QuestionSet):
             raise UserError(f"{name} is not a set of questions. {with_questions()}")
         settings = cls.choose(dataset, config)
-        return [PlannedMetric(settings, data_identity(dataset, settings.splits, data))]
+        rows = data_identity(dataset, settings.splits, data) | further_reading(dataset.own)
+        return [PlannedMetric(settings, rows)]
 
     @classmethod
     def choose(cls, dataset: QuestionSet, config: EvalConfig, **further: Any) -> Self:

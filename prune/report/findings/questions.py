@@ -39,6 +39,10 @@ class RowsBySet:
             if row.calib is not None:
                 self.groups[row.group].setdefault(row.calib, {}).setdefault(row.prompt, []).append(index)
 
+    def category_of(self, calib: str) -> str:
+        """The category of a set."""
+        return category_of(calib, self.joined.categories)
+
     def main_rows(self, group: int, calib: str) -> list[int]:
         """The rows that a set stands with in a group: icl, or all of its prompts without that."""
         by_prompt = self.groups[group].get(calib, {})
@@ -46,12 +50,12 @@ class RowsBySet:
 
     def category_rows(self, group: int, category: str) -> list[int]:
         """Those of all sets of a category."""
-        names = [name for name in self.groups[group] if category_of(name) == category]
+        names = [name for name in self.groups[group] if self.category_of(name) == category]
         return [row for name in names for row in self.main_rows(group, name)]
 
     def sets(self, category: str) -> list[str]:
         """All sets of a category, in any group."""
-        return list(dict.fromkeys(name for group in self.groups for name in group if category_of(name) == category))
+        return list(dict.fromkeys(name for group in self.groups for name in group if self.category_of(name) == category))
 
     def num_cells(self, rows: Iterable[int]) -> int:
         """The cells of rows, each row once."""
@@ -149,9 +153,9 @@ def _sets_of_two_categories(category: str | None, by_set: RowsBySet, evidence: E
     for index, group in enumerate(by_set.groups):
         baseline = by_set.category_rows(index, PRETRAINING)
         for name in group if baseline and by_set.category_rows(index, ARITHMETIC) else ():
-            if category_of(name) in sides:
+            if by_set.category_of(name) in sides:
                 rows = by_set.main_rows(index, name)
-                sides[category_of(name)].setdefault(name, []).append(evidence.row_difference(rows, baseline, metrics))
+                sides[by_set.category_of(name)].setdefault(name, []).append(evidence.row_difference(rows, baseline, metrics))
                 rows_used += rows
     first, second = (_means(sides[side]) for side in (ARITHMETIC, PRETRAINING))
     return Contrast(
@@ -203,7 +207,7 @@ def _prompts(by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult
     contrasts = []
     for first, second in PROMPT_PAIRS:
         whole, cells_of = _two_prompts(first, second, by_set, evidence)
-        by_category = [_of_category(whole, name, cells_of) for name in CATEGORIES]
+        by_category = [_of_category(whole, name, cells_of, by_set) for name in CATEGORIES]
         known = [contrast for contrast in by_category if contrast.differences]
         contrasts += [whole, *(known if len(known) > 1 else [])]
     return contrasts
@@ -232,8 +236,8 @@ def _two_prompts(first: str, second: str, by_set: RowsBySet, evidence: Evidence)
     return contrast, cells_of
 
 
-def _of_category(whole: Contrast, category: str, cells_of: Mapping[str, int]) -> Contrast:
-    differences = {name: value for name, value in whole.differences.items() if category_of(name) == category}
+def _of_category(whole: Contrast, category: str, cells_of: Mapping[str, int], by_set: RowsBySet) -> Contrast:
+    differences = {name: value for name, value in whole.differences.items() if by_set.category_of(name) == category}
     num_cells = sum(cells_of[name] for name in differences)
     return replace(whole, category=category, differences=differences, num_cells=num_cells)
 

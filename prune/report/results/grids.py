@@ -69,6 +69,16 @@ def wanted_cells(outputs: Path, grids: Grids, everything: bool) -> dict[str, tup
     return wanted
 
 
+def labels_of(grids: Grids) -> dict[str, list[str]]:
+    """Cell id -> the names that lines gave its calibration set; a set of the user's own may have several."""
+    labels: dict[str, list[str]] = {}
+    for row in (row for rows in grids.values() for row in rows):
+        label = row.get("calib")
+        if row["cell"] is not None and isinstance(label, str) and label not in labels.setdefault(row["cell"], []):
+            labels[row["cell"]].append(label)
+    return labels
+
+
 def not_applicable(grids: Grids) -> list[Unfinished]:
     """The points of the grids that mean nothing, each once."""
     rows = {

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prune.cell.result import CellResult
@@ -23,6 +23,7 @@ _OF_NOBODY = ("calib.name", "calib.seed", "seed", "calib.prompt.name", "model.na
 """Knobs that have an axis of their own, or mean nothing."""
 
 Identity = tuple[Any, ...]
+Categories = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Joined:
 
     rows: Sequence[JoinedRow]
     groups: Sequence[Group]
+    categories: Categories = field(default_factory=dict)
+    """Set -> its category."""
 
 
 def join_cells(results: Sequence[CellResult], unfinished: Sequence[Unfinished]) -> Joined:
@@ -58,38 +61,47 @@ def join_cells(results: Sequence[CellResult], unfinished: Sequence[Unfinished]) 
     cells_of_row: dict[tuple[Identity, Identity], list[int]] = {}
     for index, result in enumerate(results):
         cells_of_row.setdefault((_group_identity(result), _row_identity(result)), []).append(index)
+    categories = categories_of(results)
     rows_of_group: dict[Identity, list[list[int]]] = {}
     for (group, _), cells in cells_of_row.items():
         rows_of_group.setdefault(group, []).append(sorted(cells, key=lambda cell: results[cell].axes["seed"] or 0))
     for members in rows_of_group.values():
-        members.sort(key=lambda cells: _row_order(results[cells[0]]))
+        members.sort(key=lambda cells: _row_order(results[cells[0]], categories))
     missing = _missing_by_name(results, list(cells_of_row.values()), unfinished)
     rows = _make_rows(results, list(rows_of_group.values()), missing)
-    return Joined(rows, _make_groups(results, rows, list(rows_of_group.values())))
+    return Joined(rows, _make_groups(results, rows, list(rows_of_group.values())), categories)
 
 
-def category_of(dataset: str) -> str:
-    """The category of a set by its name; `other` when it is not known here."""
+def categories_of(results: Sequence[CellResult]) -> Categories:
+    """Set -> its category, as the results name them."""
+    allowed = frozenset(category.value for category in Category)
+    sets = {name: str(entry.get("category")) for result in results for name, entry in result.sets.items()}
+    return {name: category for name, category in sets.items() if category in allowed}
+
+
+def category_of(dataset: str, categories: Categories) -> str:
+    """The category of a set: what the results say, else that of a shipped set; `other` where neither knows it."""
     known = DATASETS.get(dataset)
-    return known.category.value if known else "other"
+    return categories.get(dataset) or (known.category.value if known else "other")
 
 
 def calibration_sets(results: Sequence[CellResult]) -> list[CalibrationSet]:
     """The calibration sets of the results, by category, then in the order of prune.data.registry."""
-    names = {result.axes["calib"] for result in results if result.axes["calib"]}
-    return [CalibrationSet(name=name, category=category_of(name)) for name in sorted(names, key=_set_order)]
+    names, categories = {result.axes["calib"] for result in results if result.axes["calib"]}, categories_of(results)
+    ordered = sorted(names, key=lambda name: _set_order(name, categories))
+    return [CalibrationSet(name=name, category=category_of(name, categories)) for name in ordered]
 
 
-def _set_order(name: str) -> tuple[int, int, str]:
+def _set_order(name: str, categories: Categories) -> tuple[int, int, str]:
     known = list(DATASETS)
-    return CATEGORIES.index(category_of(name)), known.index(name) if name in known else len(known), name
+    return CATEGORIES.index(category_of(name, categories)), known.index(name) if name in known else len(known), name
 
 
-def _row_order(result: CellResult) -> tuple[Any, ...]:
+def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
     calib = result.axes["calib"]
     prompt = result.axes["prompt"]
     prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
-    return (_set_order(calib) if calib else (-1, 0, ""), prompt_order, repr(_row_identity(result)))
+    return (_set_order(calib, categories) if calib else (-1, 0, ""), prompt_order, repr(_row_identity(result)))
 
 
 def _group_identity(result: CellResult) -> Identity:

@@ -1,9 +1,10 @@
 """The result files of a folder, as far as a report needs them; what cannot be used is named and counted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult, UnreadableResultError, read_cell_result
@@ -11,7 +12,7 @@ from prune.cell.standing import read_submission, stand_unfinished
 from prune.cell.state import State
 from prune.errors import UserError, nearest
 from prune.report.model import Unfinished
-from prune.report.results.grids import not_applicable, read_grids, wanted_cells
+from prune.report.results.grids import labels_of, not_applicable, read_grids, wanted_cells
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ def read_results(
     for cell_id, (name, sweep_name) in wanted.items():
         _take_cell(found, outputs / "cells" / cell_id, name, sweep_name)
     found.unfinished += not_applicable(grids)
+    found.results = with_labels(found.results, labels_of(grids))
     found.results.sort(key=lambda result: not result.is_dense)
     if model is not None:
         _keep_model(found, model)
@@ -52,6 +54,27 @@ def read_results(
     if metrics is not None:
         found.results = [_with_metrics(result, metrics) for result in _checked_metrics(found.results, metrics)]
     return found
+
+
+def with_labels(results: Sequence[CellResult], labels: Mapping[str, Sequence[str]]) -> list[CellResult]:
+    """The results with all the names that lines gave to a user's own set in place of the one that its cell was first run
+    under: `old name = new name`."""
+    names: dict[tuple[Any, ...], dict[str, None]] = {}
+    for result in results:
+        if result.has_own_set:
+            names.setdefault(_content(result), {}).update(dict.fromkeys(labels.get(result.id, [result.axes["calib"]])))
+    return [_renamed(result, " = ".join(names[_content(result)])) if result.has_own_set else result for result in results]
+
+
+def _renamed(result: CellResult, name: str) -> CellResult:
+    sets = {name if own == result.axes["calib"] else own: entry for own, entry in result.sets.items()}
+    return replace(result, axes={**result.axes, "calib": name}, sets=sets)
+
+
+def _content(result: CellResult) -> tuple[Any, ...]:
+    """What a user's own set is, whatever its name, size and draw."""
+    keys = ("rows", "held_out", "column", "question", "answer", "rationale", "choices", "messages", "bad_rows")
+    return tuple(result.knobs.get(f"calib.{key}") for key in keys)
 
 
 def _checked_metrics(results: Sequence[CellResult], metrics: Sequence[str]) -> Sequence[CellResult]:

@@ -150,7 +150,7 @@ def test_sets_of_ours_keep_their_category_in_lm_eval(outputs: Outputs) -> None:
         "piqa": "piqa",
     }
     assert {label: metric.category for label, metric in metrics.items()} == {
-        "boolq": category_of("boolq"),
+        "boolq": category_of("boolq", {}),
         "gsm8k_cot": "arithmetic",
         "piqa": "other",
     }

@@ -86,4 +86,4 @@ def test_sets_come_by_category_in_the_studys_order(outputs: Outputs) -> None:
         ("ellipses", "control"),
         ("mine", "other"),
     ]
-    assert category_of("commonsense_qa") == "commonsense"
+    assert category_of("commonsense_qa", {}) == "commonsense"

@@ -1,0 +1,40 @@
+"""The sets that a cell reads, as result.json names them: whoever reads it later may not have the user's own."""
+
+from typing import Any
+
+from prune.cell.cell import Cell
+from prune.config.data import DataSource
+from prune.data.dataset import ControlSet, Dataset
+from prune.data.registry import find_dataset, is_known
+
+OWN = "own"
+"""The source of a user's own sets."""
+
+
+def describe_sets(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Name -> category and source of the calibration set, under its label, and of the sets that scores are measured on."""
+    data = cell.config.data
+    sets = {
+        planned.dataset: find_dataset(planned.dataset, data.sets)
+        for planned in cell.scores
+        if is_known(planned.dataset, data.sets)
+    }
+    if cell.recipe is not None and cell.axes.calib is not None:
+        sets[cell.axes.calib] = cell.recipe.kind.dataset
+    return {
+        name: {"category": dataset.category.value, "source": _source(dataset, data.name)} for name, dataset in sets.items()
+    }
+
+
+def reads_sample(cell: Cell) -> bool:
+    """Whether any row of the cell is generated."""
+    described = describe_sets(cell)
+    of_lm_eval = any(planned.dataset not in described for planned in cell.scores)
+    from_sample = any(entry["source"] == DataSource.sample.value for entry in described.values())
+    return from_sample or (of_lm_eval and cell.config.data.name is DataSource.sample)
+
+
+def _source(dataset: Dataset, source: DataSource) -> str | None:
+    if isinstance(dataset, ControlSet):
+        return None
+    return source.value if dataset.own is None else OWN
