@@ -251,7 +251,7 @@ def test_what_the_site_refuses_is_said_in_its_words(cluster: Cluster, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
+def test_a_limit_on_submitted_jobs_and_one_that_lets_nothing_run(
     start_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     cluster = start_cluster(enforce_accounts=True, max_array_size=3, cpus=4)
@@ -259,14 +259,16 @@ def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
     cluster.run(*limit, "MaxSubmitJobs=3")
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1,2,3", *BARE, *SLURM]
-    said = folder.run(*line)
-    check_refused(
-        said, "AssocMaxSubmitJobLimit", "Before that it took these jobs", "_0  tiny/dense", "_2  tiny/random/50%/s1"
-    )
-    assert sum(folder.job_of(path.name) is not None for path in (tmp_path / "outputs/cells").iterdir()) == 3
+    said = folder.run(*line)  # five cells
+    assert said.code == 0 and "Submitted 3 jobs for 3 cells" in said.out and len(folder.results) == 5, said
+    assert "2 cells are not submitted yet: the site takes no more jobs at a time" in said.out
+    left = [*line, "launcher.wait=false", "launcher.additional_parameters={hold: true}"]
+    hold = Folder(tmp_path / "hold")
+    hold.path.mkdir()
+    assert "2 cells are not submitted yet" in hold.run(*left).out
+    check_refused(folder.run(*line, "method=magnitude"), "AssocMaxSubmitJobLimit", "launcher.cells_per_job=4")
+    cluster.run("scancel", "--user=root")
     cluster.run(*limit, "MaxSubmitJobs=-1")
-    again = folder.run(*line)
-    assert again.code == 0 and "Submitted 2 jobs for 2 cells" in again.out, again
     cluster.run(*limit, "MaxJobs=0")
     stuck = Folder(tmp_path, program=IMPATIENT).run("method=random", "calib.seed=9", *BARE, *SLURM)
     assert stuck.code == 1 and "PENDING (job " in stuck.err and "AssocMaxJobsLimit" in stuck.err, stuck

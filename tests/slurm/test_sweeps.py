@@ -191,3 +191,13 @@ def test_from_inside_another_job(cluster: Cluster, tmp_path: Path) -> None:
     results = Folder(tmp_path).results
     assert len(results) == 2
     assert all(result["provenance"]["job_id"] for result in results.values())
+
+
+def test_from_a_shell_that_a_job_left_its_variables_in(cluster: Cluster, tmp_path: Path) -> None:
+    left = {"SLURM_MEM_PER_CPU": "1", "SLURM_MEM_PER_NODE": "2", "SLURM_CPU_BIND": "quiet,mask_cpu:0x1", "SLURM_NTASKS": "9"}
+    folder = Folder(tmp_path, left | {"SBATCH_TIMELIMIT": "1"})
+    said = folder.run("method=random", *BARE, *SLURM)
+    assert said.code == 0 and len(folder.results) == 2, said
+    assert said.err == "prune: These variables do not count, as the launcher's keys or their defaults say the like: " + (
+        "SBATCH_TIMELIMIT=1 (launcher.timeout_min).\n"
+    )

@@ -13,7 +13,7 @@ from prune.cell.provenance import CodeState
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import State, write_status
-from prune.sweep.missing import explain_missing
+from prune.sweep.missing import chain, explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
 from prune.sweep.recorder import describe_result, make_record
 from prune.track.registry import build_tracker
@@ -58,10 +58,10 @@ class CellsJob:
                 note = self._run_one(cell, resources, tracker, watcher)
             except CellHeldError as error:
                 note = str(error)
-            except UncompletedJobError:
-                write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
-                raise
             except Exception as error:
+                if is_timeout(error):
+                    write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
+                    raise
                 failed[cell.name] = error
                 note = f"failed: {error}"
             watcher.end_cell(note)
@@ -72,7 +72,7 @@ class CellsJob:
         try:
             result = run_cell(cell, resources, watcher, self.submitted)
         except Exception as error:
-            missing = explain_missing(error, self.overrides, cell.config.model)
+            missing = None if is_timeout(error) else explain_missing(error, self.overrides, cell.config.model)
             if missing is None:
                 raise
             write_status(cell.folder(), State.failed, f"UserError: {missing}")
@@ -83,6 +83,11 @@ class CellsJob:
     def checkpoint(self) -> DelayedSubmission:
         """What runs when the job comes back from the queue: the same; each cell goes on by its own files."""
         return DelayedSubmission(self)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the job's time was over: submitit raises at the signal, wherever the program is; a library may wrap it."""
+    return any(isinstance(link, UncompletedJobError) for link in chain(error))
 
 
 def raise_failures(failed: dict[str, BaseException], num_cells: int) -> None:
