@@ -118,6 +118,16 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     assert again.code == 0 and "Submitted 1 jobs for 1 cells" in again.out
 
 
+def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = folder.start("method=dense", *QUICK, *SLURM[:-1], "launcher.timeout_min=5", "launcher.max_num_timeout=0")
+    line.wait_until(lambda: "running" in {status["state"] for status in folder.statuses.values()}, "the cell to begin")
+    ((cell_id, _),) = folder.statuses.items()
+    cluster.run("scancel", "--signal=USR2", folder.job_of(cell_id) or "")  # as at the end of five minutes
+    said = line.end()
+    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): its time was over" in said.err, said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["preempted", "requeued"])
 def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: Path, how: str) -> None:

@@ -205,7 +205,7 @@ def test_from_a_shell_that_a_job_left_its_variables_in(cluster: Cluster, tmp_pat
 
 WAYS = [
     (["launcher.mem_per_cpu=100M", "launcher.cpus_per_task=1"], "MinMemoryCPU=100M"),
-    (["launcher.mem_per_gpu=100M", "launcher.cpus_per_task=1"], "mem:100M"),
+    (["launcher.mem_per_gpu=100M", "launcher.cpus_per_task=1"], "MemPerTres=gres:gpu:100"),
     (["launcher.cpus_per_gpu=2", "launcher.mem_gb=1"], "MinMemoryNode=1G"),
 ]
 

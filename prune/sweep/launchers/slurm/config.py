@@ -111,7 +111,10 @@ class SlurmLauncherConfig(LauncherConfig):
         more = {long_option(str(key)): value for key, value in (self.additional_parameters or {}).items()}
         given += [f"launcher.additional_parameters={{{option}: {more[option]}}}" for option in options if option in more]
         if len(given) > 1:
-            raise UserError(f"{' and '.join(given)} exclude one another: sbatch takes one of them. Leave out the others.")
+            raise UserError(
+                f"{' and '.join(given)} exclude one another: sbatch takes one of them. Leave out the others, "
+                "or take back what a file gives with null, as in launcher.mem_gb=null."
+            )
 
 
 @dataclass(kw_only=True, slots=True)
