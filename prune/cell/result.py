@@ -13,7 +13,7 @@ from typing import Any
 from prune.cell.folder import SCHEMA, CellFolder
 from prune.cell.json_fields import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
 from prune.cell.knobs import Knobs, read_knobs
-from prune.config.data import SAMPLE_NOTE
+from prune.config.data import DataSource
 from prune.eval.metric import ItemColumn, Metric
 from prune.files import CHECKSUM, checksum, parse_json
 
@@ -53,7 +53,8 @@ class CellResult:
     @property
     def reads_sample(self) -> bool:
         """Whether rows of it were generated."""
-        return SAMPLE_NOTE in self.warnings
+        sources = {entry.get("source") for entry in self.sets.values()} if self.sets else {self.source}
+        return DataSource.sample.value in sources
 
     @property
     def is_dense(self) -> bool:
