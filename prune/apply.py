@@ -26,7 +26,7 @@ MAX_NAMES = 5
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for; end with 2 after wrong use."""
     asked = _parse(arguments)
-    with leave_on_error():
+    with leave_on_error(folder_option="the argument OUT"):
         model = ModelConfig(
             name=asked.model if asked.model == "tiny" else "hf",
             path=None if asked.model == "tiny" else asked.model,

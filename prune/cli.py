@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from prune.config.config import FROM_MODEL
 from prune.config.folders import options_of, user_folders
-from prune.errors import SweepFailedError, UserError
+from prune.errors import FOLDER_OPTION, NotWrittenError, SweepFailedError, UserError
 
 USAGE = """\
 Find the calibration data that hurts a pruned language model least.
@@ -62,7 +64,8 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
             groups.setdefault(group, []).extend(names)
     options = "\n".join(f"  {group + ':':<12}{', '.join(sorted(set(names)))}" for group, names in sorted(groups.items()))
     with initialize_config_dir(str(config_dir), version_base="1.3"):
-        keys = OmegaConf.to_yaml(compose("config", overrides=list(overrides)))
+        composed = OmegaConf.to_container(compose("config", overrides=list(overrides)), enum_to_str=True)
+        keys = yaml.dump(composed, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return "\n\n".join(
         [
             USAGE,
@@ -74,13 +77,27 @@ def help_text(config_dir: Path, overrides: Sequence[str]) -> str:
     )
 
 
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
+    """Writes a text with line breaks as it may be typed: "\\n\\n"."""
+
+
+def _write_text(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _write_text)
+
+
 @contextmanager
-def leave_on_error(folders: Sequence[Path] = (), stopped: str = "Stopped.") -> Iterator[None]:
+def leave_on_error(
+    folders: Sequence[Path] = (), stopped: str = "Stopped.", folder_option: str = FOLDER_OPTION
+) -> Iterator[None]:
     """End the process with one message and 2 after wrong use, with 130 after Ctrl-C; let any other error pass.
 
     Args:
         folders: those of the configuration, where a file that Hydra could not read is looked for.
         stopped: the message after a Ctrl-C that brings none.
+        folder_option: what chooses where the command writes.
     """
     try:
         yield
@@ -90,7 +107,7 @@ def leave_on_error(folders: Sequence[Path] = (), stopped: str = "Stopped.") -> I
     except SweepFailedError as failed:
         sys.exit(failed.exit_code)
     except Exception as error:
-        message = explain(error, folders)
+        message = error.naming(folder_option) if isinstance(error, NotWrittenError) else explain(error, folders)
         if message is None or WANTS_TRACEBACK:
             raise
         report(message)

@@ -20,6 +20,18 @@ class DamagedFileError(UserError):
         super().__init__(f"{path} is damaged ({reason}). Remove it and run the same line again.")
 
 
+FOLDER_OPTION = "output_dir=FOLDER"
+"""How a line of prune.main chooses where files go."""
+
+
+class NotWrittenError(UserError):
+    """A disk did not take a file."""
+
+    def naming(self, option: str) -> str:
+        """The message of a command that chooses its folder by `option`."""
+        return str(self).replace(FOLDER_OPTION, option)
+
+
 class OutOfMemoryError(Exception):
     """A cell needs more memory than there is; the message says which settings lower it. Other cells may fit."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from prune.errors import DamagedFileError, UserError
+from prune.errors import FOLDER_OPTION, DamagedFileError, NotWrittenError
 from prune.process import lives, own_tag
 
 CHECKSUM = "sha256"
@@ -42,10 +42,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             advice = f"{_shortage(path, error)}, and run the same line again; what is finished is kept"
         elif error.errno in _REFUSED:
-            advice = f"{error.strerror}. Choose a folder that can be written with output_dir=FOLDER"
+            advice = f"{error.strerror}. Choose a folder that can be written with {FOLDER_OPTION}"
         else:
             raise
-        raise UserError(f"{path} could not be written: {advice}.") from error
+        raise NotWrittenError(f"{path} could not be written: {advice}.") from error
 
 
 @contextmanager
@@ -80,9 +80,9 @@ def _remove(path: Path) -> None:
 def _shortage(path: Path, error: OSError) -> str:
     """What there is too little of where `path` is to lie, and what to do about it."""
     if error.errno == errno.EDQUOT:
-        return "your quota on this disk is used up. Remove files of yours, or choose another disk with output_dir=FOLDER"
+        return f"your quota on this disk is used up. Remove files of yours, or choose another disk with {FOLDER_OPTION}"
     if error.errno == errno.EFBIG:
-        return "the file is larger than the disk or ulimit -f allows. Choose another disk with output_dir=FOLDER"
+        return f"the file is larger than the disk or ulimit -f allows. Choose another disk with {FOLDER_OPTION}"
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     try:
         disk = os.statvfs(folder)

@@ -50,6 +50,7 @@ def provenance(device: str, started: str, submitted: CodeState | None) -> dict[s
         "submitted": submitted and {key: value for key, value in asdict(submitted).items() if key != "changes"},
         "versions": versions(),
         "device": device,
+        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
         "num_threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         "job_id": job_id(),

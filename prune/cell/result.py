@@ -155,7 +155,7 @@ def _checked_knobs(knobs: Knobs) -> Knobs:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key in ("git", "device", "host"):
+    for key in ("git", "device", "gpu", "host"):
         if key in provenance:
             take(provenance, key, OPTIONAL_TEXT)
     if "versions" in provenance:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from prune.config.checks import MISSING, FromModel, require_at_least
+from prune.config.checks import MISSING, FromModel, require_at_least, unescaped
 from prune.config.own import BadRows, OwnSetConfig, own_name
 from prune.errors import UserError
 
@@ -85,10 +85,11 @@ class PromptConfig:
     num_cot_steps: int | None = None
     """Keep only rationales of exactly so many sentences; None keeps all. cot only."""
     separator: str = "\n\n"
-    """Between two pairs."""
+    r"""Between two pairs. \n is a line break and \t a tab, as in 'prompt.separator="\n"'; no separator holds a backslash."""
     bos: PromptBos = PromptBos.sequence
     padding_side: PaddingSide = PaddingSide.left
 
     def __post_init__(self) -> None:
         require_at_least("prompt.num_shots", self.num_shots, 1)
         require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)
+        self.separator = unescaped("prompt.separator", self.separator)

@@ -29,6 +29,18 @@ def require_at_least(path: str, value: int | None, least: int) -> None:
         reject(path, value, f"it must be a whole number of at least {least}")
 
 
+def unescaped(path: str, text: str) -> str:
+    r"""The text with line breaks and tabs where \n and \t stand, which a shell and Hydra leave as they are.
+
+    Raises:
+        UserError: a backslash stands before anything else.
+    """
+    found = text.replace(r"\n", "\n").replace(r"\t", "\t")
+    if "\\" in found:
+        reject(path, repr(text), r"a backslash stands before n (a line break) or t (a tab) only")
+    return found
+
+
 def check_numbers(config: Any, path: str = "") -> None:
     """Refuse nan, inf and whole numbers beyond 64 bits, in whichever key of `config` (a dataclass) or below.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-from prune.config.checks import require_at_least
+from prune.config.checks import require_at_least, unescaped
 from prune.errors import UserError
 
 HUB = "hub:"
@@ -63,6 +63,9 @@ class OwnSetConfig:
 
     def __post_init__(self) -> None:
         require_at_least("calib.held_out", self.held_out, 1)
+        for name in ("column", "question", "answer", "rationale", "joiner"):
+            if (text := getattr(self, name)) is not None:
+                setattr(self, name, unescaped(f"calib.{name}", text))
         if self.path is None:
             self._refuse_knobs()
             return

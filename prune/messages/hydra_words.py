@@ -2,16 +2,18 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from prune.errors import nearest
-from prune.messages.key_words import allowed, example, keys_at
+from prune.messages.key_words import allowed, example, is_text, keys_at, options_with
 
 HELP = "This line shows all keys and options: python -m prune.main --help"
 
@@ -43,12 +45,25 @@ def unreadable(override: str, words: str) -> str:
         return f"{override} has no value. Give it one, as in {example(override)}. {HELP}."
     if not key.isascii():
         return f"{key} is not a key: keys have letters, digits, _ and dots only. {HELP}."
+    if is_text(key.lstrip("+")) and (line := quoted(key, value)):
+        return f"{override} cannot be read: its value has signs that mean something else here. Type it as {line}"
     if value.endswith(","):
         return f"{override} ends with a comma. Write values without a blank between them, as in -m {override}VALUE."
     return (
         f"{override!r} is not an override like key=value: its value cannot be read. Put text with signs or blanks in two "
         f"pairs of quotes, as in \"{key}='some, text'\"; brackets and quotes come in pairs. ({words})"
     )
+
+
+def quoted(key: str, value: str) -> str | None:
+    """The word to type in a shell that gives `key` just this text; None where no quotes can."""
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), value)
+    word = f'{key}="{escaped}"'
+    try:
+        parsed = OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return None
+    return shlex.quote(word) if parsed == value and "${" not in value else None
 
 
 def wrong_value(  # noqa: PLR0911  (a kind of error each)
@@ -88,6 +103,11 @@ def unknown_key(path: str) -> str:
     if "@" in path:
         group = path.partition("@")[0]
         return f"{path} is not possible: a group stays at its place. Write it without the @, as in {example(group)}."
+    if options := options_with(path):
+        return (
+            f"{path} is a key of {' and '.join(options)}, not of the {path.partition('.')[0]} that this line has. Leave it "
+            f"out, or give {options[-1]}."
+        )
     parent, _, key = path.rpartition(".")
     names = keys_at(parent)
     prefix = f"{parent}." if parent else ""
@@ -129,6 +149,8 @@ def several_values(override: str) -> str:
     key = override.partition("=")[0]
     is_list = allowed(key).startswith("a list")
     listed = f" For a list put them in brackets: {key}=[{override.partition('=')[2]}]." if is_list else ""
+    if is_text(key) and (line := quoted(key, override.partition("=")[2])):
+        listed = f" If the comma belongs to the value, type {line}"
     return (
         f"{override} are several values, and this line runs one cell. Run a cell for each of them with -m: "
         f"-m {override}.{listed}"

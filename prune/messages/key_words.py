@@ -46,7 +46,25 @@ def keys_at(path: str) -> list[str]:
     """The keys below the key `path`, each once; those of the top for an empty one."""
     if not path:
         return [*(entry.name for entry in fields(Config)), "experiment"]
-    return list(dict.fromkeys(entry.name for kind in _classes(path) for entry in fields(kind)))
+    found = dict.fromkeys(entry.name for kind in _classes(path) for entry in fields(kind))
+    return sorted(found, key=lambda key: key != "name")
+
+
+def options_with(path: str) -> list[str]:
+    """`launcher=slurm` and the like: the options of a group that have the key `path`, without those that take all keys."""
+    group, _, key = path.partition(".")
+    schemas = ConfigStore.instance().repo.get("schema", {}).get(group, {})
+    kinds: dict[str, Any] = {name: OmegaConf.get_type(schemas[name].node) for name in sorted(schemas)}
+    keys = {name: {entry.name for entry in fields(kind)} for name, kind in kinds.items()}
+    having = [name for name in keys if key in keys[name]]
+    own = [name for name in having if not any(keys[name] > keys[other] for other in having)]
+    return [f"{group}={name.removesuffix('.yaml')}" for name in own]
+
+
+def is_text(path: str) -> bool:
+    """Whether the value of the key `path` is a text, like a path or a name."""
+    found = _find(path)
+    return found is not None and str in (found[1], *get_args(found[1]))
 
 
 _DEFAULT_OPTIONS = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,8 +10,8 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
 from prune.errors import UserError
-from prune.messages.hydra_words import HELP, unreadable
-from prune.messages.key_words import GROUPS, example, keys_at
+from prune.messages.hydra_words import HELP, quoted, unreadable
+from prune.messages.key_words import GROUPS, example, is_text, keys_at
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:
@@ -45,6 +46,7 @@ def check_line(words: Sequence[str]) -> list[str]:
     check_groups(overrides)
     for override in overrides:
         _check_change(override)
+        _check_text(override)
     return _check_repeated(overrides)
 
 
@@ -98,6 +100,9 @@ def _check_word(word: str, following: str) -> None:
             f"{word} {following}: a blank stands after the comma, and so the line falls apart there. Write the values "
             f"without it: -m {word}{following}."
         )
+    if is_text(key) and following and not set("=~+") & set(following) and not following.startswith("-"):
+        line = quoted(key, f"{value} {following}")
+        raise UserError(f"{word} {following}: the line falls apart at the blank. Type the value as one: {line}")
 
 
 def _parse(word: str) -> Override:
@@ -118,6 +123,22 @@ def _check_change(override: Override) -> None:
         )
     if override.is_add() and not override.is_force_add() and key in (*GROUPS, "experiment"):
         raise UserError(f"{word} is not possible: {key} is there already. Leave out the +: {str(word).lstrip('+')}.")
+
+
+def _check_text(override: Override) -> None:
+    """Refuse what a text would not keep: digits that are read as a number, a path with commas that a grid takes apart."""
+    key, given = override.key_or_group, str(override.input_line).partition("=")[2]
+    if override.is_delete() or not is_text(key):
+        return
+    value = override.value()
+    choices = value.list if isinstance(value, ChoiceSweep) else [value]
+    if isinstance(value, ChoiceSweep) and Path(given).expanduser().exists():
+        raise UserError(
+            f"{key}={given} would be several values, and is a path that there is. Type it as {quoted(key, given)}"
+        )
+    for choice, written in zip(choices, given.split(",") if len(choices) > 1 else [given], strict=False):
+        if isinstance(choice, bool | int | float) and str(choice) != written.strip():
+            raise UserError(f"{key}={written} would be read as the number {choice}. Type it as text: {quoted(key, written)}")
 
 
 def _check_repeated(overrides: Sequence[Override]) -> list[str]:

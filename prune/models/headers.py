@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -53,6 +54,16 @@ def read_header(paths: list[Path]) -> Header | None:
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is cut short or damaged ({error}). Fetch it again.") from error
     return header
+
+
+def weight_bytes(header: Header, dtype: str | None = None) -> int:
+    """The bytes of all tensors, as they are stored or in `dtype` (bfloat16)."""
+    return sum(prod(stored.shape) * _num_bits(dtype or stored.dtype) for stored in header.values()) // 8
+
+
+def _num_bits(dtype: str) -> int:
+    found = re.search(r"\d+", dtype)
+    return int(found[0]) if found else 8  # BOOL
 
 
 def decoder_blocks(header: Header) -> tuple[str, dict[int, Header]]:

@@ -14,7 +14,7 @@ from prune.config.config import Device
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears
+from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears, read_weight
 from prune.models.checks import quantisation
 from prune.models.fetch import find_snapshot
 from prune.models.files import check_model, local_folder, model_header, model_settings
@@ -238,8 +238,8 @@ def _where(config: ModelConfig) -> str:
     return f"model {config.name} ({_source(config)})"
 
 
-def linear_names(config: ModelConfig) -> list[str] | None:
-    """Return the names of `named_linears` going by the model's configuration, without its weights.
+def built_linears(config: ModelConfig) -> dict[str, tuple[int, int]] | None:
+    """Return the (outputs, inputs) of `named_linears` going by the model's configuration, without its weights.
 
     None where they cannot be known before loading: for GGUF, and where transformers does not build the model.
 
@@ -255,7 +255,8 @@ def linear_names(config: ModelConfig) -> list[str] | None:
             model = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError):
         return None
-    return list(named_linears(model))
+    weights = {name: read_weight(linear) for name, linear in named_linears(model).items()}
+    return {name: (weight.shape[0], weight.shape[1]) for name, weight in weights.items()}
 
 
 def resolve_device(device: Device) -> str:

@@ -1,5 +1,6 @@
 """Whether a method and a sparsity fit the linears of a model, by names and shapes alone. Needs no torch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import floor
 
@@ -53,9 +54,11 @@ def check_groups(n: int, m: int, num_inputs: int, name: str) -> None:
         return
     fitting = ", ".join(str(size) for size in range(2, min(num_inputs, 64) + 1) if num_inputs % size == 0)
     what_fits = f"up to 64 these group sizes fit: {fitting}" if fitting else "no group size up to 64 fits"
+    alike = re.split(r"[. ]", name)[-1]
     raise UserError(
         f"sparsity {n}:{m} does not fit {name}: its {num_inputs} inputs are not whole groups of {m}. "
-        f"m must divide {num_inputs} ({what_fits}); or use sparsity=unstructured."
+        f"m must divide {num_inputs} ({what_fits}); or use sparsity=unstructured, or leave such linears dense: "
+        f"'method.skip=[\"*{alike}\"]'."
     )
 
 

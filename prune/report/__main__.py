@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     from prune.report.write import write_report
 
-    with leave_on_error():
+    with leave_on_error(folder_option="--out DIR"):
         write_report(
             asked.outputs,
             sweep=asked.sweep,

@@ -12,7 +12,7 @@ from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import best_rows, judge
 from prune.report.findings.curves import find_curves
-from prune.report.findings.notes import HOW, notes
+from prune.report.findings.notes import HOW, not_alike, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
@@ -193,8 +193,17 @@ def _compare(
         column = collect_column(metric.name, results, joined)
         only = None if pairs_all else best_rows(column, joined)
         row_metrics.append(compare_rows(column, joined, items, only))
-        verdicts += judge(index, metric, column, row_metrics[-1], joined, items)
+        judged = judge(index, metric, column, row_metrics[-1], joined, items)
+        verdicts += [
+            replace(verdict, sentence=verdict.sentence + _not_alike(verdict, results, joined)) for verdict in judged
+        ]
     return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric))
+
+
+def _not_alike(verdict: Verdict, results: Sequence[CellResult], joined: Joined) -> str:
+    """What the cells that a verdict compares do not share."""
+    rows = [verdict.best, *verdict.ties, *(each.row for each in (verdict.baseline, verdict.runner_up) if each is not None)]
+    return not_alike([results[cell] for row in rows for cell in joined.rows[row].cells])
 
 
 def _cells(results: Sequence[CellResult], joined: Joined, metrics: Sequence[Metric]) -> Cells:
@@ -248,14 +257,14 @@ def _origins(results: Sequence[CellResult]) -> list[Origin]:
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         provenance = result.provenance
-        key = repr([provenance.get(name) for name in ("git", "dirty", "device", "versions")])
+        key = repr([provenance.get(name) for name in ("git", "dirty", "device", "gpu", "versions")])
         alike.setdefault(key, []).append(provenance)
     origins = [
         Origin(
             num_cells=len(several),
             git=several[0].get("git"),
             dirty=several[0].get("dirty"),
-            device=str(several[0].get("device", "")),
+            device=str(several[0].get("gpu") or several[0].get("device", "")),
             hosts=sorted({str(provenance.get("host", "")) for provenance in several}),
             versions=dict(several[0].get("versions", {})),
         )

@@ -219,7 +219,7 @@ class Verdict:
     num_rows: int
     """Rows that were compared."""
     sentence: str
-    """One or two short sentences, plain text, at most 250 characters."""
+    """One or two short sentences, plain text, at most 250 characters; then what its cells differ in, where they do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

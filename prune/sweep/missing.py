@@ -28,7 +28,7 @@ def explain_missing(error: BaseException, overrides: Sequence[str], model: Model
     if not isinstance(error, UserError):
         return None
     missing = missing_files(model) if model is not None and is_offline_mode() else None
-    if not missing and not any(_says_missing(link) for link in _chain(error)):
+    if not missing and not any(_says_missing(link) for link in chain(error)):
         return None
     lines = [str(error), missing, f"This line fetches it, where there is a network: {prepare_line(overrides)}"]
     return UserError("\n".join(line for line in lines if line))
@@ -51,7 +51,7 @@ def _says_missing(error: BaseException) -> bool:
     return isinstance(error, kinds) or (isinstance(error, ValueError) and "Couldn't find cache" in str(error))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error and those below it, outermost first."""
     seen: list[BaseException] = []
     below: BaseException | None = error

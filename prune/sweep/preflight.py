@@ -8,13 +8,13 @@ from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Resources
 from prune.config.config import Config
-from prune.config.sparsity import UnstructuredConfig
+from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.files import disk_errors
 from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears
-from prune.models.load import linear_names
+from prune.models.load import built_linears
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.missing import prepare_line
@@ -65,7 +65,8 @@ def check_local_models(cells: Sequence[Cell]) -> None:
 def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
     """Check names of linears, n:m and ratios against the linears of each model, as its files show them.
 
-    Where they do not, `builds` lets the model be built without weights for the names alone, if a line gives any.
+    Where they do not, the model is built without weights: for n:m, whose groups a width may not fit, and with `builds` also
+    for the names that a line gives.
 
     Raises:
         UserError: the first mistake found.
@@ -74,12 +75,22 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
     for model in distinct_models(pruned):
         shapes = model_linears(model)
         own = [cell.config for cell in pruned if cell.config.model == model]
-        for config in own if shapes else ():
-            check_against(shapes or {}, config)
-        naming = [] if shapes or not builds else [config for config in own if names_linears(config)]
-        names = linear_names(model) if naming else None
-        for config in naming if names else ():
-            check_names(names or [], config.method, config.sparsity)
+        if shapes is not None:
+            for config in own:
+                check_against(shapes, config)
+            continue
+        asking = [config for config in own if has_groups(config) or (builds and names_linears(config))]
+        built = built_linears(model) if asking else None
+        for config in asking if built else ():
+            if has_groups(config):
+                check_against(built or {}, config)
+            else:
+                check_names(list(built or {}), config.method, config.sparsity)
+
+
+def has_groups(config: Config) -> bool:
+    """Whether linears are pruned n of each m consecutive inputs."""
+    return isinstance(config.sparsity, NMConfig)
 
 
 def check_rows(cell: Cell, source: Source) -> None:

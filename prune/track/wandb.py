@@ -20,6 +20,7 @@ from prune.cli import report
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
 from prune.track.tracker import Record
+from prune.track.wandb_cache import lead_cache
 from prune.track.wandb_state import MirroredRun, digest, drop_unsent, first_attempt, read_mirrored, write_mirrored
 
 INIT_TIMEOUT_S = 30.0
@@ -58,6 +59,7 @@ class WandbTracker:
         self._folder = output_dir.resolve()
         self._mode = config.mode
         self._refused: list[str] = []
+        lead_cache(self._folder / "wandb" / "cache")
 
     def record(self, record: Record) -> None:
         """Write one run: nested configuration, a history line a block, the final numbers in the summary."""

@@ -2,21 +2,28 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from transformers import GraniteConfig
 
 from prune.config.model import ModelConfig
 from prune.models.blocks import named_linears, read_weight
 from prune.models.files import model_linears
+from prune.models.load import no_progress_bar
 
-from ..architectures import CONFIGS, tiny_model
-from ..conftest import Said
+from ..architectures import CONFIGS, save_tokenizer, tiny_model
+from ..conftest import Compose, Said
 
 Say = Callable[..., Said]
+BARE = ["eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
+SIZES = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 
 GROUPS = ("model", "calib", "prompt", "method", "sparsity", "eval", "data", "tracker", "launcher", "experiment")
 
@@ -40,7 +47,7 @@ def test_an_unknown_option_lists_what_there_is(say: Say, tmp_path: Path, group: 
     [
         ("calib.num_sample=3", ["calib.num_sample ", "Did you mean num_samples?"]),
         ("methd.variant=true", ["methd", "Did you mean method?"]),
-        ("method.damping=0.1", ["method.damping", "method.variant"]),
+        ("method.damping=0.1", ["method.damping is a key of method=sparsegpt", "or give method=sparsegpt."]),
         ("sparsity.ratio=1.5", ["sparsity.ratio=1.5", "between 0 and 1"]),
         ("sparsity.ratio=0", ["sparsity.ratio=0", "between 0 and 1"]),
         ("sparsity.ratio=-1", ["sparsity.ratio=-1", "between 0 and 1"]),
@@ -237,7 +244,79 @@ OF_THE_SAME_KINDS = [
 """What nobody gave: the same mistakes of other keys and groups."""
 
 
-@pytest.mark.parametrize(("line", "parts"), NOT_SAID_WELL + OF_THE_SAME_KINDS, ids=lambda value: str(value)[:60])
+OF_ANOTHER_OPTION = [
+    ("launcher.partition=gpu", ["launcher.partition is a key of launcher=slurm", "or give launcher=slurm."]),
+    ("launcher=slurm launcher.gpus=[0]", ["launcher.gpus is a key of launcher=local", "or give launcher=local."]),
+    ("method.power=1", ["method.power is a key of method=ria"]),
+    ("sparsity=2to4 sparsity.ratio=0.5", ["sparsity.ratio is a key of sparsity=unstructured"]),
+    ("launcher=plan launcher.mem_gb=3 launcher.mem_per_cpu=2G", ["launcher.mem_gb=3 and launcher.mem_per_cpu=2G exclude"]),
+]
+"""Keys that another option of the group has, and two that exclude one another."""
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["model.path=/tmp/a,b"], "'model.path=\"/tmp/a,b\"'"),
+        (["model.path=/tmp/my models/a,b"], "'model.path=\"/tmp/my models/a,b\"'"),
+        (["model.path=/tmp/my", "models"], "'model.path=\"/tmp/my models\"'"),
+        (["model.path=/tmp/a#b"], "'model.path=\"/tmp/a#b\"'"),
+        (["data.root=/tmp/a=b"], "'data.root=\"/tmp/a=b\"'"),
+        (["output_dir=/tmp/\u6a21\u578b"], "'output_dir=\"/tmp/\u6a21\u578b\"'"),
+        (["calib=file", "calib.path=rows/[a-c]*.jsonl"], "'calib.path=\"rows/[a-c]*.jsonl\"'"),
+        (["model.path=/tmp/(1) x;y"], "'model.path=\"/tmp/(1) x;y\"'"),
+        (['model.path=/tmp/a"b#'], '\'model.path="/tmp/a\\"b#"\''),
+        (["sweep.name=2024_11"], "'sweep.name=\"2024_11\"'"),
+        (["model.revision=12e4567"], "'model.revision=\"12e4567\"'"),
+        (["output_dir=1e5"], "'output_dir=\"1e5\"'"),
+    ],
+)
+def test_odd_texts_come_with_the_word_to_type(say: Say, tmp_path: Path, words: list[str], line: str) -> None:
+    check_refused(say(*words), line)
+    (word,) = shlex.split(line)
+    key, value = word.split("=", 1)[0], OverridesParser.create().parse_override(word).value()
+    assert [key, value] == " ".join(words).removeprefix("calib=file ").split("=", 1)
+
+
+def test_a_grid_does_not_take_a_path_apart_that_there_is(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    check_refused(say("-m", "model=hf", "model.path=a,b"), "'model.path=\"a,b\"'")
+    check_refused(say("-m", "model=hf", "model.path=a,c"), "model.path=a:", "no such folder")
+
+
+def test_an_experiment_for_another_launcher(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "mine/experiment/big.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\ndefaults:\n  - override /launcher: slurm\nlauncher:\n  partition: gpu\n")
+    line = ["--config-dir", str(tmp_path / "mine"), "experiment=big"]
+    check_refused(say(*line, "launcher=local"), f"{path}: launcher.partition is a key of launcher=slurm")
+    assert say(*line, "launcher=plan").code == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [(r"\n", "\n"), (r"\n\n", "\n\n"), (r"\t", "\t"), ("\n", "\n"), (" | ", " | ")]
+)
+def test_a_separator_is_what_it_says(compose_config: Compose, written: str, meant: str) -> None:
+    config = compose_config(f'prompt.separator="{written}"')
+    assert config.prompt.separator == meant and replace(config.prompt).separator == meant
+    own = compose_config(
+        "calib=file", "calib.path=rows.jsonl", f'calib.column="{{a}}{written}{{b}}"', f'calib.joiner="{written}"'
+    )
+    assert (own.calib.column, own.calib.joiner) == (f"{{a}}{meant}{{b}}", meant)
+
+
+def test_a_separator_with_another_backslash(say: Say) -> None:
+    check_refused(say(r'prompt.separator="\x"'), "prompt.separator=", "a backslash stands before n")
+    check_refused(say("calib=file", "calib.path=x", r'calib.column="a\\b"'), "calib.column=", "a backslash stands before n")
+
+
+def test_the_help_shows_a_separator_as_it_is_typed(say: Say) -> None:
+    assert r'separator: "\n\n"' in say("--help").out
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"), NOT_SAID_WELL + OF_THE_SAME_KINDS + OF_ANOTHER_OPTION, ids=lambda value: str(value)[:60]
+)
 def test_a_line_is_refused_in_our_words(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, parts: list[str]
 ) -> None:
@@ -305,6 +384,22 @@ def test_a_model_that_is_none_for_us(say: Say, tmp_path: Path, settings: dict[st
     header = json.dumps({"model.layers.0.mlp.up_proj.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}})
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(16))
     check_refused(say("model=hf", f"model.path={folder}"), f"model {folder.name}", *parts)
+
+
+@pytest.mark.parametrize("launcher", ["launcher=plan", "launcher=local"])
+def test_a_width_that_groups_do_not_divide_is_refused_before_anything_runs(say: Say, tmp_path: Path, launcher: str) -> None:
+    """Granite's linears are not known by its headers: the model is built without weights."""
+    folder = tmp_path / "granite"
+    with no_progress_bar():
+        tiny_model(GraniteConfig(**SIZES, intermediate_size=22)).save_pretrained(folder)
+    save_tokenizer(folder)
+    line = ["model=hf", f"model.path={folder}", "model.seq_len=16", "method=magnitude", *BARE, launcher]
+    said = say(*line, "sparsity=2to4")
+    check_refused(said, "sparsity 2:4 does not fit block 0, mlp.down_proj: its 22 inputs", "method.skip=[")
+    assert [path.name for path in tmp_path.iterdir()] == ["granite"]
+    (skip,) = (word for word in shlex.split(said.err) if word.startswith("method.skip="))
+    assert say(*line, "sparsity=2to4", skip.rstrip(".")).code == 0
+    assert say(*line).code == 0
 
 
 def test_what_headers_show_is_refused_without_torch(tmp_path: Path) -> None:

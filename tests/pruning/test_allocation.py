@@ -9,8 +9,8 @@ import pytest
 
 from prune.cell.folder import CellFolder
 from prune.config.model import ModelConfig
-from prune.models.blocks import named_linears
-from prune.models.load import linear_names
+from prune.models.blocks import named_linears, read_weight
+from prune.models.load import built_linears
 from tests.architectures import CONFIGS, tiny_model
 from tests.conftest import Said
 
@@ -116,14 +116,14 @@ def test_a_pattern_that_matches_nothing_names_the_linears_before_anything_runs(
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_names_are_known_without_weights(architecture: str, tmp_path: Path) -> None:
+def test_names_and_shapes_are_known_without_weights(architecture: str, tmp_path: Path) -> None:
     config = CONFIGS[architecture]()
     config.save_pretrained(tmp_path)
-    names = linear_names(ModelConfig(name="hf", path=str(tmp_path), seq_len=2))
-    assert names == list(named_linears(tiny_model(config)))
+    built = built_linears(ModelConfig(name="hf", path=str(tmp_path), seq_len=2))
+    assert built == {name: tuple(read_weight(linear).shape) for name, linear in named_linears(tiny_model(config)).items()}
 
 
 def test_names_that_cannot_be_known_are_left_to_the_loading(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nosuch"}')
-    assert linear_names(ModelConfig(name="hf", path=str(tmp_path), seq_len=2)) is None
-    assert linear_names(ModelConfig(name="hf", path=str(tmp_path), gguf_file="a.gguf", seq_len=2)) is None
+    assert built_linears(ModelConfig(name="hf", path=str(tmp_path), seq_len=2)) is None
+    assert built_linears(ModelConfig(name="hf", path=str(tmp_path), gguf_file="a.gguf", seq_len=2)) is None

@@ -75,17 +75,32 @@ def test_mixed_versions_and_the_cells_own_warnings_are_said(outputs: Outputs) ->
     folder = outputs.cell("c4", scores=ACC)
     outputs.cell("pile", scores=ACC)
     origin = {"git": "fedcba9876543210", "dirty": True, "versions": {"torch": "2.14"}, "device": "cuda", "host": "n2"}
+    origin["gpu"] = "NVIDIA H100"
     own = ["Pruned again, with other bits than earlier scores.", "acc/gsm8k: 2 of 3 items"]
     change_result(folder, provenance=origin, warnings=own)
     report = build_report(outputs.root)
     assert "Cells were run with 2 versions of torch: 2.13, 2.14." in report.warnings
+    assert "Cells were run with 2 kinds of device: NVIDIA H100, cpu." in report.warnings
     assert "Cells were run with 2 commits of prune: abc, fedcba987654." in report.warnings
     assert own[0] in report.warnings
     assert own[1] not in report.warnings
     assert [(origin.num_cells, origin.dirty, origin.device, list(origin.hosts)) for origin in report.origins] == [
-        (1, True, "cuda", ["n2"]),
+        (1, True, "NVIDIA H100", ["n2"]),
         (1, False, "cpu", ["n1"]),
     ]
+
+
+def test_a_verdict_names_what_its_cells_do_not_share(outputs: Outputs) -> None:
+    folders = [outputs.cell(name, scores=ACC) for name in ("c4", "pile", "oscar")]
+    (verdict,) = build_report(outputs.root).verdicts
+    assert "differ in" not in verdict.sentence
+    alike = {"git": "abc", "dirty": False, "versions": {"torch": "2.13"}, "device": "cuda", "host": "n1"}
+    for folder, gpu in zip(folders, ("NVIDIA A100", "NVIDIA H100", "NVIDIA A100"), strict=True):
+        change_result(folder, provenance=alike | {"gpu": gpu})
+    report = build_report(outputs.root)
+    assert "Cells were run with 2 kinds of device: NVIDIA A100, NVIDIA H100." in report.warnings
+    (verdict,) = report.verdicts
+    assert verdict.sentence.endswith(" The compared cells differ in device (NVIDIA A100, NVIDIA H100).")
 
 
 def test_overlaps_and_sample_data_are_told(outputs: Outputs) -> None:

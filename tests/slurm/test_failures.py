@@ -118,6 +118,16 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     assert again.code == 0 and "Submitted 1 jobs for 1 cells" in again.out
 
 
+def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = folder.start("method=dense", *QUICK, *SLURM[:-1], "launcher.timeout_min=5", "launcher.max_num_timeout=0")
+    line.wait_until(lambda: "running" in {status["state"] for status in folder.statuses.values()}, "the cell to begin")
+    ((cell_id, _),) = folder.statuses.items()
+    cluster.run("scancel", "--signal=USR2", folder.job_of(cell_id) or "")  # as at the end of five minutes
+    said = line.end()
+    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): its time was over" in said.err, said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["preempted", "requeued"])
 def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: Path, how: str) -> None:
@@ -251,7 +261,7 @@ def test_what_the_site_refuses_is_said_in_its_words(cluster: Cluster, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
+def test_a_limit_on_submitted_jobs_and_one_that_lets_nothing_run(
     start_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     cluster = start_cluster(enforce_accounts=True, max_array_size=3, cpus=4)
@@ -259,14 +269,16 @@ def test_a_second_array_that_is_refused_and_a_limit_that_lets_nothing_run(
     cluster.run(*limit, "MaxSubmitJobs=3")
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1,2,3", *BARE, *SLURM]
-    said = folder.run(*line)
-    check_refused(
-        said, "AssocMaxSubmitJobLimit", "Before that it took these jobs", "_0  tiny/dense", "_2  tiny/random/50%/s1"
-    )
-    assert sum(folder.job_of(path.name) is not None for path in (tmp_path / "outputs/cells").iterdir()) == 3
+    said = folder.run(*line)  # five cells
+    assert said.code == 0 and "Submitted 3 jobs for 3 cells" in said.out and len(folder.results) == 5, said
+    assert "2 cells are not submitted yet: the site takes no more jobs at a time" in said.out
+    left = [*line, "launcher.wait=false", "launcher.additional_parameters={hold: true}"]
+    hold = Folder(tmp_path / "hold")
+    hold.path.mkdir()
+    assert "2 cells are not submitted yet" in hold.run(*left).out
+    check_refused(folder.run(*line, "method=magnitude"), "AssocMaxSubmitJobLimit", "launcher.cells_per_job=4")
+    cluster.run("scancel", "--user=root")
     cluster.run(*limit, "MaxSubmitJobs=-1")
-    again = folder.run(*line)
-    assert again.code == 0 and "Submitted 2 jobs for 2 cells" in again.out, again
     cluster.run(*limit, "MaxJobs=0")
     stuck = Folder(tmp_path, program=IMPATIENT).run("method=random", "calib.seed=9", *BARE, *SLURM)
     assert stuck.code == 1 and "PENDING (job " in stuck.err and "AssocMaxJobsLimit" in stuck.err, stuck

@@ -191,3 +191,37 @@ def test_from_inside_another_job(cluster: Cluster, tmp_path: Path) -> None:
     results = Folder(tmp_path).results
     assert len(results) == 2
     assert all(result["provenance"]["job_id"] for result in results.values())
+
+
+def test_from_a_shell_that_a_job_left_its_variables_in(cluster: Cluster, tmp_path: Path) -> None:
+    left = {"SLURM_MEM_PER_CPU": "1", "SLURM_MEM_PER_NODE": "2", "SLURM_CPU_BIND": "quiet,mask_cpu:0x1", "SLURM_NTASKS": "9"}
+    folder = Folder(tmp_path, left | {"SBATCH_TIMELIMIT": "1"})
+    said = folder.run("method=random", *BARE, *SLURM)
+    assert said.code == 0 and len(folder.results) == 2, said
+    assert said.err == "prune: These variables do not count, as the launcher's keys or their defaults say the like: " + (
+        "SBATCH_TIMELIMIT=1 (launcher.timeout_min).\n"
+    )
+
+
+WAYS = [
+    (["launcher.mem_per_cpu=100M", "launcher.cpus_per_task=1"], "MinMemoryCPU=100M"),
+    (["launcher.mem_per_gpu=100M", "launcher.cpus_per_task=1"], "MemPerTres=gres:gpu:100"),
+    (["launcher.cpus_per_gpu=2", "launcher.mem_gb=1"], "MinMemoryNode=1G"),
+]
+
+
+@pytest.mark.parametrize(("keys", "words"), WAYS, ids=lambda value: str(value)[:24])
+def test_what_is_asked_in_other_words_is_taken(cluster: Cluster, tmp_path: Path, keys: list[str], words: str) -> None:
+    folder = Folder(tmp_path)
+    line = [
+        "method=dense",
+        *BARE,
+        "launcher=slurm",
+        "launcher.account=lab",
+        "launcher.timeout_min=60",
+        "launcher.wait=false",
+    ]
+    said = folder.run(*line, *keys, "launcher.additional_parameters={hold: true}")
+    assert said.code == 0 and "Submitted 1 jobs for 1 cells" in said.out and said.err == "", said
+    (path,) = tmp_path.glob("outputs/cells/*/job.json")
+    assert words in cluster.run("scontrol", "show", "job", str(folder.job_of(path.parent.name)))

@@ -81,8 +81,8 @@ def find_split(root: Path, wanted: Wanted) -> list[Path]:
         )
     files = splits.get(wanted.split, [])
     if not files:
-        there = f"those that are there: {', '.join(splits)}.{_rename(wanted, splits)}"
-        raise UserError(f"data=local: {folder} has no split {wanted.split}; {there}")
+        others = f"those that are there: {', '.join(splits)}.{_rename(wanted, splits)}"
+        raise UserError(f"data=local: {folder} has no split {wanted.split}; {others}")
     check_forms(files)
     check_shards(files)
     return files

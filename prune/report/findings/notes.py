@@ -132,17 +132,31 @@ def _seeds(results: Sequence[CellResult], joined: Joined) -> list[str]:
     return [f"One seed only in {len(single)} of {len(seeded)} rows: seed noise is unknown there."]
 
 
+def circumstances(results: Sequence[CellResult]) -> dict[str, list[str]]:
+    """What may move a number and is not the same in all these cells: `device` -> the GPUs, `torch` -> its versions."""
+    seen = [result.provenance for result in results]
+    packages = dict.fromkeys(name for one in seen for name in one.get("versions") or {})
+    values = {
+        "device": {str(one.get("gpu") or one["device"]) for one in seen if one.get("device")},
+        **{package: {str((one.get("versions") or {}).get(package, "none")) for one in seen} for package in packages},
+        "commit of prune": {str(one["git"])[:12] for one in seen if one.get("git")},
+    }
+    return {name: sorted(several) for name, several in values.items() if len(several) > 1}
+
+
 def _mixed(results: Sequence[CellResult]) -> list[str]:
-    found = []
-    packages = dict.fromkeys(name for result in results for name in result.provenance.get("versions", {}))
-    for package in packages:
-        versions = sorted({str(result.provenance.get("versions", {}).get(package, "none")) for result in results})
-        if len(versions) > 1:
-            found.append(f"Cells were run with {len(versions)} versions of {package}: {_names(versions)}.")
-    commits = sorted({str(result.provenance.get("git"))[:12] for result in results if result.provenance.get("git")})
-    if len(commits) > 1:
-        found.append(f"Cells were run with {len(commits)} commits of prune: {_names(commits)}.")
-    return found
+    """A sentence for each circumstance that the cells do not share."""
+    words = {"device": "kinds of device", "commit of prune": "commits of prune"}
+    return [
+        f"Cells were run with {len(values)} {words.get(name, f'versions of {name}')}: {_names(values)}."
+        for name, values in circumstances(results).items()
+    ]
+
+
+def not_alike(results: Sequence[CellResult]) -> str:
+    """The sentence for a verdict whose cells were run in different circumstances; empty where they were not."""
+    found = [f"{name} ({_names(values)})" for name, values in circumstances(results).items()]
+    return f" The compared cells differ in {', '.join(found)}." if found else ""
 
 
 def _shared_items(results: Sequence[CellResult]) -> list[str]:

@@ -1,5 +1,6 @@
 """Cells -> rows (the seeds of one setting) -> groups (the rows that are compared)."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: C
     keys = {place: _differing_keys(several, counts) for place, several in alike.items()}
     return [
         " ".join(
-            f"{_shown(key)}={result.knobs[key]}"
+            f"{_shown(key)}={_written(result.knobs[key])}"
             for key in keys[tuple(result.axes[axis] for axis in axes)]
             if key in result.knobs
         )
@@ -183,6 +184,11 @@ def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: C
 def _differing_keys(results: Sequence[CellResult], counts: Callable[[str], bool]) -> list[str]:
     keys = dict.fromkeys(key for result in results for key in result.knobs if key not in _OF_NOBODY and counts(key))
     return [key for key in keys if len({repr(result.knobs.get(key)) for result in results}) > 1]
+
+
+def _written(value: Any) -> Any:
+    """A value in one line: a text with line breaks as it is typed."""
+    return value if not isinstance(value, str) or value.isprintable() else json.dumps(value, ensure_ascii=False)
 
 
 def _shown(key: str) -> str:

@@ -87,3 +87,10 @@ def test_sets_come_by_category_in_the_studys_order(outputs: Outputs) -> None:
         ("mine", "other"),
     ]
     assert category_of("commonsense_qa", {}) == "commonsense"
+
+
+def test_separators_are_shown_as_they_are_typed(outputs: Outputs) -> None:
+    for separator in ("\n", "\n\n", " | "):
+        outputs.cell("gsm8k", "icl", scores=ACC, prompt_knobs={"separator": separator})
+    labels = [row.label for row in joined(outputs).rows]
+    assert sorted(labels) == [f"gsm8k-icl prompt.separator={shown}" for shown in (" | ", r'"\n"', r'"\n\n"')]

@@ -42,3 +42,17 @@ def test_a_job_that_comes_back_is_alive_again(
     screen = Screen(Console(file=io.StringIO()))
     Follower([Followed(cell, "7", tmp_path / "log")], Recorder("s", outcome, NullTracker()), screen).follow(0.1)
     assert outcome.failures[cell.id].state == "CANCELLED"
+
+
+def test_following_may_end_while_some_are_on_their_way(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [make_cell(compose_config(f"output_dir={tmp_path}", f"calib.seed={seed}")) for seed in range(3)]
+    queue = {"1": Job("1", "OUT_OF_MEMORY"), "2": Job("2", "OUT_OF_MEMORY"), "3": Job("3", "RUNNING")}
+    monkeypatch.setattr(follow, "queued_jobs", lambda: queue)
+    monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: {})
+    monkeypatch.setattr(follow, "GRACE_S", 0.3)
+    outcome, screen = Outcome(), Screen(Console(file=io.StringIO()))
+    followed = [Followed(cell, job_id, tmp_path / "log") for cell, job_id in zip(cells, queue, strict=True)]
+    Follower(followed, Recorder("s", outcome, NullTracker()), screen).follow(0.1, num_left=1)
+    assert set(outcome.failures) == {cells[0].id, cells[1].id} and not outcome.results

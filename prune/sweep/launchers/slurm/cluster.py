@@ -2,12 +2,16 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from prune.cell.slurm_queue import SlurmUnavailableError, run_command
+from prune.sweep.launchers.slurm.options import overruled
 
-_VARIABLES = {"time": "TIMELIMIT", "mem": "MEM_PER_NODE", "array": "ARRAY_INX"}
-"""sbatch's options whose variable has another name."""
+_OF_JOBS = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
+"""How variables begin that Slurm sets in a job."""
+
+_OF_SITES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+"""Variables that say where Slurm is, and who asks."""
 
 DEFAULT_MAX_ARRAY_SIZE = 1001
 """Slurm's own default."""
@@ -41,17 +45,16 @@ def cancel(job_ids: Sequence[str]) -> None:
         run_command(["scancel", "--quiet", *job_ids])
 
 
-def environment_for_submission(environment: Mapping[str, str], options: Iterable[str]) -> dict[str, str]:
-    """`environment` as sbatch may see it: without what a job around us would pass on, and without what would win.
+def environment_for_submission(environment: Mapping[str, str], options: Sequence[str]) -> dict[str, str]:
+    """`environment` as sbatch may see it: without what a job passes on to its shells, and without what would win.
 
-    sbatch lets its variables (SBATCH_PARTITION) win over the options in a script; those of `options`, which the script sets,
-    are taken away. The others stay, so that a user may set them once. Where Slurm is stays too.
+    Slurm's variables of a job stay in shells that it left behind, also where SLURM_JOB_ID is gone: srun would read them as
+    options. sbatch's own (SBATCH_PARTITION) stay, so that a user may set them once, but for those that the `options` in the
+    script overrule.
     """
-    inside = "SLURM_JOB_ID" in environment
-    passed_on = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_", "PMI_", "PMIX_")
-    won = {f"SBATCH_{_VARIABLES.get(option, option.upper().replace('-', '_'))}" for option in options}
+    lost = overruled(environment, options)
     return {
         key: value
         for key, value in environment.items()
-        if key == "SLURM_CONF" or (key not in won and not (inside and key.startswith(passed_on)))
+        if key not in lost and (key in _OF_SITES or not key.startswith(_OF_JOBS))
     }

@@ -37,16 +37,18 @@ class Follower:
         self._job_ids = {followed.job_id for followed in cells}
         self._silent = False
 
-    def follow(self, poll_seconds: float) -> None:
-        """Return when no cell is waiting or running any more."""
+    def follow(self, poll_seconds: float, num_left: int = 0) -> None:
+        """Return when at most `num_left` cells are waiting or running."""
         pause = FIRST_PAUSE_S
         while True:
             self.look()
             self._screen.show(list(self._left.values()), self._session.outcome)
-            if not self._left:
+            if len(self._left) <= num_left:
                 break
             time.sleep(min(pause, poll_seconds))
             pause = min(pause * 1.3, poll_seconds)
+        if self._left:
+            return
         end = time.monotonic() + LAST_WORD_S
         while time.monotonic() < end and self._any_job_runs():
             time.sleep(FIRST_PAUSE_S)

@@ -14,7 +14,7 @@ from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import State, write_status
 from prune.config.tracker import TrackerConfig, TrackerMode
-from prune.sweep.missing import explain_missing
+from prune.sweep.missing import chain, explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
 from prune.sweep.recorder import describe_result, make_record
 from prune.track.registry import build_tracker
@@ -59,10 +59,10 @@ class CellsJob:
                 note = self._run_one(cell, resources, tracker, watcher)
             except CellHeldError as error:
                 note = str(error)
-            except UncompletedJobError:
-                write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
-                raise
             except Exception as error:
+                if is_timeout(error):
+                    write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
+                    raise
                 failed[cell.name] = error
                 note = f"failed: {error}"
             watcher.end_cell(note)
@@ -73,7 +73,7 @@ class CellsJob:
         try:
             result = run_cell(cell, resources, watcher, self.submitted)
         except Exception as error:
-            missing = explain_missing(error, self.overrides, cell.config.model)
+            missing = None if is_timeout(error) else explain_missing(error, self.overrides, cell.config.model)
             if missing is None:
                 raise
             write_status(cell.folder(), State.failed, f"UserError: {missing}")
@@ -89,6 +89,11 @@ class CellsJob:
 def keep_offline(config: TrackerConfig) -> TrackerConfig:
     """The tracker of a job, which never waits for a network: it keeps its runs, and the line that follows it sends them."""
     return replace(config, mode=TrackerMode.offline) if config.mode is TrackerMode.online else config
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the job's time was over: submitit raises at the signal, wherever the program is; a library may wrap it."""
+    return any(isinstance(link, UncompletedJobError) for link in chain(error))
 
 
 def raise_failures(failed: dict[str, BaseException], num_cells: int) -> None:

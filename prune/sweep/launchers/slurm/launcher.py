@@ -4,6 +4,7 @@ job: what runs in a job. submit: to sbatch, through submitit. follow: files, que
 job. screen: what is shown meanwhile.
 """
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from prune.cell.resources import Resources
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
 from prune.cell.state import State
+from prune.cli import report
 from prune.config.tracker import TrackerMode
 from prune.errors import UserError
 from prune.sweep.cell_launcher import CellLauncher
@@ -25,9 +27,12 @@ from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.follow import Follower
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.job import CellsJob, group_cells
+from prune.sweep.launchers.slurm.memory import memory_note
+from prune.sweep.launchers.slurm.options import describe_overruled, options_in_script, sbatch_parameters
 from prune.sweep.launchers.slurm.screen import Screen
 from prune.sweep.launchers.slurm.submit import SubmittedJob, check_cluster, submit_jobs
 from prune.sweep.launchers.slurm.verdict import cannot_start
+from prune.sweep.needs import distinct_models
 from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 from prune.track.tracker import NullTracker
@@ -60,25 +65,20 @@ class SlurmLauncher(CellLauncher):
         launcher = _knobs(sweep)
         if sweep.config.tracker.mode is not TrackerMode.online:  # each job mirrors its own cells
             recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())
-        with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
-            followed, fresh = divide_by_state(cells, recorder)
-            for cell in cells:
-                if who := recorder.outcome.held.get(cell.id):
-                    console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
-            submitted = submit_fresh(fresh, launcher, sweep)
-        followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
-        describe_submission(submitted, len(followed), console)
-        if not launcher.wait:
-            for line in commands_to_follow(sweep, followed):
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-            for one in followed:
-                recorder.hold(one.cell, f"job {one.job_id}")
-            return
-        with Screen(console) as screen:
-            try:
-                Follower(followed, recorder, screen).follow(launcher.poll_seconds)
-            except KeyboardInterrupt:
-                raise StoppedWaiting(describe_stop(followed)) from None
+        for note in notes_on_jobs(cells, launcher):
+            report(note)
+        while cells:
+            followed, num_open = submit_some(cells, sweep, recorder, console)
+            if not launcher.wait:
+                leave(followed, sweep, recorder, console)
+                return
+            with Screen(console) as screen:
+                try:
+                    Follower(followed, recorder, screen).follow(launcher.poll_seconds, len(followed) // 2 if num_open else 0)
+                except KeyboardInterrupt:
+                    raise StoppedWaiting(describe_stop(followed)) from None
+            known = {*recorder.outcome.results, *recorder.outcome.failures, *recorder.outcome.held}
+            cells = [cell for cell in cells if cell.id not in known]
 
 
 LAUNCHER = SlurmLauncher()
@@ -125,8 +125,27 @@ def on_its_way(standing: Standing, queue: Mapping[str, Job]) -> bool:
     return True
 
 
-def submit_fresh(fresh: Sequence[Cell], launcher: SlurmLauncherConfig, sweep: Sweep) -> list[SubmittedJob]:
-    """Submit `fresh`, `cells_per_job` in each job."""
+def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console: Console) -> tuple[list[Followed], int]:
+    """Submit those of `cells` that are in no queue, or as many as the site takes.
+
+    Returns:
+        The cells on their way, and the number of those that are still to be submitted.
+    """
+    with claim_when_free(sweep.output_dir / "sweeps"):  # two launches at once: the second finds the first one's jobs
+        followed, fresh = divide_by_state(cells, recorder)
+        for cell in cells:
+            if who := recorder.outcome.held.get(cell.id):
+                console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
+        submitted = submit_fresh(fresh, sweep, can_wait=bool(followed)) if fresh else []
+    followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
+    num_open = len(fresh) - sum(len(job.cells) for job in submitted)
+    describe_submission(submitted, len(followed), num_open, console)
+    return followed, num_open
+
+
+def submit_fresh(fresh: Sequence[Cell], sweep: Sweep, *, can_wait: bool) -> list[SubmittedJob]:
+    """Submit `fresh`, `cells_per_job` in each job; see `submit_jobs`."""
+    launcher = _knobs(sweep)
     limits = f"launcher.timeout_min={launcher.timeout_min}, launcher.max_num_timeout={launcher.max_num_timeout}"
     timeout = f"its time was over ({limits})"
 
@@ -134,11 +153,28 @@ def submit_fresh(fresh: Sequence[Cell], launcher: SlurmLauncherConfig, sweep: Sw
         return CellsJob(cells, sweep.name, list(sweep.overrides), code_state(), timeout, str(Path.cwd()))
 
     groups = group_cells(fresh, launcher.cells_per_job)
-    return submit_jobs(groups, launcher, sweep.name, (sweep.folder / "jobs").resolve(), make_job) if groups else []
+    folder = (sweep.folder / "jobs").resolve()
+    return submit_jobs(groups, launcher, sweep.name, folder, make_job, can_wait=can_wait)[0]
 
 
-def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, console: Console) -> None:
-    """Say what was submitted and what was in the queue already."""
+def leave(followed: Sequence[Followed], sweep: Sweep, recorder: Recorder, console: Console) -> None:
+    """Say how to follow or end the jobs, and keep that the cells have them."""
+    for line in commands_to_follow(sweep, followed):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for one in followed:
+        recorder.hold(one.cell, f"job {one.job_id}")
+
+
+def notes_on_jobs(cells: Sequence[Cell], launcher: SlurmLauncherConfig) -> list[str]:
+    """What sbatch is not told of the shell's variables, and memory that is too little for a model."""
+    parameters = sbatch_parameters(launcher, "", os.environ)
+    notes = [describe_overruled(os.environ, options_in_script(launcher, parameters))]
+    notes += [memory_note(model, launcher, parameters) for model in distinct_models(cells)]
+    return [note for note in notes if note]
+
+
+def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, num_open: int, console: Console) -> None:
+    """Say what was submitted, what was in the queue already, and what the site does not take yet."""
     num_cells = sum(len(job.cells) for job in submitted)
     earlier = num_followed - num_cells
     lines = (
@@ -147,6 +183,14 @@ def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, co
         else []
     )
     lines += [f"{earlier} cells are in the queue already."] if earlier else []
+    lines += (
+        [
+            f"{num_open} cells are not submitted yet: the site takes no more jobs at a time. They follow as jobs end; with "
+            "launcher.wait=false the same line again submits them. launcher.cells_per_job=4 puts four cells into a job."
+        ]
+        if num_open
+        else []
+    )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

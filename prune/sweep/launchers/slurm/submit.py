@@ -4,7 +4,6 @@ import io
 import os
 import re
 import shlex
-import site
 import socket
 import subprocess
 import sys
@@ -17,32 +16,18 @@ from typing import Any
 from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-import prune
 from prune.cell.cell import Cell
 from prune.cell.standing import write_submission
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import environment_for_submission, max_array_size, missing_commands, node_hosts
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.job import CellsJob
-
-_SBATCH_KEYS = (
-    *(
-        "partition",
-        "account",
-        "qos",
-        "constraint",
-        "gres",
-        "gpus_per_node",
-        "gpus_per_task",
-        "cpus_per_task",
-        "cpus_per_gpu",
-    ),
-    *("mem_per_gpu", "mem_per_cpu", "array_parallelism", "use_srun", "srun_args", "wckey"),
-    *("nodelist", "exclude", "dependency", "comment", "signal_delay_s"),
-)
-"""Keys of the launcher that submitit knows under the same name."""
+from prune.sweep.launchers.slurm.options import options_in_script, sbatch_parameters
 
 _LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs")
+
+_TOO_MANY = re.compile(r"Submit\w*Limit|SubmitJob|MaxJobCount|too many|\b(jobs|arrays?)\b", re.IGNORECASE)
+"""What Slurm, and wrappers of sites, say where they take fewer jobs or smaller arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,47 +71,68 @@ def file_system(folder: Path) -> str:
 
 
 def submit_jobs(
-    groups: Sequence[Sequence[Cell]], launcher: SlurmLauncherConfig, sweep: str, folder: Path, make_job: Any
-) -> list[SubmittedJob]:
+    groups: Sequence[Sequence[Cell]],
+    launcher: SlurmLauncherConfig,
+    sweep: str,
+    folder: Path,
+    make_job: Any,
+    *,
+    can_wait: bool = False,
+) -> tuple[list[SubmittedJob], list[Sequence[Cell]]]:
     """Submit a job for each group of cells and note it in each cell's folder.
+
+    Where the site takes a limited number of jobs, smaller arrays are tried, down to one job.
 
     Args:
         folder: for what the jobs print and for submitit's files.
         make_job: cells -> the `CellsJob` that runs them.
+        can_wait: whether other jobs of this line are on their way, after which there is room.
+
+    Returns:
+        The jobs, and the groups that are over the site's limit now.
 
     Raises:
         UserError: sbatch refused, with its own words and what was taken before.
     """
     taken: list[SubmittedJob] = []
-    size = max_array_size()
-    chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
+    left, size = list(groups), max_array_size()
     folder.mkdir(parents=True, exist_ok=True)
     after: str | None = None
-    options = options_in_script(sbatch_parameters(launcher, sweep))
+    parameters = sbatch_parameters(launcher, sweep, os.environ)
+    options = options_in_script(launcher, parameters)
     with clean_environment(options), redirect_stderr(io.StringIO()):
-        for chunk in chunks:
+        while left and size:
+            script = parameters | {"dependency": ",".join(filter(None, (launcher.dependency, after))) or None}
             try:
-                jobs = submit_array([make_job(list(cells)) for cells in chunk], launcher, sweep, folder, after)
+                jobs = submit_array([make_job(list(cells)) for cells in left[:size]], launcher, script, folder)
             except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
-                raise UserError(describe_refusal(str(error), taken)) from error
-            taken += jobs
-            for job in jobs:
-                for cell in job.cells:
-                    write_submission(cell.folder(), job.id, job.log, sweep)
+                size = len(left[:size]) // 2
+                if not is_about_number(str(error)) or not (size or taken or can_wait):
+                    raise UserError(describe_refusal(str(error), taken, len(groups))) from error
+                continue
+            note_submission(jobs, sweep)
+            taken, left = [*taken, *jobs], left[len(jobs) :]
             if len(groups) > launcher.array_parallelism:
                 after = f"afterany:{jobs[0].id.partition('_')[0]}"  # arrays side by side would exceed the limit together
-    return taken
+    return taken, left
+
+
+def note_submission(jobs: Sequence[SubmittedJob], sweep: str) -> None:
+    """Write into the folder of each cell as which job it was submitted."""
+    for job in jobs:
+        for cell in job.cells:
+            write_submission(cell.folder(), job.id, job.log, sweep)
 
 
 def submit_array(
-    jobs: Sequence[CellsJob], launcher: SlurmLauncherConfig, sweep: str, folder: Path, after: str | None
+    jobs: Sequence[CellsJob], launcher: SlurmLauncherConfig, parameters: Mapping[str, Any], folder: Path
 ) -> list[SubmittedJob]:
-    """Submit `jobs` as one array, or as a plain job when it is only one; `after` is a dependency on an earlier array."""
+    """Submit `jobs` as one array, or as a plain job when it is only one."""
     python = launcher.python or shlex.quote(sys.executable)
     if not launcher.use_srun:
         python = f"exec {python}"  # Python takes the batch shell's place, so that it gets the signal
     executor = SlurmExecutor(folder=folder, max_num_timeout=launcher.max_num_timeout, python=python)
-    executor.update_parameters(**sbatch_parameters(launcher, sweep, after))
+    executor.update_parameters(**parameters)
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     return [
@@ -135,52 +141,24 @@ def submit_array(
     ]
 
 
-def sbatch_parameters(launcher: SlurmLauncherConfig, sweep: str, after: str | None = None) -> dict[str, Any]:
-    """Submitit's parameters: the launcher's keys that have a value, under submitit's names."""
-    given = {key: getattr(launcher, key) for key in _SBATCH_KEYS} | {"time": launcher.timeout_min}
-    given["mem"] = None if launcher.mem_gb is None else f"{round(launcher.mem_gb * 1024)}M"
-    if launcher.gpus_per_node is None and launcher.gpus_per_task is None and "gpu" not in (launcher.gres or ""):
-        given["gpus_per_node"] = 1
-    if given["gpus_per_node"] == 0:
-        given["gpus_per_node"] = None
-    given["dependency"] = ",".join(filter(None, (launcher.dependency, after))) or None
-    more: dict[str, Any] = {"requeue" if launcher.requeue else "no-requeue": True}
-    if not launcher.use_srun:
-        more["signal"] = f"B:USR2@{launcher.signal_delay_s}"
-    return {key: value for key, value in given.items() if value is not None} | {
-        "job_name": re.sub(r"[^A-Za-z0-9=.-]+", "-", f"prune-{sweep}")[:60],
-        "stderr_to_stdout": True,
-        "exclusive": True if launcher.exclusive else None,
-        "setup": [*launcher.setup, *own_setup(launcher)],
-        "additional_parameters": more | (launcher.additional_parameters or {}),
-    }
+def is_about_number(words: str) -> bool:
+    """Whether sbatch refuses for the number of jobs, which fewer may pass."""
+    return bool(_TOO_MANY.search(words))
 
 
-def own_setup(launcher: SlurmLauncherConfig) -> list[str]:
-    """Shell lines of ours: as many threads as CPUs, the cache only, and the same package."""
-    lines = ['export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}"'] if launcher.cpus_per_task else []
-    lines += ["export HF_HUB_OFFLINE=1"] if launcher.offline else []
-    root = str(Path(prune.__file__).resolve().parents[1])
-    if root not in site.getsitepackages():
-        lines.append(f'export PYTHONPATH={shlex.quote(root)}"${{PYTHONPATH:+:$PYTHONPATH}}"')
-    return lines
-
-
-def describe_refusal(words: str, taken: Sequence[SubmittedJob]) -> str:
+def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 1) -> str:
     """The message for a refusal by sbatch, with the jobs that it had taken before."""
     lines = list(dict.fromkeys(line.strip() for line in words.splitlines() if line.strip()))
     message = "\n  ".join(["Slurm did not take the jobs. It says:", *lines])
+    fewer = "launcher.cells_per_job=4 puts four cells into a job."
+    if not taken and is_about_number(words):
+        return f"{message}\nNothing was submitted: the site takes no more jobs of yours now. Wait for some to end; {fewer}"
     if not taken:
-        return f"{message}\nNothing was submitted. Mend the launcher.* key that this is about and run the same line again."
+        mend = "Nothing was submitted. Mend the launcher.* key that this is about and run the same line again."
+        return f"{message}\n{mend}" + (f" If it takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
     cells = "\n  ".join(f"{job.id}  {', '.join(cell.name for cell in job.cells)}" for job in taken)
     again = "Before that it took these jobs, which go on; the same line again follows them and submits the rest:"
     return f"{message}\n{again}\n  {cells}"
-
-
-def options_in_script(parameters: Mapping[str, Any]) -> list[str]:
-    """The options of sbatch that the script sets to a value, given submitit's parameters."""
-    given = {key.replace("_", "-"): value for key, value in (parameters | parameters["additional_parameters"]).items()}
-    return ["array", "output", "error", "signal", *(key for key, value in given.items() if value not in (None, ""))]
 
 
 @contextmanager

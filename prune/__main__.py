@@ -1,0 +1,21 @@
+"""The commands there are: `python -m prune` lists them."""
+
+import sys
+
+COMMANDS = """\
+python -m prune.main        run a cell, or with -m a grid (--help lists every option)
+python -m prune.status      show where sweeps stand
+python -m prune.report      write tables, figures and the page of finished cells
+python -m prune.apply       put a saved mask on a dense model
+python -m prune.dashboard   save a workspace on W&B"""
+
+
+def main() -> None:
+    """Print the commands; end with 2 where something was asked that one of them does."""
+    asked = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    print(COMMANDS, file=sys.stderr if asked else sys.stdout)
+    sys.exit(2 if asked else 0)
+
+
+if __name__ == "__main__":
+    main()
