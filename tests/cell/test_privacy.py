@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from prune.cell.folder import CellFolder
 from prune.cell.result import read_cell_result
 from prune.data.sources.sample import sample_rows
+from prune.errors import UserError
 from prune.report.results.items import read_items
 
 from ..conftest import Said
@@ -199,3 +201,10 @@ def test_an_error_of_a_library_is_told_by_type_and_place(
 def test_privacy_holds_for_a_whole_line(say: Say) -> None:
     said = say("-m", "privacy=true,false", "launcher=plan")
     assert said.code == 2 and "privacy cannot take several values in one line" in said.err
+
+
+def test_items_that_cannot_be_read_are_named_and_not_left(tmp_path: Path) -> None:
+    (tmp_path / "items").mkdir()
+    (tmp_path / "items/acc-gsm8k.jsonl.gz").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"acc-gsm8k\.jsonl\.gz is damaged"):
+        CellFolder(tmp_path).drop_texts()

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.slurm.cluster import Cluster
 from tests.slurm.lines import QUICK, SLURM, Folder
 from tests.track.wandb_server import KEY, WandbServer
 
 
+@pytest.mark.slow
 def test_the_line_that_follows_the_jobs_sends_their_runs(cluster: Cluster, tmp_path: Path) -> None:
     server = WandbServer()
     try:
