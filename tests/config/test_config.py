@@ -26,6 +26,7 @@ MODELS = {
     *("mistral_7b", "qwen3_0_6b", "opt_125m"),
 }
 NEEDED = {"hf": ["model.path=somewhere"], "local": ["data.root=somewhere"], "nm": ["sparsity.n=1", "sparsity.m=4"]}
+NEEDED["file"] = ["calib.path=rows.jsonl"]
 OPTIONS = sorted(path.relative_to(CONFIG_DIR).with_suffix("").as_posix() for path in Path(CONFIG_DIR).rglob("*/*.yaml"))
 
 
@@ -43,7 +44,7 @@ def test_every_option_composes(compose_config: Compose, option: str) -> None:
 
 def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
-    assert options("calib") == set(DATASETS)
+    assert options("calib") == {*DATASETS, "file"}
     assert options("prompt") == {style.value for style in PromptStyle}
     assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random"}
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm"}
