@@ -6,7 +6,9 @@ continued; offline a new log replaces the earlier one, or, when that was sent al
 """
 
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -208,6 +210,7 @@ def log_in() -> None:
 
 def key_owner(timeout_s: int) -> str:
     """The owner of the API key, as W&B answers within the time. Raises what W&B raises."""
+    lead_cache(Path(tempfile.gettempdir()) / f"prune-wandb-{os.getuid()}")
     log_in()
     return str(_wandb(TrackerMode.online).Api(timeout=timeout_s).default_entity)
 
