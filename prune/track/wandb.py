@@ -8,6 +8,7 @@ continued; offline a new log replaces the earlier one, or, when that was sent al
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -92,7 +93,6 @@ class WandbTracker:
 
     def _mirror(self, record: Record, numbers: Mapping[str, float]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        _place_service_log(self._folder / "wandb" / "cache")
         earlier = read_mirrored(record.folder)
         attempt = earlier.attempt if earlier else first_attempt(record.cell_id, self._folder)
         was_sent = earlier is not None and earlier.was_sent()
@@ -174,23 +174,6 @@ class WandbTracker:
         )
 
 
-def _place_service_log(folder: Path) -> None:
-    """Let W&B's service keep its own log under `folder` where the user's cache cannot be written: it would print it all."""
-    from wandb.env import CACHE_DIR
-
-    named = os.environ.get(CACHE_DIR) or os.environ.get("XDG_CACHE_HOME")
-    logs = Path(named or Path(os.environ.get("HOME") or "", ".cache")) / "wandb" / "logs"
-    try:
-        can_write = logs.is_absolute()  # without HOME, or where it is relative, the service finds no place
-        if can_write:
-            logs.mkdir(parents=True, exist_ok=True)
-            can_write = os.access(logs, os.W_OK | os.X_OK)
-    except OSError:
-        can_write = False
-    if not can_write:
-        os.environ[CACHE_DIR] = str(folder)
-
-
 def _wandb(mode: TrackerMode) -> Any:
     """The package, set to print nothing."""
     import wandb
@@ -227,6 +210,7 @@ def log_in() -> None:
 
 def key_owner(timeout_s: int) -> str:
     """The owner of the API key, as W&B answers within the time. Raises what W&B raises."""
+    lead_cache(Path(tempfile.gettempdir()) / f"prune-wandb-{os.getuid()}")
     log_in()
     return str(_wandb(TrackerMode.online).Api(timeout=timeout_s).default_entity)
 

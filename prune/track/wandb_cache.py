@@ -7,13 +7,13 @@ VARIABLE = "WANDB_CACHE_DIR"
 
 
 def lead_cache(folder: Path) -> None:
-    """Let the service keep its log in `folder`, where nobody says otherwise and the user's cache cannot be written.
+    """Let the service keep its log in `folder`, where it cannot write the place that it would take.
 
-    A container or a service account may have no home that can be written.
+    A container or a service account may have no home that can be written, or none at all.
     """
-    import platformdirs  # not above: it comes with wandb
-
-    if VARIABLE not in os.environ and not _can_write(Path(platformdirs.user_cache_dir("wandb"))):
+    named = os.environ.get(VARIABLE) or os.environ.get("XDG_CACHE_HOME")
+    logs = Path(named or Path(os.environ.get("HOME") or "", ".cache")) / "wandb" / "logs"
+    if not logs.is_absolute() or not _can_write(logs):
         os.environ[VARIABLE] = str(folder)
 
 
