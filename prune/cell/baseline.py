@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from prune.cell.cell import Cell, make_cell
+from prune.config.own import OwnSetConfig, own_fields
 
 BASELINE = "c4"
 """The calibration set that everyone uses."""
@@ -15,4 +16,5 @@ def baseline_cell(cell: Cell) -> Cell | None:
     """
     if cell.axes.calib is None:
         return None
-    return make_cell(replace(cell.config, calib=replace(cell.config.calib, name=BASELINE)))
+    calib = replace(cell.config.calib, **own_fields(OwnSetConfig()), name=BASELINE)
+    return make_cell(replace(cell.config, calib=calib))

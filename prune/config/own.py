@@ -83,8 +83,8 @@ class OwnSetConfig:
         if given:
             named = ", ".join(f"calib.{name}" for name in given)
             raise UserError(
-                f"{named}: this describes a set of your own, as in calib=file calib.path=rows.jsonl. To compare one with shipped "
-                "sets in one line, describe it in a YAML, as in calib=mine,c4 (docs/own.md)."
+                f"{named}: this describes a set of your own, as in calib=file calib.path=rows.jsonl. To compare one with "
+                "shipped sets in one line, describe it in a YAML, as in calib=mine,c4 (docs/own.md)."
             )
 
     def _check_columns(self) -> None:

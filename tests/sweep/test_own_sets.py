@@ -104,7 +104,9 @@ def test_a_yaml_makes_a_set_like_ours(folder: Path, say: Say) -> None:
     scores = ["eval.tasks=[mine]", "eval.perplexity=[prose]", "eval.num_fewshot=1", "eval.seq_len=16", "eval.num_chunks=2"]
     done = say("-m", "calib=mine,c4", "prompt=icl", *BARE[2:], *scores)
     assert done.code == 0, done.err
-    found = results()["tiny/mine-icl/wanda/50%/s0"]
+    found, c4 = (results()[f"tiny/{name}/wanda/50%/s0"] for name in ("mine-icl", "c4"))
+    difference = found["metrics"]["ppl/prose"]["value"] - c4["metrics"]["ppl/prose"]["value"]
+    assert abs(difference) > 0.01 and f"c4 {difference:+.2f}" in done.out
     assert set(found["metrics"]) == {"acc/mine", "ppl/prose"}
     assert found["metrics"]["acc/mine"]["num_items"] == 4
     assert found["sets"]["mine"] == {"category": "arithmetic", "source": "own"}
