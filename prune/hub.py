@@ -73,7 +73,7 @@ def describe_unreached(error: BaseException) -> str:
     """Why the hub was not asked, or could not be; that HF_HUB_OFFLINE is set only where somebody has set it."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    if any(isinstance(link, OfflineModeIsEnabled) for link in errors_below(error)):
+    if any(isinstance(link, OfflineModeIsEnabled) or "OfflineModeIsEnabled" in str(link) for link in errors_below(error)):
         return next((f"{name} is set" for name in OFFLINE if os.environ.get(name)), "no network")
     return one_line(error)
 

@@ -33,7 +33,7 @@ LETS_IN = "hf_letsin"
 
 @dataclass(frozen=True, kw_only=True)
 class Repo:
-    """A repository with one commit, which all its revisions mean."""
+    """A repository at one commit, which its branches mean; a later Repo of the same id is an earlier commit of it."""
 
     kind: str
     id: str
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(self.fault.status, "", self.fault.headers)
         if path.startswith(STORE):
             return self._give_stored(path.removeprefix(STORE))
-        for repo in self.repos:
+        for repo in sorted(self.repos, key=lambda repo: repo.commit not in path):  # the one that is asked for by its commit
             api, files = f"api/{repo.kind}/{repo.id}", f"{KINDS[repo.kind]}{repo.id}/resolve/"
             if path == api or path.startswith(f"{api}/"):
                 place = path.removeprefix(api).strip("/")

@@ -45,10 +45,15 @@ FETCHED = "fade" * 10
 """The commit that the local cache has of repositories that are read at a branch."""
 
 
+def _no_network(_: str) -> Any:
+    raise ConnectionError("no network")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", _no_network)
     for repository, revision in BRANCHES.values():
         ref = tmp_path / "hub" / f"datasets--{repository.replace('/', '--')}" / "refs" / revision
         ref.parent.mkdir(parents=True)
@@ -262,6 +267,16 @@ def test_answers_of_the_hub(
     with pytest.raises(UserError, match=told) as caught:
         source.rows(_text_set("c4"), "train")
     assert "file en/c4-train.00000-of-01024.json.gz" in str(caught.value)
+
+
+def test_a_refusal_that_datasets_hides_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    def refuse(_: str) -> Any:
+        raise _refused(429, {"Retry-After": "9"})
+
+    _fail_with(monkeypatch, FileNotFoundError("An error happened while trying to locate the file on the Hub"))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    with pytest.raises(UserError, match=r"\(429\)\. Run the same line again in 9 s"):
+        source.rows(_question_set("gsm8k"), "train")
 
 
 def test_bugs_are_not_taken_for_user_errors(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:

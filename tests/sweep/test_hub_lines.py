@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from prune.data.sources.sample import sample_rows
 
 from ..hub_repos import MOVING, all_repos, data_repo
 from ..hub_server import LETS_IN, Fault, Repo, serve
+from .test_hub_identity import ids_of
 from .test_prepare import COMMIT, NOWHERE, Prepared, gsm8k_repo, model_repo, run, things
 
 SETS = [name for name, dataset in DATASETS.items() if not isinstance(dataset, ControlSet) and dataset.hub is not None]
@@ -41,7 +43,7 @@ def problems_of(said: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {name.partition(" (")[0]: why for name, why in listed}
 
 
-def manifests(folder: Path) -> list[Mapping[str, object]]:
+def manifests(folder: Path) -> list[Mapping[str, Any]]:
     return [json.loads(path.read_text()) for path in (folder / "outputs" / "calib").glob("*/manifest.json")]
 
 
@@ -63,7 +65,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def test_every_shipped_set_is_prepared_in_one_line(everything: Prepared) -> None:
     found = things(everything.said)
     assert {f"rows {name}/train" for name in SETS} <= set(found)
-    assert {found[f"rows {name}/train"] for name in SETS} == {"fetched, 40 rows", f"fetched, 40 rows, commit {MOVING[:8]}"}
+    brought = {found[f"rows {name}/train"].partition(", ")[2] for name in SETS}
+    assert brought == {"40 rows", f"40 rows, commit {MOVING[:8]}"}
     moving = {name for name in SETS if "commit" in found[f"rows {name}/train"]}
     assert moving == {"commonsense_qa", "esnli", "oscar"}
     assert len(manifests(everything.folder)) == len(SETS)
@@ -95,18 +98,19 @@ def test_the_users_own_repository_counts_by_its_commit(tmp_path: Path) -> None:
         said = run(tmp_path, *line, "launcher=prepare", HF_ENDPOINT=endpoint)
     assert said.returncode == 0, said.stderr
     assert things(said)["rows file/train"] == "fetched, 20 rows, commit c0ffee00"
-    with serve(notes(LATER, "second")) as endpoint:
-        again = run(tmp_path, *line, "launcher=prepare", HF_ENDPOINT=endpoint)
-        assert things(again)["rows file/train"] == "there, 20 rows, commit c0ffee00", "the branch is not followed"
+    with serve(notes(LATER, "second"), notes(COMMIT, "first")) as endpoint:
+        plan = run(tmp_path, *line, "launcher=plan", HF_ENDPOINT=endpoint)
         both = [*line, f"calib.revision={COMMIT},{LATER}"]
         edited = run(tmp_path, *both, "launcher=prepare", HF_ENDPOINT=endpoint)
         assert edited.returncode == 0, edited.stderr
-    assert sorted(manifest["commit"] for manifest in manifests(tmp_path)) == [LATER, COMMIT]
+    assert sorted(manifest["data"]["commit"] for manifest in manifests(tmp_path)) == [LATER, COMMIT]
     assert len({manifest["tokens_sha256"] for manifest in manifests(tmp_path)}) == 2
     said = run(tmp_path, *both, HF_HUB_OFFLINE="1", HF_ENDPOINT=NOWHERE)
     assert said.returncode == 0, said.stderr
     results = [json.loads(path.read_text()) for path in (tmp_path / "outputs/cells").glob("*/result.json")]
     assert len({result["weights_sha256"] for result in results}) == 3, "dense, and one for each commit"
+    planned = ids_of(plan.stdout)
+    assert len(planned) == 2 and set(planned) < {result["cell"] for result in results}, "the branch is not followed"
 
 
 def test_what_the_hub_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
@@ -122,14 +126,14 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
     ]
     asked: list[str] = []
     paths = ",".join(f"owner/{name}" for name in (*names, "gone"))
-    line = [*without(SMALL, "model.path", "method"), f"model.path={paths}", "data=hub", "calib=gsm8k", "method=wanda"]
+    line = [*without(SMALL, "model.path"), f"model.path={paths}", "data=hub", "eval.tasks=[gsm8k]"]
     with serve(tiny, moved, gsm8k_repo(), *(repos[name] for name in names[:-1]), faults=faults, asked=asked) as endpoint:
         said = run(tmp_path, *line, "launcher=prepare", HF_ENDPOINT=endpoint)
     assert said.returncode == 2
     told, found = problems_of(said), things(said)
     for name in ("busy", "cut", "old"):
         assert found[f"model owner/{name}"] == "fetched, 2.4 MB, commit c0ffee00"
-    assert any(line.startswith("GET store/models/owner/cut") and line.endswith("bytes=1000-") for line in asked), "resumed"
+    assert sum("store/models/owner/cut" in line for line in asked) == 3, "two files, of which one was cut once"
     gated = told["model owner/closed"]
     assert "gated. Accept its terms on https://huggingface.co/owner/closed, then log in with `hf auth login`" in gated
     assert "no such repository on the hub" in told["model owner/gone"]
@@ -141,7 +145,7 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_no_network_is_not_blamed_on_a_variable_that_nobody_set(tmp_path: Path) -> None:
-    line = [*without(SMALL, "method"), "data=hub", "calib=gsm8k", "method=wanda", "launcher=prepare"]
+    line = [*SMALL, "data=hub", "eval.tasks=[gsm8k]", "launcher=prepare"]
     said = run(tmp_path, *line, HF_ENDPOINT=NOWHERE)
     told = problems_of(said)
     assert "HF_HUB_OFFLINE" not in said.stderr + said.stdout
@@ -161,7 +165,7 @@ def start(folder: Path, *overrides: str, endpoint: str) -> subprocess.Popen[str]
 
 
 def test_killed_in_the_middle_and_then_two_at_once(tmp_path: Path) -> None:
-    line = [*without(SMALL, "method"), "data=hub", "calib=gsm8k", "method=wanda", "launcher=prepare"]
+    line = [*SMALL, "data=hub", "eval.tasks=[gsm8k]", "launcher=prepare"]
     asked: list[str] = []
     slow = Fault("store/models/owner/tiny", delay_s=3600, times=1)
     with serve(model_repo("owner/tiny"), gsm8k_repo(), faults=[slow], asked=asked) as endpoint:

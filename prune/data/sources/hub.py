@@ -43,7 +43,8 @@ def _read(wanted: Wanted) -> Table:
     except UserError:
         raise
     except _load_errors() as error:
-        raise UserError(f"{_place(wanted, wanted.hub)}: {_explain(error, wanted, wanted.hub)}") from error
+        told = _explain(_reason(error, wanted.hub), wanted, wanted.hub)
+        raise UserError(f"{_place(wanted, wanted.hub)}: {told}") from error
     problem = missing_columns(wanted, data.column_names)
     if problem:
         raise UserError(f"{_place(wanted, wanted.hub)}: {problem}.")
@@ -158,7 +159,7 @@ def load_repository(hub: Hub, options: Mapping[str, Any], name: str, split: str)
             files = [file for several in data.cache_files.values() for file in several]
             return data if _is_of(files, exact) else _exact_copy(exact, files).as_dataset()
     except _load_errors() as error:
-        raise UserError(f"{_place(wanted, hub)}: {_explain(error, wanted, hub)}") from error
+        raise UserError(f"{_place(wanted, hub)}: {_explain(_reason(error, hub), wanted, hub)}") from error
 
 
 def kept_tables() -> frozenset[str]:
@@ -212,6 +213,19 @@ def _load_errors() -> tuple[type[BaseException], ...]:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     return (OSError, ValueError, RuntimeError, DatasetsError, EntryNotFoundError, HfHubHTTPError, *http_errors())
+
+
+def _reason(error: BaseException, hub: Hub) -> BaseException:
+    """The refusal of the hub where there is one: `datasets` drops it from its errors, so the hub is asked once more."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode
+
+    if describe_refusal(error, hub.path) or is_offline_mode():
+        return error
+    try:
+        get_hf_file_metadata(hf_hub_url(hub.path, "README.md", repo_type="dataset", revision=hub.revision))
+    except _load_errors() as refusal:
+        return refusal if describe_refusal(refusal, hub.path) else error
+    return error
 
 
 def _explain(error: BaseException, wanted: Wanted, hub: Hub) -> str:
