@@ -13,7 +13,9 @@ import prune
 from prune.calib.draw import Packed
 from prune.config.data import DataConfig, DataSource
 from prune.config.own import own_fields
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import Hub, QuestionSet, TextSet
+from prune.data.sources.commits import cached_commit
+from prune.data.sources.own import own_hub
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +33,24 @@ def describe_source(splits: Sequence[tuple[TextSet | QuestionSet, str]], data: D
         return {"source": None, "split": None, "research_data": True, "note": "made from the seed; no rows"}
     ((dataset, split),) = splits
     if dataset.own is not None:
-        return {"source": "own", "split": split, "research_data": True, "own": own_fields(dataset.own)}
+        commit = {"commit": _commit(own_hub(dataset.own))} if dataset.own.on_hub else {}
+        return {"source": "own", "split": split, "research_data": True, "own": own_fields(dataset.own), **commit}
     described: dict[str, Any] = {"source": data.name.value, "split": split}
     described["root"] = data.root if data.name is DataSource.local else None
     described["research_data"] = data.name is not DataSource.sample
     if data.name is DataSource.sample:
         described["note"] = NOT_RESEARCH_DATA
     if data.name is DataSource.hub and dataset.hub is not None:
-        described["hub"] = {"path": dataset.hub.path, "config": dataset.hub.config, "revision": dataset.hub.revision}
+        described["hub"] = {"path": dataset.hub.path, "config": dataset.hub.config, "revision": _commit(dataset.hub)}
     companion = dataset.companion if isinstance(dataset, QuestionSet) else None
     if data.name is DataSource.hub and companion is not None:
-        described["companion"] = {"path": companion.hub.path, "revision": companion.hub.revision}
+        described["companion"] = {"path": companion.hub.path, "revision": _commit(companion.hub)}
     return described
+
+
+def _commit(hub: Hub) -> str:
+    """The commit that was read."""
+    return cached_commit(hub) or hub.revision
 
 
 def describe_sequence(sequence: Packed) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What identifies the rows of a set: the content of their files, the hub's revision, or the code that generates them."""
+"""What identifies the rows of a set: the content of their files, the commit on the hub, or the code that generates them."""
 
 import platform
 from collections.abc import Iterable
@@ -9,8 +9,9 @@ from prune.config.content import files_sha256, looked_up
 from prune.config.data import DataConfig, DataSource
 from prune.config.extensions import extension_identity
 from prune.data.dataset import Dataset, FolderSet, Hub, QuestionSet, RowSet, TextSet
+from prune.data.sources.commits import cached_commit
 from prune.data.sources.layout import content_of, split_files
-from prune.data.sources.own import own_sha256, reading
+from prune.data.sources.own import own_hub, own_sha256, reading
 
 Identity = dict[str, str | None]
 
@@ -33,9 +34,7 @@ def own_identity(dataset: RowSet, splits: Iterable[str]) -> Identity:
     """What identifies the rows of a user's own set, and how they become text; names and labels do not."""
     own = dataset.own
     assert own is not None, "the caller has looked"
-    rows = looked_up(
-        ("own", own.path, own.eval_path, *splits), lambda: [own_sha256(own, split) for split in sorted(set(splits))]
-    )
+    rows = looked_up(("own", repr(own), *splits), lambda: [own_sha256(own, split) for split in sorted(set(splits))])
     held_out = None if own.held_out is None else str(own.held_out)
     return {"source": "own", "rows": " ".join(rows), "held_out": held_out, **reading(own)}
 
@@ -46,8 +45,15 @@ def _rows(dataset: RowSet, splits: list[str], data: DataConfig) -> Identity:
     if data.name is DataSource.local:
         assert data.root, "DataConfig checks this"
         return {"rows": _local_rows(Path(data.root).expanduser(), dataset, splits)}
+    return {"hub": _places(repositories(dataset, data), splits)}
+
+
+def repositories(dataset: RowSet, data: DataConfig) -> list[Hub]:
+    """The repositories on the hub that the rows of a set lie in: its own, and that of its rationales."""
+    if dataset.own is not None:
+        return [own_hub(dataset.own)] if dataset.own.on_hub else []
     companion = dataset.companion.hub if isinstance(dataset, QuestionSet) and dataset.companion else None
-    return {"hub": _places([hub for hub in (dataset.hub, companion) if hub is not None], splits)}
+    return [hub for hub in (dataset.hub, companion) if hub is not None] if data.name is DataSource.hub else []
 
 
 def _sample_rows(dataset: RowSet) -> str:
@@ -69,9 +75,11 @@ def _local_rows(root: Path, dataset: RowSet, splits: list[str]) -> str | None:
 
 
 def _places(hubs: list[Hub], splits: list[str]) -> str:
-    """Repositories at their revisions, with the files or splits that are read."""
+    """Repositories at their commits, with the files or splits that are read; at the revision where none was fetched yet."""
+    commits = [(hub, cached_commit(hub) or hub.revision) for hub in hubs]
     return " ".join(
-        f"{hub.path}@{hub.revision}:{hub.config or ''}:{','.join(_place(hub, split) for split in splits)}" for hub in hubs
+        f"{hub.path}@{commit}:{hub.config or ''}:{','.join(_place(hub, split) for split in splits)}"
+        for hub, commit in commits
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, TooLong
 from prune.config.extensions import extension_identity
-from prune.data.dataset import RowSet
+from prune.data.dataset import Hub, RowSet
 from prune.data.identity import Identity
 from prune.data.sources.source import Source
 from prune.eval.overlap import Overlap, Seen
@@ -82,6 +82,8 @@ class PlannedMetric:
     settings: Score
     data: Identity
     """Where the rows come from."""
+    hubs: tuple[Hub, ...] = ()
+    """The repositories on the hub of rows that the kind loads by itself."""
 
     @property
     def name(self) -> str:

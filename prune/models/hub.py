@@ -1,5 +1,6 @@
 """The edge to the hub: a file of a repository, and what went wrong in words."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError
+from prune.hub import OFFLINE, describe_refusal, describe_unreached
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def _out_of_reach() -> str | None:
     from huggingface_hub import constants, get_session, is_offline_mode
 
     if is_offline_mode():
-        return "HF_HUB_OFFLINE is set"
+        return next((f"{name} is set" for name in OFFLINE if os.environ.get(name)), "the hub's clients are offline")
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
     except Exception as error:  # see _download
@@ -63,10 +65,23 @@ def hub_file(config: ModelConfig, filename: str) -> Path:
         return Path(cached)
     try:
         # hf_hub_download tries six times, half a minute in all, before it reports a missing network; this asks once.
-        get_hf_file_metadata(hf_hub_url(config.path, filename, revision=config.revision))
+        with passing():
+            get_hf_file_metadata(hf_hub_url(config.path, filename, revision=config.revision))
         return Path(hf_hub_download(config.path, filename, revision=config.revision))
     except Exception as error:  # the HTTP library below huggingface_hub, and so its errors, depend on the version
         raise hub_error(error, config, filename) from error
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """Passes over what may be otherwise the next time, too many requests or a fault of the hub: the next step waits."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        if error.response.status_code != 429 and error.response.status_code < 500:
+            raise
 
 
 def hub_error(error: Exception, config: ModelConfig, filename: str) -> UserError:
@@ -84,12 +99,9 @@ def _hub_problem(error: Exception, repository: str, filename: str) -> str:
     """Return what went wrong on the hub, and what to do."""
     from huggingface_hub import errors
 
+    if refusal := describe_refusal(error, f"https://huggingface.co/{repository}"):
+        return f"{refusal}."
     messages: list[tuple[type[Exception], str]] = [
-        (
-            errors.GatedRepoError,
-            f"this repository is gated. Accept its terms on https://huggingface.co/{repository}, then log in with "
-            "`hf auth login` or set HF_TOKEN.",
-        ),
         (errors.RevisionNotFoundError, "the repository has no such revision. Give a branch, tag or commit of it."),
         (
             errors.RepositoryNotFoundError,
@@ -107,7 +119,7 @@ def _hub_problem(error: Exception, repository: str, filename: str) -> str:
         if isinstance(error, kind):
             return message
     return (
-        "there is no such folder here, it is not in the hub's local cache, and the hub cannot be reached (no network, or "
-        f"HF_HUB_OFFLINE is set). Fetch it where there is a network (`hf download {repository}`), or give the folder of a "
-        f"model. [{type(error).__name__}: {error}]"
+        "there is no such folder here, it is not in the hub's local cache, and the hub cannot be reached "
+        f"({describe_unreached(error)}). Fetch it where there is a network (`hf download {repository}`), or give the folder "
+        "of a model."
     )

@@ -14,6 +14,7 @@ from prune.config.content import look_again, one_look
 from prune.config.data import DataSource
 from prune.config.folders import user_folders
 from prune.data.privacy import private_rows
+from prune.data.sources.commits import not_fetched
 from prune.models.files import check_model
 from prune.models.fit import bos_note
 from prune.models.identity import is_known
@@ -21,6 +22,7 @@ from prune.sweep.compose import check_choices, to_config
 from prune.sweep.grid import GridPoint, check_pairs
 from prune.sweep.launcher import find_launcher
 from prune.sweep.missing import fetching
+from prune.sweep.needs import unknown_hubs
 from prune.sweep.own_sets import own_sets, with_own_sets
 from prune.sweep.sweep import make_sweep
 
@@ -54,10 +56,17 @@ def run_points(configs: Sequence[Config], of_points: Sequence[Sequence[str]], ov
     sets = own_sets(user_folders())
     configs = [with_own_sets(config, sets) for config in configs]
     with one_look():
-        if find_launcher(configs[0].launcher).fetches_models:
+        fetches = find_launcher(configs[0].launcher).fetches_models
+        if fetches:
             meet_models(configs, overrides)
-        points = [GridPoint.of_config(config, own) for config, own in zip(configs, of_points, strict=True)]
+        points = _points(configs, of_points)
+        if fetches and meet_rows([point.cell for point in points], overrides):
+            points = _points(configs, of_points)
         run_sweep(points, overrides)
+
+
+def _points(configs: Sequence[Config], of_points: Sequence[Sequence[str]]) -> list[GridPoint]:
+    return [GridPoint.of_config(config, own) for config, own in zip(configs, of_points, strict=True)]
 
 
 def meet_models(configs: Sequence[Config], overrides: Sequence[str]) -> None:
@@ -71,6 +80,24 @@ def meet_models(configs: Sequence[Config], overrides: Sequence[str]) -> None:
             with fetching(overrides):
                 check_model(model)
             look_again()
+
+
+def meet_rows(cells: Sequence[Cell], overrides: Sequence[str]) -> bool:
+    """Ask the hub for the commits of the cells' rows that its local cache does not know; returns whether there were any.
+
+    Raises:
+        UserError: they cannot be asked for.
+    """
+    unknown = not_fetched(hub for cell in cells for hub in unknown_hubs(cell))
+    if not unknown:
+        return False
+    from prune.data.sources.hub import meet
+
+    with fetching(overrides):
+        for hub in unknown:
+            meet(hub)
+    look_again()
+    return True
 
 
 def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ class Launcher(ABC):
     config: ClassVar[type[LauncherConfig]]
     """Its knobs; their default `name` is that of the option in conf/launcher/."""
     fetches_models: ClassVar[bool] = False
-    """Whether a line first fetches the small files of models on the hub, whose commits are part of its cells' ids."""
+    """Whether a line first asks the hub for the commits of models and rows, which are part of its cells' ids."""
 
     @abstractmethod
     def launch(self, sweep: Sweep, standings: Mapping[str, Standing], console: Console) -> None:

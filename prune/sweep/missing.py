@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError
+from prune.hub import errors_below
 from prune.models.fetch import missing_files
 
 _LAUNCHER_OVERRIDE = re.compile(r"[+~]*(hydra[/.])?launcher([@/.=].*)?")
@@ -28,7 +29,7 @@ def explain_missing(error: BaseException, overrides: Sequence[str], model: Model
     if not isinstance(error, UserError):
         return None
     missing = missing_files(model) if model is not None and is_offline_mode() else None
-    if not missing and not any(_says_missing(link) for link in chain(error)):
+    if not missing and not any(_says_missing(link) for link in errors_below(error)):
         return None
     lines = [str(error), missing, f"This line fetches it, where there is a network: {prepare_line(overrides)}"]
     return UserError("\n".join(line for line in lines if line))
@@ -49,13 +50,3 @@ def _says_missing(error: BaseException) -> bool:
 
     kinds = (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError, TimeoutError)
     return isinstance(error, kinds) or (isinstance(error, ValueError) and "Couldn't find cache" in str(error))
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those below it, outermost first."""
-    seen: list[BaseException] = []
-    below: BaseException | None = error
-    while below is not None and below not in seen:
-        yield below
-        seen.append(below)
-        below = below.__cause__ or below.__context__

@@ -1,12 +1,15 @@
-"""What the cells of a sweep need: models, splits, scores."""
+"""What the cells of a sweep need: models, splits, repositories of rows, scores."""
 
 from collections.abc import Sequence
 
 from prune.cell.cell import Cell
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
-from prune.data.dataset import RowSet
+from prune.data.dataset import Hub, RowSet
+from prune.data.identity import repositories
+from prune.data.sources.commits import not_fetched
 from prune.eval.metric import PlannedMetric
+from prune.models.identity import is_known
 
 
 def distinct_models(cells: Sequence[Cell]) -> list[ModelConfig]:
@@ -22,6 +25,19 @@ def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
     for planned in cell.scores:
         needed += planned.settings.reads(cell.config.data)
     return needed
+
+
+def unknown_hubs(cell: Cell) -> list[Hub]:
+    """The repositories of a cell's rows whose commits, a part of its identity or of its scores', the local cache lacks."""
+    hubs = [hub for dataset, _ in needed_splits(cell) for hub in repositories(dataset, cell.config.data)]
+    return not_fetched([*hubs, *(hub for planned in cell.scores for hub in planned.hubs)])
+
+
+def is_id_known(cell: Cell) -> bool:
+    """Whether all is here that the cell's id is made of."""
+    splits = cell.recipe.kind.splits if cell.recipe is not None else []
+    hubs = [hub for dataset, _ in splits for hub in repositories(dataset, cell.config.data)]
+    return is_known(cell.config.model) and not not_fetched(hubs)
 
 
 def distinct_scores(cells: Sequence[Cell]) -> list[tuple[PlannedMetric, DataConfig]]:

@@ -9,6 +9,7 @@ from prune.cell.identity import uses_calibration
 from prune.cell.resources import Resources
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig, UnstructuredConfig
+from prune.data.sources.commits import not_fetched
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.files import disk_errors
@@ -18,7 +19,7 @@ from prune.models.load import built_linears
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.missing import prepare_line
-from prune.sweep.needs import distinct_models, distinct_scores, needed_splits
+from prune.sweep.needs import distinct_models, distinct_scores, needed_splits, unknown_hubs
 
 
 def check_before_running(cells: Sequence[Cell], resources: Resources) -> None:
@@ -104,16 +105,17 @@ def check_rows(cell: Cell, source: Source) -> None:
 
 
 def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
-    """Check that models from the hub are here whole, for cells that run without a network.
+    """Check that models from the hub are here whole, and rows met, for cells that run without a network.
 
     Raises:
         UserError: the first that is not, with the line that fetches it.
     """
-
+    advice = f"The cells look in the cache only. This line fetches it: {prepare_line(overrides)}"
     for model in distinct_models(cells):
         if lacking := missing_files(model):
-            advice = f"The cells look in the cache only. This line fetches it: {prepare_line(overrides)}"
             raise UserError(f"{lacking}\n{advice}")
+    for hub in not_fetched(hub for cell in cells for hub in unknown_hubs(cell)):
+        raise UserError(f"{hub.path} at {hub.revision}: nothing of these rows is in the hub's local cache.\n{advice}")
 
 
 def check_writable(output_dir: Path) -> None:

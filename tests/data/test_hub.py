@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -12,14 +13,27 @@ import pytest
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub import errors
 
+from prune.config.content import one_look
 from prune.config.data import DataConfig, DataSource
+from prune.config.eval import EvalConfig
+from prune.config.own import OwnSetConfig
 from prune.data.dataset import Hub, QuestionSet, TextSet
+from prune.data.identity import data_identity, own_identity, repositories
+from prune.data.own.definition import define
 from prune.data.registry import DATASETS
 from prune.data.sources import hub
+from prune.data.sources.commits import not_fetched
 from prune.data.sources.source import Source, examples, open_source, texts
 from prune.errors import UserError
+from prune.eval.plan import plan_metrics
 
 Loader = Callable[..., Any]
+BRANCHES = {
+    "oscar": ("oscar-corpus/community-oscar", "main"),
+    "esnli": ("esnli/esnli", "refs/convert/parquet"),
+    "commonsense_qa": ("Salesforce/cos_e", "main"),
+}
+"""Set -> the repository of its rows, or of its rationales, that is read at a branch."""
 
 
 @pytest.fixture
@@ -27,9 +41,23 @@ def source() -> Source:
     return open_source(DataConfig(name=DataSource.hub))
 
 
+FETCHED = "fade" * 10
+"""The commit that the local cache has of repositories that are read at a branch."""
+
+
+def _no_network(_: str) -> Any:
+    raise ConnectionError("no network")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", _no_network)
+    for repository, revision in BRANCHES.values():
+        ref = tmp_path / "hub" / f"datasets--{repository.replace('/', '--')}" / "refs" / revision
+        ref.parent.mkdir(parents=True)
+        ref.write_text(FETCHED)
     datasets.disable_progress_bars()
 
 
@@ -135,7 +163,7 @@ def test_streamed_file_and_its_other_column_name(monkeypatch: pytest.MonkeyPatch
     calls = _answer_with(monkeypatch, {"json": [{"content": "web text", "metadata": {}}]})
     assert list(texts(source, _text_set("oscar"), "train")) == ["web text"]
     assert calls[0]["data_files"] == (
-        "hf://datasets/oscar-corpus/community-oscar@main/data/2024-38/en_meta/en_meta_part_1.jsonl.zst"
+        f"hf://datasets/oscar-corpus/community-oscar@{FETCHED}/data/2024-38/en_meta/en_meta_part_1.jsonl.zst"
     )
     assert (calls[0]["split"], calls[0]["streaming"]) == ("train", True)
     with pytest.raises(UserError, match="no such split; this copy has train"):
@@ -170,6 +198,19 @@ def _hidden(cause: Exception) -> Exception:
     return error
 
 
+def _refused(status: int, headers: dict[str, str]) -> Exception:
+    """A refusal of the hub, without the library's response object, whose package changes with its version."""
+    error = errors.HfHubHTTPError.__new__(errors.HfHubHTTPError)
+    Exception.__init__(error, f"{status} for url")
+    error.response = SimpleNamespace(status_code=status, headers=headers)  # type: ignore[assignment]
+    return error
+
+
+def _of_http(name: str) -> Exception:
+    """An error of the HTTP library below, which is another one from version to version."""
+    return type(name, (Exception,), {})("peer closed connection")  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -182,6 +223,13 @@ def _hidden(cause: Exception) -> Exception:
         (DatasetNotFoundError("Dataset 'openai/gsm8k' is a gated dataset on the Hub."), r"is gated.*hf auth login"),
         (errors.EntryNotFoundError("404"), "no such repository, revision or file"),
         (ValueError("Unknown split \"train\". Should be one of ['test']."), r"cannot be loaded \(ValueError: Unknown split"),
+        (_refused(429, {"Retry-After": "7"}), r"limits how often .*Run the same line again in 7 s: .*hf auth login"),
+        (_refused(429, {}), r"limits how often .*Run the same line again in some minutes"),
+        (_refused(502, {}), r"a fault of its own \(502\)\. Run the same line again later"),
+        (_hidden(_refused(503, {})), r"a fault of its own \(503\)"),
+        (OSError("Consistency check failed: file should be of size 9"), r"the transfer broke off .*Run the same line again"),
+        (_hidden(_of_http("RemoteProtocolError")), r"the transfer broke off .*Run the same line again"),
+        (_hidden(_of_http("ReadTimeout")), r"did not answer in time\. .*HF_HUB_DOWNLOAD_TIMEOUT=60"),
         (_hidden(OSError(28, "No space left on device")), "No space left on device"),
         (RuntimeError("Dataset scripts are no longer supported, but found gsm8k.py"), "scripts are no longer supported"),
         (OSError(), r"\(OSError: OSError\)"),
@@ -221,6 +269,16 @@ def test_answers_of_the_hub(
     assert "file en/c4-train.00000-of-01024.json.gz" in str(caught.value)
 
 
+def test_a_refusal_that_datasets_hides_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
+    def refuse(_: str) -> Any:
+        raise _refused(429, {"Retry-After": "9"})
+
+    _fail_with(monkeypatch, FileNotFoundError("An error happened while trying to locate the file on the Hub"))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    with pytest.raises(UserError, match=r"\(429\)\. Run the same line again in 9 s"):
+        source.rows(_question_set("gsm8k"), "train")
+
+
 def test_bugs_are_not_taken_for_user_errors(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     _fail_with(monkeypatch, AttributeError("a bug"))
     with pytest.raises(AttributeError):
@@ -228,19 +286,16 @@ def test_bugs_are_not_taken_for_user_errors(monkeypatch: pytest.MonkeyPatch, sou
 
 
 def test_every_set_is_pinned() -> None:
-    branches: dict[str, str] = {}
+    branches: dict[str, tuple[str, str]] = {}
     for name, dataset in DATASETS.items():
         if not isinstance(dataset, TextSet | QuestionSet):
             continue
         companion = dataset.companion if isinstance(dataset, QuestionSet) else None
         copies = [copy for copy in (dataset.hub, companion and companion.hub) if isinstance(copy, Hub)]
         assert copies or dataset.hub_note
-        branches |= {f"{name}: {copy.path}": copy.revision for copy in copies if len(copy.revision) != 40}
-    assert branches == {
-        "oscar: oscar-corpus/community-oscar": "main",
-        "esnli: esnli/esnli": "refs/convert/parquet",
-        "commonsense_qa: Salesforce/cos_e": "main",
-    }
+        for moving in (copy for copy in copies if len(copy.revision) != 40):
+            branches[name] = moving.path, moving.revision
+    assert branches == BRANCHES
 
 
 def test_format_of_every_file_is_known() -> None:
@@ -254,3 +309,60 @@ def test_format_of_every_file_is_known() -> None:
 def test_aliased_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     _answer_with(monkeypatch, {"nyu-mll/glue": [{"text1": "A", "text2": "B", "label": 1}]})
     assert source.rows(_question_set("rte"), "train")[0] == {"sentence1": "A", "sentence2": "B", "label": 1}
+
+
+@pytest.mark.parametrize(("name", "split"), [("esnli", "test"), ("oscar", "train"), ("commonsense_qa", "validation")])
+def test_a_branch_is_identified_by_the_commit_that_was_fetched(
+    name: str, split: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data, dataset = DataConfig(name=DataSource.hub), DATASETS[name]
+    assert isinstance(dataset, TextSet | QuestionSet)
+    known = data_identity(dataset, [split], data)
+    repository, revision = BRANCHES[name]
+    assert f"{repository}@{FETCHED}:" in str(known["hub"]) and not not_fetched(repositories(dataset, data))
+    (tmp_path / "hub" / f"datasets--{repository.replace('/', '--')}" / "refs" / revision).write_text("beef" * 10)
+    assert data_identity(dataset, [split], data) != known, "another commit is another set"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nowhere"))
+    assert [hub.path for hub in not_fetched(repositories(dataset, data))] == [repository]
+    assert not not_fetched(repositories(dataset, DataConfig(name=DataSource.sample)))
+
+
+@pytest.mark.parametrize("task", ["piqa", "hellaswag", "gsm8k"])
+def test_lm_evals_own_repositories_count_by_their_commit(task: str, tmp_path: Path) -> None:
+    config = EvalConfig(name="x", lm_eval_tasks=[task])
+    (before,) = plan_metrics(config, DataConfig(name=DataSource.hub))
+    (hub,) = before.hubs
+    assert [found.path for found in not_fetched(before.hubs)] == [hub.path] and before.data["revision"] == "main"
+    ref = tmp_path / "hub" / f"datasets--{hub.path.replace('/', '--')}" / "refs" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text(FETCHED)
+    (after,) = plan_metrics(config, DataConfig(name=DataSource.hub))
+    assert after.data["revision"] == FETCHED and after.asked != before.asked and not not_fetched(after.hubs)
+    assert plan_metrics(config, DataConfig(name=DataSource.local, root=str(tmp_path)))[0].hubs == ()
+
+
+def test_own_repositories_that_differ_in_one_key_are_not_one_set(tmp_path: Path) -> None:
+    def identify(**keys: str) -> Any:
+        own = OwnSetConfig(path="hub:me/notes", **keys)  # type: ignore[arg-type]
+        return own_identity(define("notes", own), ["train"])  # type: ignore[arg-type]
+
+    with one_look():
+        found = [
+            identify(),
+            identify(config="en"),
+            identify(split="test"),
+            identify(config="de"),
+            identify(revision="1" * 40),
+        ]
+    assert len({repr(identity) for identity in found}) == len(found)
+    with one_look():
+        assert identify() == identify(label="other")
+
+
+def test_the_message_of_an_own_repository_names_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail_with(monkeypatch, ValueError("BuilderConfig 'de' not found. Available: ['en']"))
+    with pytest.raises(UserError) as caught:
+        hub.read_split(Hub(path="me/notes", revision=FETCHED, config="de"), "train")
+    told = str(caught.value)
+    assert told.startswith(f"calib.path=hub:me/notes (de) at {FETCHED}, split train: ") and "data=local" not in told
+    assert "Available: ['en']). Check calib.config and calib.split, or take files of these rows: calib.path=FILE." in told

@@ -96,7 +96,7 @@ def test_what_is_asked_of_a_task() -> None:
         "num_fewshot": 0,
         "limit": 7,
         "bos": "tokenizer",
-        "data": {"source": "hub", "hub": "baber/piqa", "config": None, "revision": None},
+        "data": {"source": "hub", "hub": "baber/piqa", "config": None, "revision": "main"},
     }
     json.dumps(metric.asked)
 

@@ -48,7 +48,7 @@ def test_before_and_after_it_is_fetched_and_when_the_branch_moves(tmp_path: Path
         assert not (tmp_path / "hub/hub/models--owner--tiny").exists(), "a plan fetches nothing"
         assert run(tmp_path, *line(), HF_ENDPOINT=endpoint).returncode == 0, "the ids of a run are those of the commit"
     first = results(tmp_path)
-    with serve(moved(repo)) as endpoint:
+    with serve(moved(repo), repo) as endpoint:
         plan = run(tmp_path, *line("launcher=plan"), HF_ENDPOINT=endpoint).stdout
         assert sorted(ids_of(plan)) == sorted(first) and "after prepare" not in plan
         (tmp_path / "outputs").rename(tmp_path / "first")

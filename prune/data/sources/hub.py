@@ -5,22 +5,23 @@ streamed and then kept on disk by `datasets`. All are found again without a netw
 """
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 from prune.data.dataset import Hub, Row, RowSet
 from prune.data.privacy import are_private, reason_of
+from prune.data.sources.commits import COMMIT, fetch_commit
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
+from prune.hub import describe_refusal, describe_unreached, errors_below, http_errors, one_line
 
 STREAMED_ROWS = 10_000
 """Rows taken from the head of a streamed split, or all when it has fewer."""
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FORMATS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
@@ -39,11 +40,12 @@ def _read(wanted: Wanted) -> Table:
         raise UserError(f"data=hub, {wanted.name}: {wanted.hub_note}.")
     try:
         with _quiet():
-            data = _load(wanted, wanted.hub)
+            data = _load(wanted, replace(wanted.hub, revision=fetch_commit(wanted.hub)))
     except UserError:
         raise
     except _load_errors() as error:
-        raise UserError(f"{_place(wanted, wanted.hub)}: {_explain(error, wanted, wanted.hub)}") from error
+        told = _explain(_reason(error, wanted.hub), wanted, wanted.hub)
+        raise UserError(f"{_place(wanted, wanted.hub)}: {told}") from error
     problem = missing_columns(wanted, data.column_names)
     if problem:
         raise UserError(f"{_place(wanted, wanted.hub)}: {problem}.")
@@ -56,22 +58,26 @@ def _read(wanted: Wanted) -> Table:
 
 
 def read_split(hub: Hub, split: str) -> Sequence[Row]:
-    """All rows of a split of a repository that no shipped set names.
+    """All rows of a split of the user's own repository.
 
     Raises:
         UserError: it cannot be loaded, or has no rows.
     """
-    return _read(Wanted(name=hub.path, split=split, hub=hub, hub_note="", columns=(), aliases={})).rows
+    return _read(Wanted(name=hub.path, split=split, hub=hub, hub_note="", columns=(), aliases={}, is_own=True)).rows
 
 
-def cached_commit(path: str, revision: str) -> str | None:
-    """The commit that a branch or tag of a dataset's repository had when it was fetched; None when it was not."""
-    if _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub.constants import HF_HUB_CACHE
+def meet(hub: Hub) -> None:
+    """Ask the hub which commit a repository's revision is, where the local cache does not know it.
 
-    ref = Path(HF_HUB_CACHE) / f"datasets--{path.replace('/', '--')}" / "refs" / revision
-    return ref.read_text(encoding="utf-8").strip() if ref.is_file() else None
+    Raises:
+        UserError: it cannot be asked, or says no.
+    """
+    wanted = Wanted(name=hub.path, split="train", hub=hub, hub_note="", columns=(), aliases={}, is_own=True)
+    try:
+        with _quiet():
+            fetch_commit(hub)
+    except _load_errors() as error:
+        raise UserError(f"{_place(wanted, hub)}: {_explain(error, wanted, hub)}") from error
 
 
 @contextmanager
@@ -104,23 +110,37 @@ def _load(wanted: Wanted, hub: Hub) -> Any:
         file = hub.files[wanted.split]
         path = huggingface_hub.hf_hub_download(hub.path, file, repo_type="dataset", revision=hub.revision)
         return datasets.load_dataset(_format(file), data_files=path, split="train")
-    data = datasets.load_dataset(hub.path, hub.config, split=_hub_split(wanted, hub), revision=hub.revision)
-    _check_revision([Path(file["filename"]).parent for file in data.cache_files], hub)
-    return data
+    split = _hub_split(wanted, hub)
+    data = datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
+    if _is_of(data.cache_files, hub):
+        return data
+    return _exact_copy(hub, data.cache_files).as_dataset(split=split)
 
 
-def _check_revision(folders: Sequence[Path], hub: Hub) -> None:
-    """Refuse a copy of another commit: without a network `datasets` takes the newest copy there is, whatever its revision.
+def _is_of(files: Sequence[Mapping[str, str]], hub: Hub) -> bool:
+    """Whether tables are of the commit that was asked for; the folder that they lie in carries their own as its name."""
+    commits = {Path(file["filename"]).parent.name for file in files}
+    return all(commit == hub.revision for commit in commits if COMMIT.fullmatch(commit))
 
-    The folder of a copy carries its commit as name.
+
+def _exact_copy(hub: Hub, newest: Sequence[Mapping[str, str]]) -> Any:
+    """The builder of the copy that has the commit: without a network `datasets` takes the newest one, whatever its commit.
+
+    Raises:
+        ConnectionError: there is none.
     """
-    others = [folder for folder in folders if _COMMIT.fullmatch(folder.name) and folder.name != hub.revision]
-    if others and _COMMIT.fullmatch(hub.revision):
-        raise ConnectionError(f"the newest copy in the cache is of another revision: {others[0]}")
+    from datasets.packaged_modules.cache.cache import Cache
+
+    folder = Path(newest[0]["filename"]).parent
+    copies = [found for found in folder.parents[1].glob(f"*/{hub.revision}") if (found / "dataset_info.json").is_file()]
+    if not copies:
+        raise ConnectionError(f"the newest copy in the cache is of another revision: {folder}")
+    config, version, commit = copies[0].parts[-3:]
+    return Cache(repo_id=hub.path, dataset_name=hub.path.split("/")[-1], config_name=config, version=version, hash=commit)
 
 
-def load_repository(path: str, config: str | None, options: Mapping[str, Any], name: str, split: str) -> Any:
-    """All splits of a repository as its newest copy has them, a `datasets.DatasetDict`, for sets that are not defined here.
+def load_repository(hub: Hub, options: Mapping[str, Any], name: str, split: str) -> Any:
+    """All splits of a repository that no set here is defined by, a `datasets.DatasetDict`.
 
     Args:
         options: further arguments of `load_dataset`.
@@ -132,13 +152,15 @@ def load_repository(path: str, config: str | None, options: Mapping[str, Any], n
     """
     import datasets
 
-    hub = Hub(path=path, config=config, revision=str(options.get("revision", "main")))
     wanted = Wanted(name=name, split=split, hub=hub, hub_note="", columns=(), aliases={})
     try:
         with _quiet():
-            return datasets.load_dataset(path=path, name=config, **options)
+            exact = replace(hub, revision=fetch_commit(hub))
+            data = datasets.load_dataset(path=hub.path, name=hub.config, revision=exact.revision, **options)
+            files = [file for several in data.cache_files.values() for file in several]
+            return data if _is_of(files, exact) else _exact_copy(exact, files).as_dataset()
     except _load_errors() as error:
-        raise UserError(f"{_place(wanted, hub)}: {_explain(error, wanted, hub)}") from error
+        raise UserError(f"{_place(wanted, hub)}: {_explain(_reason(error, hub), wanted, hub)}") from error
 
 
 def kept_tables() -> frozenset[str]:
@@ -182,15 +204,29 @@ def _place(wanted: Wanted, hub: Hub) -> str:
     """Which set, which repository, which file or split."""
     config = f" ({hub.config})" if hub.config else ""
     part = f"file {hub.files[wanted.split]}" if wanted.split in hub.files else f"split {_hub_split(wanted, hub)}"
-    return f"data=hub, {wanted.name}: {hub.path}{config} at {hub.revision}, {part}"
+    key = "calib.path=hub:" if wanted.is_own else f"data=hub, {wanted.name}: "
+    return f"{key}{hub.path}{config} at {hub.revision}, {part}"
 
 
-def _load_errors() -> tuple[type[Exception], ...]:
+def _load_errors() -> tuple[type[BaseException], ...]:
     """What loading may raise when the hub, the network or the set is at fault."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    return (OSError, ValueError, RuntimeError, DatasetsError, EntryNotFoundError, HfHubHTTPError)
+    return (OSError, ValueError, RuntimeError, DatasetsError, EntryNotFoundError, HfHubHTTPError, *http_errors())
+
+
+def _reason(error: BaseException, hub: Hub) -> BaseException:
+    """The refusal of the hub where there is one: `datasets` drops it from its errors, so the hub is asked once more."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode
+
+    if describe_refusal(error, hub.path) or is_offline_mode():
+        return error
+    try:
+        get_hf_file_metadata(hf_hub_url(hub.path, "README.md", repo_type="dataset", revision=hub.revision))
+    except _load_errors() as refusal:
+        return refusal if describe_refusal(refusal, hub.path) else error
+    return error
 
 
 def _explain(error: BaseException, wanted: Wanted, hub: Hub) -> str:
@@ -198,37 +234,33 @@ def _explain(error: BaseException, wanted: Wanted, hub: Hub) -> str:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import errors
 
-    chain = _chain(error)
-    other = f"or take data=local with {wanted.name}/{wanted.split}.jsonl under data.root, or data=sample"
-    access = f"log in (hf auth login) after accepting its terms at https://huggingface.co/datasets/{hub.path}, {other}"
-    if _first(chain, errors.GatedRepoError) or any("gated" in str(link) for link in chain):
-        return f"this repository is gated; {access}."
+    chain, page = errors_below(error), f"https://huggingface.co/datasets/{hub.path}"
+    other = _way_out(wanted)
+    if refusal := describe_refusal(error, page):
+        return f"{refusal}; {other}."
     unreached = _first(chain, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
     if unreached:
-        reason = f"the hub cannot be reached and no copy was fetched before ({_one_line(unreached)})"
+        reason = f"the hub cannot be reached and no copy was fetched before ({describe_unreached(unreached)})"
         return f"{reason}. Fetch it where there is a network, {other}."
     absent = _first(
         chain, DatasetNotFoundError, errors.RevisionNotFoundError, errors.RepositoryNotFoundError, errors.EntryNotFoundError
     )
     if absent:
-        return f"there is no such repository, revision or file, or it is private ({_one_line(absent)}); {access}."
-    last = reason_of(chain[-1]) if are_private() else f"{type(chain[-1]).__name__}: {_one_line(chain[-1])}"
+        access = f"Look at {page}; log in with `hf auth login` where it is private, {other}"
+        return f"there is no such repository, revision or file, or it is private ({one_line(absent)}). {access}."
+    last = reason_of(chain[-1]) if are_private() else f"{type(chain[-1]).__name__}: {one_line(chain[-1])}"
     reason = f"it cannot be loaded ({last})"
-    return f"{reason}. Check the split and the network, {other}."
+    check = "calib.config and calib.split" if wanted.is_own else "the split and the network"
+    return f"{reason}. Check {check}, {other}."
+
+
+def _way_out(wanted: Wanted) -> str:
+    """Where else the rows may come from."""
+    if wanted.is_own:
+        return "or take files of these rows: calib.path=FILE"
+    return f"or take data=local with {wanted.name}/{wanted.split}.jsonl under data.root, or data=sample"
 
 
 def _first(chain: list[BaseException], *kinds: type[BaseException]) -> BaseException | None:
     """The outermost of these kinds."""
     return next((link for link in chain if isinstance(link, kinds)), None)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and those below it, outermost first."""
-    chain = [error]
-    while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and below not in chain:
-        chain.append(below)
-    return chain

@@ -8,6 +8,7 @@ from typing import Any
 from prune.config.content import files_sha256
 from prune.config.own import HUB, OwnSetConfig
 from prune.data.dataset import Hub, Row
+from prune.data.sources.commits import cached_commit
 from prune.data.sources.files import TEXT_COLUMN, ending_of, read_files
 from prune.data.sources.layout import check_shards, content_of, find_files, is_saved
 from prune.data.sources.rows import place_of
@@ -68,9 +69,18 @@ def _read_files(own: OwnSetConfig, split: str) -> Sequence[Row]:
 def _read_repository(own: OwnSetConfig, split: str) -> Sequence[Row]:
     from prune.data.sources.hub import read_split
 
+    return read_split(own_hub(own), _split_name(own, split))
+
+
+def _split_name(own: OwnSetConfig, split: str) -> str:
+    """The repository's name of a split."""
     named = own.eval_split if split == HELD_OUT and own.eval_split is not None else own.split
-    hub = Hub(path=repository(own), revision=own.revision or "main", config=own.config)
-    return read_split(hub, named or "train")
+    return named or "train"
+
+
+def own_hub(own: OwnSetConfig) -> Hub:
+    """The repository on the hub, as it is asked for."""
+    return Hub(path=repository(own), revision=own.revision or "main", config=own.config)
 
 
 def files_of(own: OwnSetConfig, split: str) -> list[Path]:
@@ -92,11 +102,8 @@ def own_sha256(own: OwnSetConfig, split: str) -> str:
     Of a hub repository, its commit, as far as the local cache knows it, with the configuration and the split.
     """
     if own.on_hub and not _has_files(own, split):
-        from prune.data.sources.hub import cached_commit
-
-        named = own.eval_split if split == HELD_OUT and own.eval_split is not None else own.split
-        commit = cached_commit(repository(own), own.revision or "main")
-        return f"{commit or UNKNOWN}:{own.config or ''}:{named or 'train'}"
+        commit = cached_commit(own_hub(own))
+        return f"{commit or UNKNOWN}:{own.config or ''}:{_split_name(own, split)}"
     files = content_of(files_of(own, split))
     return files_sha256({f"{number}{ending_of(path) or path.suffix}": path for number, path in enumerate(files)})[:16]
 

@@ -22,6 +22,8 @@ class Wanted:
     columns: tuple[str, ...]
     aliases: Mapping[str, str]
     """Other copies' name for a column -> ours."""
+    is_own: bool = False
+    """Whether it is a set of the user's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

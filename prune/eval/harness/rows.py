@@ -2,7 +2,8 @@
 
 Where prune/data has the set, its rows are given the columns of the repository that the definition names. Any other set is
 read from `ROOT/<repository>/<configuration>/<split>` (`ROOT/piqa/validation.jsonl` for baber/piqa, `ROOT/mmlu/anatomy/test`
-for cais/mmlu anatomy). With data=hub lm-eval's own repositories are loaded, which its definitions do not pin.
+for cais/mmlu anatomy). With data=hub lm-eval's own repositories are loaded, at the
+commit that the hub's local cache knows: its definitions pin few.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune.config.data import DataConfig, DataSource
-from prune.data.dataset import FolderSet, QuestionSet, Row, RowSet, TextSet
+from prune.data.dataset import FolderSet, Hub, QuestionSet, Row, RowSet, TextSet
 from prune.data.formatting.columns import column_text
 from prune.data.formatting.labels import label_name
 from prune.data.formatting.nli import NLI_LABELS
@@ -105,14 +106,21 @@ def read_hub(definition: Definition) -> Any:
     """
     from prune.data.sources.hub import load_repository
 
-    path, config = definition.dataset
     options = dict(definition.config.get("dataset_kwargs") or {})
-    options.pop("trust_remote_code", None)
+    for settled in ("trust_remote_code", "revision"):
+        options.pop(settled, None)
     place = find_place(definition, definition.split)
     try:
-        return load_repository(path, config, options, name=place.dataset.name, split=place.split)
+        return load_repository(definition_hub(definition), options, name=place.dataset.name, split=place.split)
     except UserError as error:
         raise UserError(f"lm_eval/{definition.task}: {error}") from error
+
+
+def definition_hub(definition: Definition) -> Hub:
+    """The repository that lm-eval's definition names; few of them pin a revision."""
+    path, config = definition.dataset
+    revision = (definition.config.get("dataset_kwargs") or {}).get("revision")
+    return Hub(path=path, config=config, revision=str(revision or "main"))
 
 
 def to_pages(lines: Sequence[str]) -> list[str]:

@@ -8,10 +8,11 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.data.dataset import QuestionSet, RowSet
 from prune.data.identity import Identity, data_identity
+from prune.data.sources.commits import cached_commit
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.harness.index import Definition, TaskSettings, expand_task, read_definition
-from prune.eval.harness.rows import check_source, count_rows, needed_places
+from prune.eval.harness.rows import check_source, count_rows, definition_hub, needed_places
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.overlap import Overlap, Seen, count_overlap, question_words
 from prune.eval.subject import Subject
@@ -44,7 +45,8 @@ class HarnessSettings(TaskSettings):
                 limit=config.limit,
                 bos=config.bos.before_text,
             )
-            planned.append(PlannedMetric(settings, _identity(definition, settings.num_fewshot, data)))
+            hubs = (definition_hub(definition),) if data.name is DataSource.hub else ()
+            planned.append(PlannedMetric(settings, _identity(definition, settings.num_fewshot, data), hubs))
         return planned
 
     def reads(self, data: DataConfig) -> list[tuple[RowSet, str]]:
@@ -93,10 +95,10 @@ SCORE = HarnessSettings
 
 
 def _identity(definition: Definition, num_fewshot: int, data: DataConfig) -> Identity:
-    """What identifies its rows; lm-eval's own repositories are those of the definition, which pins few of them."""
+    """What identifies its rows; with data=hub the repository of the definition at the commit that the local cache knows."""
     if data.name is DataSource.hub:
-        path, configuration = definition.dataset
-        revision = (definition.config.get("dataset_kwargs") or {}).get("revision")
-        return {"source": data.name.value, "hub": path, "config": configuration, "revision": revision}
+        hub = definition_hub(definition)
+        revision = cached_commit(hub) or hub.revision
+        return {"source": data.name.value, "hub": hub.path, "config": hub.config, "revision": revision}
     places = needed_places(definition, num_fewshot)
     return data_identity(places[0].dataset, [place.split for place in places], data)

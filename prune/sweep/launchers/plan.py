@@ -17,6 +17,7 @@ from prune.cell.state import State
 from prune.models.identity import is_known
 from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
+from prune.sweep.needs import is_id_known, unknown_hubs
 from prune.sweep.output.table import not_applicable_lines
 from prune.sweep.preflight import check_local_models
 from prune.sweep.sweep import Sweep
@@ -82,11 +83,13 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
 
 
 def unknown_ids(cells: Sequence[Cell]) -> list[str]:
-    """The line on cells whose models are not in the hub's local cache: their commits are part of the ids."""
-    models = dict.fromkeys(str(cell.config.model.path) for cell in cells if not is_known(cell.config.model))
-    if not models:
+    """The line on cells whose models or rows are not in the hub's local cache: their commits are part of the ids."""
+    unknown = [cell for cell in cells if not is_id_known(cell)]
+    if not unknown:
         return []
-    return [f"Not in the hub's local cache: {', '.join(models)}. The ids of these cells are known after launcher=prepare."]
+    models = [str(cell.config.model.path) for cell in unknown if not is_known(cell.config.model)]
+    named = dict.fromkeys([*models, *(hub.path for cell in unknown for hub in unknown_hubs(cell))])
+    return [f"Not in the hub's local cache: {', '.join(named)}. The ids of these cells are known after launcher=prepare."]
 
 
 def count_states(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> str:
@@ -159,7 +162,7 @@ def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:
     for cell in cells[:MAX_ROWS]:
         standing = standings[cell.id]
         state = "to do" if standing.state is State.todo else standing.state.value
-        cell_id = cell.id if is_known(cell.config.model) else "after prepare"
+        cell_id = cell.id if is_id_known(cell) else "after prepare"
         table.add_row(cell_id, cell.name, state, _remark(standing))
     return table
 

@@ -18,16 +18,17 @@ from prune.config.content import look_again
 from prune.config.data import DataConfig, DataSource
 from prune.config.model import ModelConfig
 from prune.data.dataset import RowSet
+from prune.data.identity import repositories
+from prune.data.sources.commits import COMMIT, cached_commit
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
 from prune.models.fetch import fetch_model
 from prune.models.files import check_model, check_seq_len, local_folder
 from prune.models.hub import cache_only_without_hub
-from prune.models.identity import is_known
 from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.missing import prepare_line
-from prune.sweep.needs import distinct_scores, needed_splits
+from prune.sweep.needs import distinct_scores, is_id_known, needed_splits
 from prune.sweep.preflight import check_writable
 from prune.sweep.sweep import Sweep
 
@@ -113,8 +114,9 @@ def list_things(cells: Sequence[Cell], resources: Resources) -> list[Thing]:
 
 
 def _uses_hub(cells: Sequence[Cell]) -> bool:
-    configs = [cell.config for cell in cells]
-    return any(config.data.name is DataSource.hub or local_folder(config.model) is None for config in configs)
+    if any(cell.config.data.name is DataSource.hub or local_folder(cell.config.model) is None for cell in cells):
+        return True
+    return any(repositories(dataset, cell.config.data) for cell in cells for dataset, _ in needed_splits(cell))
 
 
 def _model(config: ModelConfig) -> Thing:
@@ -139,13 +141,17 @@ def _model_name(config: ModelConfig) -> str:
 
 def _rows(config: DataConfig, dataset: RowSet, split: str, resources: Resources) -> Thing:
     def get() -> str:
-        if config.name is not DataSource.hub:
+        hubs = repositories(dataset, config)
+        if not hubs:
             return f"there, {len(resources.source(config).rows(dataset, split))} rows"
         from prune.data.sources.hub import kept_tables
 
         before = kept_tables()
         num_rows = len(resources.source(config).rows(dataset, split))
-        return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
+        look_again()
+        commits = ", ".join(f"commit {(cached_commit(hub) or '')[:8]}" for hub in hubs if not COMMIT.fullmatch(hub.revision))
+        said = f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
+        return f"{said}, {commits}" if commits else said
 
     return Thing(_rows_name(config, dataset, split), get)
 
@@ -158,12 +164,15 @@ def _own_rows(planned: PlannedMetric, config: DataConfig, resources: Resources) 
 
         before = kept_tables()
         num_rows = planned.settings.check_rows(resources.source(config))
+        look_again()
         return f"{'there' if kept_tables() == before else 'fetched'}, {num_rows} rows"
 
     return Thing(f"rows {planned.dataset} (data={config.name.value})", get)
 
 
 def _rows_name(config: DataConfig, dataset: RowSet, split: str) -> str:
+    if dataset.own is not None:
+        return f"rows {dataset.name}/{split} ({dataset.own.path})"
     root = f" data.root={config.root}" if config.root else ""
     return f"rows {dataset.name}/{split} (data={config.name.value}{root})"
 
@@ -183,7 +192,7 @@ def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
 
     rows = [_rows_name(config.data, dataset, split) for dataset, split in recipe.kind.splits]
     label = "-".join(part for part in (cell.axes.calib, cell.axes.prompt) if part)
-    what = set_id if is_known(config.model) else f"by recipe {set_id}"
+    what = set_id if is_id_known(cell) else f"by recipe {set_id}"
     name = f"calibration set {what} ({config.model.name}, {label}, s{config.calib.seed})"
     return Thing(name, get, (_model_name(config.model), *rows))
 

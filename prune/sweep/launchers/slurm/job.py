@@ -14,7 +14,8 @@ from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import State, write_status
 from prune.config.tracker import TrackerConfig, TrackerMode
-from prune.sweep.missing import chain, explain_missing
+from prune.hub import errors_below
+from prune.sweep.missing import explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
 from prune.sweep.recorder import describe_result, make_record
 from prune.track.registry import build_tracker
@@ -93,7 +94,7 @@ def keep_offline(config: TrackerConfig) -> TrackerConfig:
 
 def is_timeout(error: BaseException) -> bool:
     """Whether the job's time was over: submitit raises at the signal, wherever the program is; a library may wrap it."""
-    return any(isinstance(link, UncompletedJobError) for link in chain(error))
+    return any(isinstance(link, UncompletedJobError) for link in errors_below(error))
 
 
 def raise_failures(failed: dict[str, BaseException], num_cells: int) -> None:

@@ -1,0 +1,328 @@
+"""Writes docs/sets.md: where each set lies on the hub, what it looks like there, and how sure that is.
+
+    python -m dev.sets
+
+Ids, configurations and revisions come from the definitions in prune/data/sets; what those do not say, the files, the licence
+and the source of each fact, stands here. A test compares the file with `render()`, and the tests' hub lays out its
+repositories by it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from prune.data.dataset import Companion, Hub, QuestionSet, TextSet
+from prune.data.registry import DATASETS
+from prune.data.sources.commits import COMMIT
+from prune.data.sources.hub import STREAMED_ROWS
+
+FILE = Path(__file__).resolve().parents[1] / "docs" / "sets.md"
+PAGE = "https://huggingface.co/datasets"
+
+
+class Sure(str, Enum):
+    """How a repository's layout is known."""
+
+    SEEN = "seen"
+    PINNED = "pinned"
+    OTHER = "other commit"
+    MEMORY = "memory"
+
+
+MEANING = {
+    Sure.SEEN: "the hub's own page shows these files, or the change that brought them, at this commit",
+    Sure.PINNED: "public code on GitHub reads these files at this commit",
+    Sure.OTHER: "the hub's own page shows them at another commit, or on its conversion branch",
+    Sure.MEMORY: "no public page or code was found that shows the files at this commit",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a repository besides what the definition of a set says."""
+
+    files: Mapping[str, str]
+    """The hub's split -> where its files lie."""
+    columns: tuple[str, ...]
+    licence: str
+    """As the repository's card names it."""
+    sure: Sure
+    source: str
+
+
+def _splits(folder: str, *splits: str, end: str = "-00000-of-00001.parquet") -> dict[str, str]:
+    return {split: f"{folder}/{split}{end}" for split in splits}
+
+
+_ALL = ("train", "validation", "test")
+_ROUNDS = [f"{part}_r{number}" for part in ("train", "dev", "test") for number in (1, 2, 3)]
+_CHOICES = ("id", "question", "choices", "answerKey")
+_PORTAL = "the table of sources in the card that github.com/ramp-public/portallib's data set carries"
+
+FACTS: dict[tuple[str, str | None], Facts] = {
+    ("allenai/c4", None): Facts(
+        {"train": "en/c4-train.00000-of-01024.json.gz", "validation": "en/c4-validation.00000-of-00008.json.gz"},
+        ("text", "timestamp", "url"),
+        "odc-by",
+        Sure.PINNED,
+        "github.com/locuslab/wanda, lib/data.py (file names); public code that pins the commit with en/c4-train.*.json.gz",
+    ),
+    ("oscar-corpus/community-oscar", None): Facts(
+        {"train": "data/2024-38/en_meta/en_meta_part_1.jsonl.zst"},
+        ("content", "warc_headers", "metadata"),
+        "not seen; gated",
+        Sure.MEMORY,
+        "occiglot.eu/posts/community-oscar (annotations follow OSCAR 23.01, whose text column is content)",
+    ),
+    ("monology/pile-uncopyrighted", None): Facts(
+        {"train": "train/00.jsonl.zst", "validation": "val.jsonl.zst", "test": "test.jsonl.zst"},
+        ("text", "meta"),
+        "other",
+        Sure.SEEN,
+        f"{PAGE}/monology/pile-uncopyrighted/tree/3be90335b66f24456a5d6659d9c8d208c0357119",
+    ),
+    ("DKYoon/SlimPajama-6B", None): Facts(
+        {
+            "train": "data/train-00000-of-00048.parquet",
+            "validation": "data/validation-00000-of-00001.parquet",
+            "test": "data/test-00000-of-00001-9f769cf7ce219017.parquet",
+        },
+        ("text", "meta", "__index_level_0__"),
+        "none named",
+        Sure.OTHER,
+        f"{PAGE}/DKYoon/SlimPajama-6B/tree/b5f90f419b7489cdba26fdbc8c022fcb5562f968 (48 shards of train, one of test; the "
+        "hashes in the other names are not known)",
+    ),
+    ("Salesforce/wikitext", "wikitext-2-raw-v1"): Facts(
+        _splits("wikitext-2-raw-v1", *_ALL),
+        ("text",),
+        "cc-by-sa-3.0, gfdl",
+        Sure.PINNED,
+        f"{PAGE}/Salesforce/wikitext/tree/8aaa8b27d493dba10b8553290236799e6dc57829; public code that pins the commit with "
+        "wikitext-2-raw-v1/test-00000-of-00001.parquet",
+    ),
+    ("facebook/anli", None): Facts(
+        {split: f"plain_text/{split}-00000-of-00001.parquet" for split in _ROUNDS},
+        ("uid", "premise", "hypothesis", "label", "reason"),
+        "cc-by-nc-4.0",
+        Sure.OTHER,
+        f"{PAGE}/facebook/anli/tree/0472142e7a8db67354c1ce2c63b0272d955b4f99/plain_text/train_r1 (conversion branch); "
+        "public code pins the commit with plain_text",
+    ),
+    ("allenai/ai2_arc", "ARC-Easy"): Facts(
+        _splits("ARC-Easy", *_ALL),
+        _CHOICES,
+        "cc-by-sa-4.0",
+        Sure.PINNED,
+        f"public code that pins files and commit; {_PORTAL}",
+    ),
+    ("allenai/ai2_arc", "ARC-Challenge"): Facts(
+        _splits("ARC-Challenge", *_ALL),
+        _CHOICES,
+        "cc-by-sa-4.0",
+        Sure.PINNED,
+        f"public code that pins files and commit; {_PORTAL}",
+    ),
+    ("google/boolq", None): Facts(
+        _splits("data", "train", "validation"),
+        ("question", "answer", "passage"),
+        "cc-by-sa-3.0",
+        Sure.PINNED,
+        f"public code that pins files and commit; {_PORTAL}",
+    ),
+    ("tau/commonsense_qa", None): Facts(
+        _splits("data", *_ALL),
+        ("id", "question", "question_concept", "choices", "answerKey"),
+        "mit",
+        Sure.PINNED,
+        f"{PAGE}/tau/commonsense_qa/commit/34986e86317f29c06cc232315de682a88959f89f; public code that pins files and commit",
+    ),
+    ("Salesforce/cos_e", "v1.11"): Facts(
+        _splits("v1.11", "train", "validation"),
+        ("id", "question", "choices", "answer", "abstractive_explanation", "extractive_explanation"),
+        "unknown",
+        Sure.OTHER,
+        f"{PAGE}/cos_e/commit/247d103b79d6864fe83c12f22f835a1f9dbe3bdb (brought the files)",
+    ),
+    ("esnli/esnli", None): Facts(
+        _splits("plain_text", *_ALL, end="/0000.parquet"),
+        ("premise", "hypothesis", "label", "explanation_1", "explanation_2", "explanation_3"),
+        "none named",
+        Sure.MEMORY,
+        f"{PAGE}/esnli/blame/main/README.md (columns); tensorflow.org/datasets/community_catalog/huggingface/esnli "
+        "(configuration plain_text, splits); the path is that of every conversion branch",
+    ),
+    ("openai/gsm8k", "main"): Facts(
+        _splits("main", "train", "test"),
+        ("question", "answer"),
+        "mit",
+        Sure.PINNED,
+        "public code that pins the commit with main/test-00000-of-00001.parquet, and names the licence",
+    ),
+    ("Rowan/hellaswag", None): Facts(
+        _splits("data", *_ALL),
+        ("ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "source_id", "split", "split_type", "label"),
+        "none named",
+        Sure.PINNED,
+        f"public code that pins the commit with data/validation-00000-of-00001.parquet; {_PORTAL}",
+    ),
+    ("MU-NLPC/Calc-mawps", None): Facts(
+        {
+            "train": "data/train-00000-of-00001.parquet",
+            "validation": "data/validation-00000-of-00001.parquet",
+            "test": "data/test-00000-of-00001.parquet",
+        },
+        ("id", "question", "chain", "result", "result_float", "equation", "expression"),
+        "mit",
+        Sure.SEEN,
+        f"{PAGE}/MU-NLPC/Calc-mawps/commit/38c10053efeafd20ab6ff4e08c3ec17de26c19b7 (default configuration in data/; the "
+        "hashes in its file names are not known)",
+    ),
+    ("allenai/openbookqa", "main"): Facts(
+        _splits("main", *_ALL),
+        ("id", "question_stem", "choices", "answerKey"),
+        "unknown",
+        Sure.SEEN,
+        f"{PAGE}/allenai/openbookqa/tree/main/additional (388097e brought the files)",
+    ),
+    ("ehovy/race", "all"): Facts(
+        _splits("all", *_ALL),
+        ("example_id", "article", "answer", "question", "options"),
+        "other",
+        Sure.PINNED,
+        f"{PAGE}/ehovy/race/viewer/all/train (configurations, splits); public code that pins the commit with all/",
+    ),
+    ("nyu-mll/glue", "rte"): Facts(
+        _splits("rte", *_ALL),
+        ("sentence1", "sentence2", "label", "idx"),
+        "other",
+        Sure.PINNED,
+        "public code that pins the commit with mrpc/train-00000-of-00001.parquet, the same layout",
+    ),
+    ("ChilleD/SVAMP", None): Facts(
+        _splits("data", "train", "test"),
+        ("ID", "Body", "Question", "Equation", "Answer", "Type", "question_concat"),
+        "mit",
+        Sure.SEEN,
+        f"{PAGE}/ChilleD/SVAMP/tree/main/data (5e0bf1e brought the files)",
+    ),
+    ("allenai/winogrande", "winogrande_m"): Facts(
+        _splits("winogrande_m", *_ALL),
+        ("sentence", "option1", "option2", "answer"),
+        "none named",
+        Sure.PINNED,
+        f"public code that pins the commit with winogrande_xl/train-00000-of-00001.parquet, the same layout; {_PORTAL}",
+    ),
+    ("wmt/wmt14", "fr-en"): Facts(
+        {"train": "fr-en/train-00000-of-00030.parquet"} | _splits("fr-en", "validation", "test"),
+        ("translation",),
+        "unknown",
+        Sure.MEMORY,
+        f"{PAGE}/wmt/wmt14/tree/621c698f743214a85785e9cf79073f030834f20c/fr-en/partial-train (conversion branch: "
+        "configuration and licence); public code pins the commit",
+    ),
+}
+"""(repository, configuration) -> what is known of it."""
+
+HEAD = f"""# The sets on the hub
+
+Made by `python -m dev.sets` from the code; a test fails when it is out of date.
+
+**None of these repositories was reached where this program is built.** Ids and commits were taken from public code and
+pages; the tests lay the repositories out by this table, on a small hub that speaks the hub's protocol to the real clients,
+and every set is prepared and read there. What a set looks like on the hub itself is *not measured*, nor is a transfer
+through Xet's storage: only its headers and the way round it by plain HTTP (`HF_HUB_DISABLE_XET=1`) are shown.
+
+How sure a row is:
+
+{chr(10).join(f"- **{sure.value}**: {meaning}." for sure, meaning in MEANING.items())}
+
+The licence is the one that the repository's card names. Columns that a set reads are **bold**.
+
+## Commits
+
+Rows count by the commit that they were read at. A branch (esnli, oscar, cos_e; the repositories of most of lm-eval's own
+tasks; `calib.path=hub:owner/name` without `calib.revision`) means the commit that it had when it was first fetched: the
+hub's local cache remembers that, `launcher=prepare` and the manifest of a calibration set name it, and before it is fetched
+`launcher=plan` says "after prepare". When somebody has written to the repository since, nothing changes here until you ask
+for it: `calib.revision=COMMIT`, or for a branch
+
+    hf download --repo-type dataset owner/name README.md
+
+Rows of another commit are another calibration set, and scores on them other scores.
+
+## Table
+"""
+
+
+def render() -> str:
+    """The whole file."""
+    return "\n".join([HEAD, *_table(), "", "## Sources", "", *_sources()]) + "\n"
+
+
+def repositories() -> dict[str, tuple[Hub, tuple[str, ...]]]:
+    """Set, or companion -> its repository, and the columns that are read of it."""
+    found: dict[str, tuple[Hub, tuple[str, ...]]] = {}
+    for dataset in DATASETS.values():
+        if not isinstance(dataset, TextSet | QuestionSet):
+            continue
+        if dataset.hub is not None:
+            theirs = {ours: other for other, ours in dataset.aliases.items()}
+            found[dataset.name] = dataset.hub, (*dataset.columns, *theirs.values())
+        if isinstance(dataset, QuestionSet) and dataset.companion is not None:
+            found[dataset.companion.name] = dataset.companion.hub, _companion_columns(dataset.companion)
+    return found
+
+
+def _companion_columns(companion: Companion) -> tuple[str, ...]:
+    return (companion.key, *companion.columns)
+
+
+def facts_of(hub: Hub) -> Facts:
+    """What is known of a repository."""
+    return FACTS[hub.path, hub.config]
+
+
+def _table() -> Iterator[str]:
+    yield "| set | repository | configuration | revision | splits | columns | read | licence | sure |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, (hub, read) in repositories().items():
+        facts = facts_of(hub)
+        columns = ", ".join(f"**{column}**" if column in read else column for column in facts.columns)
+        splits = ", ".join(f"{ours} ({theirs})" for ours, theirs in hub.splits.items()) or ", ".join(facts.files)
+        cells = (
+            name,
+            hub.path,
+            hub.config or "",
+            _revision(hub),
+            splits,
+            columns,
+            _how(hub),
+            facts.licence,
+            facts.sure.value,
+        )
+        yield f"| {' | '.join(cells)} |"
+    for dataset in DATASETS.values():
+        if isinstance(dataset, TextSet) and dataset.hub is None:
+            yield f"| {dataset.name} | none: {dataset.hub_note} | | | | | | | |"
+
+
+def _revision(hub: Hub) -> str:
+    return f"`{hub.revision}`" if COMMIT.fullmatch(hub.revision) else f"`{hub.revision}`, by its commit"
+
+
+def _how(hub: Hub) -> str:
+    """How much of it is fetched."""
+    if hub.streaming:
+        return f"first {STREAMED_ROWS:,} rows" + (" of a file" if hub.files else "")
+    return "one file a split" if hub.files else "whole"
+
+
+def _sources() -> Iterator[str]:
+    for (path, config), facts in FACTS.items():
+        yield f"- {path}{f' ({config})' if config else ''}, `{next(iter(facts.files.values()))}`: {facts.source}"
+
+
+if __name__ == "__main__":
+    FILE.write_text(render(), encoding="utf-8")
