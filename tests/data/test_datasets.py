@@ -269,10 +269,10 @@ def test_text(name: str) -> None:
 
 
 def test_registry() -> None:
-    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2"]
+    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2", "lambada"]
     arithmetic = ["gsm8k", "svamp", "mawps"]
     nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
-    suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa"]
+    suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa", "piqa", "siqa"]
     others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "random", "ellipses"]
     assert sorted(DATASETS) == sorted(text_sets + arithmetic + nli + others)
     assert list(DATASETS)[: len(text_sets)] == sorted(text_sets), "texts first, each kind by name"

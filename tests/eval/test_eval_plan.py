@@ -160,8 +160,8 @@ def test_sets_without_rationales_are_refused_in_one_message_with_a_way_out() -> 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"protocols": [EvalProtocol.acc_mc]}, "eval.rationale=true concerns acc, and no set is scored by it"),
-        ({"tasks": []}, "eval.rationale=true concerns acc, and no set is scored by it"),
+        ({"protocols": [EvalProtocol.acc_mc, EvalProtocol.acc_cf]}, "concerns acc and bpb, and no set is scored by them"),
+        ({"tasks": []}, "eval.rationale=true concerns acc and bpb, and no set is scored by them"),
         ({"num_fewshot": 0}, "eval.num_fewshot=0 leaves none"),
     ],
 )
