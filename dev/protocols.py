@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalConfig
+from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import RATIONALE_END, AnswerKind, Example, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS
 from prune.data.sources.source import Source, open_source
@@ -42,6 +42,11 @@ stands for the text in a column of the row; what a set works out of a row (a lab
   by BLEU (**bleu**).
 - **acc_mc** compares the log-likelihoods of ` {{choice}}` after the same prompt; **acc_mc_norm** divides them by the bytes
   of the choice first.
+- **The cloze form** of a question lists neither choices nor letters; its choices are texts. Where a set's question has
+  them, its cloze form is shown below; else the question is in cloze form as it is. Two scores ask in it, without exemplars
+  where `eval.num_fewshot` names none: **bpb** is -log2 p(text | prompt) of ` {{text}}` over the UTF-8 bytes of the text, the
+  mean over items. The text is the right answer's; with `eval.rationale=true` it is the rationale and the answer as in a
+  pair, and items without a rationale are left out. **acc_cf** takes the choice whose text has the fewest bits per byte.
 - **A calibration sequence** joins pairs of the training split, `prompt.separator` between them.
 - **ppl** joins the texts of a split, cuts the tokens into chunks of `eval.seq_len`, drops the tail, and is exp of the mean
   over chunks of the mean cross-entropy.
@@ -98,6 +103,8 @@ def _describe_questions(dataset: QuestionSet, source: Source) -> str:
     parts += ["\nThe first prompt of sample rows:\n", _block(_first_prompt(dataset, source, rationale=False))]
     if dataset.has_rationales:
         parts += ["\nAnd with rationales:\n", _block(_first_prompt(dataset, source, rationale=True))]
+    if template.cloze is not None:
+        parts += ["\nThe same item in cloze form, with the right answer:\n", _block(_first_cloze(dataset, source))]
     return "\n".join(parts)
 
 
@@ -111,6 +118,14 @@ def _first_prompt(dataset: QuestionSet, source: Source, *, rationale: bool) -> s
     settings = plan_metrics(config, DataConfig(name=DataSource.sample))[0].settings
     assert isinstance(settings, QuestionSettings)
     return settings.questions(source).prompts()[0]
+
+
+def _first_cloze(dataset: QuestionSet, source: Source) -> str:
+    """The first item of data=sample in cloze form, with the right answer."""
+    config = EvalConfig(name="protocols", tasks=[dataset.name], protocols=[EvalProtocol.bpb])
+    settings = plan_metrics(config, DataConfig(name=DataSource.sample))[0].settings
+    assert isinstance(settings, QuestionSettings)
+    return settings.questions(source).items[0].pair(rationale=False)
 
 
 def fill_columns(dataset: QuestionSet, row: Row) -> Example:

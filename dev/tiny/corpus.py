@@ -7,7 +7,6 @@ from random import Random
 from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.data.sources.sample import draw_row, held_out_keys, row_key, sample_rows
-from prune.data.sources.sample.prose import TEXT_SETS
 
 Piece = tuple[str, float]
 """A stretch of text and the weight of its tokens in the loss."""
@@ -17,6 +16,9 @@ END_WEIGHT = 0.5
 RATIONALE_WEIGHT = 1.0
 QUESTION_WEIGHT = 0.25
 TEXT_WEIGHT = 0.4
+
+TRAINED_TEXTS = ("c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2")
+"""The text sets that it was trained on; as with questions, sets that were added later are not among them."""
 
 SET_SHARES = {
     "gsm8k": 3.0, "svamp": 1.2, "mawps": 0.8, "esnli": 1.4, "anli_r1": 0.5, "anli_r2": 0.5, "anli_r3": 0.5, "rte": 0.5,
@@ -50,9 +52,9 @@ def draw_example(name: str, rng: Random) -> Example:
 
 
 def training_documents() -> list[str]:
-    """Return the texts of all text sets' training splits; WikiText's rows are joined in pairs of pages."""
+    """Return the texts of these sets' training splits; WikiText's rows are joined in pairs of pages."""
     documents = []
-    for name in TEXT_SETS:
+    for name in TRAINED_TEXTS:
         texts = [row["text"] for row in sample_rows(name, "train")]
         if name == "wikitext2":
             texts = ["\n\n".join(texts[i : i + 12]) for i in range(0, len(texts), 6)]

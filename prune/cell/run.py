@@ -82,6 +82,7 @@ class CellRun:
         self._cell, self._config, self._folder = cell, cell.config, cell.files
         self._resources, self._watcher, self._submitted = resources, watcher, submitted
         self._clock, self._started = Stopwatch(), now()
+        self._likelihoods: dict[tuple[bool, str, str], tuple[float, bool]] = {}
 
     def run(self) -> dict[str, Any]:
         """Do what is missing, write result.json and return it; after a failure status.json and run.log say so."""
@@ -234,7 +235,8 @@ class CellRun:
         self._watcher.stage(planned.name)
         begin, loaded, config = time.monotonic(), self._loaded, self._config
         advance = self._watcher.advance
-        subject = Subject(loaded.model, loaded.tokenizer, config.eval.batch_size, config.eval.logits_chunk, advance)
+        limits = (config.eval.batch_size, config.eval.logits_chunk)
+        subject = Subject(loaded.model, loaded.tokenizer, *limits, advance, self._likelihoods)
         measured = measure(planned, subject, self._resources.source(config.data))
         seconds = time.monotonic() - begin
         items = [without_texts(item) for item in measured.items] if config.privacy else measured.items

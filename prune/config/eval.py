@@ -26,10 +26,16 @@ class Bos(str, Enum):
 
 
 class EvalProtocol(str, Enum):
-    """How questions are scored: `acc` generates an answer, `acc_mc` compares the likelihoods of the choices."""
+    """How questions are scored."""
 
     acc = "acc"
+    """An answer is generated, and right or wrong."""
     acc_mc = "acc_mc"
+    """The likelihoods of the choices are compared."""
+    bpb = "bpb"
+    """Bits per byte of the right answer's text; no choices are listed."""
+    acc_cf = "acc_cf"
+    """The bits per byte of the choices' texts are compared; no choices are listed."""
 
 
 class TooLong(str, Enum):
@@ -49,7 +55,7 @@ class EvalConfig:
     tasks: list[str] = field(default_factory=list)
     """Question sets."""
     protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
-    """How question sets are scored; acc_mc passes over those whose answers are open."""
+    """How question sets are scored; acc_mc and acc_cf pass over those whose answers are open."""
     lm_eval_tasks: list[str] = field(default_factory=list)
     """Tasks, groups or tags of lm-eval, measured by its own definitions."""
     scores: list[str] = field(default_factory=list)
@@ -63,9 +69,11 @@ class EvalConfig:
     bos: FromModel[Bos] = Bos.tokenizer
     """Where BOS stands in the texts of perplexities and in prompts; null takes model.bos."""
     num_fewshot: int | None = None
-    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), and for lm-eval's tasks their definition's."""
+    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), none for bpb and acc_cf, and for lm-eval's tasks
+    their definition's."""
     rationale: bool = False
-    """Exemplars of acc carry their rationales, and the model reasons before it answers; acc_mc stays as it is."""
+    """Exemplars of acc carry their rationales, and the model reasons before it answers; bpb measures the rationale with the
+    answer, on sets that have rationales. acc_mc and acc_cf stay as they are."""
     too_long: TooLong = TooLong.error
     """Whether items whose prompts do not fit the model's window stop the run or are left out."""
     batch_size: int = 8

@@ -5,7 +5,7 @@ prompts, models or methods. Rows have the column names of the hub's copy, whiche
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -56,6 +56,18 @@ class Hub:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cloze:
+    """A question without its list of choices, and the texts that may follow it after one blank."""
+
+    question: str
+    """As `Example.question`, but neither letters nor choices stand in it."""
+    choices: tuple[str, ...]
+    """The text of every choice, in order."""
+    answer: str
+    """The text of the right one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """One row of a question set in the form that every set shares."""
 
@@ -71,6 +83,17 @@ class Example:
     """The reasoning, without a final period; None when this row has none."""
     cluster: str | None = None
     """What it may share with other rows, so that they are not answered independently: a premise, a passage."""
+    cloze: Cloze | None = None
+    """The row in cloze form; None where the question lists no choices and the answer is a text, so that it is that form."""
+
+    def in_cloze_form(self) -> "Example":
+        """The same row, asked in cloze form: the answer, the target and the choices are texts."""
+        if self.cloze is None:
+            return self
+        answer = self.cloze.answer
+        return replace(
+            self, question=self.cloze.question, answer=answer, target=answer, choices=self.cloze.choices, cloze=None
+        )
 
     def pair(self, *, rationale: bool) -> str:
         """The question with its answer; with the rationale: ``{question} {rationale}. So the answer is {answer}.``

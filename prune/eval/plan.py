@@ -63,21 +63,26 @@ def _unknown_kinds(config: EvalConfig) -> list[str]:
 
 
 def _rationale_problems(config: EvalConfig, data: DataConfig) -> list[str]:
-    """What keeps the asked sets from being asked with rationales; empty when nothing does."""
+    """What keeps the asked sets from being asked with rationales; empty when nothing does.
+
+    A rationale that is written (acc) must be there in every set; bpb measures those of the sets that have them.
+    """
     problems = []
-    if EvalProtocol.acc not in config.protocols or not config.tasks:
+    generates = EvalProtocol.acc in config.protocols
+    if not config.tasks or not (generates or EvalProtocol.bpb in config.protocols):
         problems.append(
-            "eval.rationale=true concerns acc, and no set is scored by it here: likelihoods (acc_mc) and perplexities are "
-            "measured without rationales. Add acc to eval.protocols and sets to eval.tasks, or leave eval.rationale out."
+            "eval.rationale=true concerns acc and bpb, and no set is scored by them here: acc_mc, acc_cf and perplexities "
+            "are measured without rationales. Add acc or bpb to eval.protocols and sets to eval.tasks, or leave "
+            "eval.rationale out."
         )
-    if config.num_fewshot == 0:
+    if generates and config.num_fewshot == 0:
         problems.append(
             "eval.rationale=true shows the rationales of exemplars, and eval.num_fewshot=0 leaves none. Ask for 1 or more."
         )
     known = DATASETS | {name: define(name, own) for name, own in data.sets.items()}
     able = [name for name, dataset in known.items() if isinstance(dataset, QuestionSet) and dataset.has_rationales]
     unable = [name for name in dict.fromkeys(config.tasks) if name in known and name not in able]
-    if unable:
+    if unable and (generates or len(unable) == len(set(config.tasks))):
         left = [name for name in config.tasks if name in able] or able
         problems.append(
             f"eval.rationale=true: {', '.join(unable)} {'has' if len(unable) == 1 else 'have'} no rationales. "

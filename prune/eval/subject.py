@@ -1,7 +1,7 @@
 """What is scored: a loaded model, and how much of it runs at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Progress = Callable[[int, int], None]
@@ -20,6 +20,9 @@ class Subject:
     logits_chunk: int | None = None
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
     on_progress: Progress = lambda num_done, num_all: None
+    likelihoods: dict[tuple[bool, str, str], tuple[float, bool]] = field(default_factory=dict)
+    """What is known already: (special tokens by the tokenizer, hash of the prompt, what follows) -> lm-eval's reply to it.
+    Scores of one model that ask for the same texts share it."""
 
     @property
     def dtype(self) -> str:

@@ -39,6 +39,7 @@ SCORES = {"scores"}
 DENSE = ["method=dense"]
 MAGNITUDE = ["method=magnitude"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
+BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
 GENERATED = ["eval.tasks=[gsm8k]", "eval.protocols=[acc]", "eval.limit=1"]
 TEXT = ["calib=c4"]
 PADDED = ["prompt=single", "calib.seq_len=96"]
@@ -167,6 +168,8 @@ TABLE: dict[str, list[Case] | str] = {
     "eval.tasks": [matters("eval.tasks=[boolq]", SCORES, QUESTIONS)],
     "eval.protocols": [
         matters("eval.protocols=[acc]", SCORES, [*QUESTIONS, *DENSE]),
+        matters("eval.protocols=[acc_cf]", SCORES, [*QUESTIONS, *DENSE]),
+        matters("eval.protocols=[bpb]", SCORES, [*QUESTIONS, *DENSE]),
         cannot("eval.protocols=[acc_mc]"),
     ],
     "eval.lm_eval_tasks": [matters("eval.lm_eval_tasks=[rte]", SCORES, [*NO_SCORE, "eval.limit=2"])],
@@ -179,11 +182,17 @@ TABLE: dict[str, list[Case] | str] = {
         matters("eval.bos=none", SCORES, [*QUESTIONS, "eval.bos=text"]),
         cannot("eval.bos=chunk", [*QUESTIONS, "eval.bos=text"]),
     ],
-    "eval.num_fewshot": [matters("eval.num_fewshot=2", SCORES, QUESTIONS), cannot("eval.num_fewshot=2")],
+    "eval.num_fewshot": [
+        matters("eval.num_fewshot=2", SCORES, QUESTIONS),
+        matters("eval.num_fewshot=1", SCORES, BITS),
+        cannot("eval.num_fewshot=0", BITS),
+        cannot("eval.num_fewshot=2"),
+    ],
     "eval.rationale": [
         matters(
             "eval.rationale=true", SCORES, [*NO_SCORE, "eval.tasks=[gsm8k]", "eval.limit=1", "eval.num_fewshot=1", *DENSE]
-        )
+        ),
+        matters("eval.rationale=true", SCORES, BITS),
     ],
     "eval.too_long": "error refuses what skip leaves out: no two scores of one set of items differ; in the protocol",
     "eval.batch_size": [cannot("eval.batch_size=1", [*QUESTIONS])],

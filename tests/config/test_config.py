@@ -162,7 +162,7 @@ def test_values_that_need_a_companion() -> None:
 
 
 def test_the_suites_name_what_they_say(compose_config: Compose) -> None:
-    assert options("eval") == {"quick", "perplexity", "study", "zero_shot", "all"}
+    assert options("eval") == {"quick", "perplexity", "study", "zero_shot", "small", "all"}
     held_out = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet)]
     assert sorted(compose_config("eval=perplexity").eval.perplexity) == sorted(held_out)
     assert compose_config("eval=zero_shot").eval.lm_eval_tasks == list(ZERO_SHOT)

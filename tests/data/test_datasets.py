@@ -89,6 +89,15 @@ OPENBOOKQA = {
     "choices": {"text": ["cold", "hot"], "label": ["A", "B"]},
     "answerKey": "B",
 }
+PIQA = {"goal": "To cool tea, ", "sol1": "heat it.", "sol2": "add milk. ", "label": 1}
+SIQA = {
+    "context": "Kai lent Bo a coat.",
+    "question": "Why?",
+    "answerA": "rain",
+    "answerB": " Bo was cold",
+    "answerC": "fun",
+    "label": "2\n",
+}
 WMT14 = {"translation": {"en": "The cat sleeps.", "fr": "Le chat dort."}}
 
 PAIRS = [
@@ -160,6 +169,8 @@ PAIRS = [
         for name in ("arc_easy", "arc_challenge")
     ),
     ("openbookqa", OPENBOOKQA, "Question: The sun is\nChoices:\nA. cold\nB. hot\nAnswer: B", None),
+    ("piqa", PIQA, "Question: To cool tea,\nChoices:\nA. heat it.\nB. add milk. \nAnswer: B", None),
+    ("siqa", SIQA, "Question: Kai lent Bo a coat. Why?\nChoices:\nA. rain\nB. Bo was cold\nC. fun\nAnswer: B", None),
     ("wmt14", WMT14, "English: The cat sleeps.\nFrench: Le chat dort.", None),
 ]
 """(set, row in the hub's form, pair, pair with rationale)."""
@@ -193,6 +204,48 @@ def test_targets_and_choices() -> None:
     numbered = {**ARC, "choices": {"text": ["ice", "fire"], "label": ["1", "2"]}, "answerKey": "2"}
     assert (_example("arc_challenge", numbered).target, _example("arc_challenge", numbered).choices) == ("2", ("1", "2"))
     assert _example("openbookqa", {**OPENBOOKQA, "answerKey": "B "}).target == "B"
+
+
+CLOZE = [
+    (ESNLI, "esnli", "Premise: A man sleeps.\nHypothesis: A man runs.\nQuestion: Is the hypothesis true?\nAnswer: no"),
+    (ANLI, "anli_r2", "Premise: A man sleeps.\nHypothesis: He is tired.\nQuestion: Is the hypothesis true?\nAnswer: maybe"),
+    (
+        RTE,
+        "rte",
+        "Premise: No arms were found.\nHypothesis: Arms were found.\nQuestion: Is the hypothesis true?\nAnswer: no",
+    ),
+    (CSQA, "commonsense_qa", "Question: Where does a cat sleep?\nAnswer: bed"),
+    (RACE, "race", "Article: Tom has a dog.\nQuestion: Tom has  _  .\nAnswer: a dog"),
+    (WINOGRANDE, "winogrande", "Sentence: Ann thanked Eva because Eva had helped."),
+    ({**WINOGRANDE, "sentence": "_'s hat is _."}, "winogrande", "Sentence: Eva's hat is _."),
+    (BOOLQ, "boolq", "Passage: Water is wet.\nQuestion: is water wet?\nAnswer: yes"),
+    ({**BOOLQ, "question": "Is it?", "answer": False}, "boolq", "Passage: Water is wet.\nQuestion: Is it?\nAnswer: no"),
+    (HELLASWAG, "hellaswag", "Making soup: How to cook. Cut the carrots. then she sleeps."),
+    (ARC, "arc_easy", "Question: Which is hot?\nAnswer: fire"),
+    (
+        {**ARC, "choices": {"text": [" a ", "b"], "label": ["1", "2"]}, "answerKey": "1"},
+        "arc_challenge",
+        "Question: Which is hot?\nAnswer: a",
+    ),
+    (OPENBOOKQA, "openbookqa", "Question: The sun is\nAnswer: hot"),
+    (PIQA, "piqa", "Question: To cool tea,\nAnswer: add milk."),
+    (SIQA, "siqa", "Question: Kai lent Bo a coat. Why?\nAnswer: Bo was cold"),
+]
+
+
+@pytest.mark.parametrize(("row", "name", "pair"), CLOZE)
+def test_cloze_form(row: dict[str, Any], name: str, pair: str) -> None:
+    shipped = _example(name, row)
+    told = shipped.in_cloze_form()
+    assert told.pair(rationale=False) == pair
+    assert told.choices[shipped.choices.index(shipped.target)] == told.answer == told.target
+    assert len(told.choices) == len(shipped.choices)
+    assert not told.question.endswith(" ")
+
+
+def test_open_questions_are_in_cloze_form_as_they_are() -> None:
+    for name, row in (("gsm8k", GSM8K), ("svamp", SVAMP), ("mawps", MAWPS), ("wmt14", WMT14)):
+        assert _example(name, row).in_cloze_form() == _example(name, row)
 
 
 def test_mawps_without_chain_and_with_calc_x_marks() -> None:
@@ -243,6 +296,9 @@ def test_anli_without_reason_has_no_rationale() -> None:
         ("hellaswag", {**HELLASWAG, "label": "4"}, "not one of the choices 0, 1, 2, 3"),
         ("arc_easy", {**ARC, "answerKey": "1"}, "not one of the choices A, B, C"),
         ("openbookqa", {**OPENBOOKQA, "answerKey": ""}, "no answer"),
+        ("piqa", {**PIQA, "label": -1}, "no label"),
+        ("siqa", {**SIQA, "label": ""}, "no answer"),
+        ("siqa", {**SIQA, "label": "4"}, "not one of the choices 1, 2, 3"),
         ("boolq", {**BOOLQ, "answer": "maybe"}, "must be true or false"),
         ("boolq", {**BOOLQ, "passage": None}, "column passage holds None"),
         ("gsm8k", {**GSM8K, "question": ["Q"]}, "column question holds"),
@@ -269,10 +325,10 @@ def test_text(name: str) -> None:
 
 
 def test_registry() -> None:
-    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2"]
+    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2", "lambada"]
     arithmetic = ["gsm8k", "svamp", "mawps"]
     nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
-    suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa"]
+    suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa", "piqa", "siqa"]
     others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "random", "ellipses"]
     assert sorted(DATASETS) == sorted(text_sets + arithmetic + nli + others)
     assert list(DATASETS)[: len(text_sets)] == sorted(text_sets), "texts first, each kind by name"
@@ -303,7 +359,7 @@ def test_definitions_follow_the_study() -> None:
 
 
 def test_unknown_name_is_told_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"'gsm8'.*Did you mean.*gsm8k.*exist: c4, oscar") as error:
+    with pytest.raises(UserError, match=r"'gsm8'.*Did you mean.*gsm8k.*exist: c4, lambada, oscar") as error:
         find_dataset("gsm8")
     assert "ellipses" in str(error.value)
     with pytest.raises(UserError, match="Those that exist"):

@@ -62,6 +62,8 @@ def test_a_question_has_the_form_of_the_shipped_sets(tmp_path: Path) -> None:
     _, (example,) = _examples(path, question="q", answer="a", choices="opts")
     assert example.question == "Question: How many?\nChoices:\nA. 6\nB. 7\nAnswer:"
     assert (example.answer, example.choices) == ("B", ("A", "B"))
+    told = example.in_cloze_form()
+    assert (told.question, told.answer, told.choices) == ("Question: How many?\nAnswer:", "7", ("6", "7"))
     _, (example,) = _examples(path, question="{kind}: {q} =", answer="{a}!", choices=None)
     assert example.pair(rationale=False) == "sum: How many? = 7!"
 

@@ -38,6 +38,8 @@ HUB_COLUMNS = {
     "arc_easy": {"id", "question", "choices", "answerKey"},
     "arc_challenge": {"id", "question", "choices", "answerKey"},
     "openbookqa": {"id", "question_stem", "choices", "answerKey"},
+    "piqa": {"goal", "sol1", "sol2", "label"},
+    "siqa": {"context", "question", "answerA", "answerB", "answerC", "label"},
 }
 RATIONALES = {"gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r2", "anli_r3", "commonsense_qa"}
 

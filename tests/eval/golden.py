@@ -10,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from golden_rows import ROWS
 
 from prune.config.data import DataConfig, DataSource
-from prune.config.eval import EvalConfig
+from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import QuestionSet
 from prune.data.registry import DATASETS
 from prune.data.sources.source import open_source
@@ -36,14 +37,27 @@ def write_rows(folder: Path) -> None:
 
 def render(name: str, root: Path) -> str:
     """The golden text of one set: without rationales, and with them where there are any."""
+    return _render(name, root, EvalProtocol.acc)
+
+
+def render_cloze(name: str, root: Path) -> str:
+    """The same in cloze form, with one exemplar."""
+    return _render(name, root, EvalProtocol.bpb, num_fewshot=1)
+
+
+def _render(name: str, root: Path, protocol: EvalProtocol, **changes: Any) -> str:
     dataset = DATASETS[name]
     assert isinstance(dataset, QuestionSet)
-    return "\n".join(_section(dataset, root, rationale) for rationale in (False, True)[: 1 + dataset.has_rationales])
+    asked = [
+        EvalConfig(name="golden", tasks=[name], rationale=rationale, protocols=[protocol], **changes)
+        for rationale in (False, True)[: 1 + dataset.has_rationales]
+    ]
+    return "\n".join(_section(dataset, root, config) for config in asked)
 
 
-def _section(dataset: QuestionSet, root: Path, rationale: bool) -> str:
-    data = DataConfig(name=DataSource.local, root=str(root))
-    (planned,) = plan_metrics(EvalConfig(name="golden", tasks=[dataset.name], rationale=rationale), data)
+def _section(dataset: QuestionSet, root: Path, config: EvalConfig) -> str:
+    data, rationale = DataConfig(name=DataSource.local, root=str(root)), config.rationale
+    (planned,) = plan_metrics(config, data)
     settings, source = planned.settings, open_source(data)
     assert isinstance(settings, QuestionSettings)
     questions = settings.questions(source)
@@ -65,7 +79,8 @@ def main() -> None:
         write_rows(Path(folder))
         for name in SETS:
             (FOLDER / f"{name}.txt").write_text(render(name, Path(folder)), encoding="utf-8")
-    print(f"{len(SETS)} files in {FOLDER}", file=sys.stderr)
+            (FOLDER / "cloze" / f"{name}.txt").write_text(render_cloze(name, Path(folder)), encoding="utf-8")
+    print(f"{2 * len(SETS)} files in {FOLDER}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,15 @@ def _winogrande(sentence: str, option1: str, option2: str, answer: str) -> dict[
     return {"sentence": sentence, "option1": option1, "option2": option2, "answer": answer}
 
 
+def _piqa(goal: str, sol1: str, sol2: str, label: int) -> dict[str, Any]:
+    return {"goal": goal, "sol1": sol1, "sol2": sol2, "label": label}
+
+
+def _siqa(context: str, question: str, label: str, *answers: str) -> dict[str, Any]:
+    told = {"context": context, "question": question, "label": label}
+    return told | {f"answer{letter}": answer for letter, answer in zip("ABC", answers, strict=True)}
+
+
 def _boolq(passage: str, question: str, answer: bool) -> dict[str, Any]:
     return {"question": question, "answer": answer, "passage": passage}
 
@@ -257,6 +266,22 @@ ROWS: dict[str, dict[str, list[dict[str, Any]]]] = {
                 "paints a wall.",
             ),
         ],
+    },
+    "piqa": {
+        "train": [
+            _piqa("To keep bread fresh,", "leave it in the rain.", "wrap it in a cloth.", 1),
+            _piqa("How does one dry a wet shoe? ", "Fill it with newspaper.", "Fill it with milk.", 0),
+            _piqa("Reach a high shelf", "Stand on a stool", "Stand on a plate", 0),
+        ],
+        "validation": [_piqa("Cool a cup of tea", "put it into the oven", "add some cold milk ", 1)],
+    },
+    "siqa": {
+        "train": [
+            _siqa("Kai lent Robin his coat.", "Why did Kai do this?", "3", "to be seen", "to be paid", "Robin was cold"),
+            _siqa("Ida told a joke.", "How would the others feel?", "1", "amused", "hungry", "robbed"),
+            _siqa("Sam missed the bus.", "What will Sam want to do next?", "2", "sell it", "walk", "board it"),
+        ],
+        "validation": [_siqa("Lea fed the cat of her aunt.", "How would you describe Lea?", "2", "idle", "helpful", "lost")],
     },
     "arc_easy": {"train": SCIENCE[:3], "test": SCIENCE[3:]},
     "arc_challenge": {"train": SCIENCE[1:], "test": SCIENCE[:1]},

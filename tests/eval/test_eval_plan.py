@@ -132,15 +132,16 @@ def test_likelihood_and_generation_ask_for_different_things() -> None:
     assert compared.asked["num_fewshot"] == 9 and "max_new_tokens" not in compared.asked
 
 
-def test_rationales_change_what_is_asked_of_generation_only() -> None:
+def test_rationales_change_what_is_generated_and_what_bits_are_of_only() -> None:
     plain = quick(tasks=["gsm8k", "esnli"], protocols=list(EvalProtocol))
     reasoned = quick(tasks=["gsm8k", "esnli"], protocols=list(EvalProtocol), rationale=True)
     before, after = ({one.name: one.asked for one in plan_metrics(config, SAMPLE)} for config in (plain, reasoned))
     assert list(after) == list(before)
     changed = {name for name in before if after[name] != before[name]}
-    assert changed == {"acc/gsm8k", "acc/esnli"}
+    assert changed == {"acc/gsm8k", "acc/esnli", "bpb/gsm8k", "bpb/esnli"}
     for name in changed:
-        assert after[name] == before[name] | {"max_new_tokens": 256, "rationale": True}
+        more = {"max_new_tokens": 256} if name.startswith("acc/") else {}
+        assert after[name] == before[name] | more | {"rationale": True}
 
 
 def test_sets_without_rationales_are_refused_in_one_message_with_a_way_out() -> None:
@@ -160,8 +161,8 @@ def test_sets_without_rationales_are_refused_in_one_message_with_a_way_out() -> 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"protocols": [EvalProtocol.acc_mc]}, "eval.rationale=true concerns acc, and no set is scored by it"),
-        ({"tasks": []}, "eval.rationale=true concerns acc, and no set is scored by it"),
+        ({"protocols": [EvalProtocol.acc_mc, EvalProtocol.acc_cf]}, "concerns acc and bpb, and no set is scored by them"),
+        ({"tasks": []}, "eval.rationale=true concerns acc and bpb, and no set is scored by them"),
         ({"num_fewshot": 0}, "eval.num_fewshot=0 leaves none"),
     ],
 )

@@ -67,7 +67,7 @@ def test_training_never_sees_evaluation_rows() -> None:
         if name == "commonsense_qa":
             rows = [row | {"abstractive_explanation": ""} for row in rows]
         assert not seen & {dataset.example(row).pair(rationale=False) for row in rows}
-    assert set(GENERATORS) - set(SET_SHARES) == {"hellaswag", "arc_easy", "arc_challenge", "openbookqa"}
+    assert set(GENERATORS) - set(SET_SHARES) == {"hellaswag", "arc_easy", "arc_challenge", "openbookqa", "piqa", "siqa"}
 
 
 def test_sequences_weigh_answers_most() -> None:

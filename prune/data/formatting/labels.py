@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from prune.data.dataset import Example
+from prune.data.dataset import Cloze, Example
 from prune.data.privacy import quote, quote_names
 from prune.errors import UserError
 
@@ -42,10 +42,16 @@ def option_lines(labels: Sequence[str], options: Sequence[str]) -> str:
     return "\n".join(f"{label}. {option}" for label, option in zip(labels, options, strict=True))
 
 
+def cloze(question: str, texts: Sequence[str], right: int) -> Cloze:
+    """The cloze form of a question with the texts of its choices; `right` is the place of the right one."""
+    choices = tuple(text.strip() for text in texts)
+    return Cloze(question=question, choices=choices, answer=choices[right])
+
+
 def lettered_example(
     question: str, options: Mapping[str, Sequence[str]], answer: str, rationale: str | None = None
 ) -> Example:
-    """A question with its options under their letters; the letters are the choices.
+    """A question with its options under their letters; the letters are the choices, in cloze form the options.
 
     Args:
         options: `label` and `text` of each option, as the hub stores them.
@@ -59,4 +65,5 @@ def lettered_example(
         target=answer,
         choices=letters,
         rationale=rationale,
+        cloze=cloze(f"Question: {question.strip()}\nAnswer:", options["text"], letters.index(answer)),
     )

@@ -1,11 +1,12 @@
 """BoolQ, yes/no questions about a passage (Clark et al. 2019)."""
 
-from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.dataset import AnswerKind, Category, Cloze, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text
 from prune.data.privacy import quote
 from prune.errors import UserError
 
 ANSWERS = ("True", "False")
+CLOZE_ANSWERS = ("yes", "no")
 
 
 def _example(row: Row) -> Example:
@@ -19,6 +20,11 @@ def _example(row: Row) -> Example:
         target=answer,
         choices=ANSWERS,
         cluster=passage,
+        cloze=Cloze(
+            question=f"Passage: {passage}\nQuestion: {question.removesuffix('?')}?\nAnswer:",
+            choices=CLOZE_ANSWERS,
+            answer=CLOZE_ANSWERS[ANSWERS.index(answer)],
+        ),
     )
 
 

@@ -4,22 +4,24 @@ import re
 
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text
-from prune.data.formatting.labels import choice, option_lines
+from prune.data.formatting.labels import choice, cloze, option_lines
 
 LETTERS = ("A", "B", "C", "D")
 _NUMBERS = ("0", "1", "2", "3")
 
 
 def _example(row: Row) -> Example:
-    """The letter of the right ending; the hub counts the endings from "0"."""
+    """The letter of the right ending; the hub counts the endings from "0". In cloze form it goes on with the scene."""
     answer = LETTERS[int(choice(column_text(row, "label"), _NUMBERS))]
     scene = clean(f"{column_text(row, 'ctx_a')} {column_text(row, 'ctx_b')}")
-    endings = option_lines(LETTERS, [clean(ending) for ending in row["endings"]])
+    endings = [clean(ending) for ending in row["endings"]]
+    told = f"{clean(column_text(row, 'activity_label'))}: {scene}"
     return Example(
-        question=f"{clean(column_text(row, 'activity_label'))}: {scene}\nEndings:\n{endings}\nAnswer:",
+        question=f"{told}\nEndings:\n{option_lines(LETTERS, endings)}\nAnswer:",
         answer=answer,
         target=answer,
         choices=LETTERS,
+        cloze=cloze(told.rstrip(), endings, LETTERS.index(answer)),
     )
 
 

@@ -2,23 +2,21 @@
 
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text
-from prune.data.formatting.labels import choice, option_lines
+from prune.data.formatting.labels import choice, cloze, option_lines
 
 LETTERS = ("A", "B", "C", "D")
 
 
 def _example(row: Row) -> Example:
     answer = choice(column_text(row, "answer"), LETTERS)
-    options = option_lines(LETTERS, row["options"])
+    asked = f"Article: {column_text(row, 'article').strip()}\nQuestion: {column_text(row, 'question').strip()}"
     return Example(
-        question=(
-            f"Article: {column_text(row, 'article').strip()}\nQuestion: {column_text(row, 'question').strip()}\n"
-            f"Options:\n{options}\n\nAnswer:"
-        ),
+        question=f"{asked}\nOptions:\n{option_lines(LETTERS, row['options'])}\n\nAnswer:",
         answer=answer,
         target=answer,
         choices=LETTERS,
         cluster=column_text(row, "article").strip(),
+        cloze=cloze(f"{asked}\nAnswer:", row["options"], LETTERS.index(answer)),
     )
 
 

@@ -1,8 +1,11 @@
-"""WinoGrande, who or what the blank stands for (Sakaguchi et al. 2020), in the study's size m."""
+"""WinoGrande, who or what the blank stands for (Sakaguchi et al. 2020), in the study's size m.
 
-from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+In cloze form the sentence is told up to its blank, and each choice goes on from there to the sentence's end.
+"""
+
+from prune.data.dataset import AnswerKind, Category, Cloze, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text
-from prune.data.formatting.labels import choice, option_lines
+from prune.data.formatting.labels import choice, cloze, option_lines
 
 NUMBERS = ("1", "2")
 
@@ -17,7 +20,13 @@ def _example(row: Row) -> Example:
         target=answer,
         choices=NUMBERS,
         cluster=_twins(column_text(row, "sentence"), names),
+        cloze=_cloze(column_text(row, "sentence").strip(), names, NUMBERS.index(answer)),
     )
+
+
+def _cloze(sentence: str, names: tuple[str, str], right: int) -> Cloze:
+    before, _, after = sentence.partition("_")
+    return cloze(f"Sentence: {before}".rstrip(), [f"{name.strip()}{after}" for name in names], right)
 
 
 def _twins(sentence: str, names: tuple[str, str]) -> str:

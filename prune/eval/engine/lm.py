@@ -4,7 +4,7 @@ Tokens are those that lm-eval's HFLM makes of the same texts, whole prompts and 
 task of lm-eval; requests of one task share their prefix.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ from prune.eval.engine.diagnose import describe_broken
 from prune.eval.engine.fallback import generate_alone, likelihood_alone, reuses_prefix
 from prune.eval.engine.logits import BrokenLogitsError, Likelihood, Tokens
 from prune.eval.engine.losses import MAX_LOGITS, next_token_losses
-from prune.eval.engine.prefix import common_prefix, count_alike, find_likelihoods, generate, run_prefix
+from prune.eval.engine.prefix import common_prefix, count_alike, count_whole, find_likelihoods, generate, run_prefix
 from prune.models.window import find_window
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
                 raise UserError(f"{self._where}: a choice has no tokens of its own after its question: {context[-9:]}.")
             choices.setdefault(tuple(context), {})[tuple(continuation)] = Likelihood()
         self._check_lengths([len(context) + len(continuation) - 1 for _, context, continuation in requests])
-        contexts = sorted(choices, key=len, reverse=True)
+        contexts = sorted(choices, key=lambda context: _num_fed(context, choices[context]), reverse=True)
 
         def deliver(context: tuple[int, ...], likelihoods: list[Likelihood]) -> None:
             choices[context] = dict(zip(choices[context], likelihoods, strict=True))
@@ -232,8 +232,10 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
             nonlocal first
             kept = run_prefix(self.model, prefix)
             while first < len(contexts):
-                lengths = [len(context) - len(prefix) for context in contexts[first : first + batch_size]]
-                batch = slice(first, first + count_alike(lengths, batch_size))
+                window = slice(first, first + batch_size)
+                lengths = [_num_fed(*pair) - len(prefix) for pair in zip(contexts[window], choices[window], strict=True)]
+                most = count_whole(self.model, choices[window]) or batch_size
+                batch = slice(first, first + count_alike(lengths, most))
                 found = find_likelihoods(self.model, kept, contexts[batch], choices[batch])
                 for context, likelihoods in zip(contexts[batch], found, strict=True):
                     deliver(context, likelihoods)
@@ -299,6 +301,11 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         except BrokenLogitsError as error:
             told = describe_broken(self.model, error.tokens)
             raise UserError(f"{self._where}: the model's logits are not numbers: {told}") from None
+
+
+def _num_fed(context: Tokens, choices: Collection[Tokens]) -> int:
+    """The tokens that go through the model at once: the context's, and those of an only choice but for the last."""
+    return len(context) + (len(next(iter(choices))) - 1 if len(choices) == 1 else 0)
 
 
 class _Count:

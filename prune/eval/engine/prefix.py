@@ -139,11 +139,12 @@ class Rows:
             layer.num_used = num_slots
 
 
-def start_rows(model: Any, prefix: Prefix, prompts: Sequence[Tokens], room: int) -> tuple[Rows, Tensor]:
-    """The rows of `prompts` and their last logits, (B, V).
+def start_rows(model: Any, prefix: Prefix, prompts: Sequence[Tokens], room: int, num_logits: int = 1) -> tuple[Rows, Tensor]:
+    """The rows of `prompts` and the logits of their last slots, (B, num_logits, V).
 
     Args:
         room: tokens that a row may take in later.
+        num_logits: no more than the longest prompt has tokens after the prefix.
     """
     width, num_kept = max(map(len, prompts)), len(prefix.ids)
     pads = [width - len(prompt) for prompt in prompts]
@@ -151,8 +152,7 @@ def start_rows(model: Any, prefix: Prefix, prompts: Sequence[Tokens], room: int)
     ids_BS = torch.tensor([[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)], device=model.device)
     real_BS = torch.arange(width, device=model.device) >= torch.tensor(pads, device=model.device)[:, None]
     rows = Rows(model, layers, real_BS[:, :num_kept])
-    logits_BLV = rows.feed(ids_BS[:, num_kept:], real_BS[:, num_kept:])
-    return rows, logits_BLV[:, -1]
+    return rows, rows.feed(ids_BS[:, num_kept:], real_BS[:, num_kept:], num_logits)
 
 
 def _spread(kept: tuple[Tensor, Tensor] | None, pads: Sequence[int], num_kept: int, capacity: int) -> SlotLayer:
@@ -268,8 +268,8 @@ def generate(
             num_fresh = count_alike([len(prompts[member]) - len(prefix.ids) for member in waiting], num_free)
             fresh = [waiting.popleft() for _ in range(num_fresh)]
             answers.growing |= {member: [] for member in fresh}
-            rows, logits_BV = start_rows(model, prefix, [prompts[member] for member in fresh], num_new)
-            answers.take_in(fresh, logits_BV)
+            rows, logits_BLV = start_rows(model, prefix, [prompts[member] for member in fresh], num_new)
+            answers.take_in(fresh, logits_BLV[:, -1])
             parts.append((rows, fresh))
             num_free = batch_size - len(answers.growing)
         parts = _compact(parts, answers, num_new)
@@ -298,9 +298,9 @@ def find_likelihoods(
 ) -> list[list[Likelihood]]:
     """The likelihood of each choice after its context.
 
-    A context goes through the model once, which is all that choices of one token need. Of longer ones, the first of every
-    context go together (the longest, so that turns are even), then the second: each time the rows take in all tokens but
-    the last, and forget them again.
+    Where each context has a single choice, both go through the model at once. Else a context goes through it once, which is
+    all that choices of one token need. Of longer ones, the first of every context go together (the longest, so that turns
+    are even), then the second: each time the rows take in all tokens but the last, and forget them again.
 
     Args:
         contexts: each begins with the prefix and goes on; no more than fit into a batch.
@@ -309,13 +309,15 @@ def find_likelihoods(
     Raises:
         BrokenLogitsError: the model's logits are not numbers.
     """
+    if len(contexts) <= count_whole(model, choices):
+        return _score_whole(model, prefix, contexts, [several[0] for several in choices])
     room = max(len(choice) for several in choices for choice in several) - 1
-    rows, logits_BV = start_rows(model, prefix, contexts, room)
+    rows, logits_BLV = start_rows(model, prefix, contexts, room)
     found = [[Likelihood() for _ in several] for several in choices]
     first_tokens = [(place, choice[0]) for place, several in enumerate(choices) for choice in several]
     places, tokens = torch.tensor(first_tokens, device=model.device).T
     slots = torch.zeros_like(places)
-    logprobs, greedy = score_tokens(logits_BV[:, None], places, slots, tokens, contexts.__getitem__)
+    logprobs, greedy = score_tokens(logits_BLV, places, slots, tokens, contexts.__getitem__)
     flat = [likelihood for several in found for likelihood in several]
     for likelihood, logprob, is_greedy in zip(flat, logprobs, greedy, strict=True):
         likelihood.add(logprob, is_greedy)
@@ -328,6 +330,37 @@ def find_likelihoods(
         _follow(rows, contexts, [pairs[turn] if turn < len(pairs) else None for pairs in longer])
         rows.rewind(num_slots)
     return found
+
+
+def count_whole(model: Any, choices: Sequence[Sequence[Tokens]]) -> int:
+    """How many of the next contexts may go through the model at once with their choice; 0 where one has several choices.
+
+    Their logits are MAX_LOGITS at most.
+    """
+    if any(len(several) > 1 for several in choices):
+        return 0
+    longest = max(len(several[0]) for several in choices)
+    return int(min(len(choices), MAX_LOGITS // (longest * model.config.get_text_config().vocab_size)))
+
+
+def _score_whole(
+    model: Any, prefix: Prefix, contexts: Sequence[Tokens], choices: Sequence[Tokens]
+) -> list[list[Likelihood]]:
+    """The likelihood of each context's one choice, from a single pass over both."""
+    num_logits = max(map(len, choices))
+    fed = [[*context, *choice[:-1]] for context, choice in zip(contexts, choices, strict=True)]
+    _, logits_BLV = start_rows(model, prefix, fed, room=0, num_logits=num_logits)
+    asked = [
+        (row, num_logits - len(choice) + place, token)
+        for row, choice in enumerate(choices)
+        for place, token in enumerate(choice)
+    ]
+    rows, slots, tokens = torch.tensor(asked, device=model.device).T
+    found = [Likelihood() for _ in choices]
+    scores = score_tokens(logits_BLV, rows, slots, tokens, fed.__getitem__)
+    for (row, _, _), logprob, is_greedy in zip(asked, *scores, strict=True):
+        found[row].add(logprob, is_greedy)
+    return [[likelihood] for likelihood in found]
 
 
 def _follow(rows: Rows, contexts: Sequence[Tokens], chosen: Sequence[tuple[Tokens, Likelihood] | None]) -> None:

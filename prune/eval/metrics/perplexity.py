@@ -42,7 +42,7 @@ WEB_NUM_CHUNKS = 256
 ENORMOUS = 1 << 24
 """Characters from which a text is tokenised only as far as it is measured."""
 
-WHOLE_SPLIT = frozenset({"wikitext2"})
+WHOLE_SPLIT = frozenset({"wikitext2", "lambada"})
 """Text sets whose whole evaluation split is read."""
 
 _CHARS_PER_TOKEN = 8

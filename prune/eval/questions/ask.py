@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prune.data.dataset import RATIONALE_END
 from prune.errors import UserError
 from prune.eval.engine.bos import PromptBos, choose_prompt_bos
 from prune.eval.engine.lm import PrefixLM
 from prune.eval.engine.tasks import LM_EVAL_VERSION, evaluate_task, make_task
-from prune.eval.questions.prompt import BLOCK_SEPARATOR, text_hash
+from prune.eval.questions.prompt import BLOCK_SEPARATOR, PAIR_TEMPLATES, text_hash
 from prune.eval.questions.settings import GenerationSettings, Questions
 from prune.eval.questions.window import choose_fitting, find_too_long
 from prune.eval.subject import Subject
@@ -47,11 +46,13 @@ def ask(questions: Questions, subject: Subject) -> Answers:
     lm = PrefixLM(
         subject.model, tokenizer, bos, subject.batch_size, where, lambda done: subject.on_progress(done, len(fitting))
     )
-    task = make_task(where, {index: prompts[index] for index in fitting}, _how_answered(questions))
-    samples = evaluate_task(lm, task).samples
-    replies = {sample["doc"]["id"]: sample["filtered_resps"] for sample in samples}
+    chosen = {index: prompts[index] for index in fitting}
+    if generates:
+        replies = {index: replies[0] for index, replies in _ask_lm_eval(lm, questions, chosen).items()}
+    else:
+        replies = _likelihoods(lm, questions, chosen, subject, bos)
     return Answers(
-        replies={index: replies[index][0] if generates else replies[index] for index in sorted(replies)},
+        replies={index: replies[index] for index in sorted(replies)},
         protocol=_protocol(questions, subject, bos, lm.smallest_batch_size)
         | {
             "too_long": settings.too_long.value,
@@ -59,6 +60,28 @@ def ask(questions: Questions, subject: Subject) -> Answers:
             "skipped_ids": [index for index in range(len(items)) if index not in replies],
         },
     )
+
+
+def _ask_lm_eval(lm: PrefixLM, questions: Questions, prompts: Mapping[int, str]) -> dict[int, Any]:
+    """An item's place -> lm-eval's replies to it."""
+    samples = evaluate_task(lm, make_task(questions.settings.name, prompts, _how_answered(questions))).samples
+    return {sample["doc"]["id"]: sample["filtered_resps"] for sample in samples}
+
+
+def _likelihoods(
+    lm: PrefixLM, questions: Questions, prompts: Mapping[int, str], subject: Subject, bos: PromptBos
+) -> dict[int, Any]:
+    """The likelihoods of each item's choices; what another score of the subject has asked for is not computed again."""
+    keys = {
+        index: [(bos.by_tokenizer, text_hash(prompt), choice) for choice in questions.items[index].choices]
+        for index, prompt in prompts.items()
+    }
+    known = subject.likelihoods
+    unknown = {index: prompts[index] for index, several in keys.items() if not known.keys() >= set(several)}
+    if unknown:
+        for index, replies in _ask_lm_eval(lm, questions, unknown).items():
+            known |= zip(keys[index], replies, strict=True)
+    return {index: [known[key] for key in several] for index, several in keys.items()}
 
 
 def _choose_fitting(questions: Questions, prompts: Sequence[str], subject: Subject, bos: PromptBos) -> list[int]:
@@ -100,9 +123,7 @@ def _protocol(questions: Questions, subject: Subject, bos: PromptBos, batch_size
     }
     if isinstance(settings, GenerationSettings):
         protocol |= {
-            "template": f"{{question}} {{rationale}}{RATIONALE_END} {{answer}}."
-            if settings.rationale
-            else "{question} {answer}",
+            "template": PAIR_TEMPLATES[settings.rationale],
             "stop": BLOCK_SEPARATOR,
             "max_new_tokens": settings.max_new_tokens,
         }

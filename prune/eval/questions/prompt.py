@@ -6,10 +6,13 @@ Source: the few-shot generation of arXiv 2410.07461.
 import hashlib
 from collections.abc import Iterable
 
-from prune.data.dataset import AnswerKind, Example
+from prune.data.dataset import RATIONALE_END, AnswerKind, Example
 
 BLOCK_SEPARATOR = "\n\n"
 """Between exemplars, before the question, and where an answer ends."""
+
+PAIR_TEMPLATES = ("{question} {answer}", f"{{question}} {{rationale}}{RATIONALE_END} {{answer}}.")
+"""What a question and its answer look like: without rationale, and with it."""
 
 MAX_NEW_TOKENS = {AnswerKind.NUMBER: 64, AnswerKind.LABEL: 20, AnswerKind.TEXT: 256}
 """Tokens that an answer may take. The study allows 256 for open answers, which matters to numbers with a rationale only:

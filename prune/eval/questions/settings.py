@@ -40,7 +40,7 @@ class QuestionSettings(ABC):
     bos: Bos
     """Where BOS stands in prompts."""
     rationale: bool = False
-    """Whether exemplars carry their rationales; accuracies of generated answers only."""
+    """Whether exemplars carry their rationales, and what is written or measured begins with one."""
     too_long: TooLong = TooLong.error
     """What becomes of items that do not fit the model's window."""
 
@@ -109,6 +109,10 @@ class QuestionSettings(ABC):
 
     def questions(self, source: Source) -> "Questions":
         """What is asked of the rows of the source."""
+        return self.shipped_questions(source)
+
+    def shipped_questions(self, source: Source) -> "Questions":
+        """The rows of the source in the form that their set gives them, in which rows are compared."""
         dataset = self._set(source)
         items = list(examples(source, dataset, self.split)[: self.limit])
         return Questions(self, self.exemplars(source), items, dataset.answer_kind)
@@ -138,7 +142,7 @@ class QuestionSettings(ABC):
         def is_shared(split: str, row: int, example: Example) -> bool:
             return seen.has_row(self.dataset, split, row, question_words(example.question))
 
-        questions = self.questions(source)
+        questions = self.shipped_questions(source)
         asked = {row: item for row, item in enumerate(questions.items) if row not in skipped}
         return count_overlap(
             [question_words(item.question) for item in asked.values()],

@@ -24,7 +24,7 @@ from prune.report.results.join import CATEGORIES, Joined, category_of
 PRETRAINING, ARITHMETIC = Category.PRETRAINING.value, Category.ARITHMETIC.value
 C4 = "c4"
 PROMPT_PAIRS = (("icl", "single"), ("icl", "zero_shot"), ("cot", "icl"))
-KINDS_IN_ORDER = ("acc", "acc_mc", "acc_mc_norm", "bleu", "ppl")
+KINDS_IN_ORDER = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu", "ppl")
 """Of the answers: what the study measured comes first."""
 
 

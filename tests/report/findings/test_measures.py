@@ -138,7 +138,7 @@ def test_means_over_items_of_any_unit_are_compared_on_the_same_items(outputs: Ou
 
 
 def test_sets_of_ours_keep_their_category_in_lm_eval(outputs: Outputs) -> None:
-    names = {"lm_eval/boolq/acc": "boolq", "lm_eval/gsm8k_cot/exact_match": "gsm8k", "lm_eval/piqa/acc": None}
+    names = {"lm_eval/boolq/acc": "boolq", "lm_eval/gsm8k_cot/exact_match": "gsm8k", "lm_eval/sciq/acc": None}
     outputs.measures = {name: {"unit": "accuracy"} for name in names}
     folder = outputs.cell("gsm8k", "icl", scores={name: [1, 0] for name in names})
     for name, own in names.items():
@@ -147,12 +147,12 @@ def test_sets_of_ours_keep_their_category_in_lm_eval(outputs: Outputs) -> None:
     assert {label: metric.dataset for label, metric in metrics.items()} == {
         "boolq": "boolq",
         "gsm8k_cot": "gsm8k",
-        "piqa": "piqa",
+        "sciq": "sciq",
     }
     assert {label: metric.category for label, metric in metrics.items()} == {
         "boolq": category_of("boolq", {}),
         "gsm8k_cot": "arithmetic",
-        "piqa": "other",
+        "sciq": "other",
     }
 
 

@@ -16,12 +16,12 @@ from random import Random
 from typing import Any
 
 from prune.data.sources.sample.arithmetic import draw_gsm8k, draw_mawps, draw_svamp
-from prune.data.sources.sample.commonsense import draw_commonsense_qa, draw_winogrande, split_commonsense_qa
+from prune.data.sources.sample.commonsense import draw_commonsense_qa, draw_siqa, draw_winogrande, split_commonsense_qa
 from prune.data.sources.sample.endings import draw_hellaswag
 from prune.data.sources.sample.entailment import draw_anli, draw_esnli, draw_rte
 from prune.data.sources.sample.prose import TEXT_SETS, draw_texts
 from prune.data.sources.sample.reading import draw_boolq, draw_race
-from prune.data.sources.sample.science import draw_arc_challenge, draw_arc_easy, draw_openbookqa
+from prune.data.sources.sample.science import draw_arc_challenge, draw_arc_easy, draw_openbookqa, draw_piqa
 from prune.data.sources.sample.translation import draw_wmt14
 from prune.errors import UserError
 
@@ -43,6 +43,8 @@ GENERATORS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "arc_easy": draw_arc_easy,
     "arc_challenge": draw_arc_challenge,
     "openbookqa": draw_openbookqa,
+    "piqa": draw_piqa,
+    "siqa": draw_siqa,
 }
 """Question set -> one fresh row; ids are still empty."""
 
@@ -56,6 +58,8 @@ _VALIDATION_SETS = (
     "winogrande",
     "boolq",
     "hellaswag",
+    "piqa",
+    "siqa",
     "c4",
     "pile",
     "oscar",

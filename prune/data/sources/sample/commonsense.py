@@ -1,4 +1,4 @@
-"""Generated common sense: commonsense_qa with the explanations of cos_e, and winogrande."""
+"""Generated common sense: commonsense_qa with the explanations of cos_e, winogrande, and siqa."""
 
 from random import Random
 
@@ -97,3 +97,21 @@ def draw_winogrande(rng: Random) -> SampleRow:
         options.reverse()
     answer = options.index(first if is_first else second) + 1
     return {"sentence": sentence(text), "option1": options[0], "option2": options[1], "answer": str(answer)}
+
+
+def draw_siqa(rng: Random) -> SampleRow:
+    """Return a row of ``siqa``: what someone did, and three words for a person in it."""
+    first, second = draw_names(rng, 2)
+    template, *words = rng.choice(_TWINS)
+    asked = rng.randrange(2)
+    person, right = (first, second)[asked], words[asked]
+    told = template.format(right, a=first, b=second).replace("_", person)
+    others = [word for _, *pair in _TWINS for word in pair if word not in words]
+    answers = [right, *rng.sample(others, 2)]
+    rng.shuffle(answers)
+    return {
+        "context": sentence(told),
+        "question": f"How would you describe {person}?",
+        **{f"answer{letter}": answer for letter, answer in zip("ABC", answers, strict=True)},
+        "label": str(answers.index(right) + 1),
+    }

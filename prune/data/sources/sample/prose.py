@@ -1,4 +1,4 @@
-"""Text sets cut from Python's own documentation: c4, pile, oscar, redpajama, slimpajama and wikitext2.
+"""Text sets: c4, pile, oscar, redpajama, slimpajama and wikitext2 cut from Python's own documentation; lambada, told.
 
 Each set has its own modules or topics and its own cut. A document is a run of neighbouring paragraphs; the documents of one
 split may overlap, those of two splits never do.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from prune.data.sources.sample.documentation import Passage, docstrings, paragraphs, reflow, topics
+from prune.data.sources.sample.reading import draw_race
 from prune.errors import UserError
 
 SampleRow = dict[str, object]
@@ -120,7 +121,7 @@ _CUTS = {
 _ARTICLES = ("logging", "pdb", "pickletools", "enum", "collections", "functools")
 """Modules that wikitext2 has beside the topics."""
 
-TEXT_SETS = (*_CUTS, "wikitext2")
+TEXT_SETS = (*_CUTS, "wikitext2", "lambada")
 
 
 def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
@@ -131,6 +132,8 @@ def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
     """
     if name == "wikitext2":
         return [{"text": text} for text in _wiki_rows(held_out)]
+    if name == "lambada":
+        return _diaries(held_out)
     cut = _CUTS[name]
     blocks = _blocks(docstrings(cut.modules), cut.write, held_out=held_out)
     count = NUM_DOCUMENTS["eval" if held_out else "train"]
@@ -182,6 +185,13 @@ def _wiki_rows(held_out: bool) -> list[str]:
             marks = " ".join("=" * passage.level)
             rows += [f" {marks} {passage.title} {marks} \n", "", *(f" {text} \n" for text in texts), ""]
     return rows
+
+
+def _diaries(held_out: bool) -> list[SampleRow]:
+    """Stories of people and their days, several in a row."""
+    rng, count = Random(f"lambada/{held_out}"), NUM_DOCUMENTS["eval" if held_out else "train"]
+    stories = (" ".join(str(draw_race(rng)["article"]) for _ in range(rng.randint(4, 8))) for _ in range(count))
+    return [{"text": story, "domain": None} for story in stories]
 
 
 def _merged(texts: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generated elementary science: arc_easy, arc_challenge and openbookqa."""
+"""Generated elementary science: arc_easy, arc_challenge, openbookqa and piqa."""
 
 from random import Random
 
@@ -60,6 +60,15 @@ def draw_openbookqa(rng: Random) -> SampleRow:
     told = rng.choice(_TOLD)
     stem = told.format(name, deed, name) if told.count("{}") == 3 else told.format(deed)
     return _row("question_stem", sentence(stem), tool, rng, labels=_LETTERS)
+
+
+def draw_piqa(rng: Random) -> SampleRow:
+    """Return a row of ``piqa``: what someone wants, and two tools to take."""
+    (deed, tool), (_, other) = rng.sample(_FACTS, 2)
+    solutions, label = [f"take {tool}", f"take {other}"], rng.randrange(2)
+    sol1, sol2 = reversed(solutions) if label else solutions
+    goal = f"How does {draw_names(rng, 1)[0]} get something that {deed}?"
+    return {"goal": goal, "sol1": sol1, "sol2": sol2, "label": label}
 
 
 def _row(column: str, question: str, answer: str, rng: Random, *, labels: tuple[str, ...]) -> SampleRow:

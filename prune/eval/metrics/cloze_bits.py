@@ -1,0 +1,101 @@
+"""Bits per byte of the right answer: -log2 p(text | prompt) over the text's UTF-8 bytes, mean over items; fewer are better.
+
+The prompt is in cloze form (questions/cloze.py). The text is the right answer's; with `eval.rationale` on a set that has
+rationales it is the rationale and the answer, as a pair writes them, and items without a rationale are left out. It tells
+models apart that are at chance by every accuracy: each item gives a number, not a yes or no.
+
+Source: arXiv 2508.13144, which finds bits per byte of the right answer the score with the most signal for its noise;
+arXiv 2406.08446 for the form of the questions.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from prune.config.data import DataConfig
+from prune.config.eval import EvalConfig, EvalProtocol
+from prune.data.dataset import Example, QuestionSet, cluster_numbers
+from prune.data.sources.source import Source
+from prune.errors import UserError
+from prune.eval.metric import ItemColumn, Measured, Metric, mean, mean_stderr
+from prune.eval.overlap import Overlap, Seen
+from prune.eval.questions.cloze import ClozeSettings, bits_per_byte, check_texts
+from prune.eval.questions.prompt import PAIR_TEMPLATES
+from prune.eval.questions.settings import Questions
+from prune.eval.subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BitsSettings(ClozeSettings):
+    """Of the bits per byte of right answers."""
+
+    kind: ClassVar[str] = "bpb"
+    key: ClassVar[str] = "eval.tasks"
+
+    @classmethod
+    def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
+        """All sets, whatever their answers are; see `Score.asked`."""
+        return config.tasks if EvalProtocol.bpb in config.protocols else []
+
+    @classmethod
+    def choose(cls, dataset: QuestionSet, config: EvalConfig, **further: Any) -> Self:
+        """With rationales where they are asked for and the set has them."""
+        chosen = super(BitsSettings, cls).choose  # a dataclass with slots is another class than this body's
+        return chosen(dataset, config, rationale=config.rationale and dataset.has_rationales, **further)
+
+    def score(self, questions: Questions, subject: Subject) -> Measured:
+        """The mean over the items, with each item's bits, bytes and text; see `QuestionSettings.score`."""
+        from prune.eval.questions.ask import ask
+
+        items = questions.items
+        places = [place for place, item in enumerate(items) if self._is_measured(item)]
+        if not places:
+            raise UserError(f"{self.name}: none of the {len(items)} items has a rationale. Leave eval.rationale out.")
+        texts = [items[place].pair(rationale=self.rationale)[len(items[place].question) + 1 :] for place in places]
+        check_texts({place: (text,) for place, text in zip(places, texts, strict=True)}, self.name)
+        asked = [replace(items[place], choices=(text,)) for place, text in zip(places, texts, strict=True)]
+        answers, clusters = ask(replace(questions, items=asked), subject), cluster_numbers(items)
+        rows = [
+            {
+                "id": places[index],
+                "bpb": bits_per_byte(texts[index], logprob),
+                "logprob": logprob,
+                "num_bytes": len(texts[index].encode()),
+                "gold": texts[index],
+                "cluster": clusters[places[index]],
+            }
+            for index, ((logprob, _),) in answers.replies.items()
+        ]
+        protocol = answers.protocol | {
+            "kind": "bits per byte of the right answer",
+            "template": PAIR_TEMPLATES[self.rationale],
+            "skipped_ids": [places[index] for index in answers.protocol["skipped_ids"]],
+            "num_without_rationale": len(items) - len(places),
+        }
+        return Measured(metric=_metric([row["bpb"] for row in rows], protocol, self.name), items=rows)
+
+    def overlap(self, seen: Seen, source: Source, tokenizer: Any, skipped: Collection[int]) -> Overlap:
+        """Of the items that are measured; see `QuestionSettings.overlap`."""
+        items = self.shipped_questions(source).items
+        unmeasured = [place for place, item in enumerate(items) if not self._is_measured(item)]
+        counted = super(BitsSettings, self).overlap
+        return counted(seen, source, tokenizer, {*skipped, *unmeasured})
+
+    def _is_measured(self, item: Example) -> bool:
+        return item.rationale is not None or not self.rationale
+
+
+SCORE = BitsSettings
+
+
+def _metric(values: Sequence[float], protocol: dict[str, Any], name: str) -> Metric:
+    return Metric(
+        value=mean(values),
+        stderr=mean_stderr(values),
+        num_items=len(values),
+        higher_is_better=False,
+        chance=None,
+        protocol=protocol,
+        unit="bits per byte",
+        items=ItemColumn(metric=name, keys=["bpb"]),
+    )
