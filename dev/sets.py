@@ -153,6 +153,27 @@ FACTS: dict[tuple[str, str | None], Facts] = {
         f"{PAGE}/esnli/blame/main/README.md (columns); tensorflow.org/datasets/community_catalog/huggingface/esnli "
         "(configuration plain_text, splits); the path is that of every conversion branch",
     ),
+    ("ybisk/piqa", None): Facts(
+        _splits("plain_text", *_ALL, end="/0000.parquet"),
+        ("goal", "sol1", "sol2", "label"),
+        "not seen",
+        Sure.MEMORY,
+        "no page was looked up; columns as lm-eval's task piqa reads them, the path is that of every conversion branch",
+    ),
+    ("allenai/social_i_qa", None): Facts(
+        _splits("default", "train", "validation", end="/0000.parquet"),
+        ("context", "question", "answerA", "answerB", "answerC", "label"),
+        "not seen",
+        Sure.MEMORY,
+        "no page was looked up; columns as lm-eval's task social_iqa reads them, the path is that of every conversion branch",
+    ),
+    ("cimec/lambada", None): Facts(
+        _splits("plain_text", *_ALL),
+        ("text", "domain"),
+        "not seen",
+        Sure.MEMORY,
+        "no page was looked up; columns as lm-eval's task lambada_standard reads them",
+    ),
     ("openai/gsm8k", "main"): Facts(
         _splits("main", "train", "test"),
         ("question", "answer"),
