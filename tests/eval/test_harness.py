@@ -426,7 +426,7 @@ def test_rows_of_another_form_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lm_eval/piqa, row 1 \(the first is 0\).*answer None is none of its 2 choices"):
         score(planned("piqa", data), open_source(data))
     write_rows(tmp_path / "boolq" / "validation.jsonl", [{"question": "q", "passage": "p", "answer": "maybe"}])
-    with pytest.raises(UserError, match=r"lm_eval/boolq: .*boolq/validation, row 0 .*must be true or false"):
+    with pytest.raises(UserError, match=r"lm_eval/boolq: .*boolq/validation, .*line 1: .*must be true or false"):
         score(planned("boolq", data), open_source(data))
 
 
