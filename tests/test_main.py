@@ -92,7 +92,7 @@ def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
     assert set(result["seconds"]) == {"load", "calib", "prune", "eval", "total"}
     assert set(result["peak_memory_mb"]) == {"host", "device", "host_by"} and result["peak_memory_mb"]["host"] > 50
     assert set(result["provenance"]) == {
-        *("git", "dirty", "submitted", "versions", "device", "num_threads", "host", "job_id", "started", "finished")
+        *("git", "dirty", "submitted", "versions", "device", "num_threads", "gpu", "host", "job_id", "started", "finished")
     }
     assert any("not research data" in warning for warning in result["warnings"])
     assert set(result["overlap"]) == METRICS

@@ -6,7 +6,7 @@ People and disks may have changed the file: what cannot be used is told, and cos
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,11 @@ class CellResult:
     provenance: Mapping[str, Any]
     source: str
     """Where the rows of the shipped sets came from: sample, hub or local."""
-    sets: Mapping[str, Mapping[str, Any]]
-    """Category and source of each set that the cell read, by name."""
     overlap: Mapping[str, Mapping[str, int]]
     """Metric -> counts, where items are shared with the calibration set."""
     warnings: Sequence[str]
+    sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Category and source of each set that the cell read, by name."""
 
     @property
     def has_own_set(self) -> bool:

@@ -34,6 +34,8 @@ from prune.sweep.compose import to_config
 CHANGES = {"os.link", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 IMPORTED = (prune.calib.store, prune.pruning.layerwise, prune.pruning.saved)
 """Before the first fork."""
+NO_POOL = 75
+"""How a forked process ends in which PyTorch has lost its thread pool, as happens after a fork: it is tried again."""
 KEPT = ("weights_sha256", "sparsity", "linears", "metrics", "calib", "warnings")
 
 
@@ -71,9 +73,9 @@ def in_child(work: Callable[[], object]) -> int:
         try:
             work()
             os._exit(0)
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
-            os._exit(1)
+            os._exit(NO_POOL if "Invalid thread pool" in str(error) else 1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -89,8 +91,10 @@ def main(folder: Path, overrides: Sequence[str]) -> None:
     register_schemas()
     resources, config = Resources(), cell_of(overrides, folder).config
     resources.dense_model(config.model, "cpu")
-    for kth in itertools.count():
-        place = folder / str(kth)
+    tries = itertools.count()
+    kth = 0
+    while True:
+        place = folder / str(next(tries))
         place.mkdir()
         cell, note, kept = cell_of(overrides, place), place / "note", place / "kept.json"
 
@@ -103,6 +107,9 @@ def main(folder: Path, overrides: Sequence[str]) -> None:
             write_json(kept, {key: result[key] for key in KEPT})
 
         said = {"at": None, "ended": in_child(killed), "again": in_child(again)}
+        if NO_POOL in (said["ended"], said["again"]):
+            continue
+        kth += 1
         said["at"] = note.read_text() if note.exists() else None
         said["kept"] = json.loads(kept.read_text()) if kept.exists() else None
         said["left"] = sorted(str(path.relative_to(place)) for path in (place / "outputs").rglob("*") if path.is_file())

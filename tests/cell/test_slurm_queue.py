@@ -105,9 +105,9 @@ def test_accounting_is_asked_once_for_an_array(commands: Path) -> None:
     assert accounted_jobs([]) == {}
 
 
-def test_what_a_job_passes_on_is_taken_away_but_for_where_slurm_is() -> None:
+def test_what_a_job_passes_on_is_taken_away_but_for_where_slurm_is_and_what_a_user_sets() -> None:
     inside = {"SLURM_JOB_ID": "3", "SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a", "SLURM_GPUS": "1", "HOME": "/h"}
-    assert environment_for_submission(inside, []) == {"SLURM_CONF": "/etc/s.conf", "HOME": "/h"}
+    assert environment_for_submission(inside, []) == {"SLURM_CONF": "/etc/s.conf", "SBATCH_ACCOUNT": "a", "HOME": "/h"}
 
 
 def test_variables_count_where_the_script_says_nothing() -> None:

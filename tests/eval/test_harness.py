@@ -467,11 +467,12 @@ def test_the_hub_is_asked_as_lm_eval_asks_it(monkeypatch: pytest.MonkeyPatch) ->
         return datasets.DatasetDict({split: datasets.Dataset.from_list(PIQA) for split in ("train", "validation")})
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("prune.data.sources.hub.fetch_commit", lambda hub: "0" * 40)
     data = DataConfig(name=DataSource.hub)
     metric = planned("piqa", data)
-    assert metric.data == {"source": "hub", "hub": "baber/piqa", "config": None, "revision": None}
+    assert metric.data == {"source": "hub", "hub": "baber/piqa", "config": None, "revision": "main"}
     assert score(metric, open_source(data)).metric.num_items == 4
-    assert calls == [{"path": "baber/piqa", "name": None}]
+    assert calls == [{"path": "baber/piqa", "name": None, "revision": "0" * 40}]
 
 
 def test_without_a_network_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ def test_rows_that_lm_eval_loads_itself_are_prepared(compose_config: Compose, mo
         "train": datasets.Dataset.from_list([{"goal": "g"}]),
     }
     monkeypatch.setattr(datasets, "load_dataset", lambda **_: datasets.DatasetDict(splits))
+    monkeypatch.setattr("prune.data.sources.hub.fetch_commit", lambda *_: "0" * 40)
     config = compose_config(
         "data=hub", "method=magnitude", "eval.perplexity=[c4]", "eval.tasks=[]", "eval.lm_eval_tasks=[piqa]"
     )
