@@ -89,7 +89,10 @@ def test_rows_that_are_missing_stop_before_anything_runs(say: Callable[..., Said
     assert not list(tmp_path.glob("outputs/cells/*/result.json"))
 
 
-def test_rows_that_lm_eval_loads_itself_are_prepared(compose_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_lm_eval_loads_itself_are_prepared(
+    compose_config: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))  # other tests fetch beside this one
     splits = {
         "validation": datasets.Dataset.from_list([{"goal": "g"}] * 3),
         "train": datasets.Dataset.from_list([{"goal": "g"}]),
