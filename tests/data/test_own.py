@@ -13,7 +13,7 @@ from prune.data.identity import own_identity
 from prune.data.registry import calibration_dataset
 from prune.data.scan import Scan, scan
 from prune.data.sources.own import HELD_OUT, held_out_rows
-from prune.data.sources.source import SampleSource, examples, texts
+from prune.data.sources.source import ReadOnce, SampleSource, examples, texts
 from prune.errors import UserError
 
 QUESTION = {"q": "How many?", "a": "7", "why": "Three and four. That is seven", "opts": ["6", "7"], "kind": "sum"}
@@ -32,19 +32,19 @@ def _calib(path: str, **knobs: Any) -> CalibConfig:
 def _texts(path: str, **knobs: Any) -> list[str]:
     dataset = calibration_dataset(_calib(path, **knobs))
     assert isinstance(dataset, TextSet)
-    return list(texts(SampleSource(), dataset, "train"))
+    return list(texts(ReadOnce(SampleSource()), dataset, "train"))
 
 
 def _examples(path: str, **knobs: Any) -> tuple[QuestionSet, list[Any]]:
     dataset = calibration_dataset(_calib(path, **knobs))
     assert isinstance(dataset, QuestionSet)
-    return dataset, list(examples(SampleSource(), dataset, "train"))
+    return dataset, list(examples(ReadOnce(SampleSource()), dataset, "train"))
 
 
 def _scan(path: str, **knobs: Any) -> Scan:
     dataset = calibration_dataset(_calib(path, **knobs))
     assert isinstance(dataset, TextSet | QuestionSet)
-    return scan(SampleSource(), dataset, "train", own_identity(dataset, ["train"]))
+    return scan(ReadOnce(SampleSource()), dataset, "train", own_identity(dataset, ["train"]))
 
 
 def test_a_text_is_a_column_or_a_template(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_rows_that_are_held_out(tmp_path: Path) -> None:
         held_out_rows(own, 3)
     dataset = calibration_dataset(own)
     assert isinstance(dataset, TextSet) and dataset.eval_split == HELD_OUT
-    held = list(texts(SampleSource(), dataset, HELD_OUT))
+    held = list(texts(ReadOnce(SampleSource()), dataset, HELD_OUT))
     assert held == [str(number) for number in sorted(held_out_rows(own, 10))]
 
 

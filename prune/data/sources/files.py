@@ -37,6 +37,12 @@ def ending_of(path: Path) -> str | None:
     return next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if name.endswith(ending)), None)
 
 
+def place_of(rows: Sequence[Any], index: int) -> str:
+    """Where a row stands: its file and line where they are known, else its number."""
+    place = getattr(rows, "place", None)
+    return f"row {index} (the first is 0)" if place is None else str(place(index))
+
+
 class PlacedRows(Sequence[Row]):
     """Rows in memory, each with its line."""
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prune.data.dataset import Row, RowSet
-from prune.data.sources.files import FORMATS, Shards, ending_of, read_files
-from prune.data.sources.layout import check_forms, check_shards, is_saved, is_split_name, split_files
+from prune.data.sources.files import FORMATS, Shards, ending_of
+from prune.data.sources.layout import check_forms, check_shards, is_split_name, split_files
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
-from prune.data.sources.saved import SavedRows, read_saved
+from prune.data.sources.saved import SavedRows, read_tables
 from prune.errors import UserError
 
 _TABLES = [form for form in FORMATS if form != ".txt"]
@@ -27,11 +27,7 @@ class LocalSource:
         return read_rows(dataset, split, self._read)
 
     def _read(self, wanted: Wanted) -> Table:
-        files = find_split(self.root, wanted)
-        rows = read_saved(files[0]) if is_saved(files[0]) else read_files(files)
-        if not len(rows):
-            raise UserError(f"{files[0]} is empty: {wanted.name}/{wanted.split} needs at least one row.")
-        return checked_table(rows, wanted)
+        return checked_table(read_tables(find_split(self.root, wanted)), wanted)
 
 
 def open_local(root: str) -> LocalSource:

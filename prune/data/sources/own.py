@@ -9,10 +9,9 @@ from prune.config.content import files_sha256
 from prune.config.own import HUB, OwnSetConfig
 from prune.data.dataset import Hub, Row
 from prune.data.sources.commits import cached_commit
-from prune.data.sources.files import TEXT_COLUMN, ending_of, read_files
-from prune.data.sources.layout import check_shards, content_of, find_files, is_saved
-from prune.data.sources.rows import place_of
-from prune.data.sources.saved import read_saved
+from prune.data.sources.files import TEXT_COLUMN, ending_of, place_of
+from prune.data.sources.layout import check_shards, content_of, find_files
+from prune.data.sources.saved import read_tables
 from prune.errors import UserError
 
 TRAIN = "train"
@@ -59,11 +58,7 @@ def _has_files(own: OwnSetConfig, split: str) -> bool:
 
 
 def _read_files(own: OwnSetConfig, split: str) -> Sequence[Row]:
-    files = files_of(own, split)
-    rows = read_saved(files[0]) if is_saved(files[0]) else read_files(files)
-    if not len(rows):
-        raise UserError(f"{files[0]} is empty: a set needs at least one row.")
-    return rows
+    return read_tables(files_of(own, split))
 
 
 def _read_repository(own: OwnSetConfig, split: str) -> Sequence[Row]:

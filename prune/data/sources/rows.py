@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from prune.data.dataset import Companion, Hub, QuestionSet, Row, RowSet
 from prune.data.privacy import quote_names
+from prune.data.sources.files import place_of
 from prune.errors import UserError
 
 
@@ -68,12 +69,6 @@ class Mapped(Sequence[T], Generic[S, T]):
     def place(self, index: int) -> str:
         """Where the item comes from."""
         return place_of(self._items, index)
-
-
-def place_of(rows: Sequence[Any], index: int) -> str:
-    """Where a row stands: its file and line where they are known, else its number."""
-    place = getattr(rows, "place", None)
-    return f"row {index} (the first is 0)" if place is None else str(place(index))
 
 
 def read_rows(dataset: RowSet, split: str, read: Callable[[Wanted], Table]) -> Sequence[Row]:

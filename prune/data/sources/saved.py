@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from prune.data.dataset import Row
+from prune.data.sources.files import Shards, read_files
+from prune.data.sources.layout import is_saved
 from prune.errors import UserError
 
 
@@ -29,6 +31,18 @@ class SavedRows(Sequence[Row]):
     def place(self, index: int) -> str:
         """`FOLDER, row 12 (the first is 0)`."""
         return f"{self._folder}, row {index} (the first is 0)"
+
+
+def read_tables(files: Sequence[Path]) -> Shards | SavedRows:
+    """The rows of files, in this order, or of the one folder that `save_to_disk` wrote.
+
+    Raises:
+        UserError: they cannot be read, or there are none.
+    """
+    rows = read_saved(files[0]) if is_saved(files[0]) else read_files(files)
+    if not len(rows):
+        raise UserError(f"{files[0]} is empty: a set needs at least one row.")
+    return rows
 
 
 def read_saved(folder: Path) -> SavedRows:

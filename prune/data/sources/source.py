@@ -10,8 +10,9 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.own import OwnSetConfig
 from prune.data.dataset import Example, QuestionSet, Row, RowSet, TextSet
 from prune.data.privacy import cause_of, reason_of
+from prune.data.sources.files import place_of
 from prune.data.sources.own import read_own
-from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, place_of, read_rows, rename
+from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
 
 T = TypeVar("T", str, Example)
@@ -91,7 +92,7 @@ def examples(source: Source, dataset: QuestionSet, split: str) -> Sequence[Examp
 
 
 def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert: Callable[[Row], T]) -> Sequence[T]:
-    rows = rows_of(source, dataset, split)
+    rows = source.rows(dataset, split)
     where = dataset.name if dataset.own is not None else f"data={source.name}, {dataset.name}/{split}"
 
     def checked(index: int, row: Row) -> T:
@@ -107,17 +108,6 @@ def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert
             raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from cause_of(error)
 
     return Mapped(rows, checked)
-
-
-def rows_of(source: Source, dataset: RowSet, split: str) -> Sequence[Row]:
-    """All rows of a split; a user's own set has its own source, whatever `source` is.
-
-    Raises:
-        UserError: there are none, a column is missing, or the rows cannot be read.
-    """
-    if dataset.own is None or isinstance(source, ReadOnce):
-        return source.rows(dataset, split)
-    return read_own(dataset.own, split)
 
 
 def check_unicode(value: str | Example) -> None:
@@ -138,7 +128,7 @@ def check_unicode(value: str | Example) -> None:
 
 
 class ReadOnce:
-    """A source that keeps the splits it has read, and has the user's own sets too."""
+    """A source that keeps the splits it has read, and has the user's own sets, wherever rows of the others come from."""
 
     def __init__(self, source: Source, sets: Mapping[str, OwnSetConfig] = MappingProxyType({})) -> None:
         self._source = source
@@ -156,5 +146,6 @@ class ReadOnce:
         has_companion = isinstance(dataset, QuestionSet) and dataset.companion is not None  # its columns are joined then
         key = dataset.name if dataset.own is None else repr(dataset.own), has_companion, split
         if key not in self._splits:
-            self._splits[key] = rows_of(self._source, dataset, split)
+            own = dataset.own
+            self._splits[key] = self._source.rows(dataset, split) if own is None else read_own(own, split)
         return self._splits[key]
