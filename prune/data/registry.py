@@ -82,6 +82,11 @@ def has_answers(name: str, kind: AnswerKind, own: Mapping[str, OwnSetConfig] = M
     return isinstance(dataset, QuestionSet) and dataset.answer_kind is kind
 
 
+def without_open_answers(names: Sequence[str], own: Mapping[str, OwnSetConfig]) -> list[str]:
+    """The names but those of sets whose answers are open; unknown ones stay, for whoever tells of them."""
+    return [name for name in names if not is_known(name, own) or has_answers(name, AnswerKind.LABEL, own)]
+
+
 def with_perplexity() -> str:
     """A sentence that names the sets with held-out text."""
     return _list_sets("with held-out text", lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None)

@@ -30,7 +30,7 @@ def _out_of_reach() -> str | None:
         return next((f"{name} is set" for name in OFFLINE if os.environ.get(name)), "the hub's clients are offline")
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception as error:  # see _download
+    except Exception as error:  # of whichever HTTP library the client uses; it becomes the reason that is returned
         return f"the hub cannot be reached ({type(error).__name__}: {error})"
     return None
 

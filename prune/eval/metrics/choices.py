@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
-from prune.data.dataset import AnswerKind, Example, cluster_numbers
-from prune.data.registry import has_answers, is_known
+from prune.data.dataset import Example, cluster_numbers
+from prune.data.registry import without_open_answers
 from prune.eval.metric import ItemColumn, Measured, Metric, accuracy, mean
 from prune.eval.questions.settings import Questions, QuestionSettings
 from prune.eval.subject import Subject
@@ -28,7 +28,7 @@ class ChoiceSettings(QuestionSettings):
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those whose answers are open."""
         names = config.tasks if EvalProtocol.acc_mc in config.protocols else []
-        return [name for name in names if not is_known(name, data.sets) or has_answers(name, AnswerKind.LABEL, data.sets)]
+        return without_open_answers(names, data.sets)
 
     def score(self, questions: Questions, subject: Subject) -> Measured:
         """The share whose right choice is the likeliest, with every choice's log-likelihood as an item.

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig, EvalProtocol
-from prune.data.dataset import AnswerKind, Example, cluster_numbers
-from prune.data.registry import has_answers, is_known
+from prune.data.dataset import Example, cluster_numbers
+from prune.data.registry import without_open_answers
 from prune.eval.metric import ItemColumn, Measured, accuracy, mean
 from prune.eval.questions.cloze import ClozeSettings, bits_per_byte, check_texts
 from prune.eval.questions.settings import Questions
@@ -31,7 +31,7 @@ class ClozeAccuracySettings(ClozeSettings):
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those whose answers are open; see `Score.asked`."""
         names = config.tasks if EvalProtocol.acc_cf in config.protocols else []
-        return [name for name in names if not is_known(name, data.sets) or has_answers(name, AnswerKind.LABEL, data.sets)]
+        return without_open_answers(names, data.sets)
 
     def score(self, questions: Questions, subject: Subject) -> Measured:
         """The share whose right choice has the fewest bits per byte, with every choice's as an item; see
