@@ -46,7 +46,7 @@ def test_two_files_in_one_line(folder: Path, say: Say) -> None:
     write(folder / "river.jsonl", TEXTS)
     write(folder / "sums.jsonl", SUMS)
     done = say("-m", "calib=file", "calib.path=river.jsonl,'lake.jsonl'", *BARE)
-    assert done.code == 2 and "lake.jsonl does not exist" in done.err and "river.jsonl" in done.err
+    assert done.code == 2 and "calib.path: lake.jsonl does not exist" in done.err and "river.jsonl" in done.err
     write(folder / "lake.jsonl", TEXTS[::-1])
     done = say("-m", "calib=file", "calib.path=river.jsonl,lake.jsonl", *BARE)
     assert done.code == 0, done.err

@@ -84,10 +84,13 @@ def files_of(own: OwnSetConfig, split: str) -> list[Path]:
     Raises:
         UserError: there are none.
     """
-    path = own.eval_path if split == HELD_OUT and own.eval_path is not None else own.path
+    key, path = ("eval_path", own.eval_path) if _has_files(own, split) else ("path", own.path)
     assert path is not None, "an own set has a path"
-    files = find_files(path)
-    check_shards(files)
+    try:
+        files = find_files(path)
+        check_shards(files)
+    except UserError as error:
+        raise UserError(f"calib.{key}: {error}") from None
     return files
 
 
