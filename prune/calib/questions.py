@@ -4,15 +4,18 @@ import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, islice
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, cycle, islice
 from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
-from prune.calib.encoder import Encoder
+from prune.calib.material import Material
+from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
+from prune.config.select import SelectConfig
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.data.identity import data_identity
@@ -146,6 +149,10 @@ def max_pieces(prompt: PromptConfig) -> int | None:
     return prompt.num_shots if joins_pairs(prompt) else 1
 
 
+def _row_ids(packed: Sequence[Packed]) -> list[int]:
+    return [row for sequence in packed for row in sequence.rows]
+
+
 @dataclass(frozen=True)
 class Questions:
     """Questions with their answers, packed into sequences as the prompt says."""
@@ -153,6 +160,7 @@ class Questions:
     dataset: QuestionSet
     calib: CalibConfig
     prompt: PromptConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "pair"
     """What begins with a BOS of its own with compat=study."""
 
@@ -208,28 +216,81 @@ class Questions:
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
         if prompt.name is PromptStyle.cot or self.calib.bad_rows is BadRows.skip:
             rows |= further_reading(self.dataset.own)
-        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
+        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows, **select_identity(self.select, data)}
 
-    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
-        """Sequences of the rows that the prompt can use, in a drawn order.
+    def draw(self, material: Material) -> Drawn:
+        """Sequences of the rows that the prompt can use, in a drawn order, or in that of the selector.
 
         Raises:
             UserError: there are too few such rows.
         """
-        calib, prompt, rows = self.calib, self.prompt, self._rows(source)
-        usable = self._usable(source, data)
-        eligible = eligible_rows(rows, prompt, usable)
-        packed = pack_pieces(
-            draw_pieces(rows, eligible, prompt.name, start_generator(calib), repeat=repeats(calib, prompt)),
-            lambda pieces: encoder.sequence(pieces, prompt.separator),
-            num_samples=calib.num_samples,
-            seq_len=calib.seq_len,
-            max_pieces=max_pieces(prompt),
+        rows, usable = self._rows(material.source), self._usable(material.source, material.data)
+        eligible = eligible_rows(rows, self.prompt, usable)
+        draw = self._first if is_random(self.select) else self._selected
+        packed, counts = draw(rows, eligible, material)
+        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed), **counts})
+
+    def _first(
+        self, rows: Sequence[Example], eligible: Sequence[int], material: Material
+    ) -> tuple[list[Packed], dict[str, int]]:
+        """(the sequences of the draw's shuffle, for a later draw how many of its rows earlier ones had, too)."""
+        start = self.calib.draw * self.calib.num_samples
+        packed = self._pack(self._drawn_pieces(rows, eligible), material, start + self.calib.num_samples)
+        self._check_filled(packed, start + self.calib.num_samples, rows, eligible, material)
+        earlier, packed = packed[:start], packed[start:]
+        again = set(_row_ids(earlier)) & set(_row_ids(packed))
+        return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
+
+    def _drawn_pieces(self, rows: Sequence[Example], eligible: Sequence[int]) -> Iterator[tuple[int, str]]:
+        again = repeats(self.calib, self.prompt)
+        return draw_pieces(rows, eligible, self.prompt.name, start_generator(self.calib), repeat=again)
+
+    def _pack(self, pieces: Iterator[tuple[int, str]], material: Material, num_samples: int) -> list[Packed]:
+        return pack_pieces(
+            pieces,
+            lambda texts: material.encoder.sequence(texts, self.prompt.separator),
+            num_samples=num_samples,
+            seq_len=self.calib.seq_len,
+            max_pieces=max_pieces(self.prompt),
         )
-        if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
-            num_tokens = sum(map(len, encoder.plain([render(rows[row], prompt.name) for row in eligible])))
-            raise UserError(self._too_few_rows(source, packed, len(eligible), num_tokens))
-        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed)})
+
+    def _selected(
+        self, rows: Sequence[Example], eligible: Sequence[int], material: Material
+    ) -> tuple[list[Packed], dict[str, int]]:
+        """(the sequences packed in the selector's order, how many rows it chose from).
+
+        The pool of a draw is its part of one pass through the rows; where it does not fill the set, and rows may come again,
+        it is gone through again in the same order.
+        """
+        calib = self.calib
+        needed = set(_row_ids(self._pack(self._drawn_pieces(rows, eligible), material, calib.num_samples)))
+        size = len(needed) * self.select.pool
+        one_pass = draw_pieces(rows, eligible, self.prompt.name, start_generator(calib), repeat=False)
+        pieces = list(islice(one_pass, calib.draw * size, (calib.draw + 1) * size))
+        tokens = material.encoder.plain([text for _, text in pieces]) if pieces else []
+        candidates = [Candidate(text, ids, len(ids)) for (_, text), ids in zip(pieces, tokens, strict=True)]
+        pool = Pool(candidates, min(len(needed), len(candidates)), calib.seed, material)
+        chosen = ordered(self.select, pool, pieces) if pieces else []
+        order = [piece for piece, _ in chosen]
+        again = cycle(order) if repeats(calib, self.prompt) else iter(order)
+        packed = self._pack(again, material, calib.num_samples)
+        self._check_filled(packed, calib.num_samples, rows, [row for row, _ in pieces], material)
+        why = {row: reason for (row, _), reason in chosen}
+        return [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed], {"num_candidates": len(pieces)}
+
+    def _check_filled(
+        self,
+        packed: Sequence[Packed],
+        num_samples: int,
+        rows: Sequence[Example],
+        eligible: Sequence[int],
+        material: Material,
+    ) -> None:
+        longest = max((len(sequence.rows) for sequence in packed), default=0)
+        if len(packed) < num_samples or longest > len(eligible):
+            texts = [render(rows[row], self.prompt.name) for row in eligible]
+            num_tokens = sum(map(len, material.encoder.plain(texts)))
+            raise UserError(self._too_few_rows(material.source, packed, len(eligible), num_tokens))
 
     def _rows(self, source: Source) -> Sequence[Example]:
         return examples(source, self.dataset, self.dataset.train_split)
@@ -239,7 +300,7 @@ class Questions:
 
     def _count(self, packed: Sequence[Packed]) -> dict[str, int]:
         """Pieces, those cut short, and sequences with fewer pieces than asked."""
-        rows, asked = [row for sequence in packed for row in sequence.rows], max_pieces(self.prompt) or 0
+        rows, asked = _row_ids(packed), max_pieces(self.prompt) or 0
         return {
             "num_pieces": len(rows),
             "num_distinct_rows": len(set(rows)),
