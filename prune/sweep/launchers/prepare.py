@@ -195,9 +195,7 @@ def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
     drawn = f"s{config.calib.seed}" + (f"d{axes.draw}" if axes.draw else "")
     label = "-".join(part for part in (axes.calib, axes.prompt, axes.select) if part)
     what = set_id if is_id_known(cell) else f"by recipe {set_id}"
-    name = (
-        f"calibration set {what} ({config.model.name}, {label}, {drawn})"
-    )
+    name = f"calibration set {what} ({config.model.name}, {label}, {drawn})"
     return Thing(name, get, (_model_name(config.model), *rows))
 
 
