@@ -62,7 +62,7 @@ def build(
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
-    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, drawn.seconds)
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.registry import choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
@@ -172,17 +172,19 @@ class Documents:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
         if is_random(self.select):
             return Drawn(candidates, len(documents), usable.counts)
-        packed = self._selected(candidates, material)[: calib.num_samples]
-        return Drawn(packed, len(documents), {**usable.counts, "num_candidates": len(candidates)})
+        return self._select(candidates, material, len(documents), usable)
 
-    def _selected(self, windows: Sequence[Packed], material: Material) -> list[Packed]:
-        """The windows in the selector's order, each with the reason."""
+    def _select(self, windows: Sequence[Packed], material: Material, num_rows: int, usable: UsableRows) -> Drawn:
+        """The first windows in the selector's order, each with the reason."""
         texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
         candidates = [
             Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
         ]
-        pool = Pool(candidates, self.calib.num_samples, self.calib.seed, material)
-        return [replace(window, why=(why,)) for window, why in ordered(self.select, pool, windows)]
+        choice = choose(self.select, Pool(candidates, self.calib.num_samples, self.calib.seed, material))
+        taken = choice.picks[: self.calib.num_samples]
+        packed = [replace(windows[pick.index], why=(pick.why,)) for pick in taken]
+        counts = {**usable.counts, **choice.describe({pick.index for pick in taken})}
+        return Drawn(packed, num_rows, counts, {"select": choice.seconds})
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
