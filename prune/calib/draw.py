@@ -35,8 +35,6 @@ class Drawn:
     """Rows in the split they were drawn from; None for controls."""
     counts: Mapping[str, Any] = field(default_factory=dict)
     """For the manifest: further counts, and what a selector says of its choice."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """What is worth telling of the time that it took: `select`, that of the selector."""
 
 
 def start_generator(calib: CalibConfig) -> random.Random:

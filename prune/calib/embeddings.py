@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from prune.calib.selection import Candidate, Pool
 
-MAX_ROUNDS = 300
-"""Of one k-means run: scikit-learn's default."""
+DECIMALS = 5
+"""Of what a model gives, before k-means: further ones differ between machines, and for one text between batches."""
 
 
 def embed(pool: Pool, embedding: Embedding, others: Sequence[Candidate] = ()) -> tuple[Any, Any]:
-    """(the candidates' vectors, those of `others`), one a row: sparse for tfidf, else float32.
+    """(the candidates' vectors, those of `others`), one a row: sparse for tfidf, else float64.
 
     tfidf weighs words by how many of all these texts have them.
 
@@ -36,7 +36,8 @@ def embed(pool: Pool, embedding: Embedding, others: Sequence[Candidate] = ()) ->
         rows_N = tfidf([candidate.text for candidate in candidates])
     else:
         sequences = [candidate.token_ids for candidate in candidates]
-        rows_N = torch.nn.functional.normalize(last_hidden_means(pool.material.dense(), sequences), dim=1).numpy()
+        means_NH = last_hidden_means(pool.material.dense(), sequences)
+        rows_N = torch.nn.functional.normalize(means_NH.double(), dim=1).round(decimals=DECIMALS).numpy()
     return rows_N[: len(pool.candidates)], rows_N[len(pool.candidates) :]
 
 
@@ -92,7 +93,7 @@ def kmeans(rows_N: Any, num_clusters: int, seed: int, num_starts: int) -> tuple[
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(num_clusters, n_init=num_starts, max_iter=MAX_ROUNDS, random_state=seed % 2**32).fit(rows_N)
+        fitted = KMeans(num_clusters, n_init=num_starts, random_state=seed % 2**32).fit(rows_N)
     labels = fitted.labels_.tolist()
     number = {label: place for place, label in enumerate(dict.fromkeys(labels))}
     empty = [label for label in range(num_clusters) if label not in number]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.material import Material
-from prune.calib.registry import choose, is_random, select_identity
+from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -197,6 +197,8 @@ class Questions:
             raise NotApplicableError(
                 f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
+        if most := max_pieces(prompt):
+            check_selector(self.select, self.select.pool * calib.num_samples * most)
         if source is not None and data is not None:
             usable = self._usable(source, data)
             if prompt.num_cot_steps is not None:
@@ -283,7 +285,7 @@ class Questions:
         packed = [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed]
         taken = set(_row_ids(packed))
         counts = choice.describe({index for index, (row, _) in enumerate(pieces) if row in taken})
-        return Drawn(packed, counts=counts, seconds={"select": choice.seconds})
+        return Drawn(packed, counts=counts)
 
     def _no_pool(self, num_eligible: int, start: int) -> str:
         calib, pool = self.calib, self.select.pool

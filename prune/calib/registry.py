@@ -36,14 +36,22 @@ def select_identity(config: SelectConfig, data: DataConfig) -> dict[str, Any]:
     return {} if selector is None else {"select": {**option_identity(config), **selector.identity(data)}}
 
 
+def check_selector(config: SelectConfig, most_candidates: int) -> None:
+    """Make sure that a pool of so many candidates would do for the selector.
+
+    Raises:
+        UserError: it would not.
+    """
+    if (selector := build_selector(config)) is not None:
+        selector.check(most_candidates)
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A pool in a selector's order."""
 
     picks: Sequence[Pick]
     selector: Selector
-    seconds: float
-    """That the selector took; loading a model is not in it."""
 
     def describe(self, taken: Collection[int]) -> dict[str, Any]:
         """For the manifest: the size of the pool, and what the selector says of the candidates that were taken."""
@@ -54,20 +62,22 @@ class Choice:
 def choose(config: SelectConfig, pool: Pool) -> Choice:
     """The pool in the selector's order; in its own where all that it has is needed, as there is nothing to choose then.
 
+    The time that the selector takes is added to that of the material; loading a model is not in it.
+
     Raises:
         UserError: the pool does not do for the selector.
     """
-    selector = build_selector(config)
+    selector, num_candidates, seconds = build_selector(config), len(pool.candidates), pool.material.seconds
     assert selector is not None, "the caller has looked"
+    selector.check(num_candidates)
     if selector.needs_model:
         model = pool.material.dense()
         pool = replace(pool, material=replace(pool.material, dense=lambda: model))
     begin = time.monotonic()
-    picks = list(selector.order(pool)) if pool.candidates else []
-    seconds = time.monotonic() - begin
-    num_candidates = len(pool.candidates)
+    picks = list(selector.order(pool))
+    seconds["select"] = seconds.get("select", 0.0) + time.monotonic() - begin
     if sorted(pick.index for pick in picks) != list(range(num_candidates)):
         raise UserError(f"select={default_name(type(config))} did not order its {num_candidates} candidates, each once.")
     if num_candidates <= pool.num_needed:
         picks.sort(key=lambda pick: pick.index)
-    return Choice(picks, selector, seconds)
+    return Choice(picks, selector)

@@ -69,12 +69,19 @@ class Selector(ABC):
         """What else identifies its choice, beside its knobs: rows of another set that it reads."""
         return {}
 
+    def check(self, num_candidates: int) -> None:  # noqa: B027  (most do with any pool)
+        """Make sure that a pool of so many candidates is enough to order.
+
+        Raises:
+            UserError: it is not.
+        """
+
     @abstractmethod
     def order(self, pool: Pool) -> Sequence[Pick]:
         """Every candidate once, the best first; equal candidates in the order of the pool.
 
         Raises:
-            UserError: the pool does not do.
+            UserError: the texts do not do.
         """
 
     def describe(self, picks: Sequence[Pick], taken: Collection[int]) -> Mapping[str, Any]:
@@ -83,11 +90,11 @@ class Selector(ABC):
 
 
 def by_score(scores: Sequence[float], why: Sequence[Mapping[str, Any]]) -> list[Pick]:
-    """The candidates by falling score; equal ones in the order of the pool."""
-    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    """The candidates by falling score; those of equal scores, as `told`, in the order of the pool."""
+    order = sorted(range(len(scores)), key=lambda index: -told(scores[index]))
     return [Pick(index, why[index]) for index in order]
 
 
 def told(value: float) -> float:
-    """A score as a manifest tells it: six digits, as further ones differ between machines."""
+    """A score with six digits: further ones differ between machines, and for one text between batches."""
     return float(f"{value:.6g}")

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from calib_fakes import LOCAL
 from selector_fakes import DENSE, TOKENIZER, make, make_pool, planted, row_ids, selector_config
 from sklearn.cluster import KMeans
 
@@ -163,13 +164,15 @@ def test_rows_of_a_target_are_drawn_by_the_seed_and_empty_ones_left_out() -> Non
 
 
 def test_a_control_is_no_target() -> None:
-    with pytest.raises(UserError, match=r"select.target=random is a control without rows. Sets with rows: c4"):
-        order(selector_config("most_similar", target="random"), make_pool(TEXTS))
+    selector = build_selector(selector_config("most_similar", target="random"))
+    assert selector is not None
+    with pytest.raises(UserError, match=r"select.target=random: random is a control and has no rows. Sets with rows: c4"):
+        selector.reads(LOCAL)
 
 
 def test_clusters_take_one_of_each_in_turn() -> None:
     cluster_of = [0, 0, 0, 0, 1, 0, 2, 1]
-    picks = in_turn(cluster_of, range(8))
+    picks = in_turn(cluster_of)
     left = {cluster: [index for index in range(8) if cluster_of[index] == cluster] for cluster in range(3)}
     expected = []
     while any(left.values()):
@@ -221,7 +224,7 @@ def test_one_cluster_is_random() -> None:
 
 def test_more_clusters_than_candidates_are_told() -> None:
     with pytest.raises(UserError, match=r"select.num_clusters=9: the pool has 8 candidates only, .* select.num_clusters=4"):
-        order(selector_config("clusters", num_clusters=9), make_pool(TEXTS))
+        choose(selector_config("clusters", num_clusters=9), make_pool(TEXTS))
     assert len(order(selector_config("clusters", num_clusters=8), make_pool(TEXTS))) == 8
     with pytest.raises(UserError, match=r"select\.num_clusters"):
         selector_config("clusters", num_clusters=0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prune.calib.embeddings import kmeans, token_means, watched_outputs
+from prune.calib.embeddings import DECIMALS, kmeans, token_means, watched_outputs
 from prune.calib.selection import Pick, Pool, Selector, told
 from prune.config.checks import require_at_least
 from prune.config.select import SelectConfig
@@ -55,7 +55,8 @@ class Activation(Selector):
         import numpy as np
 
         sequences = [candidate.token_ids for candidate in pool.candidates]
-        rows_ND = project_outputs(pool.material.dense(), sequences, self.dimensions, pool.seed).double().numpy()
+        projected_ND = project_outputs(pool.material.dense(), sequences, self.dimensions, pool.seed)
+        rows_ND = projected_ND.double().round(decimals=DECIMALS).numpy()
         cluster_of, centres_KD = kmeans(rows_ND, min(pool.num_needed, len(rows_ND)), pool.seed, NUM_STARTS)
         distances = np.linalg.norm(rows_ND - centres_KD[cluster_of], axis=1).tolist()
         members: dict[int, list[int]] = {}

@@ -44,18 +44,20 @@ class Clusters(Selector):
         """Where the model's hidden states are what is compared."""
         return self.embedding is Embedding.model
 
-    def order(self, pool: Pool) -> Sequence[Pick]:
-        """One of each cluster, then another of each, and so on."""
-        num_candidates = len(pool.candidates)
+    def check(self, num_candidates: int) -> None:
+        """A cluster needs a candidate."""
         if self.num_clusters > num_candidates:
             raise UserError(
                 f"select.num_clusters={self.num_clusters}: the pool has {num_candidates} candidates only, fewer than "
                 f"clusters. Ask for fewer, as in select.num_clusters={max(1, min(5, num_candidates // 2))}, or raise "
                 "select.pool."
             )
+
+    def order(self, pool: Pool) -> Sequence[Pick]:
+        """One of each cluster, then another of each, and so on."""
         rows_N, _ = embed(pool, self.embedding)
         cluster_of, _ = kmeans(rows_N, self.num_clusters, pool.seed, NUM_STARTS)
-        return in_turn(cluster_of, range(num_candidates))
+        return in_turn(cluster_of)
 
     def describe(self, picks: Sequence[Pick], taken: Collection[int]) -> Mapping[str, Any]:
         """For each cluster its size, how many were taken, and whether it ran out."""
@@ -69,12 +71,11 @@ class Clusters(Selector):
         }
 
 
-def in_turn(cluster_of: Sequence[int], order: Sequence[int]) -> list[Pick]:
-    """The places of `order`, the first of each cluster before the second of any; clusters in the order of their numbers."""
+def in_turn(cluster_of: Sequence[int]) -> list[Pick]:
+    """The candidates, the first of each cluster before the second of any; clusters in the order of their numbers."""
     seen = Counter[int]()
     ranked = []
-    for index in order:
-        cluster = cluster_of[index]
+    for index, cluster in enumerate(cluster_of):
         ranked.append((seen[cluster], cluster, index))
         seen[cluster] += 1
     return [Pick(index, {"cluster": cluster}) for _, cluster, index in sorted(ranked)]

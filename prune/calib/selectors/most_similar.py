@@ -64,7 +64,10 @@ class MostSimilar(Selector):
         """The training rows of the target."""
         if self.target is None:
             return ()
-        dataset = _with_rows(find_dataset(self.target, data.sets), self.target)
+        try:
+            dataset = _with_rows(find_dataset(self.target, data.sets), self.target)
+        except UserError as error:
+            raise UserError(f"select.target={self.target}: {error}") from None
         return [(dataset, dataset.train_split)]
 
     def identity(self, data: DataConfig) -> Mapping[str, Any]:
@@ -100,7 +103,7 @@ class MostSimilar(Selector):
 def _with_rows(dataset: Dataset, name: str) -> TextSet | QuestionSet:
     if isinstance(dataset, ControlSet):
         able = [other for other, found in DATASETS.items() if not isinstance(found, ControlSet)]
-        raise UserError(f"select.target={name} is a control without rows. Sets with rows: {', '.join(able)}.")
+        raise UserError(f"{name} is a control and has no rows. Sets with rows: {', '.join(able)}.")
     return dataset
 
 
