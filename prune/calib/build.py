@@ -37,7 +37,8 @@ def build(
     calib, kind = recipe.calib, recipe.kind
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    drawn = kind.draw(Material(source, encoder, recipe.data, dense))
+    material = Material(source, encoder, recipe.data, dense)
+    drawn = kind.draw(material)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
@@ -62,7 +63,7 @@ def build(
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
-    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, material.seconds)
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
@@ -114,6 +114,27 @@ class WindowCutter:
         return True
 
 
+def pool_size(calib: CalibConfig, select: SelectConfig) -> int:
+    """The windows that a selector chooses from; as many as are needed where nothing selects."""
+    return calib.num_samples * (1 if is_random(select) else select.pool)
+
+
+def select_windows(
+    windows: Sequence[Packed], calib: CalibConfig, select: SelectConfig, material: Material
+) -> tuple[Sequence[Packed], dict[str, Any]]:
+    """(the windows that the selector takes, each with the reason; what the manifest says of the choice)."""
+    if is_random(select):
+        return windows, {}
+    texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
+    candidates = [
+        Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
+    ]
+    choice = choose(select, Pool(candidates, calib.num_samples, calib.seed, material))
+    taken = choice.picks[: calib.num_samples]
+    packed = [replace(windows[pick.index], why=(pick.why,)) for pick in taken]
+    return packed, choice.describe({pick.index for pick in taken})
+
+
 @dataclass(frozen=True)
 class Documents:
     """Windows of raw text, one a sequence."""
@@ -143,6 +164,7 @@ class Documents:
                 f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
                 "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
             )
+        check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
             self._usable(source, data)
 
@@ -161,7 +183,7 @@ class Documents:
         documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(calib)
         usable = self._usable(source, material.data)
         order = [row for row in shuffled(len(documents), generator) if row in usable]
-        num_candidates = calib.num_samples * (1 if is_random(self.select) else self.select.pool)
+        num_candidates = pool_size(calib, self.select)
         cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_candidates, calib.seq_len)
         if self.dataset.rows_are_lines:
             cutter.cut_running_text(documents, order, self.dataset.joiner)
@@ -170,19 +192,8 @@ class Documents:
         candidates = cutter.packed[calib.draw * num_candidates :]
         if len(candidates) < calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
-        if is_random(self.select):
-            return Drawn(candidates, len(documents), usable.counts)
-        packed = self._selected(candidates, material)[: calib.num_samples]
-        return Drawn(packed, len(documents), {**usable.counts, "num_candidates": len(candidates)})
-
-    def _selected(self, windows: Sequence[Packed], material: Material) -> list[Packed]:
-        """The windows in the selector's order, each with the reason."""
-        texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
-        candidates = [
-            Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
-        ]
-        pool = Pool(candidates, self.calib.num_samples, self.calib.seed, material)
-        return [replace(window, why=(why,)) for window, why in ordered(self.select, pool, windows)]
+        packed, counts = select_windows(candidates, calib, self.select, material)
+        return Drawn(packed, len(documents), {**usable.counts, **counts})
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -197,6 +197,8 @@ class Questions:
             raise NotApplicableError(
                 f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
+        if most := max_pieces(prompt):
+            check_selector(self.select, self.select.pool * calib.num_samples * most)
         if source is not None and data is not None:
             usable = self._usable(source, data)
             if prompt.num_cot_steps is not None:
@@ -226,20 +228,24 @@ class Questions:
         """
         rows, usable = self._rows(material.source), self._usable(material.source, material.data)
         eligible = eligible_rows(rows, self.prompt, usable)
-        draw = self._first if is_random(self.select) else self._selected
-        packed, counts = draw(rows, eligible, material)
-        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed), **counts})
+        draw = self._first if is_random(self.select) else self._select
+        drawn = draw(rows, eligible, material)
+        return replace(drawn, num_rows=len(rows), counts={**usable.counts, **self._count(drawn.packed), **drawn.counts})
 
-    def _first(
+    def _first(self, rows: Sequence[Example], eligible: Sequence[int], material: Material) -> Drawn:
+        """The sequences of the draw's shuffle; for a later draw with the number of its rows that earlier ones had, too."""
+        earlier, packed = self._drawn(rows, eligible, material)
+        again = set(_row_ids(earlier)) & set(_row_ids(packed))
+        return Drawn(packed, counts={"num_rows_of_earlier_draws": len(again)} if earlier else {})
+
+    def _drawn(
         self, rows: Sequence[Example], eligible: Sequence[int], material: Material
-    ) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences of the draw's shuffle, for a later draw how many of its rows earlier ones had, too)."""
+    ) -> tuple[list[Packed], list[Packed]]:
+        """(the sequences of the earlier draws of the shuffle, those of this one)."""
         start = self.calib.draw * self.calib.num_samples
         packed = self._pack(self._drawn_pieces(rows, eligible), material, start + self.calib.num_samples)
         self._check_filled(packed, start + self.calib.num_samples, rows, eligible, material)
-        earlier, packed = packed[:start], packed[start:]
-        again = set(_row_ids(earlier)) & set(_row_ids(packed))
-        return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
+        return packed[:start], packed[start:]
 
     def _drawn_pieces(self, rows: Sequence[Example], eligible: Sequence[int]) -> Iterator[tuple[int, str]]:
         again = repeats(self.calib, self.prompt)
@@ -254,29 +260,40 @@ class Questions:
             max_pieces=max_pieces(self.prompt),
         )
 
-    def _selected(
-        self, rows: Sequence[Example], eligible: Sequence[int], material: Material
-    ) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences packed in the selector's order, how many rows it chose from).
+    def _select(self, rows: Sequence[Example], eligible: Sequence[int], material: Material) -> Drawn:
+        """The sequences packed in the selector's order, each row with the reason.
 
-        The pool of a draw is its part of one pass through the rows; where it does not fill the set, and rows may come again,
-        it is gone through again in the same order.
+        The pool of a draw is its part of one pass through the rows, `select.pool` times that which the draw itself would
+        use; where it does not fill the set, and rows may come again, it is gone through again in the same order.
         """
         calib = self.calib
-        needed = set(_row_ids(self._pack(self._drawn_pieces(rows, eligible), material, calib.num_samples)))
-        size = len(needed) * self.select.pool
+        earlier, own = (set(_row_ids(packed)) for packed in self._drawn(rows, eligible, material))
+        start, stop = (self.select.pool * len(used) for used in (earlier, earlier | own))
         one_pass = draw_pieces(rows, eligible, self.prompt.name, start_generator(calib), repeat=False)
-        pieces = list(islice(one_pass, calib.draw * size, (calib.draw + 1) * size))
-        tokens = material.encoder.plain([text for _, text in pieces]) if pieces else []
-        candidates = [Candidate(text, ids, len(ids)) for (_, text), ids in zip(pieces, tokens, strict=True)]
-        pool = Pool(candidates, min(len(needed), len(candidates)), calib.seed, material)
-        chosen = ordered(self.select, pool, pieces) if pieces else []
-        order = [piece for piece, _ in chosen]
+        pieces = list(islice(one_pass, start, stop))
+        if not pieces:
+            raise UserError(self._no_pool(len(eligible), start))
+        head = material.encoder.head()
+        tokens = material.encoder.plain([text for _, text in pieces])
+        candidates = [Candidate(text, head + ids, len(ids)) for (_, text), ids in zip(pieces, tokens, strict=True)]
+        choice = choose(self.select, Pool(candidates, len(own), calib.seed, material))
+        order = [pieces[pick.index] for pick in choice.picks]
         again = cycle(order) if repeats(calib, self.prompt) else iter(order)
         packed = self._pack(again, material, calib.num_samples)
         self._check_filled(packed, calib.num_samples, rows, [row for row, _ in pieces], material)
-        why = {row: reason for (row, _), reason in chosen}
-        return [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed], {"num_candidates": len(pieces)}
+        why = {pieces[pick.index][0]: pick.why for pick in choice.picks}
+        packed = [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed]
+        taken = set(_row_ids(packed))
+        counts = choice.describe({index for index, (row, _) in enumerate(pieces) if row in taken})
+        return Drawn(packed, counts=counts)
+
+    def _no_pool(self, num_eligible: int, start: int) -> str:
+        calib, pool = self.calib, self.select.pool
+        return (
+            f"calib={calib.name} calib.draw={calib.draw} select={self.select.name}: with select.pool={pool} the pools of "
+            f"earlier draws take {start} rows, and there are {num_eligible} usable ones. Lower select.pool, calib.draw or "
+            "calib.num_samples, or take other seeds (calib.seed) in place of draws."
+        )
 
     def _check_filled(
         self,

@@ -57,7 +57,7 @@ class Recipe:
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
         kind, selector = self.kind, build_selector(self.select)
-        return [*kind.splits, *(selector.reads() if selector and not isinstance(kind, Controls) else ())]
+        return [*kind.splits, *(selector.reads(self.data) if selector and not isinstance(kind, Controls) else ())]
 
     @property
     def needs_model(self) -> bool:

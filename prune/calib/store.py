@@ -1,4 +1,7 @@
-"""Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all."""
+"""Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all.
+
+Beside them stands seconds.json where making the set took time that is worth telling: equal sets have equal manifests.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
+SECONDS_FILE = "seconds.json"
 TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.float32}
 """The tensors of a set and their types."""
 
@@ -75,6 +79,8 @@ def save(folder: Path, calibration: CalibrationSet) -> None:
             tensors = {name: getattr(calibration, name) for name in TENSORS}
             (place / TOKENS_FILE).write_bytes(safetensors.torch.save(tensors))
             write_checked_json(place / MANIFEST_FILE, calibration.manifest)
+            if calibration.seconds:
+                write_checked_json(place / SECONDS_FILE, {step: round(of, 3) for step, of in calibration.seconds.items()})
             _rename(place, folder)
 
 
@@ -93,14 +99,14 @@ def load(folder: Path) -> CalibrationSet:
         UserError: a file is missing, damaged, or not what the manifest says.
     """
     try:
-        manifest = read_checked_json(folder / MANIFEST_FILE)
+        manifest, seconds = (read_checked_json(folder / name) for name in (MANIFEST_FILE, SECONDS_FILE))
     except DamagedFileError as error:
-        raise _damaged(folder, f"{MANIFEST_FILE}: {error.reason}") from None
+        raise _damaged(folder, f"{error.path.name}: {error.reason}") from None
     if manifest is None:
         raise _damaged(folder, f"{MANIFEST_FILE} is missing")
     if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
         raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
-    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest)
+    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest, seconds=seconds or {})
     found = tensors_sha256(stored.tokens_NL, stored.real_NL), tensors_sha256(stored.weights_NL)
     if found != (manifest["tokens_sha256"], manifest["token_weights_sha256"]):
         raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")

@@ -327,4 +327,5 @@ def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any
     if calibration is None:
         return None
     keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
-    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    seconds = {"seconds": dict(calibration.seconds)} if calibration.seconds else {}
+    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys} | seconds
