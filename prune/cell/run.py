@@ -43,7 +43,6 @@ from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
-from prune.pruning.token_weights import weighted
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
@@ -201,6 +200,7 @@ class CellRun:
         """Prune the model in place as the cell says and write blocks.jsonl; the reached sparsity is the asked one."""
         from prune.pruning.allocation import allocate
         from prune.pruning.layerwise import check_reached, prune_model
+        from prune.pruning.weighted_set import weighted
 
         self._watcher.stage("prune")
         config, model, advance = self._config, self._loaded.model, self._watcher.advance
