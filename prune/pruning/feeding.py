@@ -97,7 +97,7 @@ class SeenBatch:
         """What its tokens count in this block: those of a sequence together what they did, padding what it did.
 
         Raises:
-            UserError: a weight is infinite or not a number.
+            UserError: a weight is negative, infinite or not a number.
         """
         device = input_BLH.device
         tokens_BL, real_BL = self.tokens_BL.to(device), self.real_BL.to(device)
@@ -113,8 +113,8 @@ class SeenBatch:
 def _count_sequence(weight_T: Tensor, before_T: Tensor) -> Tensor:
     if not bool(((weight_T >= 0) & weight_T.isfinite()).all()):
         raise UserError(
-            "the token weights of a sequence are infinite or not a number: activations overflowed; load the model in a "
-            "wider type (model.dtype=bfloat16 or float32)."
+            "the token weights of a sequence are negative, infinite or not a number; where activations overflowed, load the "
+            "model in a wider type (model.dtype=bfloat16 or float32)."
         )
     after_T = before_T * weight_T
     return after_T * kept_total(before_T, after_T)
