@@ -44,7 +44,6 @@ from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
-from prune.pruning.token_weights import weighted
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
@@ -204,6 +203,7 @@ class CellRun:
     def _prune(self, masks: "MaskKeeper") -> list[LinearReport]:
         """Prune the model in place as the cell says and write blocks.jsonl; the reached sparsity is the asked one."""
         from prune.pruning.allocation import allocate
+        from prune.pruning.weighted_set import weighted
 
         self._watcher.stage("prune")
         if is_merged(self._cell):

@@ -17,7 +17,10 @@ from prune.config.config import Config
 from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
+from prune.models.attention import hidden_attention
+from prune.models.fetch import settings_here
 from prune.pruning.methods.wanda import WandaConfig
+from prune.pruning.registry import needs_attention
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "privacy", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
@@ -57,6 +60,20 @@ def check_pairs(config: Config) -> None:
         raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
     if recipe := recipe_of(config):
         recipe.kind.check()
+        check_weight(config)
+
+
+def check_weight(config: Config) -> None:
+    """Check that the token weights can be known on this model, as far as its config.json shows.
+
+    Raises:
+        NotApplicableError: they look at attention, and the model's cannot be seen.
+    """
+    if needs_attention(config.weight) and (reason := hidden_attention(settings_here(config.model))):
+        raise NotApplicableError(
+            f"weight={config.weight.name} needs the attention in each block, and that of model {config.model.name} cannot be "
+            f"seen: {reason}. Choose a weight that needs none, such as weight=activation_norm."
+        )
 
 
 def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:
