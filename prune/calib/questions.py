@@ -3,13 +3,15 @@
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from prune.calib.chat import chat_encoder, turns_of
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
+from prune.calib.prefixes import pack_prefixes, pair_of
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
@@ -22,10 +24,13 @@ from prune.data.sources.own import further_reading
 from prune.data.sources.source import Source, examples
 from prune.errors import NotApplicableError, UserError
 
+Piece = TypeVar("Piece", bound=Sized)
+"""What a row becomes before it is packed: a text, turns, tokens."""
+
 
 def pack_pieces(
-    pieces: Iterator[tuple[int, str]],
-    encode: Callable[[Sequence[str]], list[int]],
+    pieces: Iterator[tuple[int, Piece]],
+    encode: Callable[[Sequence[Piece]], list[int]],
     *,
     num_samples: int,
     seq_len: int,
@@ -37,11 +42,11 @@ def pack_pieces(
     pieces run out: the caller says what that means.
 
     Args:
-        pieces: (row id, text), in the order drawn.
+        pieces: (row id, piece), in the order drawn.
         encode: the tokens of some pieces as one sequence; must not shrink when a piece is added.
     """
     packed: list[Packed] = []
-    waiting: list[tuple[int, str]] = []
+    waiting: list[tuple[int, Piece]] = []
     most = min(max_pieces or seq_len, seq_len)
     tokens_per_char = 0.25
     while len(packed) < num_samples:
@@ -60,7 +65,7 @@ def pack_pieces(
 
 
 def shortest_fill(
-    texts: Sequence[str], encode: Callable[[Sequence[str]], list[int]], seq_len: int, tokens_per_char: float
+    texts: Sequence[Piece], encode: Callable[[Sequence[Piece]], list[int]], seq_len: int, tokens_per_char: float
 ) -> tuple[int, list[int]]:
     """(count, tokens) of the fewest leading texts with at least `seq_len` tokens, or of all texts when they do not fill it.
 
@@ -83,8 +88,8 @@ def shortest_fill(
 
 
 def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Iterable[int] | None = None) -> list[int]:
-    """The row ids that the prompt can use, ascending: all that are usable, or for cot those of them with a rationale of the
-    asked number of steps.
+    """The row ids that the prompt can use, ascending: all that are usable, or where rationales are written those of them
+    with a rationale of the asked number of steps.
 
     Raises:
         UserError: there is none; the message counts the rationales by their number of steps.
@@ -92,7 +97,7 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
     if not examples:
         raise UserError("The set has no rows.")
     allowed = list(range(len(examples)) if usable is None else usable)
-    if prompt.name is not PromptStyle.cot:
+    if not writes_rationales(prompt):
         return allowed
     rationales = ((row, examples[row].rationale) for row in allowed)
     steps = {row: 0 if rationale is None else len(split_steps(rationale)) for row, rationale in rationales}
@@ -102,7 +107,10 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
         return rows
     counts = Counter(num_steps for num_steps in steps.values() if num_steps)
     if not counts:
-        raise UserError(f"prompt=cot: none of the {len(examples)} rows has a rationale. Take prompt=icl or another set.")
+        instead = "Take prompt=icl" if prompt.name is PromptStyle.cot else "Leave prompt.rationale out"
+        raise UserError(
+            f"prompt={prompt.name.value}: none of the {len(examples)} rows has a rationale. {instead} or take another set."
+        )
     found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
     raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has so many sentences. The rows there are: {found}.")
 
@@ -115,9 +123,14 @@ def render(example: Example, style: PromptStyle) -> str:
 
 
 def draw_pieces(
-    examples: Sequence[Example], rows: Sequence[int], style: PromptStyle, generator: random.Random, *, repeat: bool
-) -> Iterator[tuple[int, str]]:
-    """(row id, text) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
+    examples: Sequence[Example],
+    rows: Sequence[int],
+    to_piece: Callable[[Example], Piece],
+    generator: random.Random,
+    *,
+    repeat: bool,
+) -> Iterator[tuple[int, Piece]]:
+    """(row id, piece) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
 
     All rows are permuted and the ones that the prompt cannot use left out, so that with one seed icl and cot meet the rows
     that they share in the same order.
@@ -126,14 +139,19 @@ def draw_pieces(
     while True:
         for row in shuffled(len(examples), generator):
             if row in allowed:
-                yield row, render(examples[row], style)
+                yield row, to_piece(examples[row])
         if not repeat:
             return
 
 
+def writes_rationales(prompt: PromptConfig) -> bool:
+    """Whether rationales stand before answers."""
+    return prompt.name is PromptStyle.cot or prompt.rationale
+
+
 def joins_pairs(prompt: PromptConfig) -> bool:
     """Whether a sequence holds pairs one after the other; else it holds one row."""
-    return prompt.name in (PromptStyle.icl, PromptStyle.cot)
+    return prompt.name in (PromptStyle.icl, PromptStyle.cot, PromptStyle.chat)
 
 
 def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
@@ -144,6 +162,70 @@ def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
 def max_pieces(prompt: PromptConfig) -> int | None:
     """Pieces in a sequence at most; None: as many as fill it."""
     return prompt.num_shots if joins_pairs(prompt) else 1
+
+
+def check_knobs(calib: CalibConfig, prompt: PromptConfig) -> None:
+    """Refuse knobs of one prompt with another.
+
+    Raises:
+        NotApplicableError: a knob means nothing with this prompt, or the prompt nothing with compat=study.
+        UserError: a sequence cannot hold so many pairs.
+    """
+    style = prompt.name.value
+    if prompt.num_shots is not None and not joins_pairs(prompt):
+        raise NotApplicableError(
+            f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
+            "Leave it out, or take prompt=icl or prompt=cot."
+        )
+    if prompt.rationale and prompt.name not in (PromptStyle.chat, PromptStyle.autoregressive):
+        instead = "cot writes them anyway" if prompt.name is PromptStyle.cot else "prompt=cot writes them"
+        raise NotApplicableError(
+            f"prompt.rationale=true means nothing with prompt={style}: {instead}. Leave it out, or take prompt=chat."
+        )
+    if prompt.num_cot_steps is not None and not writes_rationales(prompt):
+        raise NotApplicableError(
+            f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
+            "Leave it out, or take prompt=cot."
+        )
+    if prompt.system is not None and prompt.name is not PromptStyle.chat:
+        raise NotApplicableError(f"prompt.system means nothing with prompt={style}. Leave it out, or take prompt=chat.")
+    if prompt.name is PromptStyle.chat and calib.compat is Compat.study:
+        raise NotApplicableError(
+            "prompt=chat means nothing with calib.compat=study: the study has no conversations. Leave calib.compat out, or "
+            "take prompt=icl."
+        )
+    if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
+        raise UserError(
+            f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
+            "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
+        )
+
+
+def count_pieces(packed: Sequence[Packed], prompt: PromptConfig) -> dict[str, int]:
+    """Pieces, those cut short, and sequences with fewer pieces than asked."""
+    rows, asked = [row for sequence in packed for row in sequence.rows], max_pieces(prompt) or 0
+    return {
+        "num_pieces": len(rows),
+        "num_distinct_rows": len(set(rows)),
+        "num_cut": sum(sequence.num_cut for sequence in packed),
+        "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
+    }
+
+
+def prompt_identity(calib: CalibConfig, prompt: PromptConfig) -> dict[str, Any]:
+    """What of a prompt can matter: no separator without two pairs, no side without padding, no BOS beside a template's."""
+    has_pairs = prompt.name in (PromptStyle.icl, PromptStyle.cot) and calib.compat is not Compat.study
+    is_filled = max_pieces(prompt) is None and calib.real_tokens is None
+    used = {
+        "name": prompt.name.value,
+        "num_shots": prompt.num_shots,
+        "num_cot_steps": prompt.num_cot_steps,
+        "separator": prompt.separator if has_pairs else None,
+        "bos": None if prompt.name is PromptStyle.chat else prompt.bos.value,
+        "padding_side": None if is_filled else prompt.padding_side.value,
+    }
+    later = {"rationale": prompt.rationale, "system": prompt.system}
+    return used | {key: value for key, value in later.items() if value not in (False, None)}
 
 
 @dataclass(frozen=True)
@@ -165,29 +247,16 @@ class Questions:
         """Refuse a set and a prompt that mean nothing together; with a source, also rows that lack what the prompt needs.
 
         Raises:
-            NotApplicableError: chain of thought on a set without rationales, or a knob of another prompt.
+            NotApplicableError: rationales of a set that has none, or a knob of another prompt.
             UserError: a sequence cannot hold so many pairs, or see `eligible_rows`.
         """
-        calib, prompt, style = self.calib, self.prompt, self.prompt.name.value
-        if prompt.num_shots is not None and not joins_pairs(prompt):
-            raise NotApplicableError(
-                f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
-                "Leave it out, or take prompt=icl or prompt=cot."
-            )
-        if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
-            raise NotApplicableError(
-                f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
-                "Leave it out, or take prompt=cot."
-            )
-        if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
-            raise UserError(
-                f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
-                "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
-            )
-        if prompt.name is PromptStyle.cot and not self.dataset.has_rationales:
+        calib, prompt = self.calib, self.prompt
+        check_knobs(calib, prompt)
+        if writes_rationales(prompt) and not self.dataset.has_rationales:
             able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]
+            asked = "prompt=cot" if prompt.name is PromptStyle.cot else "prompt.rationale=true"
             raise NotApplicableError(
-                f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
+                f"{asked} needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
         if source is not None and data is not None:
             usable = self._usable(source, data)
@@ -195,57 +264,52 @@ class Questions:
                 eligible_rows(self._rows(source), prompt, usable)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
-        prompt, joined = self.prompt, joins_pairs(self.prompt) and self.calib.compat is not Compat.study
-        used = {
-            "name": prompt.name.value,
-            "num_shots": prompt.num_shots,
-            "num_cot_steps": prompt.num_cot_steps,
-            "separator": prompt.separator if joined else None,
-            "bos": prompt.bos.value,
-            "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
-        }
+        """The rows, and what of the prompt can matter."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
-        if prompt.name is PromptStyle.cot or self.calib.bad_rows is BadRows.skip:
+        if writes_rationales(self.prompt) or self.calib.bad_rows is BadRows.skip:
             rows |= further_reading(self.dataset.own)
-        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows}
+        prompt = prompt_identity(self.calib, self.prompt)
+        return {"repeat": repeats(self.calib, self.prompt), "prompt": prompt, **rows}
 
     def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
         """Sequences of the rows that the prompt can use, in a drawn order.
 
         Raises:
+            NotApplicableError: the tokenizer has no chat template, or its template refuses the rows.
             UserError: there are too few such rows.
         """
         calib, prompt, rows = self.calib, self.prompt, self._rows(source)
         usable = self._usable(source, data)
         eligible = eligible_rows(rows, prompt, usable)
-        packed = pack_pieces(
-            draw_pieces(rows, eligible, prompt.name, start_generator(calib), repeat=repeats(calib, prompt)),
-            lambda pieces: encoder.sequence(pieces, prompt.separator),
-            num_samples=calib.num_samples,
-            seq_len=calib.seq_len,
-            max_pieces=max_pieces(prompt),
-        )
+        packed = self._pack(rows, eligible, encoder)
         if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
             num_tokens = sum(map(len, encoder.plain([render(rows[row], prompt.name) for row in eligible])))
             raise UserError(self._too_few_rows(source, packed, len(eligible), num_tokens))
-        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed)})
+        return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, prompt)})
+
+    def _pack(self, rows: Sequence[Example], eligible: Sequence[int], encoder: Encoder) -> list[Packed]:
+        """Sequences of the eligible rows in the form of the prompt; fewer than asked when they run out."""
+        calib, prompt = self.calib, self.prompt
+        size = {"num_samples": calib.num_samples, "seq_len": calib.seq_len}
+
+        def draw(to_piece: Callable[[Example], Piece]) -> Iterator[tuple[int, Piece]]:
+            return draw_pieces(rows, eligible, to_piece, start_generator(calib), repeat=repeats(calib, prompt))
+
+        def encode(texts: Sequence[str]) -> list[int]:
+            return encoder.sequence(texts, prompt.separator)
+
+        if prompt.name is PromptStyle.autoregressive:
+            return pack_prefixes(draw(lambda row: pair_of(row, rationale=prompt.rationale)), encode, **size)
+        if prompt.name is PromptStyle.chat:
+            turns = draw(lambda row: turns_of(row, rationale=prompt.rationale))
+            return pack_pieces(turns, chat_encoder(encoder.tokenizer, prompt), max_pieces=max_pieces(prompt), **size)
+        return pack_pieces(draw(lambda row: render(row, prompt.name)), encode, max_pieces=max_pieces(prompt), **size)
 
     def _rows(self, source: Source) -> Sequence[Example]:
         return examples(source, self.dataset, self.dataset.train_split)
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
-
-    def _count(self, packed: Sequence[Packed]) -> dict[str, int]:
-        """Pieces, those cut short, and sequences with fewer pieces than asked."""
-        rows, asked = [row for sequence in packed for row in sequence.rows], max_pieces(self.prompt) or 0
-        return {
-            "num_pieces": len(rows),
-            "num_distinct_rows": len(set(rows)),
-            "num_cut": sum(sequence.num_cut for sequence in packed),
-            "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
-        }
 
     def _too_few_rows(self, source: Source, packed: Sequence[Packed], num_eligible: int, num_tokens: int) -> str:
         """Says how many rows would fill the set, from the mean length of those there are."""
@@ -261,5 +325,5 @@ class Questions:
         return (
             f"calib={calib.name} prompt={prompt.name.value} (data={source.name}): the {num_eligible} usable rows of "
             f"its {self.dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
-            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {advice}"
+            f"{calib.filled} tokens; about {num_needed} rows would be needed. {advice}"
         )

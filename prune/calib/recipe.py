@@ -1,10 +1,11 @@
 """A calibration set's whole description, its kind, and its id. No torch, so that finished work is recognised at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prune.calib.controls import Controls
+from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
 from prune.calib.questions import Questions
 from prune.config.calib import CalibConfig, PromptConfig
@@ -19,11 +20,17 @@ from prune.models.identity import tokenizer_identity
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
-Kind = Documents | Questions | Controls
+Kind = Documents | Conversations | Questions | Controls
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
+
+def _text_kind(dataset: TextSet, calib: CalibConfig, prompt: PromptConfig) -> Documents | Conversations:
+    holds_conversations = dataset.own is not None and dataset.own.messages is not None
+    return Conversations(dataset, calib, prompt) if holds_conversations else Documents(dataset, calib)
+
+
 KINDS: Mapping[type, Callable[..., Kind]] = {
-    TextSet: lambda dataset, calib, prompt: Documents(dataset, calib),
+    TextSet: _text_kind,
     QuestionSet: Questions,
     ControlSet: lambda dataset, calib, prompt: Controls(dataset, calib),
 }
@@ -42,13 +49,14 @@ class Recipe:
 
     @property
     def kind(self) -> Kind:
-        """The set as its kind makes it.
+        """The set as its kind makes it, for which a sequence is full with `calib.real_tokens` where these are given.
 
         Raises:
             UserError: there is no dataset of this name.
         """
         dataset = calibration_dataset(self.calib)
-        return KINDS[type(dataset)](dataset, self.calib, self.prompt)
+        calib = replace(self.calib, seq_len=self.calib.real_tokens or self.calib.seq_len)
+        return KINDS[type(dataset)](dataset, calib, self.prompt)
 
     def canonical(self) -> dict[str, Any]:
         """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.
@@ -56,6 +64,7 @@ class Recipe:
         A set of the user's own has no name here: it is its content.
         """
         skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
+        padded = {"real_tokens": self.calib.real_tokens} if self.calib.real_tokens not in (None, self.calib.seq_len) else {}
         return {
             "name": self.calib.name if self.calib.path is None else None,
             "num_samples": self.calib.num_samples,
@@ -65,6 +74,7 @@ class Recipe:
             "bos": self.model.bos.before_text.value,
             **self.kind.identity(self.data),
             **skips,
+            **padded,
         }
 
     def id(self) -> str:
