@@ -4,13 +4,17 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from prune.calib.registry import SELECTORS
 from prune.config.config import Config
+from prune.config.options import default_name
 from prune.config.sparsity import NMConfig, UnstructuredConfig
-from prune.pruning.registry import METHODS, default_name
+from prune.pruning.registry import METHODS, WEIGHTS
 from prune.sweep.launcher import find_launchers
 
 SCHEMAS: dict[str, type[Any]] = {
     **{f"method/{default_name(config)}": config for config in METHODS},
+    **{f"select/{default_name(config)}": config for config in SELECTORS},
+    **{f"weight/{default_name(config)}": config for config in WEIGHTS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
     **{f"launcher/{config().name}": config for config in find_launchers()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,18 +12,24 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
+from prune.calib.material import Material, no_model
 from prune.config.calib import Compat, PaddingSide, PromptStyle
 from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from prune.calib.recipe import Recipe
     from prune.data.sources.source import Source
 
 
-def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
+def build(
+    recipe: Recipe,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    dense: Callable[[], PreTrainedModel] = no_model,
+) -> CalibrationSet:
     """A calibration set, drawn anew.
 
     Raises:
@@ -32,7 +38,7 @@ def build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase) ->
     calib, kind = recipe.calib, recipe.kind
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    drawn = kind.draw(source, encoder, recipe.data)
+    drawn = kind.draw(Material(source, encoder, recipe.data, dense))
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()

@@ -20,6 +20,11 @@ class Turns:
 
     turns: Sequence[Turn]
 
+    @property
+    def text(self) -> str:
+        """What is said, without roles."""
+        return "\n".join(turn["content"] for turn in self.turns)
+
     def __len__(self) -> int:
         return sum(len(turn["content"]) for turn in self.turns)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, start_generator
-from prune.calib.encoder import Encoder
+from prune.calib.material import Material
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
 from prune.data.dataset import ControlSet
@@ -34,13 +34,15 @@ class Controls:
         """The seed alone, and the code of a control that an installed package makes."""
         return {"repeat": False, "prompt": None, "source": None, **code_identity(self.dataset)}
 
-    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
+    def draw(self, material: Material) -> Drawn:
         """Sequences of texts that are made longer until they fill one.
 
         Raises:
             UserError: the tokenizer makes hardly any token of such text.
         """
-        generator, seq_len = start_generator(self.calib), self.calib.seq_len
+        generator, seq_len, encoder = start_generator(self.calib), self.calib.seq_len, material.encoder
+        for _ in range(self.calib.draw * self.calib.num_samples):
+            generator.getrandbits(32)
         packed = []
         num_chars = 4 * seq_len
         for _ in range(self.calib.num_samples):

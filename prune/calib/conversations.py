@@ -1,17 +1,21 @@
 """Sets of the user's own conversations, one a row, as the model's chat template writes them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from prune.calib.chat import with_system
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
-from prune.calib.encoder import Encoder
+from prune.calib.drawing import Drawing
+from prune.calib.material import Material
 from prune.calib.questions import check_knobs, count_pieces, max_pieces, pack_pieces, prompt_identity, repeats
+from prune.calib.registry import select_identity
+from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
-from prune.data.dataset import Row, TextSet
+from prune.config.select import SelectConfig
+from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.own.definition import conversation
 from prune.data.scan import UsableRows, usable_rows
@@ -28,6 +32,7 @@ class Conversations:
     dataset: TextSet
     calib: CalibConfig
     prompt: PromptConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "conversation"
 
     @property
@@ -45,7 +50,7 @@ class Conversations:
         calib, prompt = self.calib, self.prompt
         if prompt.name is not PromptStyle.chat:
             raise NotApplicableError(
-                f"calib={calib.name} holds conversations (calib.messages={self._column}), which prompt=chat renders and "
+                f"calib={calib.name} holds conversations (calib.messages={self.column}), which prompt=chat renders and "
                 f"prompt={prompt.name.value} does not. Take prompt=chat, or give columns of text with calib.question and "
                 "calib.answer, or with calib.column."
             )
@@ -60,43 +65,52 @@ class Conversations:
             self._usable(source, data)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, and what of the prompt can matter."""
+        """The rows, what selects among them, and what of the prompt can matter."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
-        prompt = prompt_identity(self.calib, self.prompt)
-        return {"repeat": repeats(self.calib, self.prompt), "prompt": prompt, **rows}
+        used, again = prompt_identity(self.calib, self.prompt), repeats(self.calib, self.prompt)
+        return {"repeat": again, "prompt": used, **rows, **select_identity(self.select, data)}
 
-    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
-        """Sequences of conversations in a drawn order.
+    def draw(self, material: Material) -> Drawn:
+        """Sequences of conversations in a drawn order, or in that of the selector.
 
         Raises:
             NotApplicableError: the tokenizer has no chat template.
             UserError: there are too few conversations, or the template refuses one and `calib.bad_rows` does not skip it.
         """
-        calib, usable = self.calib, self._usable(source, data)
-        rows = source.rows(self.dataset, self.dataset.train_split)
-        pieces = _Drawing(self, rows, usable, encoder)
-        packed = pack_pieces(
-            iter(pieces),
+        calib, usable = self.calib, self._usable(material.source, material.data)
+        rows = _Rendered(self, material)
+        packed, counts = Drawing(
+            calib=calib,
+            select=self.select,
+            eligible=list(usable),
+            comes_again=repeats(calib, self.prompt),
+            pieces=lambda again: rows.pieces(usable, again=again),
+            pack=self._pack,
+            candidates=lambda pieces: [Candidate(rows.decode(ids), ids, len(ids)) for ids in pieces],
+            too_few=lambda packed, row_ids: self._too_few(packed, len(set(row_ids) - rows.refused)),
+        ).draw(material)
+        counts = {**counts, "num_refused": len(rows.refused)}
+        return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, self.prompt), **counts})
+
+    def _pack(self, pieces: Iterator[tuple[int, list[int]]], number: int) -> list[Packed]:
+        return pack_pieces(
+            pieces,
             lambda conversations: [token for token_ids in conversations for token in token_ids],
-            num_samples=calib.num_samples,
-            seq_len=calib.seq_len,
+            num_samples=number,
+            seq_len=self.calib.seq_len,
             max_pieces=max_pieces(self.prompt),
         )
-        num_usable = len(usable) - len(pieces.refused)
-        if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > num_usable:
-            raise UserError(self._too_few_rows(packed, num_usable))
-        counts = {**usable.counts, "num_refused": len(pieces.refused), **count_pieces(packed, self.prompt)}
-        return Drawn(packed, len(rows), counts)
 
     @property
-    def _column(self) -> str:
+    def column(self) -> str:
+        """The column that holds the conversations."""
         assert self.dataset.own is not None and self.dataset.own.messages is not None, "the recipe has looked"
         return self.dataset.own.messages
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
-    def _too_few_rows(self, packed: Sequence[Packed], num_usable: int) -> str:
+    def _too_few(self, packed: Sequence[Packed], num_usable: int) -> str:
         calib = self.calib
         again = "" if calib.repeat else ", or let rows come again with calib.repeat=true"
         return (
@@ -106,37 +120,49 @@ class Conversations:
         )
 
 
-class _Drawing:
-    """The tokens of the usable conversations in a drawn order; those that the template refuses are left out, or an error."""
+class _Rendered:
+    """The tokens of the conversations; those that the template refuses are left out, or an error."""
 
-    def __init__(self, kind: Conversations, rows: Sequence[Row], usable: UsableRows, encoder: Encoder) -> None:
-        self._kind, self._rows, self._usable, self._tokenizer = kind, rows, usable, encoder.tokenizer
+    def __init__(self, kind: Conversations, material: Material) -> None:
+        self._kind, self._tokenizer = kind, material.encoder.tokenizer
+        self._rows = material.source.rows(kind.dataset, kind.dataset.train_split)
         self._known: dict[int, list[int]] = {}
         self.refused: set[int] = set()
         """The rows that the template has refused so far."""
 
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def pieces(self, usable: UsableRows, *, again: bool) -> Iterator[tuple[int, list[int]]]:
+        """(row id, tokens) of the usable rows in the order of the draw; with `again` without end, in new orders."""
         generator = start_generator(self._kind.calib)
-        while len(self.refused) < len(self._usable):
-            for row in shuffled(len(self._rows), generator):
-                if row in self._usable and row not in self.refused and (token_ids := self._token_ids(row)):
+        while len(self.refused) < len(usable):
+            for row in shuffled(len(self), generator):
+                if row in usable and (token_ids := self._token_ids(row)):
                     yield row, token_ids
-            if not repeats(self._kind.calib, self._kind.prompt):
+            if not again:
                 return
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of a conversation, roles among it, without special tokens."""
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def _token_ids(self, row: int) -> list[int]:
         """The tokens of a row; none where the template refuses it."""
-        if row not in self._known:
-            turns: Sequence[Mapping[str, str]] = conversation(self._kind._column, self._rows[row])
+        if row not in self._known and row not in self.refused:
+            turns = conversation(self._kind.column, self._rows[row])
             try:
                 self._known[row] = turn_ids(self._tokenizer, with_system(turns, self._kind.prompt.system))
             except NotApplicableError as error:
                 if getattr(self._tokenizer, "chat_template", None) is None:
                     raise
-                if self._kind.calib.bad_rows is not BadRows.skip:
-                    raise UserError(
-                        f"calib={self._kind.calib.name}, row {row}: {error} Mend the row, or leave such rows out with "
-                        "calib.bad_rows=skip."
-                    ) from None
-                self.refused.add(row)
+                self._refuse(row, error)
         return self._known.get(row, [])
+
+    def _refuse(self, row: int, error: NotApplicableError) -> None:
+        calib = self._kind.calib
+        if calib.bad_rows is not BadRows.skip:
+            raise UserError(
+                f"calib={calib.name}, row {row}: {error} Mend the row, or leave such rows out with calib.bad_rows=skip."
+            ) from None
+        self.refused.add(row)

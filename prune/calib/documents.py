@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
+from prune.calib.material import Material
+from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
+from prune.config.select import SelectConfig
 from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.scan import UsableRows, usable_rows
@@ -106,7 +110,7 @@ class WindowCutter:
             ids, head = head + ids, []
         width = self.seq_len - len(head)
         offset = self.generator.randint(0, len(ids) - width)
-        self.packed.append(Packed(head + ids[offset : offset + width], rows, offset))
+        self.packed.append(Packed(head + ids[offset : offset + width], rows, offset, document_tokens=len(ids)))
         return True
 
 
@@ -116,6 +120,7 @@ class Documents:
 
     dataset: TextSet
     calib: CalibConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
     prompt: ClassVar[None] = None
     piece: ClassVar[str] = "document"
 
@@ -134,33 +139,52 @@ class Documents:
             self._usable(source, data)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows; none is repeated."""
-        return {"repeat": False, "prompt": None, **data_identity(self.dataset, [self.dataset.train_split], data)}
+        """The rows, of which none is repeated, and what selects among them."""
+        rows = data_identity(self.dataset, [self.dataset.train_split], data)
+        return {"repeat": False, "prompt": None, **rows, **select_identity(self.select, data)}
 
-    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
-        """Windows of as many documents as are asked for.
+    def draw(self, material: Material) -> Drawn:
+        """Windows of as many documents as are asked for, the best of the pool where something selects.
 
         Raises:
             UserError: too few documents are long enough, or some are no text.
         """
-        split = self.dataset.train_split
-        documents, generator = texts(source, self.dataset, split), start_generator(self.calib)
-        usable = self._usable(source, data)
+        calib, source = self.calib, material.source
+        documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(calib)
+        usable = self._usable(source, material.data)
         order = [row for row in shuffled(len(documents), generator) if row in usable]
-        cutter = WindowCutter(encoder, generator, self.calib.num_samples, self.calib.seq_len)
+        num_candidates = calib.num_samples * (1 if is_random(self.select) else self.select.pool)
+        cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_candidates, calib.seq_len)
         if self.dataset.rows_are_lines:
             cutter.cut_running_text(documents, order, self.dataset.joiner)
         else:
             cutter.cut_documents(documents, order)
-        if len(cutter.packed) < self.calib.num_samples:
+        candidates = cutter.packed[calib.draw * num_candidates :]
+        if len(candidates) < calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
-        return Drawn(cutter.packed, len(documents), usable.counts)
+        if is_random(self.select):
+            return Drawn(candidates, len(documents), usable.counts)
+        packed = self._selected(candidates, material)[: calib.num_samples]
+        return Drawn(packed, len(documents), {**usable.counts, "num_candidates": len(candidates)})
+
+    def _selected(self, windows: Sequence[Packed], material: Material) -> list[Packed]:
+        """The windows in the selector's order, each with the reason."""
+        texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
+        candidates = [
+            Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
+        ]
+        pool = Pool(candidates, self.calib.num_samples, self.calib.seed, material)
+        return [replace(window, why=(why,)) for window, why in ordered(self.select, pool, windows)]
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
     def _too_few_windows(self, source: Source, cutter: WindowCutter, num_rows: int) -> str:
         calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)
+        of_draws = ""
+        if calib.draw:
+            num_candidates = cutter.num_samples // (calib.draw + 1)
+            of_draws = f" after the {calib.draw} x {num_candidates} of earlier draws (calib.draw={calib.draw})"
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:
@@ -168,6 +192,6 @@ class Documents:
             longest = f" (the longest has {cutter.longest})"
         return (
             f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
-            f"and calib.num_samples={calib.num_samples} are asked for. Lower calib.seq_len or calib.num_samples, or take a "
-            "source with more text."
+            f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples, "
+            "or take a source with more text."
         )

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from prune.config.calib import CalibConfig
 from prune.data.sources.own import TRAIN, own_sha256
@@ -19,6 +20,10 @@ class Packed:
     """First token of a window in the tokens of its document; None for pairs and controls."""
     num_cut: int = 0
     """Pieces that are not there to their end."""
+    document_tokens: int = 0
+    """Tokens of the whole document that a window was cut from."""
+    why: Sequence[Mapping[str, Any]] = ()
+    """Why a selector took them: one entry for each row, or for the window."""
 
 
 @dataclass(frozen=True, slots=True)

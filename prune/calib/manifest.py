@@ -58,6 +58,8 @@ def describe_sequence(sequence: Packed) -> dict[str, Any]:
     described: dict[str, Any] = {"rows": sequence.rows, "num_real_tokens": len(sequence.token_ids)}
     if sequence.offset is not None:
         described["offset"] = sequence.offset
+    if sequence.why:
+        described["why"] = [dict(why) for why in sequence.why]
     return described
 
 

@@ -3,18 +3,23 @@
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, islice
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic
 
-from prune.calib.chat import chat_encoder, turns_of
+from prune.calib.chat import Turns, chat_encoder, turns_of
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.drawing import Drawing, Piece, row_ids
 from prune.calib.encoder import Encoder
-from prune.calib.prefixes import pack_prefixes, pair_of
+from prune.calib.material import Material
+from prune.calib.prefixes import Pair, pack_prefixes, pair_of
+from prune.calib.registry import select_identity
+from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
+from prune.config.select import SelectConfig
 from prune.data.dataset import Example, QuestionSet
 from prune.data.formatting.rationale import split_steps
 from prune.data.identity import data_identity
@@ -23,9 +28,6 @@ from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.own import further_reading
 from prune.data.sources.source import Source, examples
 from prune.errors import NotApplicableError, UserError
-
-Piece = TypeVar("Piece", bound=Sized)
-"""What a row becomes before it is packed: a text, turns, tokens."""
 
 
 def pack_pieces(
@@ -203,7 +205,7 @@ def check_knobs(calib: CalibConfig, prompt: PromptConfig) -> None:
 
 def count_pieces(packed: Sequence[Packed], prompt: PromptConfig) -> dict[str, int]:
     """Pieces, those cut short, and sequences with fewer pieces than asked."""
-    rows, asked = [row for sequence in packed for row in sequence.rows], max_pieces(prompt) or 0
+    rows, asked = row_ids(packed), max_pieces(prompt) or 0
     return {
         "num_pieces": len(rows),
         "num_distinct_rows": len(set(rows)),
@@ -229,12 +231,29 @@ def prompt_identity(calib: CalibConfig, prompt: PromptConfig) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Form(Generic[Piece]):
+    """What a prompt makes of the rows of a question set."""
+
+    to_piece: Callable[[Example], Piece]
+    pack: Callable[[Iterator[tuple[int, Piece]], int], list[Packed]]
+    """So many sequences of (row id, piece); fewer when these run out."""
+    candidates: Callable[[Sequence[Piece]], list[Candidate]]
+    """Pieces as a selector sees them, each alone."""
+
+
+def text_candidates(texts: Sequence[str], encoder: Encoder) -> list[Candidate]:
+    """Texts as a selector sees them."""
+    return [Candidate(text, ids, len(ids)) for text, ids in zip(texts, encoder.plain(list(texts)), strict=True)]
+
+
+@dataclass(frozen=True)
 class Questions:
     """Questions with their answers, packed into sequences as the prompt says."""
 
     dataset: QuestionSet
     calib: CalibConfig
     prompt: PromptConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "pair"
     """What begins with a BOS of its own with compat=study."""
 
@@ -264,46 +283,65 @@ class Questions:
                 eligible_rows(self._rows(source), prompt, usable)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, and what of the prompt can matter."""
+        """The rows, what selects among them, and what of the prompt can matter."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
         if writes_rationales(self.prompt) or self.calib.bad_rows is BadRows.skip:
             rows |= further_reading(self.dataset.own)
-        prompt = prompt_identity(self.calib, self.prompt)
-        return {"repeat": repeats(self.calib, self.prompt), "prompt": prompt, **rows}
+        used, again = prompt_identity(self.calib, self.prompt), repeats(self.calib, self.prompt)
+        return {"repeat": again, "prompt": used, **rows, **select_identity(self.select, data)}
 
-    def draw(self, source: Source, encoder: Encoder, data: DataConfig) -> Drawn:
-        """Sequences of the rows that the prompt can use, in a drawn order.
+    def draw(self, material: Material) -> Drawn:
+        """Sequences of the rows that the prompt can use, in a drawn order, or in that of the selector.
 
         Raises:
             NotApplicableError: the tokenizer has no chat template, or its template refuses the rows.
             UserError: there are too few such rows.
         """
-        calib, prompt, rows = self.calib, self.prompt, self._rows(source)
-        usable = self._usable(source, data)
-        eligible = eligible_rows(rows, prompt, usable)
-        packed = self._pack(rows, eligible, encoder)
-        if len(packed) < calib.num_samples or max(len(sequence.rows) for sequence in packed) > len(eligible):
-            num_tokens = sum(map(len, encoder.plain([render(rows[row], prompt.name) for row in eligible])))
-            raise UserError(self._too_few_rows(source, packed, len(eligible), num_tokens))
-        return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, prompt)})
+        rows, usable = self._rows(material.source), self._usable(material.source, material.data)
+        eligible, form = eligible_rows(rows, self.prompt, usable), self._form(material.encoder)
+        packed, counts = Drawing(
+            calib=self.calib,
+            select=self.select,
+            eligible=eligible,
+            comes_again=repeats(self.calib, self.prompt),
+            pieces=lambda again: draw_pieces(rows, eligible, form.to_piece, start_generator(self.calib), repeat=again),
+            pack=form.pack,
+            candidates=form.candidates,
+            too_few=lambda packed, row_ids: self._too_few_rows(material, packed, [rows[row] for row in row_ids]),
+        ).draw(material)
+        return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, self.prompt), **counts})
 
-    def _pack(self, rows: Sequence[Example], eligible: Sequence[int], encoder: Encoder) -> list[Packed]:
-        """Sequences of the eligible rows in the form of the prompt; fewer than asked when they run out."""
-        calib, prompt = self.calib, self.prompt
-        size = {"num_samples": calib.num_samples, "seq_len": calib.seq_len}
-
-        def draw(to_piece: Callable[[Example], Piece]) -> Iterator[tuple[int, Piece]]:
-            return draw_pieces(rows, eligible, to_piece, start_generator(calib), repeat=repeats(calib, prompt))
+    def _form(self, encoder: Encoder) -> Form[Any]:
+        """What the prompt makes of a row, and of several."""
+        prompt, tokenizer = self.prompt, encoder.tokenizer
 
         def encode(texts: Sequence[str]) -> list[int]:
             return encoder.sequence(texts, prompt.separator)
 
-        if prompt.name is PromptStyle.autoregressive:
-            return pack_prefixes(draw(lambda row: pair_of(row, rationale=prompt.rationale)), encode, **size)
+        def pack(
+            pieces: Iterator[tuple[int, Piece]], number: int, to_ids: Callable[[Sequence[Piece]], list[int]]
+        ) -> list[Packed]:
+            size = {"num_samples": number, "seq_len": self.calib.seq_len}
+            return pack_pieces(pieces, to_ids, max_pieces=max_pieces(prompt), **size)
+
         if prompt.name is PromptStyle.chat:
-            turns = draw(lambda row: turns_of(row, rationale=prompt.rationale))
-            return pack_pieces(turns, chat_encoder(encoder.tokenizer, prompt), max_pieces=max_pieces(prompt), **size)
-        return pack_pieces(draw(lambda row: render(row, prompt.name)), encode, max_pieces=max_pieces(prompt), **size)
+            to_ids = chat_encoder(tokenizer, prompt)
+            return Form[Turns](
+                lambda row: turns_of(row, rationale=prompt.rationale),
+                lambda pieces, number: pack(pieces, number, to_ids),
+                lambda pieces: [Candidate(piece.text, ids := to_ids([piece]), len(ids)) for piece in pieces],
+            )
+        if prompt.name is PromptStyle.autoregressive:
+            return Form[Pair](
+                lambda row: pair_of(row, rationale=prompt.rationale),
+                lambda pieces, number: pack_prefixes(pieces, encode, num_samples=number, seq_len=self.calib.seq_len),
+                lambda pieces: text_candidates([piece.whole for piece in pieces], encoder),
+            )
+        return Form[str](
+            lambda row: render(row, prompt.name),
+            lambda pieces, number: pack(pieces, number, encode),
+            lambda pieces: text_candidates(pieces, encoder),
+        )
 
     def _rows(self, source: Source) -> Sequence[Example]:
         return examples(source, self.dataset, self.dataset.train_split)
@@ -311,9 +349,10 @@ class Questions:
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
-    def _too_few_rows(self, source: Source, packed: Sequence[Packed], num_eligible: int, num_tokens: int) -> str:
+    def _too_few_rows(self, material: Material, packed: Sequence[Packed], rows: Sequence[Example]) -> str:
         """Says how many rows would fill the set, from the mean length of those there are."""
-        calib, prompt = self.calib, self.prompt
+        calib, prompt, source, num_eligible = self.calib, self.prompt, material.source, len(rows)
+        num_tokens = sum(map(len, material.encoder.plain([render(row, prompt.name) for row in rows]))) if rows else 0
         num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
         num_needed = -(-calib.num_samples * calib.seq_len * num_eligible // max(1, num_tokens))
         if most := max_pieces(prompt):

@@ -1,21 +1,23 @@
 """A calibration set's whole description, its kind, and its id. No torch, so that finished work is recognised at once."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune.calib.controls import Controls
 from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
 from prune.calib.questions import Questions
+from prune.calib.registry import build_selector
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
-from prune.data.dataset import ControlSet, QuestionSet, TextSet
+from prune.config.select import SelectConfig
+from prune.data.dataset import ControlSet, QuestionSet, RowSet, TextSet
 from prune.data.registry import calibration_dataset
 from prune.files import checksum
-from prune.models.identity import tokenizer_identity
+from prune.models.identity import model_identity, tokenizer_identity
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
@@ -24,15 +26,17 @@ Kind = Documents | Conversations | Questions | Controls
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
 
-def _text_kind(dataset: TextSet, calib: CalibConfig, prompt: PromptConfig) -> Documents | Conversations:
+def _text_kind(
+    dataset: TextSet, calib: CalibConfig, prompt: PromptConfig, select: SelectConfig
+) -> Documents | Conversations:
     holds_conversations = dataset.own is not None and dataset.own.messages is not None
-    return Conversations(dataset, calib, prompt) if holds_conversations else Documents(dataset, calib)
+    return Conversations(dataset, calib, prompt, select) if holds_conversations else Documents(dataset, calib, select)
 
 
 KINDS: Mapping[type, Callable[..., Kind]] = {
     TextSet: _text_kind,
     QuestionSet: Questions,
-    ControlSet: lambda dataset, calib, prompt: Controls(dataset, calib),
+    ControlSet: lambda dataset, calib, prompt, select: Controls(dataset, calib),
 }
 """Class of a dataset -> the kind of set that is made of it."""
 
@@ -46,6 +50,7 @@ class Recipe:
     """As asked for; `kind.prompt` is None where it does not matter."""
     data: DataConfig
     model: ModelConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
 
     @property
     def kind(self) -> Kind:
@@ -56,7 +61,19 @@ class Recipe:
         """
         dataset = calibration_dataset(self.calib)
         calib = replace(self.calib, seq_len=self.calib.real_tokens or self.calib.seq_len)
-        return KINDS[type(dataset)](dataset, calib, self.prompt)
+        return KINDS[type(dataset)](dataset, calib, self.prompt, self.select)
+
+    @property
+    def splits(self) -> Sequence[tuple[RowSet, str]]:
+        """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
+        kind, selector = self.kind, build_selector(self.select)
+        return [*kind.splits, *(selector.reads() if selector and not isinstance(kind, Controls) else ())]
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the dense model makes or chooses the text, so that its weights are part of what the set is."""
+        selector = build_selector(self.select)
+        return selector is not None and selector.needs_model and not isinstance(self.kind, Controls)
 
     def canonical(self) -> dict[str, Any]:
         """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.
@@ -65,6 +82,8 @@ class Recipe:
         """
         skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
         padded = {"real_tokens": self.calib.real_tokens} if self.calib.real_tokens not in (None, self.calib.seq_len) else {}
+        draw = {"draw": self.calib.draw} if self.calib.draw else {}
+        weights = {"model": model_identity(self.model)} if self.needs_model else {}
         return {
             "name": self.calib.name if self.calib.path is None else None,
             "num_samples": self.calib.num_samples,
@@ -75,6 +94,8 @@ class Recipe:
             **self.kind.identity(self.data),
             **skips,
             **padded,
+            **draw,
+            **weights,
         }
 
     def id(self) -> str:

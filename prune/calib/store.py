@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from torch import Tensor
 from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
+from prune.calib.material import no_model
 from prune.calib.recipe import Recipe
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from prune.data.sources.source import Source
 
@@ -29,8 +31,16 @@ TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.
 """The tensors of a set and their types."""
 
 
-def load_or_build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizerBase, output_dir: Path) -> CalibrationSet:
+def load_or_build(
+    recipe: Recipe,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: Path,
+    dense: Callable[[], PreTrainedModel] = no_model,
+) -> CalibrationSet:
     """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
+
+    `dense` loads the model, for the sets that are made with its help.
 
     A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
 
@@ -42,7 +52,7 @@ def load_or_build(recipe: Recipe, source: Source, tokenizer: PreTrainedTokenizer
     recipe.kind.check()
     folder = output_dir / "calib" / recipe.id()
     if not folder.exists():
-        save(folder, build(recipe, source, tokenizer))
+        save(folder, build(recipe, source, tokenizer, dense))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(

@@ -33,6 +33,12 @@ class Axes:
     method: str
     sparsity: str | None
     seed: int | None
+    select: str | None = None
+    """None for random, too."""
+    weight: str | None = None
+    """None for none, too."""
+    draw: int | None = None
+    """None for the first, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +62,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """`tiny/gsm8k-icl/wanda/50%/s0`, without the parts that do not matter."""
-        calib = "-".join(part for part in (self.axes.calib, self.axes.prompt) if part)
-        seed = None if self.axes.seed is None else f"s{self.axes.seed}"
-        return "/".join(part for part in (self.axes.model, calib, self.axes.method, self.axes.sparsity, seed) if part)
+        """`tiny/gsm8k-icl/wanda/50%/s0`, without the parts that do not matter or are at their default."""
+        axes = self.axes
+        calib = "-".join(part for part in (axes.calib, axes.prompt, axes.select, axes.weight) if part)
+        seed = None if axes.seed is None else f"s{axes.seed}" + (f"d{axes.draw}" if axes.draw else "")
+        return "/".join(part for part in (axes.model, calib, axes.method, axes.sparsity, seed) if part)
 
     @property
     def output_dir(self) -> Path:
@@ -134,6 +141,9 @@ def _axes(config: Config, form: dict[str, Any]) -> Axes:
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
         seed=config.calib.seed if calib or "seed" in form else None,
+        select=config.select.name if calib and "select" in calib else None,
+        weight=config.weight.name if "weight" in form else None,
+        draw=calib and calib.get("draw"),
     )
 
 

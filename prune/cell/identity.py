@@ -10,11 +10,12 @@ from prune.calib.recipe import Recipe
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
 from prune.config.method import MethodConfig, Propagation
+from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
-from prune.pruning.registry import needs_inputs
+from prune.pruning.registry import counts_alike, needs_inputs
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -30,7 +31,9 @@ def uses_calibration(config: Config) -> bool:
 
 def recipe_of(config: Config) -> Recipe | None:
     """The calibration set that pruning looks at; None where it looks at none."""
-    return Recipe(config.calib, config.prompt, config.data, config.model) if uses_calibration(config) else None
+    if not uses_calibration(config):
+        return None
+    return Recipe(config.calib, config.prompt, config.data, config.model, config.select)
 
 
 def propagation(config: Config) -> Propagation | None:
@@ -44,7 +47,7 @@ def pass_key(config: Config) -> str | None:
     if recipe is None or propagation(config) is not Propagation.dense:
         return None
     place = (config.device, config.batch_size, config.model.offload, config.model.device_map)
-    return repr((recipe.id(), model_identity(config.model), place))
+    return repr((recipe.id(), option_identity(config.weight), model_identity(config.model), place))
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -65,6 +68,8 @@ def canonical_form(config: Config) -> dict[str, Any]:
         form["seed"] = config.calib.seed
     if recipe := recipe_of(config):
         form["calib"] = recipe.canonical()
+        if not counts_alike(config.weight):
+            form["weight"] = option_identity(config.weight)
     return form
 
 

@@ -42,7 +42,8 @@ from prune.models.fit import bos_note
 from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
-from prune.pruning.registry import build_method
+from prune.pruning.registry import build_method, build_weights
+from prune.pruning.token_weights import weighted
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
@@ -144,7 +145,13 @@ class CellRun:
             return None
         self._watcher.stage("calib")
         source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
-        return load_or_build(recipe, source, tokenizer, self._cell.output_dir)
+        return load_or_build(
+            recipe,
+            source,
+            tokenizer,
+            self._cell.output_dir,
+            lambda: resources.dense_model(config.model, resolve_device(config.device)).model,
+        )
 
     def _pruned(self) -> tuple[list[LinearReport], str]:
         """Bring the dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.
@@ -196,7 +203,8 @@ class CellRun:
         from prune.pruning.layerwise import check_reached, prune_model
 
         self._watcher.stage("prune")
-        config, model, calibration, advance = self._config, self._loaded.model, self._calibration, self._watcher.advance
+        config, model, advance = self._config, self._loaded.model, self._watcher.advance
+        calibration = self._calibration and weighted(self._calibration, build_weights(config.weight))
         method = build_method(config.method)
         patterns = allocate(
             model, config.method, config.sparsity, calibration, batch_size=config.batch_size, on_block=advance

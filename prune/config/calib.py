@@ -57,6 +57,8 @@ class CalibConfig(OwnSetConfig):
     study's `data_seqlen`."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
+    draw: int = 0
+    """Which of disjoint draws of one shuffle: 0 is its first part, 1 the next, and so on; an axis of its own."""
     repeat: bool = True
     """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
     distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""
@@ -90,6 +92,7 @@ class CalibConfig(OwnSetConfig):
                 "Lower it, or raise calib.seq_len."
             )
         require_at_least("calib.seed", self.seed, 0)
+        require_at_least("calib.draw", self.draw, 0)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -15,8 +15,10 @@ from prune.config.eval import EvalConfig
 from prune.config.launcher import LauncherConfig
 from prune.config.method import MethodConfig
 from prune.config.model import ModelConfig
+from prune.config.select import SelectConfig
 from prune.config.sparsity import SparsityConfig
 from prune.config.tracker import TrackerConfig
+from prune.config.weight import WeightConfig
 from prune.errors import UserError
 
 
@@ -59,6 +61,8 @@ class Config:
     model: ModelConfig = MISSING
     calib: CalibConfig = MISSING
     prompt: PromptConfig = MISSING
+    select: SelectConfig = field(default_factory=SelectConfig)
+    weight: WeightConfig = field(default_factory=WeightConfig)
     method: MethodConfig = MISSING
     sparsity: SparsityConfig = MISSING
     eval: EvalConfig = MISSING

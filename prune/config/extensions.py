@@ -14,6 +14,9 @@ from typing import Any
 
 from prune.errors import UserError
 
+GROUPS = ("prune.datasets", "prune.methods", "prune.scores", "prune.selectors", "prune.weights")
+"""Groups of entry points whose code is part of what identifies a cell or a score."""
+
 
 def option_modules(package: str, group: str) -> list[ModuleType]:
     """The modules of one of our packages, by name, then those that entry points of `group` name.
@@ -52,7 +55,7 @@ def _points(group: str) -> tuple[EntryPoint, ...]:
 @functools.cache
 def _distributions() -> dict[str, Distribution]:
     """The distributions of the entry points that were loaded, by module."""
-    points = [point for group in ("prune.datasets", "prune.methods", "prune.scores") for point in _points(group)]
+    points = [point for group in GROUPS for point in _points(group)]
     return {point.module: point.dist for point in points if point.dist is not None}
 
 

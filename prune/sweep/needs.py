@@ -21,7 +21,7 @@ def needed_splits(cell: Cell) -> list[tuple[RowSet, str]]:
     """The splits that a cell reads: of its calibration set, and of the sets that it is scored on."""
     needed: list[tuple[RowSet, str]] = []
     if cell.recipe is not None:
-        needed += cell.recipe.kind.splits
+        needed += cell.recipe.splits
     for planned in cell.scores:
         needed += planned.settings.reads(cell.config.data)
     return needed
@@ -35,7 +35,7 @@ def unknown_hubs(cell: Cell) -> list[Hub]:
 
 def is_id_known(cell: Cell) -> bool:
     """Whether all is here that the cell's id is made of."""
-    splits = cell.recipe.kind.splits if cell.recipe is not None else []
+    splits = cell.recipe.splits if cell.recipe is not None else []
     hubs = [hub for dataset, _ in splits for hub in repositories(dataset, cell.config.data)]
     return is_known(cell.config.model) and not not_fetched(hubs)
 

@@ -7,6 +7,7 @@ from prune.calib.controls import Controls
 from prune.calib.documents import WindowCutter
 from prune.calib.draw import shuffled
 from prune.calib.encoder import Encoder
+from prune.calib.material import Material
 from prune.data.dataset import ControlSet
 from prune.data.sets.controls import DATASETS as CONTROLS
 from prune.errors import UserError
@@ -102,7 +103,11 @@ def test_running_text_that_is_too_short_gives_fewer() -> None:
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_controls_fill_every_sequence(control: ControlSet) -> None:
     encoder = Encoder(TOKENIZER, 0)
-    packed = Controls(control, calib(control.name, num_samples=4, seq_len=100)).draw(FakeSource(), encoder, LOCAL).packed
+    packed = (
+        Controls(control, calib(control.name, num_samples=4, seq_len=100))
+        .draw(Material(FakeSource(), encoder, LOCAL))
+        .packed
+    )
     assert [len(one.token_ids) for one in packed] == [100] * 4
     assert all(one.token_ids[0] == 0 for one in packed)
     assert len({tuple(one.token_ids) for one in packed}) == (1 if control.name == "ellipses" else 4)
@@ -111,7 +116,9 @@ def test_controls_fill_every_sequence(control: ControlSet) -> None:
 def test_a_control_that_gives_no_tokens_is_an_error() -> None:
     silent = ControlSet(name="silent", text=lambda _seed, _num_chars: "")
     with pytest.raises(UserError, match=r"calib=silent: .* only 0 tokens .* calib.seq_len=8"):
-        Controls(silent, calib("silent", num_samples=1, seq_len=8)).draw(FakeSource(), Encoder(TOKENIZER, None), LOCAL)
+        Controls(silent, calib("silent", num_samples=1, seq_len=8)).draw(
+            Material(FakeSource(), Encoder(TOKENIZER, None), LOCAL)
+        )
 
 
 def test_of_an_enormous_document_a_stretch_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:

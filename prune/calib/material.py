@@ -1,0 +1,36 @@
+"""What the kinds of calibration sets draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prune.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.calib.encoder import Encoder
+    from prune.config.data import DataConfig
+    from prune.data.sources.source import Source
+
+
+def no_model() -> PreTrainedModel:
+    """Nothing: for a set that is made without a model.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError("This calibration set is made with the help of the model, and none was given.")
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows, a tokenizer, and for the kinds that need it the dense model."""
+
+    source: Source
+    encoder: Encoder
+    data: DataConfig
+    dense: Callable[[], PreTrainedModel] = no_model
+    """Loads the model at its first call."""

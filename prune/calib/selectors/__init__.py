@@ -1,0 +1,1 @@
+"""Selectors, one module each: see prune/calib/selection.py."""

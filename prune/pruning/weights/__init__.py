@@ -1,0 +1,1 @@
+"""Token weights, one module each: see prune/pruning/token_weights.py."""
