@@ -60,8 +60,13 @@ class Recipe:
             UserError: there is no dataset of this name.
         """
         dataset = calibration_dataset(self.calib)
-        calib = replace(self.calib, seq_len=self.calib.real_tokens or self.calib.seq_len)
+        calib = replace(self.calib, seq_len=self._real_tokens or self.calib.seq_len, real_tokens=self._real_tokens)
         return KINDS[type(dataset)](dataset, calib, self.prompt, self.select)
+
+    @property
+    def _real_tokens(self) -> int | None:
+        """`calib.real_tokens` where they leave room for padding."""
+        return None if self.calib.real_tokens == self.calib.seq_len else self.calib.real_tokens
 
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
@@ -81,7 +86,7 @@ class Recipe:
         A set of the user's own has no name here: it is its content.
         """
         skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
-        padded = {"real_tokens": self.calib.real_tokens} if self.calib.real_tokens not in (None, self.calib.seq_len) else {}
+        padded = {} if self._real_tokens is None else {"real_tokens": self._real_tokens}
         draw = {"draw": self.calib.draw} if self.calib.draw else {}
         weights = {"model": model_identity(self.model)} if self.needs_model else {}
         return {
