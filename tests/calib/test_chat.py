@@ -14,7 +14,7 @@ from prune.calib.conversations import Conversations
 from prune.calib.encoder import make_encoder
 from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
-from prune.config.calib import CalibConfig, Compat, PromptConfig
+from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
 from prune.data.dataset import Example
@@ -269,8 +269,8 @@ def test_the_identity_covers_what_matters_and_nothing_else(tmp_path: Path) -> No
         return Recipe(calib(name), prompt("chat", **knobs), LOCAL, MODEL).id()
 
     plain = ident()
-    assert ident(separator="; ") == plain and ident(padding_side="right") == plain
-    assert ident(bos="none") == plain
+    assert ident(separator="; ") == plain and ident(padding_side=PaddingSide.right) == plain
+    assert ident(bos=PromptBos.none) == plain
     different = [plain, ident(rationale=True), ident(system="x"), ident(system="y"), ident(num_shots=1), ident(num_shots=2)]
     assert len(set(different)) == len(different)
     assert Recipe(calib("c4"), prompt("chat"), LOCAL, MODEL).id() == Recipe(calib("c4"), prompt(), LOCAL, MODEL).id()

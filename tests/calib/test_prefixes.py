@@ -12,7 +12,7 @@ from prune.calib.draw import shuffled, start_generator
 from prune.calib.prefixes import Pair, answer_start, pack_prefixes
 from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
-from prune.config.calib import CalibConfig, Compat, PromptConfig
+from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptConfig
 from prune.data.registry import find_dataset
 from prune.errors import NotApplicableError, UserError
 from prune.sweep.grid import check_recipe
@@ -146,4 +146,7 @@ def test_identities() -> None:
     sides = [
         recipe(calib(compat=Compat.study, real_tokens=24), prompt(padding_side=side)).id() for side in ("left", "right")
     ]
-    assert sides[0] != sides[1] and recipe(calib(), prompt()).id() == recipe(calib(), prompt(padding_side="right")).id()
+    assert (
+        sides[0] != sides[1]
+        and recipe(calib(), prompt()).id() == recipe(calib(), prompt(padding_side=PaddingSide.right)).id()
+    )
