@@ -68,7 +68,7 @@ def opened(tokenizer: Any, item: Example, shots: int, *, rationale: bool = False
 
 
 def plain_bits(model: Any, tokenizer: Any, prompt: str, text: str, lead: str) -> float:
-    """Bits per byte of `text` after the prompt and the lead, in float64; a blank before it counts to it, as in plain text."""
+    """Bits per byte of `text` after prompt and lead, in float64; a blank before it counts to it, as in plain text."""
     before = lead.rstrip(" ")
     context = tokenizer(prompt + before, add_special_tokens=False)["input_ids"]
     follows = tokenizer(lead[len(before) :] + text, add_special_tokens=False)["input_ids"]
