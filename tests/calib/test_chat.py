@@ -13,10 +13,12 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.conversations import Conversations
 from prune.calib.encoder import make_encoder
 from prune.calib.recipe import Recipe
+from prune.calib.selectors.longest import LongestConfig
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
+from prune.config.select import SelectConfig
 from prune.data.dataset import Example
 from prune.data.registry import find_dataset
 from prune.data.sources.source import ReadOnce, SampleSource, Source
@@ -218,6 +220,39 @@ def test_conversations_need_prompt_chat(tmp_path: Path) -> None:
     ]:
         with pytest.raises(NotApplicableError, match=message):
             Recipe(config, asked, LOCAL, MODEL).kind.check()
+
+
+# Draws and selectors
+
+
+def lengths(made: CalibrationSet, ours: Any, rows: Sequence[Turns]) -> list[int]:
+    return [len(theirs(ours, rows[row])) for drawn in rows_of(made) for row in drawn]
+
+
+@pytest.mark.parametrize("num_shots", [None, 2])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_draws_and_selectors_work_as_with_pairs(tmp_path: Path, is_own: bool, num_shots: int | None) -> None:
+    """Draws are parts of one order, and `longest` takes the longest conversations of its pool first."""
+    ours, asked = tokenizer(), prompt("chat", num_shots=num_shots)
+    rows = talks(40) if is_own else [turns_of(row) for row in range(40)]
+    source: Source = ReadOnce(SampleSource()) if is_own else FakeSource(gsm8k=ROWS)
+
+    def made(select: SelectConfig, **knobs: Any) -> CalibrationSet:
+        size = {"num_samples": 2, "seq_len": 100} | knobs
+        config = own(tmp_path / "talks.jsonl", rows, **size) if is_own else calib(**size)
+        return load_or_build(Recipe(config, asked, LOCAL, MODEL, select), source, ours, tmp_path)
+
+    halves = [made(SelectConfig(), draw=draw) for draw in (0, 1)]
+    whole = made(SelectConfig(), num_samples=4)
+    assert [half.tokens_NL.tolist() for half in halves] == [whole.tokens_NL[:2].tolist(), whole.tokens_NL[2:].tolist()]
+    longest = made(LongestConfig(pool=3))
+    found = lengths(longest, ours, rows)
+    assert found == sorted(found, reverse=True) and max(found) > max(lengths(halves[0], ours, rows))
+    assert longest.manifest["num_candidates"] == 3 * len({row for drawn in rows_of(halves[0]) for row in drawn})
+    for ids, drawn in zip(real_ids(longest), rows_of(longest), strict=True):
+        together = not is_own and num_shots is not None
+        conversations = [[turn for row in drawn for turn in rows[row]]] if together else [rows[row] for row in drawn]
+        assert ids == [token for turns in conversations for token in theirs(ours, turns)][:100]
 
 
 # What means nothing, and what cannot matter
