@@ -47,7 +47,7 @@ of the embedded model, whose BOS is `<s>` and which was given a chat template of
 | `cot` | the same with the rationale before the answer | the same |
 | `single` | one pair, the rest padding; a longer one is cut | `bos` |
 | `zero_shot` | one question without its answer, the rest padding | `bos` |
-| `chat` | conversations in the model's chat template until it is full, the last one cut | `num_shots`, `rationale`, `system` |
+| `chat` | conversations in the model's chat template until full, the last one cut | `num_shots`, `rationale`, `system` |
 | `autoregressive` | one question and the beginning of its answer, the rest padding | `rationale`, `bos` |
 
 Where rationales are written, `num_cot_steps` keeps those of so many sentences. With `num_shots` a sequence holds so
@@ -73,10 +73,10 @@ left out and counted with `calib.bad_rows=skip`. A model without a template is "
 `calib.compat=study`: the study has no conversations.
 """
 
-AUTOREGRESSIVE = """The study's form: a row gives a sequence for each token of its answer, which ends with that token. The answer begins
-where the tokens of the pair leave those of the question alone. What is longer than a sequence is left out. The study
-pads and lets padding count: `calib.compat=study`. Its code finds only answers that begin with Llama 2's ` (`, from
-each bracket on, and may draw a row twice.
+AUTOREGRESSIVE = """The study's form: a row gives a sequence for each token of its answer, which ends with that token. The
+answer begins where the tokens of the pair leave those of the question alone. What is longer than a sequence is left
+out. The study pads and lets padding count: `calib.compat=study`. Its code finds only answers that begin with Llama
+2's ` (`, from each bracket on, and may draw a row twice.
 """
 
 STUDY = """## Padding that counts: `calib.real_tokens`
