@@ -174,7 +174,7 @@ class Rows:
     calib: Sequence[int | None]
     """Into `Report.calibs`; None: dense, or a method without calibration."""
     prompt: Sequence[str | None]
-    """icl, cot, single, zero_shot; None: raw text has none."""
+    """icl, cot, chat, ...; None: raw text has none."""
     knobs: Sequence[str]
     """What else tells the row from others of its group, like `prompt.num_shots=2`; mostly empty."""
     cells: Sequence[Sequence[int]]
