@@ -57,7 +57,7 @@ attention and counts in no statistic; with `calib.compat=study` it does both.
 
 CHAT = """The user asks with the question as the other prompts write it, the assistant answers. The tokens are those of the
 tokenizer's `apply_chat_template(tokenize=True)`, special tokens among them, and no BOS is added: the template puts it
-where it belongs. Three choices of ours:
+where it belongs. A row that spells a special token has that token, as there. Three choices of ours:
 
 - Without `num_shots` each row is a conversation of its own, and whole conversations stand one behind the other until
   the sequence is full, as models are trained on them: the last one is cut, none goes on in the next sequence, and

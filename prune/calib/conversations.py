@@ -89,6 +89,9 @@ class Conversations:
             candidates=lambda pieces: [Candidate(rows.decode(ids), ids, len(ids)) for ids in pieces],
             too_few=lambda packed, row_ids: self._too_few(packed, len(set(row_ids) - rows.refused)),
         ).draw(material)
+        num_usable = len(usable) - len(rows.refused)
+        if max(len(sequence.rows) for sequence in packed) > num_usable:
+            raise UserError(self._too_few(packed, num_usable))
         counts = {**counts, "num_refused": len(rows.refused)}
         return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, self.prompt), **counts})
 

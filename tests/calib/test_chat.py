@@ -197,6 +197,14 @@ def test_a_conversation_that_the_template_refuses(tmp_path: Path) -> None:
         build(prompt("chat"), tmp_path, tokenizer(BRACKETS), source, alone)
 
 
+def test_refused_conversations_do_not_count_as_some_to_draw(tmp_path: Path) -> None:
+    good = [turns for turns in talks(30) if turns[0]["role"] == "user"][:2]
+    source, refused = ReadOnce(SampleSource()), [turns[1:] for turns in good] * 6
+    config = own(tmp_path / "talks.jsonl", [*good, *refused], num_samples=1, seq_len=900, bad_rows=BadRows.skip)
+    with pytest.raises(UserError, match=r"the 2 usable conversations fill .* none twice in one sequence"):
+        build(prompt("chat"), tmp_path, tokenizer(BRACKETS), source, config)
+
+
 def test_too_few_conversations(tmp_path: Path) -> None:
     source = ReadOnce(SampleSource())
     config = own(tmp_path / "talks.jsonl", talks(4), repeat=False)
