@@ -13,7 +13,8 @@ from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
 from prune.calib.material import Material, no_model
-from prune.config.calib import Compat, PaddingSide
+from prune.config.calib import Compat, PaddingSide, PromptStyle
+from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def build(
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
+    is_chat = kind.prompt is not None and kind.prompt.name is PromptStyle.chat
     manifest = {
         "schema": SCHEMA,
         "id": recipe.id(),
@@ -55,6 +57,7 @@ def build(
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),
             "sha256": tokenizer_sha256(tokenizer),
+            **({"chat_template_sha256": chat_template_sha256(tokenizer)} if is_chat else {}),
         },
         "bos": {"id": encoder.bos_id, "in_every": None if encoder.bos_id is None else place},
         "pad_id": pad_id,

@@ -17,7 +17,7 @@ from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, texts
-from prune.errors import NotApplicableError, UserError
+from prune.errors import UserError
 
 _BATCH = 32
 """Documents that are tokenised together."""
@@ -151,19 +151,11 @@ class Documents:
         return [(self.dataset, self.dataset.train_split)]
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse conversations, which a chat template renders; with a source, also rows that are no text.
-
-        Only tokens show whether documents are long enough.
+        """With a source, refuse rows that are no text; only tokens show whether documents are long enough.
 
         Raises:
-            NotApplicableError: the rows are conversations.
             UserError: some rows are bad, and `calib.bad_rows` does not skip them.
         """
-        if self.dataset.own is not None and self.dataset.own.messages is not None:
-            raise NotApplicableError(
-                f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
-                "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
-            )
         check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
             self._usable(source, data)
@@ -210,7 +202,7 @@ class Documents:
             story = f"{found} of the {num_rows} documents of its {split} split have"
             longest = f" (the longest has {cutter.longest})"
         return (
-            f"calib={calib.name} (data={source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
+            f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
             f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples, "
             "or take a source with more text."
         )

@@ -1,10 +1,11 @@
 """A calibration set's whole description, its kind, and its id. No torch, so that finished work is recognised at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune.calib.controls import Controls
+from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
 from prune.calib.questions import Questions
 from prune.calib.registry import build_selector
@@ -21,11 +22,19 @@ from prune.models.identity import model_identity, tokenizer_identity
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
-Kind = Documents | Questions | Controls
+Kind = Documents | Conversations | Questions | Controls
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
+
+def _text_kind(
+    dataset: TextSet, calib: CalibConfig, prompt: PromptConfig, select: SelectConfig
+) -> Documents | Conversations:
+    holds_conversations = dataset.own is not None and dataset.own.messages is not None
+    return Conversations(dataset, calib, prompt, select) if holds_conversations else Documents(dataset, calib, select)
+
+
 KINDS: Mapping[type, Callable[..., Kind]] = {
-    TextSet: lambda dataset, calib, prompt, select: Documents(dataset, calib, select),
+    TextSet: _text_kind,
     QuestionSet: Questions,
     ControlSet: lambda dataset, calib, prompt, select: Controls(dataset, calib),
 }
@@ -45,13 +54,19 @@ class Recipe:
 
     @property
     def kind(self) -> Kind:
-        """The set as its kind makes it.
+        """The set as its kind makes it, for which a sequence is full with `calib.real_tokens` where these are given.
 
         Raises:
             UserError: there is no dataset of this name.
         """
         dataset = calibration_dataset(self.calib)
-        return KINDS[type(dataset)](dataset, self.calib, self.prompt, self.select)
+        calib = replace(self.calib, seq_len=self._real_tokens or self.calib.seq_len, real_tokens=self._real_tokens)
+        return KINDS[type(dataset)](dataset, calib, self.prompt, self.select)
+
+    @property
+    def _real_tokens(self) -> int | None:
+        """`calib.real_tokens` where they leave room for padding."""
+        return None if self.calib.real_tokens == self.calib.seq_len else self.calib.real_tokens
 
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
@@ -71,6 +86,7 @@ class Recipe:
         A set of the user's own has no name here: it is its content.
         """
         skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
+        padded = {} if self._real_tokens is None else {"real_tokens": self._real_tokens}
         draw = {"draw": self.calib.draw} if self.calib.draw else {}
         weights = {"model": model_identity(self.model)} if self.needs_model else {}
         return {
@@ -82,6 +98,7 @@ class Recipe:
             "bos": self.model.bos.before_text.value,
             **self.kind.identity(self.data),
             **skips,
+            **padded,
             **draw,
             **weights,
         }

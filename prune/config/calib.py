@@ -18,6 +18,8 @@ class PromptStyle(str, Enum):
     cot = "cot"
     single = "single"
     zero_shot = "zero_shot"
+    chat = "chat"
+    autoregressive = "autoregressive"
 
 
 class PromptBos(str, Enum):
@@ -50,6 +52,9 @@ class CalibConfig(OwnSetConfig):
     num_samples: int = 128
     seq_len: FromModel[int] = 2048
     """Tokens in each sequence; null takes model.seq_len."""
+    real_tokens: int | None = None
+    """Tokens of text in each sequence, the rest is padding; None fills it. With compat=study only, where padding counts: the
+    study's `data_seqlen`."""
     seed: int = 0
     """Draws rows and windows; an axis of its own."""
     draw: int = 0
@@ -60,6 +65,12 @@ class CalibConfig(OwnSetConfig):
     compat: Compat = Compat.none
     bad_rows: BadRows = BadRows.error
     """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
+
+    @property
+    def filled(self) -> str:
+        """The key that says how many tokens of text fill a sequence, with its value."""
+        key = "seq_len" if self.real_tokens is None else "real_tokens"
+        return f"calib.{key}={getattr(self, key)}"
 
     @property
     def shown_name(self) -> str:
@@ -74,6 +85,12 @@ class CalibConfig(OwnSetConfig):
         OwnSetConfig.__post_init__(self)
         require_at_least("calib.num_samples", self.num_samples, 1)
         require_at_least("calib.seq_len", self.seq_len, 2)
+        require_at_least("calib.real_tokens", self.real_tokens, 2)
+        if self.real_tokens is not None and self.seq_len is not None and self.real_tokens > self.seq_len:
+            raise UserError(
+                f"calib.real_tokens={self.real_tokens} does not fit into sequences of calib.seq_len={self.seq_len} tokens. "
+                "Lower it, or raise calib.seq_len."
+            )
         require_at_least("calib.seed", self.seed, 0)
         require_at_least("calib.draw", self.draw, 0)
 
@@ -84,9 +101,15 @@ class PromptConfig:
 
     name: PromptStyle = MISSING
     num_shots: int | None = None
-    """Pairs in a sequence, the rest is padding; None: as many as fill it. icl and cot only."""
+    """Pairs in a sequence, the rest is padding; None: as many as fill it. icl, cot and chat only. With chat the pairs are
+    turns of one conversation; None fills the sequence with conversations of one pair each."""
     num_cot_steps: int | None = None
-    """Keep only rationales of exactly so many sentences; None keeps all. cot only."""
+    """Keep only rationales of exactly so many sentences; None keeps all. Where there are rationales only."""
+    rationale: bool = False
+    """Answers stand behind their rationales, as with cot. chat and autoregressive only."""
+    system: str | None = None
+    """What the system says before a conversation that has no system turn of its own; None leaves it to the template. chat
+    only."""
     separator: str = "\n\n"
     r"""Between two pairs. \n is a line break and \t a tab, as in 'prompt.separator="\n"'; no separator holds a backslash."""
     bos: PromptBos = PromptBos.sequence
@@ -96,3 +119,4 @@ class PromptConfig:
         require_at_least("prompt.num_shots", self.num_shots, 1)
         require_at_least("prompt.num_cot_steps", self.num_cot_steps, 1)
         self.separator = unescaped("prompt.separator", self.separator)
+        self.system = None if self.system is None else unescaped("prompt.system", self.system)

@@ -1,8 +1,10 @@
 """What a calibration set shares with the items of a score; overlap.py says what counts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from prune.config.calib import PromptStyle
 from prune.config.own import OwnSetConfig
 from prune.data.dataset import ControlSet, Dataset, QuestionSet
 from prune.data.own.definition import define
@@ -78,13 +80,20 @@ def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, sour
 
 
 def _decode(calibration: "CalibrationSet", tokenizer: Any) -> Iterator[str]:
-    """The text of each sequence from its real tokens, cut where BOS stands."""
-    bos_id = calibration.manifest["bos"]["id"]
+    """The text of each sequence from its real tokens, cut where BOS stands, of conversations at each special token."""
+    ends = _special_ids(tokenizer) if _is_chat(calibration.manifest) else {calibration.manifest["bos"]["id"]}
     for tokens_L, real_L in zip(calibration.tokens_NL, calibration.real_NL, strict=True):
-        piece: list[int] = []
-        for token in [*tokens_L[real_L].tolist(), bos_id]:
-            if token != bos_id:
-                piece.append(token)
-            elif piece:
-                yield to_text(piece, tokenizer)
-                piece = []
+        for is_end, piece in groupby(tokens_L[real_L].tolist(), key=ends.__contains__):
+            if not is_end:
+                yield to_text(list(piece), tokenizer)
+
+
+def _is_chat(manifest: Mapping[str, Any]) -> bool:
+    prompt = manifest.get("prompt")
+    return prompt is not None and prompt["name"] == PromptStyle.chat.value
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """What marks turns in a template: the special tokens that have a role, and the others."""
+    added = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)

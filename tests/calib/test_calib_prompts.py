@@ -16,6 +16,14 @@ def example(row: int, rationale: str | None = None) -> Example:
     return Example(question=f"Q{row}:", answer=str(row), target=str(row), rationale=rationale)
 
 
+def as_pair(row: Example) -> str:
+    return render(row, PromptStyle.icl)
+
+
+def as_chain(row: Example) -> str:
+    return render(row, PromptStyle.cot)
+
+
 def check(config: CalibConfig, asked: PromptConfig) -> None:
     Recipe(config, asked, LOCAL, MODEL).kind.check()
 
@@ -83,7 +91,7 @@ def test_each_row_is_drawn_once_and_seeds_differ() -> None:
     rows = [example(row) for row in range(50)]
 
     def draw(seed: int) -> list[int]:
-        pieces = draw_pieces(rows, range(50), PromptStyle.icl, start_generator(calib(seed=seed)), repeat=False)
+        pieces = draw_pieces(rows, range(50), as_pair, start_generator(calib(seed=seed)), repeat=False)
         return [row for row, _ in pieces]
 
     assert sorted(draw(0)) == list(range(50))
@@ -93,14 +101,14 @@ def test_each_row_is_drawn_once_and_seeds_differ() -> None:
 
 def test_rows_left_out_do_not_change_the_order_of_the_others() -> None:
     rows = [example(row, "A step") for row in range(30)]
-    every = draw_pieces(rows, range(30), PromptStyle.icl, random.Random(1), repeat=False)
-    even = draw_pieces(rows, range(0, 30, 2), PromptStyle.cot, random.Random(1), repeat=False)
+    every = draw_pieces(rows, range(30), as_pair, random.Random(1), repeat=False)
+    even = draw_pieces(rows, range(0, 30, 2), as_chain, random.Random(1), repeat=False)
     assert [row for row, _ in every if row % 2 == 0] == [row for row, _ in even]
 
 
 def test_repeat_goes_through_all_rows_before_any_comes_again() -> None:
     rows = [example(row) for row in range(10)]
-    pieces = draw_pieces(rows, range(10), PromptStyle.icl, random.Random(1), repeat=True)
+    pieces = draw_pieces(rows, range(10), as_pair, random.Random(1), repeat=True)
     passes = [[next(pieces)[0] for _ in range(10)] for _ in range(3)]
     assert all(sorted(one) == list(range(10)) for one in passes)
     assert passes[0] != passes[1] != passes[2]
