@@ -25,6 +25,10 @@ def no_model() -> PreTrainedModel:
     raise UserError("This calibration set is made with the help of the model, and none was given.")
 
 
+def unwatched(done: int, total: int) -> None:
+    """Nothing: progress that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """Rows, a tokenizer, and for the kinds that need it the dense model."""
@@ -34,3 +38,5 @@ class Material:
     data: DataConfig
     dense: Callable[[], PreTrainedModel] = no_model
     """Loads the model at its first call."""
+    advance: Callable[[int, int], None] = unwatched
+    """Called with (done, total) while the model is at work."""
