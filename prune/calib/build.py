@@ -12,7 +12,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
-from prune.calib.material import Material, no_model
+from prune.calib.material import Material, no_model, unwatched
 from prune.config.calib import Compat, PaddingSide, PromptStyle
 from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
@@ -29,6 +29,7 @@ def build(
     source: Source,
     tokenizer: PreTrainedTokenizerBase,
     dense: Callable[[], PreTrainedModel] = no_model,
+    advance: Callable[[int, int], None] = unwatched,
 ) -> CalibrationSet:
     """A calibration set, drawn anew.
 
@@ -38,7 +39,7 @@ def build(
     calib, kind = recipe.calib, recipe.kind
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    material = Material(source, encoder, recipe.data, dense)
+    material = Material(source, encoder, recipe.data, dense, advance)
     drawn = kind.draw(material)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
@@ -53,6 +54,7 @@ def build(
         "num_tokens": calib.num_samples * calib.seq_len,
         "num_real_tokens": sum(len(sequence.token_ids) for sequence in drawn.packed),
         **drawn.counts,
+        **drawn.about,
         "tokenizer": {
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),

@@ -257,6 +257,7 @@ class Questions:
     select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "pair"
     """What begins with a BOS of its own with compat=study."""
+    needs_model: ClassVar[bool] = False
 
     @property
     def splits(self) -> Sequence[tuple[QuestionSet, str]]:

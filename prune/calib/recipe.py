@@ -7,6 +7,7 @@ from typing import Any
 from prune.calib.controls import Controls
 from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
+from prune.calib.generated import Generated
 from prune.calib.questions import Questions
 from prune.calib.registry import build_selector
 from prune.config.calib import CalibConfig, PromptConfig
@@ -14,7 +15,7 @@ from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
 from prune.config.select import SelectConfig
-from prune.data.dataset import ControlSet, QuestionSet, RowSet, TextSet
+from prune.data.dataset import ControlSet, GeneratedSet, QuestionSet, RowSet, TextSet
 from prune.data.registry import calibration_dataset
 from prune.files import checksum
 from prune.models.identity import model_identity, tokenizer_identity
@@ -22,7 +23,7 @@ from prune.models.identity import model_identity, tokenizer_identity
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
-Kind = Documents | Conversations | Questions | Controls
+Kind = Documents | Conversations | Questions | Controls | Generated
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
 
@@ -37,6 +38,7 @@ KINDS: Mapping[type, Callable[..., Kind]] = {
     TextSet: _text_kind,
     QuestionSet: Questions,
     ControlSet: lambda dataset, calib, prompt, select: Controls(dataset, calib),
+    GeneratedSet: lambda dataset, calib, prompt, select: Generated(dataset, calib, select),
 }
 """Class of a dataset -> the kind of set that is made of it."""
 
@@ -77,8 +79,8 @@ class Recipe:
     @property
     def needs_model(self) -> bool:
         """Whether the dense model makes or chooses the text, so that its weights are part of what the set is."""
-        selector = build_selector(self.select)
-        return selector is not None and selector.needs_model and not isinstance(self.kind, Controls)
+        kind, selector = self.kind, build_selector(self.select)
+        return kind.needs_model or (selector is not None and selector.needs_model and not isinstance(kind, Controls))
 
     def canonical(self) -> dict[str, Any]:
         """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.

@@ -18,7 +18,7 @@ from torch import Tensor
 from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
-from prune.calib.material import no_model
+from prune.calib.material import no_model, unwatched
 from prune.calib.recipe import Recipe
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
@@ -41,10 +41,11 @@ def load_or_build(
     tokenizer: PreTrainedTokenizerBase,
     output_dir: Path,
     dense: Callable[[], PreTrainedModel] = no_model,
+    advance: Callable[[int, int], None] = unwatched,
 ) -> CalibrationSet:
     """The calibration set, from output_dir/calib/<id>/ if it is there, else built, stored there whole, and read back.
 
-    `dense` loads the model, for the sets that are made with its help.
+    `dense` loads the model, for the sets that are made with its help; `advance` is told of its progress.
 
     A stored set is used byte for byte and checked against its manifest; it is never built anew behind the user's back.
 
@@ -54,9 +55,9 @@ def load_or_build(
             folder that cannot be written.
     """
     recipe.kind.check()
-    folder = output_dir / "calib" / recipe.id()
+    folder = set_folder(recipe, output_dir)
     if not folder.exists():
-        save(folder, build(recipe, source, tokenizer, dense))
+        save(folder, build(recipe, source, tokenizer, dense, advance))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
@@ -64,6 +65,11 @@ def load_or_build(
             "Remove the folder and run the same line again, or use another output_dir."
         )
     return stored
+
+
+def set_folder(recipe: Recipe, output_dir: Path) -> Path:
+    """outputs/calib/<id>, which is there once the set is whole."""
+    return output_dir / "calib" / recipe.id()
 
 
 def save(folder: Path, calibration: CalibrationSet) -> None:

@@ -19,6 +19,7 @@ from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
 from prune.cell.merging import average_parents, describe_merge, is_merged
 from prune.cell.model_card import cell_facts, model_card
+from prune.cell.model_sets import calibration_set
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
 from prune.cell.resources import Resources
 from prune.cell.sets import describe_sets, reads_sample
@@ -141,20 +142,8 @@ class CellRun:
         check_unchanged(self._cell)
 
     def _calibration_set(self) -> "CalibrationSet | None":
-        from prune.calib.store import load_or_build
-
-        recipe, config, resources = self._cell.recipe, self._config, self._resources
-        if recipe is None:
-            return None
-        self._watcher.stage("calib")
-        source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
-        return load_or_build(
-            recipe,
-            source,
-            tokenizer,
-            self._cell.output_dir,
-            lambda: resources.dense_model(config.model, resolve_device(config.device)).model,
-        )
+        recipe = self._cell.recipe
+        return None if recipe is None else calibration_set(self._cell, recipe, self._resources, self._watcher)
 
     def _pruned(self) -> tuple[list[LinearReport], str]:
         """Bring the dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.

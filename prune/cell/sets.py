@@ -21,9 +21,12 @@ def describe_sets(cell: Cell) -> dict[str, dict[str, Any]]:
     }
     if cell.recipe is not None and cell.axes.calib is not None:
         sets[cell.axes.calib] = cell.recipe.kind.dataset
-    return {
+    described = {
         name: {"category": dataset.category.value, "source": _source(dataset, data.name)} for name, dataset in sets.items()
     }
+    if cell.recipe is not None and cell.axes.calib is not None and not cell.recipe.kind.splits:
+        described[cell.axes.calib]["source"] = None  # written from BOS alone
+    return described
 
 
 def reads_sample(cell: Cell) -> bool:

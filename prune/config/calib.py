@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from prune.config.checks import MISSING, FromModel, require_at_least, unescaped
+from prune.config.checks import MISSING, FromModel, reject, require_at_least, unescaped
+from prune.config.generated import GeneratedSetConfig
 from prune.config.own import BadRows, OwnSetConfig, own_name
 from prune.errors import UserError
 
@@ -44,7 +45,7 @@ class Compat(str, Enum):
 
 
 @dataclass(kw_only=True, slots=True)
-class CalibConfig(OwnSetConfig):
+class CalibConfig(OwnSetConfig, GeneratedSetConfig):
     """The calibration set: which data, how much, which draw."""
 
     name: str = MISSING
@@ -65,6 +66,9 @@ class CalibConfig(OwnSetConfig):
     compat: Compat = Compat.none
     bad_rows: BadRows = BadRows.error
     """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
+    keep_share: float | None = None
+    """The share of the candidates that stays, those with the lowest perplexity under the dense model: of text sets windows,
+    of calib=generated texts. Without effect on questions and controls. None: 0.8 for generated, else 1, all."""
 
     @property
     def filled(self) -> str:
@@ -93,6 +97,9 @@ class CalibConfig(OwnSetConfig):
             )
         require_at_least("calib.seed", self.seed, 0)
         require_at_least("calib.draw", self.draw, 0)
+        if self.keep_share is not None and not 0 < self.keep_share <= 1:
+            reject("calib.keep_share", self.keep_share, "it must be a number above 0 and at most 1")
+        self.check_generation()
 
 
 @dataclass(kw_only=True, slots=True)

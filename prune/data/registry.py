@@ -10,14 +10,14 @@ from types import MappingProxyType, ModuleType
 from prune.config.calib import CalibConfig
 from prune.config.extensions import option_modules
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import AnswerKind, ControlSet, Dataset, QuestionSet, TextSet
+from prune.data.dataset import AnswerKind, ControlSet, Dataset, GeneratedSet, QuestionSet, TextSet
 from prune.data.own.definition import define
 from prune.errors import UserError, nearest
 
 
 def _find_datasets() -> dict[str, Dataset]:
-    """Text, questions, controls, each in the order of their names."""
-    kinds = (TextSet, QuestionSet, ControlSet)
+    """Text, questions, controls, generated text, each in the order of their names."""
+    kinds = (TextSet, QuestionSet, ControlSet, GeneratedSet)
     modules = option_modules("prune.data.sets", "prune.datasets")
     found = [(module, dataset) for module in modules for dataset in _sets_of(module)]
     places: dict[str, ModuleType] = {}

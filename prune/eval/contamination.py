@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune.config.calib import PromptStyle
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import ControlSet, Dataset, QuestionSet
+from prune.data.dataset import ControlSet, Dataset, GeneratedSet, QuestionSet
 from prune.data.own.definition import define
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples, texts
@@ -62,8 +62,8 @@ def _drawn_from(manifest: Mapping[str, Any]) -> Dataset:
 
 
 def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, source: Source) -> list[Words]:
-    """The words of some rows of the training split, in no particular order."""
-    if isinstance(dataset, ControlSet):
+    """The words of some rows of the training split, in no particular order; of generated text none, as it is no row."""
+    if isinstance(dataset, ControlSet | GeneratedSet):
         return []
     split = dataset.train_split
     table: Sequence[Any] = (

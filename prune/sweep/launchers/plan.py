@@ -12,6 +12,7 @@ from rich.table import Table
 
 from prune.cell.cell import Cell
 from prune.cell.folder import CellFolder
+from prune.cell.model_sets import describe_set, is_model_made, is_stored
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.models.identity import is_known
@@ -77,9 +78,24 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
     if len(sweep.cells) > MAX_ROWS:
         console.print(f"... and {len(sweep.cells) - MAX_ROWS} more.", **say)
     open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
-    lines = [*not_applicable_lines(sweep.points), describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))]
+    lines = [
+        *not_applicable_lines(sweep.points),
+        *sets_of_model(sweep.cells),
+        describe_estimate(open_cells, estimate(open_cells, sweep.output_dir)),
+    ]
     for line in [*unknown_ids(sweep.cells), *lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
         console.print(line, **say)
+
+
+def sets_of_model(cells: Sequence[Cell]) -> list[str]:
+    """A line for each calibration set that the dense model makes: which, whether it is there, how many cells wait for it."""
+    waiting = Counter(describe_set(cell) for cell in cells if is_model_made(cell))
+    stored = {describe_set(cell): is_stored(cell) for cell in cells if is_model_made(cell)}
+    return [
+        f"{name[0].upper()}{name[1:]} is {'there, made' if stored[name] else 'to be made once'} by the model; "
+        f"cells that {'use' if stored[name] else 'wait for'} it: {count}."
+        for name, count in waiting.items()
+    ]
 
 
 def unknown_ids(cells: Sequence[Cell]) -> list[str]:
