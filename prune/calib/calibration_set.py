@@ -21,6 +21,8 @@ class CalibrationSet:
     """float32, what a token counts in every statistic; 0 = not at all."""
     id: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
+    parts_N: Tensor | None = None
+    """int64, the part of each sequence, where the weights of each part have a sum of their own to keep."""
 
     @classmethod
     def of_tokens(cls, tokens_NL: Tensor, real_NL: Tensor | None = None) -> CalibrationSet:

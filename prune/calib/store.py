@@ -16,6 +16,8 @@ from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
 from prune.calib.material import no_model
+from prune.calib.mixing import BuiltPart, mixed, number_parts
+from prune.calib.mixtures import naming
 from prune.calib.recipe import Recipe
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
@@ -52,7 +54,8 @@ def load_or_build(
     recipe.kind.check()
     folder = output_dir / "calib" / recipe.id()
     if not folder.exists():
-        save(folder, build(recipe, source, tokenizer, dense))
+        parts = [BuiltPart(part.calib.name, build_part(part, source, tokenizer, output_dir, dense)) for part in recipe.parts]
+        save(folder, mixed(recipe, parts) if parts else build(recipe, source, tokenizer, dense))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
@@ -60,6 +63,22 @@ def load_or_build(
             "Remove the folder and run the same line again, or use another output_dir."
         )
     return stored
+
+
+def build_part(
+    part: Recipe,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: Path,
+    dense: Callable[[], PreTrainedModel],
+) -> CalibrationSet:
+    """A part of a mixture, kept as a set of its own.
+
+    Raises:
+        UserError: see `load_or_build`; the message names the part.
+    """
+    with naming(part):
+        return load_or_build(part, source, tokenizer, output_dir, dense)
 
 
 def save(folder: Path, calibration: CalibrationSet) -> None:
@@ -100,7 +119,8 @@ def load(folder: Path) -> CalibrationSet:
         raise _damaged(folder, f"{MANIFEST_FILE} is missing")
     if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
         raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
-    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest)
+    parts_N = number_parts(manifest["sequences"]) if manifest.get("weights") else None
+    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest, parts_N=parts_N)
     found = tensors_sha256(stored.tokens_NL, stored.real_NL), tensors_sha256(stored.weights_NL)
     if found != (manifest["tokens_sha256"], manifest["token_weights_sha256"]):
         raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")

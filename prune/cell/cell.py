@@ -108,7 +108,8 @@ def make_cell(config: Config) -> Cell:
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
     asked = ("scores", repr(config.eval), repr(config.data))
     scores = looked_up(asked, lambda: tuple(plan_metrics(config.eval, config.data)))
-    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores, recipe_of(config))
+    recipe = recipe_of(config)
+    return Cell(short_hash(form), _axes(config, form, recipe), form, config, short_hash(dense), scores, recipe)
 
 
 def check_unchanged(cell: Cell) -> None:
@@ -132,11 +133,11 @@ def dense_cell(cell: Cell) -> Cell:
     return make_cell(replace(cell.config, method=DenseConfig()))
 
 
-def _axes(config: Config, form: dict[str, Any]) -> Axes:
+def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
     calib = form.get("calib")
     return Axes(
         model=config.model.name,
-        calib=calib and config.calib.shown_name,
+        calib=None if recipe is None else recipe.calib.shown_name,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,

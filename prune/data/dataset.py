@@ -26,6 +26,7 @@ class Category(str, Enum):
     COMMONSENSE = "commonsense"
     TRANSLATION = "translation"
     CONTROL = "control"
+    MIXTURE = "mixture"
     OWN = "own"
 
 
@@ -183,6 +184,15 @@ class ControlSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureSet:
+    """Parts of other sets: no rows of its own."""
+
+    name: str
+    category: Category = Category.MIXTURE
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderSet:
     """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
 
@@ -195,6 +205,6 @@ class FolderSet:
     own: None = None
 
 
-Dataset = TextSet | QuestionSet | ControlSet
+Dataset = TextSet | QuestionSet | ControlSet | MixtureSet
 RowSet = TextSet | QuestionSet | FolderSet
 """What a source has rows of."""
