@@ -13,6 +13,7 @@ from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
 from prune.calib.material import Material, no_model, unwatched
+from prune.calib.mixtures import Mixture
 from prune.config.calib import Compat, PaddingSide, PromptStyle
 from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
@@ -37,6 +38,7 @@ def build(
         UserError: too few rows, or no document long enough.
     """
     calib, kind = recipe.calib, recipe.kind
+    assert not isinstance(kind, Mixture), "a mixture is made of sets that are built"
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
     material = Material(source, encoder, recipe.data, dense, advance)

@@ -27,6 +27,7 @@ class Category(str, Enum):
     TRANSLATION = "translation"
     CONTROL = "control"
     GENERATED = "generated"
+    MIXTURE = "mixture"
     OWN = "own"
 
 
@@ -197,6 +198,15 @@ class GeneratedSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureSet:
+    """Parts of other sets: no rows of its own."""
+
+    name: str
+    category: Category = Category.MIXTURE
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderSet:
     """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
 
@@ -209,6 +219,6 @@ class FolderSet:
     own: None = None
 
 
-Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet
+Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet
 RowSet = TextSet | QuestionSet | FolderSet
 """What a source has rows of."""
