@@ -44,6 +44,8 @@ class CellResult:
     warnings: Sequence[str]
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Category and source of each set that the cell read, by name."""
+    sequences_sha256: str | None = None
+    """Of its calibration set, whatever the order of the sequences; None without one, and of older results."""
 
     @property
     def has_own_set(self) -> bool:
@@ -135,6 +137,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
+        sequences_sha256=_sequences(plain.get("calib")),
     )
 
 
@@ -145,6 +148,12 @@ def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:
         take(axes, axis, OPTIONAL_TEXT)
     take(axes, "seed", (int, type(None)))
     return axes
+
+
+def _sequences(calib: Any) -> str | None:
+    """The hash of the calibration set's sequences, where it was written."""
+    told: str | None = take(calib, "sequences_sha256", TEXT) if calib and "sequences_sha256" in calib else None
+    return told
 
 
 def _checked_knobs(knobs: Knobs) -> Knobs:
