@@ -313,8 +313,12 @@ class CellRun:
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
+    from prune.calib.manifest import sequences_sha256
+
     if calibration is None:
         return None
     keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
+    sequences = sequences_sha256(calibration.tokens_NL, calibration.real_NL)
     seconds = {"seconds": dict(calibration.seconds)} if calibration.seconds else {}
-    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys} | seconds
+    described = {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    return described | {"sequences_sha256": sequences} | seconds
