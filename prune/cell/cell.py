@@ -14,8 +14,10 @@ from omegaconf import OmegaConf
 from prune.calib.recipe import Recipe
 from prune.cell.folder import CellFolder
 from prune.cell.identity import canonical_form, recipe_of, short_hash
+from prune.cell.merged import find_parents, merged_label
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
+from prune.config.merge import MergeConfig
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
@@ -129,14 +131,15 @@ def check_unchanged(cell: Cell) -> None:
 
 def dense_cell(cell: Cell) -> Cell:
     """The unpruned model that `cell` is compared with."""
-    return make_cell(replace(cell.config, method=DenseConfig()))
+    return make_cell(replace(cell.config, method=DenseConfig(), merge=MergeConfig()))
 
 
 def _axes(config: Config, form: dict[str, Any]) -> Axes:
     calib = form.get("calib")
+    shown = merged_label(find_parents(config)) if config.merge.cells and calib else config.calib.shown_name
     return Axes(
         model=config.model.name,
-        calib=calib and config.calib.shown_name,
+        calib=calib and shown,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,

@@ -46,6 +46,12 @@ class CellResult:
     """Category and source of each set that the cell read, by name."""
 
     @property
+    def draw(self) -> tuple[int, int] | None:
+        """Which draw of its calibration set it is: the seed, and the number of the draw; None where nothing is drawn."""
+        seed = self.axes["seed"]
+        return None if seed is None else (int(seed), int(self.axes.get("draw") or 0))
+
+    @property
     def has_own_set(self) -> bool:
         """Whether it was calibrated on a set of the user's own."""
         return self.sets.get(self.axes["calib"] or "", {}).get("source") == "own"
@@ -144,7 +150,8 @@ def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:
     for axis in ("calib", "prompt", "sparsity"):
         take(axes, axis, OPTIONAL_TEXT)
     take(axes, "seed", (int, type(None)))
-    return axes
+    later = {"select": OPTIONAL_TEXT, "weight": OPTIONAL_TEXT, "draw": (int, type(None))}
+    return {**axes, **{axis: take({axis: axes.get(axis)}, axis, kinds) for axis, kinds in later.items()}}
 
 
 def _checked_knobs(knobs: Knobs) -> Knobs:

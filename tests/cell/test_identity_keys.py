@@ -8,25 +8,29 @@ identity could hold them.
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
+from prune.calib.registry import SELECTORS
 from prune.cell.cell import make_cell
 from prune.cell.folder import CellFolder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.config import Config
 from prune.config.method import MethodConfig
+from prune.config.options import default_name
+from prune.config.select import SelectConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
+from prune.config.weight import WeightConfig
 from prune.data.sources.sample import sample_rows
 from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
-from prune.pruning.registry import METHODS
+from prune.pruning.registry import METHODS, WEIGHTS
 from tests.chat_templates import CHATML
 from tests.conftest import Compose
 
@@ -96,6 +100,7 @@ TABLE: dict[str, list[Case] | str] = {
         matters("calib.seed=1", PRUNED, ["method=random"]),
         cannot("calib.seed=1", DENSE),
     ],
+    "calib.draw": calibration("calib.draw", 1),
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
     "calib.compat": calibration("calib.compat", "study"),
     "calib.path": [
@@ -155,6 +160,18 @@ TABLE: dict[str, list[Case] | str] = {
         matters("prompt.padding_side=right", {"tokens"}, [*PADDED, *NO_SCORE]),
         cannot("prompt.padding_side=right"),
     ],
+    "select.name": [
+        *calibration("select", "longest"),
+        *calibration("select", "longest", TEXT, elsewhere=["calib=random"]),
+        cannot("select.name=other", ["select=longest"]),
+    ],
+    "select.pool": calibration("select.pool", 2, ["select=longest"], elsewhere=TEXT),
+    "weight.name": [
+        Case((), ("weight=first", "weight.tokens=8"), frozenset(PRUNED)),
+        cannot("weight=first", MAGNITUDE),
+        cannot("weight.name=other", ["weight=first"]),
+    ],
+    "weight.first.tokens": [matters("weight.tokens=8", PRUNED, ["weight=first"])],
     "method.name": [cannot("method.name=other")],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
@@ -246,21 +263,29 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("batch_size=1", [*PADDED, "method=sparsegpt"]),
     ],
 }
-"""Key -> its cases, or why none can be shown here; `method.<name>.` and `sparsity.<name>.` hold knobs of one option."""
+"""Key -> its cases, or why none can be shown here; `method.<name>.` and the like hold knobs of one option."""
+
+OPTIONS: dict[str, tuple[type, Iterable[type]]] = {
+    "method": (MethodConfig, METHODS),
+    "select": (SelectConfig, SELECTORS),
+    "weight": (WeightConfig, WEIGHTS),
+}
+"""Group -> the class of the knobs that its options share, and those of the options."""
 
 
 def keys() -> Iterator[str]:
     """All leaf keys of the configuration, over all options."""
     hints = get_type_hints(Config)
-    shared = {field.name for field in fields(MethodConfig)}
     for field in fields(Config):
         kind = hints[field.name]
         if field.name in ("tracker", "launcher"):
             yield f"{field.name}."
-        elif field.name == "method":
-            yield from (f"method.{name}" for name in sorted(shared))
-            own = {(cls().name, knob.name) for cls in METHODS for knob in fields(cls) if knob.name not in shared}
-            yield from (f"method.{method}.{knob}" for method, knob in sorted(own))
+        elif field.name in OPTIONS:
+            base, options = OPTIONS[field.name]
+            shared = {knob.name for knob in fields(base)}
+            yield from (f"{field.name}.{name}" for name in sorted(shared))
+            own = {(default_name(cls), knob.name) for cls in options for knob in fields(cls) if knob.name not in shared}
+            yield from (f"{field.name}.{option}.{knob}" for option, knob in sorted(own))
         elif field.name == "sparsity":
             yield "sparsity.name"
             for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):

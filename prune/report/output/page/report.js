@@ -53,10 +53,11 @@ export function isDense(row) {
   return report.groups[report.rows.group[row]].method === "dense";
 }
 
-/** `gsm8k-icl`, `c4`; the method where there is no calibration data. */
+/** `gsm8k-icl`, `c4`, `c4-zipf-attention`; the method where there is no calibration data. */
 export function rowLabel(row) {
   const name = rowCalib(row)?.name ?? report.groups[report.rows.group[row]].method;
-  const data = [name, at(report.rows.prompt, row)].filter(Boolean).join("-");
+  const { prompt, select, weight } = report.rows;
+  const data = [name, ...[prompt, select, weight].map((axis) => at(axis, row))].filter(Boolean).join("-");
   return [data, report.rows.knobs?.[row]].filter(Boolean).join(" ");
 }
 
