@@ -118,11 +118,17 @@ def _find_template(config: ModelConfig) -> bool | None:
 
 
 def _is_template_in(folder: Path) -> bool:
-    """Whether transformers finds a template here: in a file of its own, or among the tokenizer's settings."""
-    if (folder / "chat_template.jinja").is_file() or any((folder / "additional_chat_templates").glob("*.jinja")):
+    """Whether transformers finds a template here: in a file of its own, or among the tokenizer's settings.
+
+    Of several the one called default is taken; templates for tools alone do not do.
+    """
+    if (folder / "chat_template.jinja").is_file():
         return True
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(settings, dict) and bool(settings.get("chat_template"))
+    template = settings.get("chat_template") if isinstance(settings, dict) else None
+    if isinstance(template, list):
+        return any(isinstance(one, dict) and one.get("name") == "default" for one in template)
+    return bool(template)

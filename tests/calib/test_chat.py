@@ -331,7 +331,8 @@ def test_the_identity_covers_what_matters_and_nothing_else(tmp_path: Path) -> No
         ({"tokenizer_config.json": {"chat_template": CHATML}}, True),
         ({"tokenizer_config.json": {"chat_template": [{"name": "default", "template": CHATML}]}}, True),
         ({"chat_template.jinja": CHATML}, True),
-        ({"additional_chat_templates/tools.jinja": CHATML}, True),
+        ({"tokenizer_config.json": {"chat_template": [{"name": "tool_use", "template": CHATML}]}}, False),
+        ({"additional_chat_templates/tools.jinja": CHATML}, False),
     ],
 )
 def test_whether_there_is_a_template(tmp_path: Path, files: Mapping[str, Any], expected: bool) -> None:
