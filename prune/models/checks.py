@@ -23,6 +23,8 @@ DEQUANTISED = frozenset({"fp8"})
 
 UNFIT = {
     "rwkv": "it changes its own weights while it runs (rescale_every in config.json), and reads padding like text",
+    "zamba": "its hybrid blocks share the weights of one transformer block",
+    "zamba2": "its hybrid blocks share the weights of one or two transformer blocks",
 }
 """Types that transformers loads as causal ones, and why they cannot be pruned block by block."""
 

@@ -121,7 +121,7 @@ def model_header(folder: Path | None) -> Header | None:
 
     Raises UserError when a file of weights is missing, cut short or damaged.
     """
-    return None if folder is None else looked_up(("header", folder), lambda: read_header(_weight_files(folder)))
+    return None if folder is None else looked_up(("header", folder), lambda: read_header(weight_files(folder)))
 
 
 def _check_folder(config: ModelConfig, folder: Path) -> None:
@@ -156,8 +156,11 @@ def _check_adapter(folder: Path) -> None:
         raise UserError(f"model.path={folder}: {problem}.")
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the weight files that transformers would read, all of them present."""
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files that transformers would read, all of them present.
+
+    Raises UserError when one is missing.
+    """
     found = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if found is None:
         whole = [name for name in WEIGHT_FILES if not name.endswith(".json")]

@@ -78,8 +78,9 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
     if len(sweep.cells) > MAX_ROWS:
         console.print(f"... and {len(sweep.cells) - MAX_ROWS} more.", **say)
     open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
-    lines = [*not_applicable_lines(sweep.points), describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))]
-    for line in [*unknown_ids(sweep.cells), *job_notes(open_cells, sweep), *lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
+    notes = [*unknown_ids(sweep.cells), *job_notes(open_cells, sweep), *not_applicable_lines(sweep.points)]
+    time = describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))
+    for line in [*notes, time, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
         console.print(line, **say)
 
 
