@@ -9,7 +9,15 @@ from typing import Any
 from prune.config.content import looked_up
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.checks import adapter_problem, check_causal, check_experts, check_quantised, check_sizes, text_settings
+from prune.models.checks import (
+    adapter_problem,
+    check_causal,
+    check_experts,
+    check_quantised,
+    check_sizes,
+    check_tensor_names,
+    text_settings,
+)
 from prune.models.gguf import read_gguf_header
 from prune.models.headers import Header, linear_shapes, read_header
 from prune.models.hub import hub_file
@@ -67,6 +75,7 @@ def check_model(config: ModelConfig) -> None:
     if config.gguf_file is None:
         settings, header = model_settings(config), model_header(folder)
         check_causal(config.name, settings)
+        check_tensor_names(config.name, header)
         check_quantised(config.name, settings, header)
         check_experts(config.name, header)
         check_sizes(config.name, settings, header)

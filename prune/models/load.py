@@ -86,11 +86,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
     Raises UserError when it is missing or cannot be read.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     check_model(config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+    except StrictDataclassError as error:
+        raise UserError(f"{_where(config)}: {_settings_problem(error)}") from error
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{_where(config)}: the tokenizer could not be loaded: {error}") from error
     assert isinstance(tokenizer, PreTrainedTokenizerBase), type(tokenizer)
@@ -142,10 +145,11 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
 
     Raises UserError when it cannot be loaded, or a weight of it is in none of the files.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM
 
     try:
-        with no_progress_bar():
+        with no_progress_bar(), no_load_report():
             read: Any = AutoModelForCausalLM.from_pretrained(
                 _source(config),
                 dtype=_dtype(config),
@@ -155,6 +159,8 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
                 **_spread(config, device),
                 **_dequantised(config),
             )
+    except StrictDataclassError as error:
+        raise UserError(f"{_where(config)}: {_settings_problem(error)}") from error
     except (OSError, EOFError, ValueError, TypeError, KeyError, ImportError, RuntimeError, UnpicklingError) as error:
         if is_shortage(error):
             raise
@@ -169,10 +175,18 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
     return model, set(loading["unexpected_keys"])
 
 
+def _settings_problem(error: Exception) -> str:
+    """What transformers finds wrong with the values in config.json."""
+    (*_, reason) = str(error).strip().splitlines()
+    return f"config.json cannot be right: {reason.strip().removeprefix('ValueError: ')} Copy the one that belongs to these weights."
+
+
 def _load_problem(error: Exception, folder: Path | None) -> str:
     """What went wrong in loading; of pickled weights in our words, as PyTorch's recommend to run what they may hold."""
     names = sorted(path.name for path in folder.glob("pytorch_model*.bin")) if folder else []
     unreadable = isinstance(error, OSError | EOFError | TypeError | RuntimeError) and bool(names)
+    if isinstance(error, KeyError):
+        return f"config.json names {error}, which the installed transformers does not know"
     if not unreadable and not isinstance(error, EOFError | UnpicklingError):
         return f"the model could not be loaded: {error}"
     return (
@@ -238,6 +252,19 @@ def no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def no_load_report() -> Iterator[None]:
+    """Keep transformers' table of tensors without a place off the screen: what is wrong, or left out, is said by us."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _source(config: ModelConfig) -> str:
