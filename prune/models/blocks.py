@@ -108,8 +108,8 @@ def check_own_weights(blocks: nn.ModuleList) -> None:
             first = seen.setdefault(id(linear.weight), (index, name))
             if first[0] != index:
                 raise UserError(
-                    f"blocks {first[0]} and {index} share one weight ({first[1]}), which would be pruned twice, by the inputs "
-                    "of either; only models whose blocks have weights of their own can be pruned."
+                    f"blocks {first[0]} and {index} share one weight ({first[1]}), which would be pruned twice, by the "
+                    "inputs of either; only models whose blocks have weights of their own can be pruned."
                 )
 
 

@@ -163,14 +163,14 @@ def check_tensor_names(name: str, header: Header | None) -> None:
     names = list(header or {})
     if adapted := next((key for key in names if _ADAPTED.search(key)), None):
         raise UserError(
-            f"model {name} holds an adapter that is not merged ({adapted}). Merge it (merge_and_unload of peft) and save the "
-            "model again."
+            f"model {name} holds an adapter that is not merged ({adapted}). Merge it (merge_and_unload of peft) and save "
+            "the model again."
         )
     for start, wrapper in _WRAPPED.items():
         if names and all(key.startswith(start) for key in names):
             raise UserError(
-                f"model {name}: the names of its tensors begin with {start}, as {wrapper} puts it there ({names[0]}). Save the "
-                f"model inside the wrapper: model.{start}save_pretrained(FOLDER)."
+                f"model {name}: the names of its tensors begin with {start}, as {wrapper} puts it there ({names[0]}). Save "
+                f"the model inside the wrapper: model.{start}save_pretrained(FOLDER)."
             )
 
 

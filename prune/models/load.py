@@ -178,7 +178,8 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
 def _settings_problem(error: Exception) -> str:
     """What transformers finds wrong with the values in config.json."""
     (*_, reason) = str(error).strip().splitlines()
-    return f"config.json cannot be right: {reason.strip().removeprefix('ValueError: ')} Copy the one that belongs to these weights."
+    found = reason.strip().removeprefix("ValueError: ")
+    return f"config.json cannot be right: {found} Copy the one that belongs to these weights."
 
 
 def _load_problem(error: Exception, folder: Path | None) -> str:

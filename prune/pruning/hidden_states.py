@@ -225,6 +225,7 @@ def _known_tokens(model: "PreTrainedModel", calibration: "CalibrationSet") -> Te
         is_padding = bool((~calibration.real_NL)[tokens_NL >= num_embeddings].all()) and low >= 0
         why = "that is the pad token, which calib.compat=study counts" if is_padding else "its tokenizer is not this model's"
         raise UserError(
-            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: {why}."
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to "
+            f"{num_embeddings - 1}: {why}."
         )
     return tokens_NL

@@ -176,8 +176,8 @@ def _groups(model_name: str, index: int, inputs: list[tuple[str, Tensor]], expec
     for name in expected:
         if name not in called:
             raise UserError(
-                f"block {index} of {model_name} never calls {name} for one text, as with experts that are chosen by the text "
-                "or weights that are read directly: without inputs it cannot be pruned. Give another model."
+                f"block {index} of {model_name} never calls {name} for one text, as with experts that are chosen by the "
+                "text or weights that are read directly: without inputs it cannot be pruned. Give another model."
             )
         if called.count(name) != 1:
             raise UserError(

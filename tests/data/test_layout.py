@@ -173,7 +173,9 @@ def test_forms_that_other_programs_write(tmp_path: Path) -> None:
     (tmp_path / "crlf.jsonl").write_bytes(_lines([{"text": text} for text in texts]).replace("\n", "\r\n").encode())
     table = pyarrow.table({"text": pyarrow.array(texts).dictionary_encode()})
     pyarrow.parquet.write_table(table, tmp_path / "dictionary.parquet")
-    pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}), tmp_path / "large.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}), tmp_path / "large.parquet"
+    )
     for path in sorted(tmp_path.iterdir()):
         assert [row["text"] for row in read_files([path])] == texts, path
     long = "x" * 200_000  # more than csv's own limit on a field
