@@ -26,7 +26,7 @@ from prune.data.sources.sample import sample_rows
 from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
-from prune.pruning.registry import METHODS
+from prune.pruning.registry import METHODS, WEIGHTS
 from tests.conftest import Compose
 
 SMALL = (
@@ -69,6 +69,18 @@ def cannot(change: str, base: list[str] | None = None) -> Case:
 def calibration(key: str, value: Any, base: list[str] | None = None, elsewhere: list[str] | None = None) -> list[Case]:
     """Of a key of the calibration set; without one it cannot matter."""
     return [matters(f"{key}={value}", ALL, base), cannot(f"{key}={value}", elsewhere or MAGNITUDE)]
+
+
+def spread(weight: str) -> dict[str, list[Case] | str]:
+    """Of the knobs of a weight that spreads scores; where they are equal every token counts the same."""
+    base = [f"weight={weight}"]
+    return {
+        f"weight.{weight}.min": [
+            matters("weight.min=0.3", PRUNED, base),
+            cannot("weight.min=0.3", [*base, *MAGNITUDE]),
+        ],
+        f"weight.{weight}.max": [matters("weight.max=3", PRUNED, base), cannot("weight.max=3", [*base, *MAGNITUDE])],
+    }
 
 
 TABLE: dict[str, list[Case] | str] = {
@@ -142,6 +154,16 @@ TABLE: dict[str, list[Case] | str] = {
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
+    "weight.name": [cannot("weight.name=other")],
+    "weight.first.tokens": [
+        matters("weight.tokens=9", PRUNED, ["weight=first"]),
+        cannot("weight.tokens=9", ["weight=first", *MAGNITUDE]),
+    ],
+    **spread("attention"),
+    **spread("activation_norm"),
+    **spread("activation_change"),
+    **spread("similarity"),
+    **spread("frequency"),
     "sparsity.name": [cannot("sparsity.name=other")],
     "sparsity.unstructured.ratio": [matters("sparsity.ratio=0.6", PRUNED), cannot("sparsity.ratio=0.6", DENSE)],
     "sparsity.unstructured.ratios": [
@@ -239,6 +261,10 @@ def keys() -> Iterator[str]:
             yield "sparsity.name"
             for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):
                 yield from (f"sparsity.{name}.{knob.name}" for knob in fields(cls) if knob.name != "name")
+        elif field.name == "weight":
+            yield "weight.name"
+            own = {(cls().name, knob.name) for cls in WEIGHTS for knob in fields(cls) if knob.name != "name"}
+            yield from (f"weight.{weight}.{knob}" for weight, knob in sorted(own))
         elif is_dataclass(kind):
             yield from (f"{field.name}.{knob.name}" for knob in fields(kind))
         else:
