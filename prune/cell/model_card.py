@@ -87,6 +87,8 @@ def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> s
     if calibration is None:
         return "none"
     size = f"{calibration.manifest['num_samples']} x {calibration.manifest['seq_len']} tokens"
-    prompt = f", prompt {cell.axes.prompt}" if cell.axes.prompt else ""
+    axes = cell.axes
+    named = {"prompt": axes.prompt, "selected by": axes.select, "tokens weighted by": axes.weight, "draw": axes.draw}
+    knobs = "".join(f", {name} {value}" for name, value in named.items() if value)
     source, sha256 = cell.config.data.name.value, calibration.manifest["tokens_sha256"]
-    return f"{cell.axes.calib}{prompt}, {size}, seed {cell.axes.seed}, {source} rows, sha256 {sha256}"
+    return f"{axes.calib}{knobs}, {size}, seed {axes.seed}, {source} rows, sha256 {sha256}"

@@ -45,13 +45,12 @@ class Walk:
 
         Raises UserError when the set does not fit the model, the model cannot be walked, or its attention not be seen.
         """
-        _check_calibration(model, calibration)
+        self._tokens_NL = _known_tokens(model, calibration)
         assert not model.training, "dropout must be off"
         self._model = model
         self._blocks = list(find_blocks(model))
         self._linears = [find_linears(block) for block in self._blocks]
         self._device = model.get_input_embeddings().weight.device
-        self._tokens_NL = calibration.tokens_NL
         self._attended_NL = calibration.attended().to(self._device)
         self._weights_NL = calibration.weights_NL.to(self._device)
         self._is_weighted = not bool((self._weights_NL == (self._weights_NL > 0)).all())
@@ -207,7 +206,13 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
         yield from call.tensors()
 
 
-def _check_calibration(model: "PreTrainedModel", calibration: "CalibrationSet") -> None:
+def _known_tokens(model: "PreTrainedModel", calibration: "CalibrationSet") -> Tensor:
+    """The tokens of a set; padding that nothing sees and that the embedding does not have, as of a tokenizer with a pad
+    token of its own, is 0.
+
+    Raises:
+        UserError: the set is empty somewhere, or has other tokens that the embedding does not have.
+    """
     tokens_NL, weights_NL = calibration.tokens_NL, calibration.weights_NL
     assert tokens_NL.dim() == 2 and tokens_NL.shape == weights_NL.shape, (tokens_NL.shape, weights_NL.shape)
     assert bool(((weights_NL >= 0) & weights_NL.isfinite()).all()), "a token counts 0 or more"
@@ -217,9 +222,14 @@ def _check_calibration(model: "PreTrainedModel", calibration: "CalibrationSet") 
     embedding = model.get_input_embeddings().weight
     assert isinstance(embedding, Tensor), type(embedding)
     num_embeddings = embedding.shape[0]
+    unseen_NL = ~calibration.attended() & (tokens_NL >= num_embeddings)
+    tokens_NL = tokens_NL.masked_fill(unseen_NL, 0)
     low, high = int(tokens_NL.min()), int(tokens_NL.max())
     if low < 0 or high >= num_embeddings:
+        is_padding = bool((~calibration.real_NL)[tokens_NL >= num_embeddings].all()) and low >= 0
+        why = "that is the pad token, which calib.compat=study counts" if is_padding else "its tokenizer is not this model's"
         raise UserError(
-            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: "
-            "its tokenizer is not this model's."
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to "
+            f"{num_embeddings - 1}: {why}."
         )
+    return tokens_NL
