@@ -85,10 +85,7 @@ def spread(weight: str) -> dict[str, list[Case] | str]:
     """Of the knobs of a weight that spreads scores; where they are equal every token counts the same."""
     base = [f"weight={weight}"]
     return {
-        f"weight.{weight}.min": [
-            matters("weight.min=0.3", PRUNED, base),
-            cannot("weight.min=0.3", [*base, *MAGNITUDE]),
-        ],
+        f"weight.{weight}.min": [matters("weight.min=0.3", PRUNED, base), cannot("weight.min=0.3", [*base, *MAGNITUDE])],
         f"weight.{weight}.max": [matters("weight.max=3", PRUNED, base), cannot("weight.max=3", [*base, *MAGNITUDE])],
     }
 
@@ -193,7 +190,10 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("weight=first", MAGNITUDE),
         cannot("weight.name=other", ["weight=first"]),
     ],
-    "weight.first.tokens": [matters("weight.tokens=8", PRUNED, ["weight=first"])],
+    "weight.first.tokens": [
+        matters("weight.tokens=8", PRUNED, ["weight=first"]),
+        cannot("weight.tokens=8", ["weight=first", *MAGNITUDE]),
+    ],
     "method.name": [cannot("method.name=other")],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
@@ -202,11 +202,6 @@ TABLE: dict[str, list[Case] | str] = {
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
-    "weight.name": [cannot("weight.name=other")],
-    "weight.first.tokens": [
-        matters("weight.tokens=9", PRUNED, ["weight=first"]),
-        cannot("weight.tokens=9", ["weight=first", *MAGNITUDE]),
-    ],
     **spread("attention"),
     **spread("activation_norm"),
     **spread("activation_change"),
@@ -322,10 +317,6 @@ def keys() -> Iterator[str]:
             yield "sparsity.name"
             for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):
                 yield from (f"sparsity.{name}.{knob.name}" for knob in fields(cls) if knob.name != "name")
-        elif field.name == "weight":
-            yield "weight.name"
-            own = {(cls().name, knob.name) for cls in WEIGHTS for knob in fields(cls) if knob.name != "name"}
-            yield from (f"weight.{weight}.{knob}" for weight, knob in sorted(own))
         elif is_dataclass(kind):
             yield from (f"{field.name}.{knob.name}" for knob in fields(kind))
         else:
