@@ -81,6 +81,15 @@ def calibration(key: str, value: Any, base: list[str] | None = None, elsewhere: 
     return [matters(f"{key}={value}", ALL, base), cannot(f"{key}={value}", elsewhere or MAGNITUDE)]
 
 
+def spread(weight: str) -> dict[str, list[Case] | str]:
+    """Of the knobs of a weight that spreads scores; where they are equal every token counts the same."""
+    base = [f"weight={weight}"]
+    return {
+        f"weight.{weight}.min": [matters("weight.min=0.3", PRUNED, base), cannot("weight.min=0.3", [*base, *MAGNITUDE])],
+        f"weight.{weight}.max": [matters("weight.max=3", PRUNED, base), cannot("weight.max=3", [*base, *MAGNITUDE])],
+    }
+
+
 TABLE: dict[str, list[Case] | str] = {
     "model.name": [cannot("model.name=other")],
     "model.path": [matters("model.path=CHANGED", PRUNED, MAGNITUDE), cannot("model.path=COPY")],
@@ -181,7 +190,10 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("weight=first", MAGNITUDE),
         cannot("weight.name=other", ["weight=first"]),
     ],
-    "weight.first.tokens": [matters("weight.tokens=8", PRUNED, ["weight=first"])],
+    "weight.first.tokens": [
+        matters("weight.tokens=8", PRUNED, ["weight=first"]),
+        cannot("weight.tokens=8", ["weight=first", *MAGNITUDE]),
+    ],
     "method.name": [cannot("method.name=other")],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
@@ -190,6 +202,11 @@ TABLE: dict[str, list[Case] | str] = {
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
+    **spread("attention"),
+    **spread("activation_norm"),
+    **spread("activation_change"),
+    **spread("similarity"),
+    **spread("frequency"),
     "sparsity.name": [cannot("sparsity.name=other")],
     "sparsity.unstructured.ratio": [matters("sparsity.ratio=0.6", PRUNED), cannot("sparsity.ratio=0.6", DENSE)],
     "sparsity.unstructured.ratios": [
