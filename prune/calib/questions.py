@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, cycle, islice
 from typing import Any, ClassVar
 
-from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.draw import EARLIER_ROWS, Drawn, Packed, shuffled, start_generator
 from prune.calib.material import Material
 from prune.calib.registry import is_random, ordered, select_identity
 from prune.calib.selection import Candidate, Pool
@@ -239,7 +239,7 @@ class Questions:
         self._check_filled(packed, start + self.calib.num_samples, rows, eligible, material)
         earlier, packed = packed[:start], packed[start:]
         again = set(_row_ids(earlier)) & set(_row_ids(packed))
-        return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
+        return packed, {EARLIER_ROWS: len(again)} if earlier else {}
 
     def _drawn_pieces(self, rows: Sequence[Example], eligible: Sequence[int]) -> Iterator[tuple[int, str]]:
         again = repeats(self.calib, self.prompt)
@@ -311,10 +311,13 @@ class Questions:
     def _too_few_rows(self, source: Source, packed: Sequence[Packed], num_eligible: int, num_tokens: int) -> str:
         """Says how many rows would fill the set, from the mean length of those there are."""
         calib, prompt = self.calib, self.prompt
-        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
-        num_needed = -(-calib.num_samples * calib.seq_len * num_eligible // max(1, num_tokens))
+        num_before = calib.draw * calib.num_samples if is_random(self.select) else 0
+        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed[num_before:])
+        num_all = num_before + calib.num_samples
+        num_needed = -(-num_all * calib.seq_len * num_eligible // max(1, num_tokens))
         if most := max_pieces(prompt):
-            num_needed = min(num_needed, calib.num_samples * most)
+            num_needed = min(num_needed, num_all * most)
+        of_draws = f" after those of earlier draws (calib.draw={calib.draw})" if calib.draw else ""
         again = ", or let rows come again with calib.repeat=true" if joins_pairs(prompt) else ""
         advice = f"Lower calib.num_samples or calib.seq_len, or take a source with more rows{again}."
         if repeats(calib, prompt):
@@ -322,5 +325,5 @@ class Questions:
         return (
             f"calib={calib.name} prompt={prompt.name.value} (data={source.name}): the {num_eligible} usable rows of "
             f"its {self.dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
-            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {advice}"
+            f"calib.seq_len={calib.seq_len} tokens{of_draws}; about {num_needed} rows would be needed. {advice}"
         )

@@ -55,7 +55,7 @@ def load_or_build(
     folder = output_dir / "calib" / recipe.id()
     if not folder.exists():
         parts = [BuiltPart(part.calib.name, build_part(part, source, tokenizer, output_dir, dense)) for part in recipe.parts]
-        save(folder, mixed(recipe, parts) if parts else build(recipe, source, tokenizer, dense))
+        save(folder, mixed(recipe, parts, tokenizer) if parts else build(recipe, source, tokenizer, dense))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
