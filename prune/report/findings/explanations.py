@@ -1,10 +1,11 @@
 """Whether what was measured of the calibration sets goes with their ranking: perplexity under the dense model, diversity.
 
-The rows of one model, calibration set and prompt are a unit, whatever the method and sparsity. Its rank is the mean, over
-the groups and metrics of a kind, of the share of the other rows that it beats; what was measured of the set is the mean over
-its draws. The correlation is Spearman's over units; above 0, sets with more of it score better. Its interval is Fisher's z
-with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a swap of neighbours below
-1, where no interval is. p is of the same z; both are adjusted by Holm over the answers on one kind of metric.
+The rows of one model and label (calibration set, prompt, knobs) are a unit, whatever the method and sparsity. Its rank is
+the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; what was measured of the set
+is the mean over its draws. The correlation is Spearman's over units; above 0, sets with more of it score better. Its
+interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a
+swap of neighbours below 1, where no interval is. p is of the same z; both are adjusted by Holm over the answers on one kind
+of metric.
 """
 
 import math
@@ -29,8 +30,8 @@ MEASURED = {
 }
 """What was measured of a set -> its name in a sentence."""
 
-Unit = tuple[str, str | None, str]
-"""Calibration set, prompt, knobs."""
+Unit = str
+"""The label of rows."""
 
 
 def explain_ranking(metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> list[Question]:
@@ -72,8 +73,7 @@ def _of_measure(measure: Measure, metrics: Sequence[Metric], results: Sequence[C
 
 
 def _unit(joined: Joined, row: int) -> Unit:
-    found = joined.rows[row]
-    return (found.calib or "", found.prompt, found.knobs)
+    return joined.rows[row].label
 
 
 def _ranks(model: str, evidence: Evidence, joined: Joined) -> dict[Unit, float]:
