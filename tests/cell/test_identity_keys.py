@@ -51,6 +51,8 @@ PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
+MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
+MIX_OF_ONE = ["calib=mix", "calib.parts={svamp: 1.0}", *NO_SCORE]
 TOLD = {"tokens", "weights"}
 CHAT = ["model.path=TALKER", "prompt=chat"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
@@ -113,6 +115,14 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.draw": calibration("calib.draw", 1),
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
+    "calib.parts": [
+        matters("calib.parts={svamp: 0, gsm8k: null}", TOLD, MIX),
+        cannot("calib.parts={gsm8k: 0.5, svamp: 0.5}", MIX),
+        cannot("calib.parts={svamp: 2, gsm8k: 0}", MIX_OF_ONE),
+        cannot("calib.parts={svamp: 0.5, gsm8k: 0.5}"),
+    ],
+    # What a part counts is part of the set, whose tokens stay: tests/calib/test_mixtures.py.
+    "calib.weights": [cannot("calib.weights={svamp: 0.5, gsm8k: 0.5}"), cannot("calib.weights={svamp: 1}", MIX_OF_ONE)],
     "calib.compat": calibration("calib.compat", "study"),
     "calib.path": [
         matters("calib.path=OTHER/c4/train.jsonl", TOLD, OWN),
