@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prune.calib.manifest import describe_model_part
 from prune.cell.cell import Cell
 from prune.cell.provenance import code_state, versions
 from prune.config.model import ModelConfig
@@ -89,4 +90,7 @@ def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> s
     size = f"{calibration.manifest['num_samples']} x {calibration.manifest['seq_len']} tokens"
     prompt = f", prompt {cell.axes.prompt}" if cell.axes.prompt else ""
     source, sha256 = cell.config.data.name.value, calibration.manifest["tokens_sha256"]
-    return f"{cell.axes.calib}{prompt}, {size}, seed {cell.axes.seed}, {source} rows, sha256 {sha256}"
+    made = describe_model_part(calibration.manifest)
+    rows = "no rows" if "generated" in calibration.manifest and not cell.config.calib.prefix_tokens else f"{source} rows"
+    parts = [f"{cell.axes.calib}{prompt}", made, size, f"seed {cell.axes.seed}", rows, f"sha256 {sha256}"]
+    return ", ".join(part for part in parts if part)
