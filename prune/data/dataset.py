@@ -189,6 +189,7 @@ class GeneratedSet:
 
     name: str
     category: Category = Category.GENERATED
+    hub: None = None
     own: None = None
 
 

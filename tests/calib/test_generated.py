@@ -34,6 +34,7 @@ from prune.eval.contamination import read_seen
 from prune.eval.engine.fallback import generate_alone
 from prune.eval.overlap import count_overlap, split_words
 from prune.models.files import EMBEDDED_FOLDER
+from tests.architectures import CONFIGS, tiny_model
 
 TOKENIZER = make_tokenizer(bos=True)
 ROWS = text_rows(60)
@@ -142,6 +143,15 @@ def test_texts_are_those_of_a_plain_loop(model: LlamaForCausalLM) -> None:
     config = generated()
     found = write_texts(model, prefixes, names, [TOKENIZER.eos_token_id], config, 25, lambda: None)
     assert found == [naive_text(model, prefix, name, config, 25) for prefix, name in zip(prefixes, names, strict=True)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_so_are_they_of_every_architecture(name: str) -> None:
+    model, config = tiny_model(CONFIGS[name]()), generated(top_k=12, repetition_penalty=1.1)
+    prefixes = [[5, 6], [7, 8], [9, 10]]
+    found = write_texts(model, prefixes, ["a", "b", "c"], [TOKENIZER.eos_token_id], config, 20, lambda: None)
+    plain = [naive_text(model, prefix, text, config, 20) for prefix, text in zip(prefixes, "abc", strict=True)]
+    assert found == plain and any(len(text) > 5 for text in found)
 
 
 def test_a_text_ends_with_any_of_the_ends_and_the_others_go_on() -> None:
