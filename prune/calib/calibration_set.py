@@ -24,6 +24,8 @@ class CalibrationSet:
     manifest: dict[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What is worth telling of the time that making it took, by step; no part of what it is."""
+    parts_N: Tensor | None = None
+    """int64, the part of each sequence, where the weights of each part have a sum of their own to keep."""
 
     @classmethod
     def of_tokens(cls, tokens_NL: Tensor, real_NL: Tensor | None = None) -> CalibrationSet:

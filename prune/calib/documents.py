@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
+from prune.calib.perplexity import describe_place, keep_likeliest, measure_perplexities, num_candidates, num_staying
 from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
@@ -17,7 +18,7 @@ from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, texts
-from prune.errors import NotApplicableError, UserError
+from prune.errors import UserError
 
 _BATCH = 32
 """Documents that are tokenised together."""
@@ -146,35 +147,33 @@ class Documents:
     piece: ClassVar[str] = "document"
 
     @property
+    def needs_model(self) -> bool:
+        """Whether the dense model filters the windows."""
+        return self._keep_share < 1
+
+    @property
     def splits(self) -> Sequence[tuple[TextSet, str]]:
         """The split that the documents are drawn from."""
         return [(self.dataset, self.dataset.train_split)]
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse conversations, which a chat template renders; with a source, also rows that are no text.
-
-        Only tokens show whether documents are long enough.
+        """With a source, refuse rows that are no text; only tokens show whether documents are long enough.
 
         Raises:
-            NotApplicableError: the rows are conversations.
             UserError: some rows are bad, and `calib.bad_rows` does not skip them.
         """
-        if self.dataset.own is not None and self.dataset.own.messages is not None:
-            raise NotApplicableError(
-                f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
-                "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
-            )
         check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
             self._usable(source, data)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, of which none is repeated, and what selects among them."""
+        """The rows, of which none is repeated, what is filtered, and what selects among them."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
-        return {"repeat": False, "prompt": None, **rows, **select_identity(self.select, data)}
+        share = {"keep_share": self._keep_share} if self.needs_model else {}
+        return {"repeat": False, "prompt": None, **rows, **share, **select_identity(self.select, data)}
 
     def draw(self, material: Material) -> Drawn:
-        """Windows of as many documents as are asked for, the best of the pool where something selects.
+        """Windows of as many documents as are asked for: the likeliest where some are filtered, the best where one selects.
 
         Raises:
             UserError: too few documents are long enough, or some are no text.
@@ -183,17 +182,33 @@ class Documents:
         documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(calib)
         usable = self._usable(source, material.data)
         order = [row for row in shuffled(len(documents), generator) if row in usable]
-        num_candidates = pool_size(calib, self.select)
-        cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_candidates, calib.seq_len)
+        num_wanted = num_candidates(pool_size(calib, self.select), self._keep_share)
+        cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_wanted, calib.seq_len)
         if self.dataset.rows_are_lines:
             cutter.cut_running_text(documents, order, self.dataset.joiner)
         else:
             cutter.cut_documents(documents, order)
-        candidates = cutter.packed[calib.draw * num_candidates :]
-        if len(candidates) < calib.num_samples:
+        candidates = cutter.packed[calib.draw * num_wanted :]
+        if num_staying(len(candidates), self._keep_share) < calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
+        about: dict[str, Any] = {}
+        if self.needs_model:
+            candidates, about = self._filtered(candidates, material)
         packed, counts = select_windows(candidates, calib, self.select, material)
-        return Drawn(packed, len(documents), {**usable.counts, **counts})
+        return Drawn(packed, len(documents), {**usable.counts, **counts}, about)
+
+    @property
+    def _keep_share(self) -> float:
+        return 1.0 if self.calib.keep_share is None else self.calib.keep_share
+
+    def _filtered(self, windows: Sequence[Packed], material: Material) -> tuple[list[Packed], dict[str, Any]]:
+        """(the windows with the lowest perplexity, in their order; what the manifest says of the choice)."""
+        model, most = material.dense(), pool_size(self.calib, self.select)
+        found = measure_perplexities(model, [window.token_ids for window in windows], material.advance)
+        kept = keep_likeliest(found, min(most, num_staying(len(windows), self._keep_share)))
+        about = {"num_candidates": len(windows), "num_kept": len(kept.places), "threshold": kept.threshold}
+        packed = [replace(windows[place], about={"perplexity": found[place]}) for place in kept.places]
+        return packed, {"perplexity_filter": about, "made_on": describe_place(model)}
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
@@ -202,15 +217,18 @@ class Documents:
         calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)
         of_draws = ""
         if calib.draw:
-            num_candidates = cutter.num_samples // (calib.draw + 1)
-            of_draws = f" after the {calib.draw} x {num_candidates} of earlier draws (calib.draw={calib.draw})"
+            num_earlier = cutter.num_samples // (calib.draw + 1)
+            of_draws = f" after the {calib.draw} x {num_earlier} of earlier draws (calib.draw={calib.draw})"
+        if self.needs_model:
+            wanted = num_candidates(calib.num_samples, self._keep_share)
+            of_draws += f", of {wanted} candidates, of which calib.keep_share={calib.keep_share} stays"
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:
             story = f"{found} of the {num_rows} documents of its {split} split have"
             longest = f" (the longest has {cutter.longest})"
         return (
-            f"calib={calib.name} (data={source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
+            f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
             f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples, "
             "or take a source with more text."
         )

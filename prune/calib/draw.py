@@ -24,6 +24,8 @@ class Packed:
     """Tokens of the whole document that a window was cut from."""
     why: Sequence[Mapping[str, Any]] = ()
     """Why a selector took them: one entry for each row, or for the window."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else the manifest says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Drawn:
     """Rows in the split they were drawn from; None for controls."""
     counts: Mapping[str, Any] = field(default_factory=dict)
     """For the manifest: further counts, and what a selector says of its choice."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else the manifest says: how a model made or chose the text, and on what it computed."""
 
 
 def start_generator(calib: CalibConfig) -> random.Random:

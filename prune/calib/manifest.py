@@ -60,6 +60,7 @@ def describe_sequence(sequence: Packed) -> dict[str, Any]:
         described["offset"] = sequence.offset
     if sequence.why:
         described["why"] = [dict(why) for why in sequence.why]
+    described |= sequence.about
     return described
 
 

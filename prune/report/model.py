@@ -177,7 +177,7 @@ class Rows:
     calib: Sequence[int | None]
     """Into `Report.calibs`; None: dense, or a method without calibration."""
     prompt: Sequence[str | None]
-    """icl, cot, single, zero_shot; None: raw text has none."""
+    """icl, cot, chat, ...; None: raw text has none."""
     select: Sequence[str | None]
     """The selector; None: random."""
     weight: Sequence[str | None]

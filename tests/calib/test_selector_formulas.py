@@ -166,7 +166,7 @@ def test_rows_of_a_target_are_drawn_by_the_seed_and_empty_ones_left_out() -> Non
 def test_a_control_is_no_target() -> None:
     selector = build_selector(selector_config("most_similar", target="random"))
     assert selector is not None
-    with pytest.raises(UserError, match=r"select.target=random: random is a control and has no rows. Sets with rows: c4"):
+    with pytest.raises(UserError, match=r"select.target=random: random has no rows of its own. Sets with rows: c4"):
         selector.reads(LOCAL)
 
 

@@ -31,6 +31,7 @@ from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
 from prune.pruning.registry import METHODS, WEIGHTS
+from tests.chat_templates import CHATML
 from tests.conftest import Compose
 
 SMALL = (
@@ -51,6 +52,9 @@ NO_SCORE = ["eval.perplexity=[]"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
 TOLD = {"tokens", "weights"}
+CHAT = ["model.path=TALKER", "prompt=chat"]
+TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
+STUDY = ["calib.compat=study"]
 CLUSTERS = ["select=clusters"]
 SIMILAR = ["select=most_similar"]
 
@@ -118,7 +122,12 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.choices": "a column with a list: tests/data/test_own.py",
     "calib.answer_kind": [cannot("calib.answer_kind=label", OWN_SUMS)],
-    "calib.messages": "conversations are not rendered yet",
+    "calib.messages": [matters("calib.messages=reply", TOLD, TALKS)],
+    "calib.real_tokens": [
+        matters("calib.real_tokens=20", ALL, STUDY),
+        cannot("calib.real_tokens=48", STUDY),
+        cannot("calib.real_tokens=20", [*STUDY, *MAGNITUDE]),
+    ],
     "calib.eval_path": [cannot("calib.eval_path=OTHER/c4/train.jsonl", OWN)],
     "calib.eval_split": "of the hub: tests/data/test_hub.py",
     "calib.held_out": [matters("calib.held_out=590", TOLD, OWN)],
@@ -131,12 +140,24 @@ TABLE: dict[str, list[Case] | str] = {
     "prompt.num_cot_steps": calibration(
         "prompt.num_cot_steps", 2, ["calib=gsm8k", "prompt=cot"], elsewhere=[*TEXT, "prompt=cot"]
     ),
+    "prompt.rationale": [
+        matters("prompt.rationale=true", ALL, ["calib=gsm8k", *CHAT]),
+        matters("prompt.rationale=true", ALL, ["calib=gsm8k", "prompt=autoregressive"]),
+        cannot("prompt.rationale=true", [*TEXT, *CHAT]),
+    ],
+    "prompt.system": [
+        matters("prompt.system=Hush", ALL, CHAT),
+        matters("prompt.system=Hush", TOLD, TALKS),
+        cannot("prompt.system=Hush", [*TEXT, *CHAT]),
+    ],
     "prompt.separator": [
         matters("prompt.separator='; '", ALL),
+        cannot("prompt.separator='; '", CHAT),
+        cannot("prompt.separator='; '", ["prompt=autoregressive"]),
         cannot("prompt.separator='; '", ["prompt=single"]),
         cannot("prompt.separator='; '", ["calib.compat=study"]),
     ],
-    "prompt.bos": calibration("prompt.bos", "none", elsewhere=TEXT),
+    "prompt.bos": [*calibration("prompt.bos", "none", elsewhere=TEXT), cannot("prompt.bos=none", CHAT)],
     "prompt.padding_side": [
         matters("prompt.padding_side=right", {"tokens"}, [*PADDED, *NO_SCORE]),
         cannot("prompt.padding_side=right"),
@@ -208,6 +229,7 @@ TABLE: dict[str, list[Case] | str] = {
         matters("eval.bos=none", SCORES, ["eval.bos=text"]),
         matters("eval.bos=none", SCORES, [*QUESTIONS, "eval.bos=text"]),
         cannot("eval.bos=chunk", [*QUESTIONS, "eval.bos=text"]),
+        cannot("eval.bos=text", [*QUESTIONS, "eval.chat=true", "model.path=TALKER"]),
     ],
     "eval.num_fewshot": [
         matters("eval.num_fewshot=2", SCORES, QUESTIONS),
@@ -220,6 +242,10 @@ TABLE: dict[str, list[Case] | str] = {
             "eval.rationale=true", SCORES, [*NO_SCORE, "eval.tasks=[gsm8k]", "eval.limit=1", "eval.num_fewshot=1", *DENSE]
         ),
         matters("eval.rationale=true", SCORES, BITS),
+    ],
+    "eval.chat": [
+        matters("eval.chat=true", SCORES, [*QUESTIONS, "model.path=TALKER"]),
+        matters("eval.chat=true", SCORES, [*BITS, "model.path=TALKER"]),
     ],
     "eval.too_long": "error refuses what skip leaves out: no two scores of one set of items differ; in the protocol",
     "eval.batch_size": [cannot("eval.batch_size=1", [*QUESTIONS])],
@@ -346,17 +372,18 @@ class Runs:
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:
-        for name in ("CHANGED", "COPY", "ROWS", "OTHER", "AGAIN"):
+        for name in ("CHANGED", "COPY", "TALKER", "ROWS", "OTHER", "AGAIN"):
             word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
         return word
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model; rows, other rows, and the rows again."""
+    """A changed and an equal copy of the embedded model, and one with a chat template; rows, other rows, the rows again."""
     folder = tmp_path_factory.mktemp("keys")
-    for name in ("copy", "changed"):
+    for name in ("copy", "changed", "talker"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
+    (folder / "talker/chat_template.jinja").write_text(CHATML)
     weights = bytearray((folder / "changed/model.safetensors").read_bytes())
     weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
     (folder / "changed/model.safetensors").write_bytes(weights)
@@ -364,6 +391,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for dataset, split in (("svamp", "train"), ("c4", "train"), ("c4", "validation")):
             rows = sample_rows(dataset, split)[skipped:]
             write_text(folder / name / dataset / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    told = [{"role": "user", "content": "How much is it?"}, {"role": "assistant", "content": "It is seven. " * 9}]
+    talks = [{"talk": told, "reply": told[1:]}] * 12
+    write_text(folder / "rows/talks.jsonl", "".join(json.dumps(row) + "\n" for row in talks))
     return folder
 
 

@@ -13,7 +13,7 @@ from prune.config.checks import require_at_least
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
 from prune.config.select import Embedding, SelectConfig
-from prune.data.dataset import ControlSet, Dataset, QuestionSet, RowSet, TextSet
+from prune.data.dataset import Dataset, QuestionSet, RowSet, TextSet
 from prune.data.identity import data_identity
 from prune.data.lookup import dataset_of
 from prune.data.registry import DATASETS, find_dataset
@@ -101,9 +101,9 @@ class MostSimilar(Selector):
 
 
 def _with_rows(dataset: Dataset, name: str) -> TextSet | QuestionSet:
-    if isinstance(dataset, ControlSet):
-        able = [other for other, found in DATASETS.items() if not isinstance(found, ControlSet)]
-        raise UserError(f"{name} is a control and has no rows. Sets with rows: {', '.join(able)}.")
+    if not isinstance(dataset, TextSet | QuestionSet):
+        able = [other for other, found in DATASETS.items() if isinstance(found, TextSet | QuestionSet)]
+        raise UserError(f"{name} has no rows of its own. Sets with rows: {', '.join(able)}.")
     return dataset
 
 

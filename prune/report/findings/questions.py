@@ -25,7 +25,8 @@ from prune.report.results.join import CATEGORIES, Joined, category_of
 PRETRAINING, ARITHMETIC = Category.PRETRAINING.value, Category.ARITHMETIC.value
 C4 = "c4"
 PROMPT_PAIRS = (("icl", "single"), ("icl", "zero_shot"), ("cot", "icl"))
-KINDS_IN_ORDER = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu", "ppl")
+_ASKED = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu")
+KINDS_IN_ORDER = (*_ASKED, *(f"{kind}_chat" for kind in _ASKED), "ppl")
 """Of the answers: what the study measured comes first."""
 
 

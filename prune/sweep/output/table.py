@@ -50,7 +50,9 @@ def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[
         return []
     scores = {name: score for result in results.values() for name, score in result["metrics"].items() if name in metrics}
     falling = [name for name in metrics if name in scores and not scores[name]["higher_is_better"]]
-    lower = dict.fromkeys(name.partition("/")[0] if name.startswith(("ppl/", "bpb/")) else name for name in falling)
+    lower = dict.fromkeys(
+        name.partition("/")[0] if name.startswith(("ppl/", "bpb/", "bpb_chat/")) else name for name in falling
+    )
     better = f"{', '.join(lower)}: lower is better; others: higher." if lower else "Higher is better."
     return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
 

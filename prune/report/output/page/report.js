@@ -19,7 +19,7 @@ export function at(column, index) {
   return column?.[index] ?? null;
 }
 
-export const PROMPTS = ["icl", "cot", "single", "zero_shot"];
+export const PROMPTS = ["icl", "cot", "single", "zero_shot", "chat", "autoregressive"];
 export const PRETRAINING = "pre-training";
 
 /** What the noise of a comparison takes into account, by `Basis`. */
