@@ -158,7 +158,7 @@ class CellRun:
             return None
         path = kept_at(self._cell.output_dir / "calib" / calibration.id, config.model)
         with self._clock("calib"), memory_errors("measuring the calibration set", prune_advice(config)):
-            return set_perplexity(path, self._loaded.model, calibration, config.batch_size)
+            return set_perplexity(path, self._loaded.model, calibration)
 
     def _pruned(self) -> tuple[list[LinearReport], str]:
         """Bring the dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.
