@@ -34,10 +34,9 @@ def naive(model: Any, made: CalibrationSet) -> float:
     return math.exp(sum(losses) / len(losses))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_it_is_that_of_a_plain_loop_and_kept(tmp_path: Path, batch_size: int) -> None:
+def test_it_is_that_of_a_plain_loop_and_kept(tmp_path: Path) -> None:
     model, made, path = tiny_model(CONFIGS["llama"]()), ragged(), tmp_path / "dense.json"
-    found = set_perplexity(path, model, made, batch_size)
+    found = set_perplexity(path, model, made)
     assert found == pytest.approx(naive(model, made), rel=1e-5)
     assert json.loads(path.read_text())["num_tokens"] == 4 * 15 + 10 + 8 + 10
 
@@ -45,19 +44,19 @@ def test_it_is_that_of_a_plain_loop_and_kept(tmp_path: Path, batch_size: int) ->
         raise AssertionError("what is kept is not measured again")
 
     model.forward = refuse
-    assert set_perplexity(path, model, made, batch_size) == found
+    assert set_perplexity(path, model, made) == found
     path.write_text(path.read_text().replace("1", "2"))
     with pytest.raises(AssertionError, match="not measured again"):
-        set_perplexity(path, model, made, batch_size)
+        set_perplexity(path, model, made)
 
 
 def test_nothing_to_predict_and_numbers_that_overflow_have_none(tmp_path: Path) -> None:
     model = tiny_model(CONFIGS["llama"]())
     tokens_NL = torch.ones(2, 1, dtype=torch.int64)
-    assert set_perplexity(tmp_path / "a.json", model, CalibrationSet.of_tokens(tokens_NL), 2) is None
+    assert set_perplexity(tmp_path / "a.json", model, CalibrationSet.of_tokens(tokens_NL)) is None
     with torch.no_grad():
         model.lm_head.weight.fill_(math.nan)
-    assert set_perplexity(tmp_path / "b.json", model, ragged(), 2) is None
+    assert set_perplexity(tmp_path / "b.json", model, ragged()) is None
     assert not list(tmp_path.iterdir())
 
 
