@@ -369,6 +369,7 @@ def test_an_option_of_ones_own_that_chooses_a_list(say: Say, tmp_path: Path) -> 
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, ["BertForMaskedLM", "not a causal language model"]),
         ({"model_type": "bert"}, ["is an encoder", "not a causal language model"]),
         ({"model_type": "vit"}, ["model_type vit", "not a causal language model"]),
+        ({"model_type": "mistral3", "text_config": {}}, ["model_type mistral3", "not a causal language model"]),
         ({"model_type": "t5", "is_encoder_decoder": True}, ["encoder-decoder"]),
         ({}, ["no model_type"]),
         ({"model_type": "llama", "num_hidden_layers": 10**9}, ["1000000000 blocks", "at most 1"]),
