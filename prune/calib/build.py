@@ -12,7 +12,8 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
-from prune.calib.material import Material, no_model
+from prune.calib.material import Material, no_model, unwatched
+from prune.calib.mixtures import Mixture
 from prune.config.calib import Compat, PaddingSide, PromptStyle
 from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
@@ -29,6 +30,7 @@ def build(
     source: Source,
     tokenizer: PreTrainedTokenizerBase,
     dense: Callable[[], PreTrainedModel] = no_model,
+    advance: Callable[[int, int], None] = unwatched,
 ) -> CalibrationSet:
     """A calibration set, drawn anew.
 
@@ -36,9 +38,11 @@ def build(
         UserError: too few rows, or no document long enough.
     """
     calib, kind = recipe.calib, recipe.kind
+    assert not isinstance(kind, Mixture), "a mixture is made of sets that are built"
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    drawn = kind.draw(Material(source, encoder, recipe.data, dense))
+    material = Material(source, encoder, recipe.data, dense, advance)
+    drawn = kind.draw(material)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
@@ -52,6 +56,7 @@ def build(
         "num_tokens": calib.num_samples * calib.seq_len,
         "num_real_tokens": sum(len(sequence.token_ids) for sequence in drawn.packed),
         **drawn.counts,
+        **drawn.about,
         "tokenizer": {
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),
@@ -65,7 +70,7 @@ def build(
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
-    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, material.seconds)
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:

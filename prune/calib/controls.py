@@ -26,6 +26,7 @@ class Controls:
     prompt: ClassVar[None] = None
     piece: ClassVar[str] = "sequence"
     splits: ClassVar[Sequence[Any]] = ()
+    needs_model: ClassVar[bool] = False
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
         """Nothing to refuse."""

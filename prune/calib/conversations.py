@@ -34,6 +34,7 @@ class Conversations:
     prompt: PromptConfig
     select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "conversation"
+    needs_model: ClassVar[bool] = False
 
     @property
     def splits(self) -> Sequence[tuple[TextSet, str]]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.perplexity import describe_place, keep_likeliest, measure_perplexities, num_candidates, num_staying
+from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
@@ -114,6 +115,27 @@ class WindowCutter:
         return True
 
 
+def pool_size(calib: CalibConfig, select: SelectConfig) -> int:
+    """The windows that a selector chooses from; as many as are needed where nothing selects."""
+    return calib.num_samples * (1 if is_random(select) else select.pool)
+
+
+def select_windows(
+    windows: Sequence[Packed], calib: CalibConfig, select: SelectConfig, material: Material
+) -> tuple[Sequence[Packed], dict[str, Any]]:
+    """(the windows that the selector takes, each with the reason; what the manifest says of the choice)."""
+    if is_random(select):
+        return windows, {}
+    texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
+    candidates = [
+        Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
+    ]
+    choice = choose(select, Pool(candidates, calib.num_samples, calib.seed, material))
+    taken = choice.picks[: calib.num_samples]
+    packed = [replace(windows[pick.index], why=(pick.why,)) for pick in taken]
+    return packed, choice.describe({pick.index for pick in taken})
+
+
 @dataclass(frozen=True)
 class Documents:
     """Windows of raw text, one a sequence."""
@@ -123,6 +145,11 @@ class Documents:
     select: SelectConfig = field(default_factory=SelectConfig)
     prompt: ClassVar[None] = None
     piece: ClassVar[str] = "document"
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the dense model filters the windows."""
+        return self._keep_share < 1
 
     @property
     def splits(self) -> Sequence[tuple[TextSet, str]]:
@@ -135,16 +162,18 @@ class Documents:
         Raises:
             UserError: some rows are bad, and `calib.bad_rows` does not skip them.
         """
+        check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
             self._usable(source, data)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, of which none is repeated, and what selects among them."""
+        """The rows, of which none is repeated, what is filtered, and what selects among them."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
-        return {"repeat": False, "prompt": None, **rows, **select_identity(self.select, data)}
+        share = {"keep_share": self._keep_share} if self.needs_model else {}
+        return {"repeat": False, "prompt": None, **rows, **share, **select_identity(self.select, data)}
 
     def draw(self, material: Material) -> Drawn:
-        """Windows of as many documents as are asked for, the best of the pool where something selects.
+        """Windows of as many documents as are asked for: the likeliest where some are filtered, the best where one selects.
 
         Raises:
             UserError: too few documents are long enough, or some are no text.
@@ -153,28 +182,33 @@ class Documents:
         documents, generator = texts(source, self.dataset, self.dataset.train_split), start_generator(calib)
         usable = self._usable(source, material.data)
         order = [row for row in shuffled(len(documents), generator) if row in usable]
-        num_candidates = calib.num_samples * (1 if is_random(self.select) else self.select.pool)
-        cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_candidates, calib.seq_len)
+        num_wanted = num_candidates(pool_size(calib, self.select), self._keep_share)
+        cutter = WindowCutter(material.encoder, generator, (calib.draw + 1) * num_wanted, calib.seq_len)
         if self.dataset.rows_are_lines:
             cutter.cut_running_text(documents, order, self.dataset.joiner)
         else:
             cutter.cut_documents(documents, order)
-        candidates = cutter.packed[calib.draw * num_candidates :]
-        if len(candidates) < calib.num_samples:
+        candidates = cutter.packed[calib.draw * num_wanted :]
+        if num_staying(len(candidates), self._keep_share) < calib.num_samples:
             raise UserError(self._too_few_windows(source, cutter, len(documents)))
-        if is_random(self.select):
-            return Drawn(candidates, len(documents), usable.counts)
-        packed = self._selected(candidates, material)[: calib.num_samples]
-        return Drawn(packed, len(documents), {**usable.counts, "num_candidates": len(candidates)})
+        about: dict[str, Any] = {}
+        if self.needs_model:
+            candidates, about = self._filtered(candidates, material)
+        packed, counts = select_windows(candidates, calib, self.select, material)
+        return Drawn(packed, len(documents), {**usable.counts, **counts}, about)
 
-    def _selected(self, windows: Sequence[Packed], material: Material) -> list[Packed]:
-        """The windows in the selector's order, each with the reason."""
-        texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
-        candidates = [
-            Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
-        ]
-        pool = Pool(candidates, self.calib.num_samples, self.calib.seed, material)
-        return [replace(window, why=(why,)) for window, why in ordered(self.select, pool, windows)]
+    @property
+    def _keep_share(self) -> float:
+        return 1.0 if self.calib.keep_share is None else self.calib.keep_share
+
+    def _filtered(self, windows: Sequence[Packed], material: Material) -> tuple[list[Packed], dict[str, Any]]:
+        """(the windows with the lowest perplexity, in their order; what the manifest says of the choice)."""
+        model, most = material.dense(), pool_size(self.calib, self.select)
+        found = measure_perplexities(model, [window.token_ids for window in windows], material.advance)
+        kept = keep_likeliest(found, min(most, num_staying(len(windows), self._keep_share)))
+        about = {"num_candidates": len(windows), "num_kept": len(kept.places), "threshold": kept.threshold}
+        packed = [replace(windows[place], about={"perplexity": found[place]}) for place in kept.places]
+        return packed, {"perplexity_filter": about, "made_on": describe_place(model)}
 
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
@@ -183,8 +217,11 @@ class Documents:
         calib, split, found = self.calib, self.dataset.train_split, len(cutter.packed)
         of_draws = ""
         if calib.draw:
-            num_candidates = cutter.num_samples // (calib.draw + 1)
-            of_draws = f" after the {calib.draw} x {num_candidates} of earlier draws (calib.draw={calib.draw})"
+            num_earlier = cutter.num_samples // (calib.draw + 1)
+            of_draws = f" after the {calib.draw} x {num_earlier} of earlier draws (calib.draw={calib.draw})"
+        if self.needs_model:
+            wanted = num_candidates(calib.num_samples, self._keep_share)
+            of_draws += f", of {wanted} candidates, of which calib.keep_share={calib.keep_share} stays"
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:

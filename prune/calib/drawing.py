@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prune.calib.draw import Packed
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered
+from prune.calib.registry import choose, is_random
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.select import SelectConfig
@@ -36,41 +36,56 @@ class Drawing(Generic[Piece]):
     too_few: Callable[[Sequence[Packed], Sequence[int]], str]
     """What is said of sequences that too few rows (given by id) have filled."""
 
-    def draw(self, material: Material) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences, counts for the manifest).
+    def draw(self, material: Material) -> tuple[list[Packed], dict[str, Any]]:
+        """(the sequences, counts for the manifest and what a selector says of its choice).
 
         Raises:
             UserError: there are too few rows.
         """
         return self._first() if is_random(self.select) else self._selected(material)
 
-    def _first(self) -> tuple[list[Packed], dict[str, int]]:
+    def _first(self) -> tuple[list[Packed], dict[str, Any]]:
         """(the sequences of the draw's shuffle, for a later draw how many of its rows earlier ones had, too)."""
-        start = self.calib.draw * self.calib.num_samples
-        packed = self.pack(self.pieces(self.comes_again), start + self.calib.num_samples)
-        self._check_filled(packed, start + self.calib.num_samples, self.eligible)
-        earlier, packed = packed[:start], packed[start:]
+        earlier, packed = self._drawn()
         again = set(row_ids(earlier)) & set(row_ids(packed))
         return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
 
-    def _selected(self, material: Material) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences packed in the selector's order, how many rows it chose from).
+    def _drawn(self) -> tuple[list[Packed], list[Packed]]:
+        """(the sequences of the earlier draws of the shuffle, those of this one)."""
+        start = self.calib.draw * self.calib.num_samples
+        packed = self.pack(self.pieces(self.comes_again), start + self.calib.num_samples)
+        self._check_filled(packed, start + self.calib.num_samples, self.eligible)
+        return packed[:start], packed[start:]
 
-        The pool of a draw is its part of one pass through the rows; where it does not fill the set, and rows may come again,
-        it is gone through again in the same order.
+    def _selected(self, material: Material) -> tuple[list[Packed], dict[str, Any]]:
+        """(the sequences packed in the selector's order, each row with the reason; what it chose from).
+
+        The pool of a draw is its part of one pass through the rows, `select.pool` times that which the draw itself would
+        use; where it does not fill the set, and rows may come again, it is gone through again in the same order.
         """
         calib = self.calib
-        needed = set(row_ids(self.pack(self.pieces(self.comes_again), calib.num_samples)))
-        size = len(needed) * self.select.pool
-        pieces = list(islice(self.pieces(False), calib.draw * size, (calib.draw + 1) * size))
-        candidates = self.candidates([piece for _, piece in pieces]) if pieces else []
-        pool = Pool(candidates, min(len(needed), len(candidates)), calib.seed, material)
-        chosen = ordered(self.select, pool, pieces) if pieces else []
-        order = [piece for piece, _ in chosen]
+        earlier, own = (set(row_ids(packed)) for packed in self._drawn())
+        start, stop = (self.select.pool * len(used) for used in (earlier, earlier | own))
+        pieces = list(islice(self.pieces(False), start, stop))
+        if not pieces:
+            raise UserError(self._no_pool(start))
+        candidates = self.candidates([piece for _, piece in pieces])
+        choice = choose(self.select, Pool(candidates, len(own), calib.seed, material))
+        order = [pieces[pick.index] for pick in choice.picks]
         packed = self.pack(cycle(order) if self.comes_again else iter(order), calib.num_samples)
         self._check_filled(packed, calib.num_samples, [row for row, _ in pieces])
-        why = {row: reason for (row, _), reason in chosen}
-        return [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed], {"num_candidates": len(pieces)}
+        why = {pieces[pick.index][0]: pick.why for pick in choice.picks}
+        taken = set(row_ids(packed))
+        said = choice.describe({index for index, (row, _) in enumerate(pieces) if row in taken})
+        return [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed], said
+
+    def _no_pool(self, start: int) -> str:
+        calib, pool = self.calib, self.select.pool
+        return (
+            f"calib={calib.name} calib.draw={calib.draw} select={self.select.name}: with select.pool={pool} the pools of "
+            f"earlier draws take {start} rows, and there are {len(self.eligible)} usable ones. Lower select.pool, "
+            "calib.draw or calib.num_samples, or take other seeds (calib.seed) in place of draws."
+        )
 
     def _check_filled(self, packed: Sequence[Packed], num_samples: int, eligible: Sequence[int]) -> None:
         longest = max((len(sequence.rows) for sequence in packed), default=0)

@@ -60,6 +60,7 @@ def describe_sequence(sequence: Packed) -> dict[str, Any]:
         described["offset"] = sequence.offset
     if sequence.why:
         described["why"] = [dict(why) for why in sequence.why]
+    described |= sequence.about
     return described
 
 
@@ -84,6 +85,12 @@ def tensors_sha256(*tensors: Tensor) -> str:
     for array in (tensor.numpy() for tensor in tensors):
         digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
+
+
+def sequences_sha256(tokens_NL: Tensor, real_NL: Tensor) -> str:
+    """Hash of the sequences, whatever their order: equal of two draws that took the same ones."""
+    each = sorted(tensors_sha256(*one) for one in zip(tokens_NL, real_NL, strict=True))
+    return hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

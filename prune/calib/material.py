@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prune.errors import UserError
@@ -25,6 +25,10 @@ def no_model() -> PreTrainedModel:
     raise UserError("This calibration set is made with the help of the model, and none was given.")
 
 
+def unwatched(done: int, total: int) -> None:
+    """Nothing: progress that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """Rows, a tokenizer, and for the kinds that need it the dense model."""
@@ -34,3 +38,7 @@ class Material:
     data: DataConfig
     dense: Callable[[], PreTrainedModel] = no_model
     """Loads the model at its first call."""
+    advance: Callable[[int, int], None] = unwatched
+    """Called with (done, total) while the model is at work."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What is worth telling of the time that drawing takes, by step, as those who draw add it: `select`, of selectors."""

@@ -14,7 +14,7 @@ from prune.calib.drawing import Drawing, Piece, row_ids
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
 from prune.calib.prefixes import Pair, pack_prefixes, pair_of
-from prune.calib.registry import select_identity
+from prune.calib.registry import check_selector, select_identity
 from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -243,7 +243,8 @@ class Form(Generic[Piece]):
 
 def text_candidates(texts: Sequence[str], encoder: Encoder) -> list[Candidate]:
     """Texts as a selector sees them."""
-    return [Candidate(text, ids, len(ids)) for text, ids in zip(texts, encoder.plain(list(texts)), strict=True)]
+    head = encoder.head()
+    return [Candidate(text, head + ids, len(ids)) for text, ids in zip(texts, encoder.plain(list(texts)), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,7 @@ class Questions:
     select: SelectConfig = field(default_factory=SelectConfig)
     piece: ClassVar[str] = "pair"
     """What begins with a BOS of its own with compat=study."""
+    needs_model: ClassVar[bool] = False
 
     @property
     def splits(self) -> Sequence[tuple[QuestionSet, str]]:
@@ -277,6 +279,8 @@ class Questions:
             raise NotApplicableError(
                 f"{asked} needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
+        if most := max_pieces(prompt):
+            check_selector(self.select, self.select.pool * calib.num_samples * most)
         if source is not None and data is not None:
             usable = self._usable(source, data)
             if prompt.num_cot_steps is not None:

@@ -110,7 +110,8 @@ def make_cell(config: Config) -> Cell:
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
     asked = ("scores", repr(config.eval), repr(config.data))
     scores = looked_up(asked, lambda: tuple(plan_metrics(config.eval, config.data)))
-    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores, recipe_of(config))
+    recipe = recipe_of(config)
+    return Cell(short_hash(form), _axes(config, form, recipe), form, config, short_hash(dense), scores, recipe)
 
 
 def check_unchanged(cell: Cell) -> None:
@@ -134,12 +135,14 @@ def dense_cell(cell: Cell) -> Cell:
     return make_cell(replace(cell.config, method=DenseConfig(), merge=MergeConfig()))
 
 
-def _axes(config: Config, form: dict[str, Any]) -> Axes:
+def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
     calib = form.get("calib")
-    shown = merged_label(find_parents(config)) if config.merge.cells and calib else config.calib.shown_name
+    shown = recipe.calib.shown_name if recipe is not None else None
+    if config.merge.cells and calib:
+        shown = merged_label(find_parents(config))
     return Axes(
         model=config.model.name,
-        calib=calib and shown,
+        calib=shown if calib else None,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,

@@ -35,7 +35,7 @@ def recipe_of(config: Config) -> Recipe | None:
     """The calibration set that pruning looks at; None where it looks at none."""
     if config.merge.cells or not uses_calibration(config):
         return None
-    return Recipe(config.calib, config.prompt, config.data, config.model, config.select)
+    return Recipe(config.calib, config.prompt, config.data, config.model, config.select).settled()
 
 
 def propagation(config: Config) -> Propagation | None:

@@ -91,5 +91,5 @@ def merged_form(config: Config, recipe: Recipe | None) -> dict[str, Any]:
 
 
 def merged_label(parents: Sequence[Parent]) -> str:
-    """`c4+gsm8k-icl`: what a merged cell is called in place of a calibration set."""
-    return "+".join(parent.label for parent in parents)
+    """`c4&gsm8k-icl`: what a merged cell is called in place of a calibration set."""
+    return "&".join(parent.label for parent in parents)

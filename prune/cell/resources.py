@@ -10,6 +10,7 @@ from prune.config.content import one_look
 from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.data.sources.source import ReadOnce, Source, open_source
+from prune.files import now
 from prune.lazy import torch
 from prune.models.blocks import find_blocks, find_linears
 from prune.models.host_memory import keep_freed_memory
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
 class Resources:
     """Loads each thing when it is first asked for, and keeps the last model only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, makes_sets: bool = True) -> None:
+        """Nothing loaded yet.
+
+        Args:
+            makes_sets: whether calibration sets that the model makes are made here when they are missing.
+        """
+        self.makes_sets = makes_sets
+        self.began = now()
+        self.failed_sets: dict[str, Exception] = {}
+        """Why calibration sets could not be made, by their ids."""
         self._sources: dict[str, Source] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._held: tuple[str, DenseCopy] | None = None

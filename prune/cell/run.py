@@ -19,6 +19,7 @@ from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
 from prune.cell.merging import average_parents, describe_merge, is_merged
 from prune.cell.model_card import cell_facts, model_card
+from prune.cell.model_sets import calibration_set
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
 from prune.cell.resources import Resources
 from prune.cell.sets import describe_sets, reads_sample
@@ -44,7 +45,6 @@ from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
-from prune.pruning.token_weights import weighted
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
@@ -142,20 +142,8 @@ class CellRun:
         check_unchanged(self._cell)
 
     def _calibration_set(self) -> "CalibrationSet | None":
-        from prune.calib.store import load_or_build
-
-        recipe, config, resources = self._cell.recipe, self._config, self._resources
-        if recipe is None:
-            return None
-        self._watcher.stage("calib")
-        source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
-        return load_or_build(
-            recipe,
-            source,
-            tokenizer,
-            self._cell.output_dir,
-            lambda: resources.dense_model(config.model, resolve_device(config.device)).model,
-        )
+        recipe = self._cell.recipe
+        return None if recipe is None else calibration_set(self._cell, recipe, self._resources, self._watcher)
 
     def _pruned(self) -> tuple[list[LinearReport], str]:
         """Bring the dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.
@@ -204,6 +192,7 @@ class CellRun:
     def _prune(self, masks: "MaskKeeper") -> list[LinearReport]:
         """Prune the model in place as the cell says and write blocks.jsonl; the reached sparsity is the asked one."""
         from prune.pruning.allocation import allocate
+        from prune.pruning.weighted_set import weighted
 
         self._watcher.stage("prune")
         if is_merged(self._cell):
@@ -324,7 +313,12 @@ class CellRun:
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
+    from prune.calib.manifest import sequences_sha256
+
     if calibration is None:
         return None
     keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
-    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    sequences = sequences_sha256(calibration.tokens_NL, calibration.real_NL)
+    seconds = {"seconds": dict(calibration.seconds)} if calibration.seconds else {}
+    described = {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    return described | {"sequences_sha256": sequences} | seconds

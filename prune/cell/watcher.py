@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+WAITS = "waits for"
+"""How a stage begins in which nothing is done but waiting."""
+
 
 class Watcher(Protocol):
     """Shows the progress of a cell, or passes it on."""

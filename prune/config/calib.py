@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from prune.config.checks import MISSING, FromModel, require_at_least, unescaped
+from prune.config.checks import MISSING, FromModel, reject, require_at_least, unescaped
+from prune.config.generated import GeneratedSetConfig
+from prune.config.mixture import MIXTURES, OWN_PART, MixtureConfig, Portions, portions
 from prune.config.own import BadRows, OwnSetConfig, own_name
 from prune.errors import UserError
 
-OWN = "file"
+OWN = OWN_PART
 """The option of `calib` that takes rows from calib.path."""
 
 
@@ -44,7 +46,7 @@ class Compat(str, Enum):
 
 
 @dataclass(kw_only=True, slots=True)
-class CalibConfig(OwnSetConfig):
+class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
     """The calibration set: which data, how much, which draw."""
 
     name: str = MISSING
@@ -65,6 +67,9 @@ class CalibConfig(OwnSetConfig):
     compat: Compat = Compat.none
     bad_rows: BadRows = BadRows.error
     """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
+    keep_share: float | None = None
+    """The share of the candidates that stays, those with the lowest perplexity under the dense model: of text sets windows,
+    of calib=generated texts. Without effect on questions and controls. None: 0.8 for generated, else 1, all."""
 
     @property
     def filled(self) -> str:
@@ -75,15 +80,27 @@ class CalibConfig(OwnSetConfig):
     @property
     def shown_name(self) -> str:
         """What the set is called in tables and on the page."""
+        if self.is_mixture:
+            return self.portions.describe() or self.name
         return self.label or (own_name(self.path) if self.path is not None and self.name == OWN else self.name)
 
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the set is made of others."""
+        return self.name in MIXTURES
+
+    @property
+    def portions(self) -> Portions:
+        """What a mixture is made of."""
+        return portions(self, self.num_samples)
+
     def __post_init__(self) -> None:
-        if self.name == OWN and self.path is None:
+        require_at_least("calib.num_samples", self.num_samples, 1)
+        if self.path is None and OWN in (self.portions.counts if self.is_mixture else (self.name,)):
             raise UserError(
                 f"calib={OWN} needs the rows: calib.path=FILE (or a folder, a pattern as 'rows/*.jsonl', hub:owner/name)."
             )
         OwnSetConfig.__post_init__(self)
-        require_at_least("calib.num_samples", self.num_samples, 1)
         require_at_least("calib.seq_len", self.seq_len, 2)
         require_at_least("calib.real_tokens", self.real_tokens, 2)
         if self.real_tokens is not None and self.seq_len is not None and self.real_tokens > self.seq_len:
@@ -93,6 +110,20 @@ class CalibConfig(OwnSetConfig):
             )
         require_at_least("calib.seed", self.seed, 0)
         require_at_least("calib.draw", self.draw, 0)
+        if self.keep_share is not None and not 0 < self.keep_share <= 1:
+            reject("calib.keep_share", self.keep_share, "it must be a number above 0 and at most 1")
+        self.check_generation()
+        if self.is_mixture:
+            self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        """Refuse parts that make no mixture, and rows that no part takes."""
+        counts = self.portions.counts
+        if self.path is not None and OWN_PART not in counts:
+            raise UserError(
+                f"calib={self.name} calib.path={self.path}: no part takes these rows. Name them {OWN_PART}, as in "
+                f"'calib.parts={{c4: 0.5, {OWN_PART}: 0.5}}'."
+            )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -26,6 +26,8 @@ class Category(str, Enum):
     COMMONSENSE = "commonsense"
     TRANSLATION = "translation"
     CONTROL = "control"
+    GENERATED = "generated"
+    MIXTURE = "mixture"
     OWN = "own"
 
 
@@ -187,6 +189,24 @@ class ControlSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratedSet:
+    """Text that the dense model writes: no rows of its own; those of another set give the prefixes."""
+
+    name: str
+    category: Category = Category.GENERATED
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureSet:
+    """Parts of other sets: no rows of its own."""
+
+    name: str
+    category: Category = Category.MIXTURE
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderSet:
     """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
 
@@ -199,6 +219,6 @@ class FolderSet:
     own: None = None
 
 
-Dataset = TextSet | QuestionSet | ControlSet
+Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet
 RowSet = TextSet | QuestionSet | FolderSet
 """What a source has rows of."""

@@ -8,7 +8,7 @@ from typing import Any
 from prune.config.content import files_sha256, looked_up
 from prune.config.data import DataConfig, DataSource
 from prune.config.extensions import extension_identity
-from prune.data.dataset import Dataset, FolderSet, Hub, QuestionSet, RowSet, TextSet
+from prune.data.dataset import ControlSet, FolderSet, Hub, QuestionSet, RowSet, TextSet
 from prune.data.sources.commits import cached_commit
 from prune.data.sources.layout import content_of, split_files
 from prune.data.sources.own import own_hub, own_sha256, reading
@@ -87,7 +87,7 @@ def _place(hub: Hub, split: str) -> str:
     return hub.files.get(split) or hub.splits.get(split, split)
 
 
-def code_identity(dataset: Dataset | FolderSet) -> Identity:
+def code_identity(dataset: TextSet | QuestionSet | ControlSet | FolderSet) -> Identity:
     """What tells the code of an installed package that turns rows into text, or makes it; nothing for our own."""
     if isinstance(dataset, FolderSet):
         return {}

@@ -23,8 +23,10 @@ from prune.config.config import SAVED, Save
 from prune.errors import UserError
 from prune.files import write_folder, write_whole
 from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.fit import parts_of
 from prune.models.load import no_progress_bar
 from prune.pruning.method import masked
+from prune.pruning.whole import keep_left_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -101,6 +103,8 @@ def load_mask(path: Path) -> SavedMask | None:
 def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
     """Write a folder that from_pretrained loads: configuration, weights, tokenizer and card; whole or not at all.
 
+    Tensors of the model's files that are no part of its language model lie there too, as they were; the card says it.
+
     Raises:
         UserError: the disk is full or cannot be written, or transformers cannot save this model.
     """
@@ -108,8 +112,10 @@ def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
     def fill(temporary: Path) -> None:
         with no_progress_bar():
             _serializable(loaded.model).save_pretrained(temporary)
+        others = keep_left_out(temporary, loaded)
         loaded.tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(card)
+        more = f"\nThis folder is {others}: {', '.join(parts_of(loaded.left_out))}.\n" if others else ""
+        (temporary / "README.md").write_text(card + more)
 
     try:
         write_folder(folder, fill)

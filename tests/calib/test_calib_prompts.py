@@ -7,7 +7,7 @@ from prune.calib.draw import start_generator
 from prune.calib.questions import draw_pieces, eligible_rows, max_pieces, render
 from prune.calib.recipe import Recipe
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
-from prune.data.dataset import Example, QuestionSet
+from prune.data.dataset import Example, MixtureSet, QuestionSet
 from prune.data.registry import DATASETS
 from prune.errors import NotApplicableError, UserError
 
@@ -30,8 +30,8 @@ def check(config: CalibConfig, asked: PromptConfig) -> None:
 
 def test_only_question_sets_have_a_prompt() -> None:
     for name, dataset in DATASETS.items():
-        asked = Recipe(calib(name), prompt(), LOCAL, MODEL).kind.prompt
-        assert asked == (prompt() if isinstance(dataset, QuestionSet) else None)
+        asked = Recipe(calib(name, parts={"c4": 3, "gsm8k": 3}), prompt(), LOCAL, MODEL).kind.prompt
+        assert asked == (prompt() if isinstance(dataset, QuestionSet | MixtureSet) else None)
 
 
 def test_cot_without_rationales_is_not_applicable_and_names_the_sets_that_have_them() -> None:

@@ -55,6 +55,8 @@ TOLD = {"tokens", "weights"}
 CHAT = ["model.path=TALKER", "prompt=chat"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
 STUDY = ["calib.compat=study"]
+CLUSTERS = ["select=clusters"]
+SIMILAR = ["select=most_similar"]
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,14 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("select.name=other", ["select=longest"]),
     ],
     "select.pool": calibration("select.pool", 2, ["select=longest"], elsewhere=TEXT),
+    "select.activation.dimensions": calibration(
+        "select.dimensions", 2, ["select=activation"], [*MAGNITUDE, "select=activation"]
+    ),
+    "select.clusters.num_clusters": calibration("select.num_clusters", 2, CLUSTERS, [*MAGNITUDE, *CLUSTERS]),
+    "select.clusters.embedding": calibration("select.embedding", "model", CLUSTERS, [*MAGNITUDE, *CLUSTERS]),
+    "select.most_similar.target": calibration("select.target", "rte", SIMILAR, [*MAGNITUDE, *SIMILAR]),
+    "select.most_similar.target_rows": calibration("select.target_rows", 1, [*SIMILAR, "select.target=rte"], SIMILAR),
+    "select.most_similar.embedding": calibration("select.embedding", "model", SIMILAR, [*MAGNITUDE, *SIMILAR]),
     "weight.name": [
         Case((), ("weight=first", "weight.tokens=8"), frozenset(PRUNED)),
         cannot("weight=first", MAGNITUDE),

@@ -115,7 +115,7 @@ def test_the_id_is_that_of_the_cells_and_their_shares(cells: Cells) -> None:
     others = [cells.make(*cells.merged(parents, change)) for change in ("merge.back=wanda", "merge.weights=[0.4,0.6]")]
     assert len({plain.id, *(other.id for other in others)}) == 3
     assert plain.dense_id == parents[0].dense_id
-    assert plain.name == "tiny/c4+gsm8k-icl/wanda/50%/s0"
+    assert plain.name == "tiny/c4&gsm8k-icl/wanda/50%/s0"
 
 
 def test_what_cannot_be_merged_is_told(cells: Cells) -> None:
@@ -150,9 +150,9 @@ def test_the_command_scores_a_merged_cell_beside_the_others(run_line: RunLine, t
     ids = sorted({path.parent.name for path in tmp_path.glob("outputs/cells/*/mask.safetensors")})
     merged = run_line(*ids, "--weights", "0.5", "0.5", module="prune.merge")
     assert merged.returncode == 0, merged.stderr
-    assert re.search(r"c4\+gsm8k-icl|gsm8k-icl\+c4", merged.stdout), merged.stdout
+    assert re.search(r"c4&gsm8k-icl|gsm8k-icl&c4", merged.stdout), merged.stdout
     report = build_report(tmp_path / "outputs")
     labels = [row_label(report, row) for row in range(len(report.rows.group))]
-    assert {"c4", "gsm8k-icl"} < set(labels) and any("+" in label for label in labels)
+    assert {"c4", "gsm8k-icl"} < set(labels) and any("&" in label for label in labels)
     unknown = run_line("nothing", "0123", module="prune.merge")
     assert (unknown.returncode, "No sweep in outputs/sweeps has a cell nothing" in unknown.stderr) == (2, True)

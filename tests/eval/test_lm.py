@@ -17,11 +17,11 @@ from prune.data.dataset import QuestionSet
 from prune.data.registry import find_dataset
 from prune.data.sources.source import examples, open_source
 from prune.errors import UserError
-from prune.eval.engine.batching import is_out_of_memory
 from prune.eval.engine.bos import PromptBos
 from prune.eval.engine.diagnose import describe_broken
 from prune.eval.engine.lm import PrefixLM
 from prune.eval.questions.prompt import few_shot_prefix
+from prune.models.batching import is_out_of_memory
 from prune.tiny import FOLDER
 from tests.architectures import tiny_model
 

@@ -6,15 +6,15 @@ import torch
 from small_models import ignore_progress, make_llama, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import prune.eval.engine.losses as module
+import prune.models.losses as module
 from prune.config.eval import Bos
 from prune.errors import UserError
 from prune.eval.engine.chunks import cut_chunks
-from prune.eval.engine.losses import chunk_losses
 from prune.eval.metric import Measured
 from prune.eval.metrics.perplexity import PerplexitySettings, measure_perplexity
 from prune.eval.subject import Subject
 from prune.models.bos import bos_before_text
+from prune.models.losses import chunk_losses
 
 TEXTS = ["The quick brown fox.", "", "Jumps over\nthe lazy dog, and then again and again.", "An end to it all."]
 SIZES = {

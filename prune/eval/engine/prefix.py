@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from prune.eval.engine.logits import Likelihood, Tokens, choose_tokens, score_tokens
-from prune.eval.engine.losses import MAX_LOGITS
+from prune.models.losses import MAX_LOGITS
 
 MIN_FREE = 4
 """A batch is refilled or compacted when one row in MIN_FREE is finished: each time costs a copy of its keys and values."""

@@ -24,14 +24,14 @@ from prune.data.lookup import dataset_of
 from prune.data.registry import find_dataset, with_perplexity
 from prune.data.sources.source import Source, texts
 from prune.errors import UserError
-from prune.eval.engine.batching import within_memory
 from prune.eval.engine.chunks import ChunkSettings, cut_chunks
-from prune.eval.engine.losses import chunk_losses
 from prune.eval.metric import ItemColumn, Measured, Metric, PlannedMetric, mean, mean_stderr
 from prune.eval.overlap import Overlap, RunIndex, Seen, Words, count_overlap, split_words, to_text
 from prune.eval.subject import Subject
 from prune.lazy import torch
+from prune.models.batching import within_memory
 from prune.models.bos import bos_before_text
+from prune.models.losses import chunk_losses
 from prune.models.window import find_window
 
 WEB_NUM_TEXTS = 1100

@@ -59,6 +59,15 @@ READY = (
 )
 
 
+READY_BUT_FOR_MODEL = (
+    "Everything is there but what the model makes itself. launcher=slurm has it made in jobs that the cells wait for, "
+    "elsewhere the first cell that needs it makes it; no network is needed: elsewhere set HF_HUB_OFFLINE=1."
+)
+
+LATER = "left to the cells: it takes the model, which is not loaded here"
+"""What is said of a calibration set that the model makes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """A model, a split of rows or a calibration set that cells need."""
@@ -76,7 +85,7 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
     Raises:
         UserError: something could not be brought; all of it is listed.
     """
-    resources, problems = Resources(), dict[str, str]()
+    resources, problems, left_to_model = Resources(), dict[str, str](), False
     with cache_only_without_hub() if _uses_hub(cells) else nullcontext() as out_of_reach:
         if out_of_reach:
             _say(console, f"Only what is in the cache can be used: {out_of_reach}.")
@@ -84,10 +93,11 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
             begin = time.monotonic()
             said = _get(thing, problems)
             _say(console, f"{thing.name}: {said}  {time.monotonic() - begin:.1f} s")
+            left_to_model |= said == LATER
     if problems:
         listed = "".join(f"\n- {name}: {problem}" for name, problem in problems.items())
         raise UserError(f"Not everything could be prepared.{listed}\nThen the same line again: {prepare_line(overrides)}")
-    _say(console, READY)
+    _say(console, READY_BUT_FOR_MODEL if left_to_model else READY)
 
 
 def _get(thing: Thing, problems: dict[str, str]) -> str:
@@ -184,6 +194,8 @@ def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
         from prune.calib.store import load_or_build
 
         was_there = (cell.output_dir / "calib" / recipe.id()).exists()
+        if recipe.needs_model and not was_there:
+            return LATER
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
         source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
         built = load_or_build(recipe, source, tokenizer, cell.output_dir)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from prune.cell.watcher import Watcher
+from prune.cell.watcher import WAITS, Watcher
 
 
 class SweepWatcher(Watcher, Protocol):
@@ -111,7 +111,9 @@ class PlainWorkersWatcher:
         self._say(f"[{self._num_begun}/{self._num_cells}] {name}")
 
     def stage(self, worker: int, name: str) -> None:
-        """Print nothing."""
+        """Print nothing but for what a cell waits."""
+        if name.startswith(WAITS):
+            self._say(f"{self._cells[worker][0]} {name}")
 
     def advance(self, worker: int, done: int, total: int) -> None:
         """Print nothing."""

@@ -113,10 +113,11 @@ class Follower:
             return
         began = status is not None and status["state"] == State.running.value and status["job_id"] == followed.job_id
         followed.state = State.running if began and followed.job.is_running else State.pending
-        stuck = cannot_start(followed.job, queue.values())
+        needed = [followed.job, queue.get(followed.set_job_id or "")]
+        stuck = next((job for job in needed if job is not None and cannot_start(job, queue.values())), None)
         followed.stuck_since = (followed.stuck_since or time.monotonic()) if stuck else None
-        if followed.stuck_since is not None and time.monotonic() - followed.stuck_since > PATIENCE_S:
-            self._fail(followed, stuck_failure(followed.job, followed.log))
+        if stuck and followed.stuck_since is not None and time.monotonic() - followed.stuck_since > PATIENCE_S:
+            self._fail(followed, stuck_failure(stuck, followed.log))
 
     def _bury(self, followed: Followed, accounted: Mapping[str, Job]) -> None:
         """End a cell whose job is over and that has no result, with what it died of."""

@@ -20,3 +20,11 @@ class Followed:
     job: Job | None = None
     gone_since: float | None = None
     stuck_since: float | None = None
+    set_job_id: str | None = None
+    """The job that makes its calibration set, which its own waits for."""
+
+    @property
+    def roots(self) -> list[str]:
+        """The jobs, arrays whole, that end it when they are cancelled."""
+        ids = [self.job_id, *([self.set_job_id] if self.set_job_id else [])]
+        return [job_id.partition("_")[0] for job_id in ids]

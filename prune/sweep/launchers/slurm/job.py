@@ -50,7 +50,7 @@ class CellsJob:
 
         os.chdir(self.working_folder)
         config = self.cells[0].config
-        watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources()
+        watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources(makes_sets=False)
         tracker = build_tracker(keep_offline(config.tracker), self.cells[0].output_dir)
         resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}

@@ -6,6 +6,7 @@ job. screen: what is shown meanwhile.
 
 import os
 import shlex
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,12 +28,12 @@ from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.follow import Follower
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.job import CellsJob, group_cells
-from prune.sweep.launchers.slurm.memory import memory_note
+from prune.sweep.launchers.slurm.memory import memory_notes
 from prune.sweep.launchers.slurm.options import describe_overruled, options_in_script, sbatch_parameters
 from prune.sweep.launchers.slurm.screen import Screen
+from prune.sweep.launchers.slurm.sets import SetJob, missing_sets, note_set_jobs, set_job
 from prune.sweep.launchers.slurm.submit import SubmittedJob, check_cluster, submit_jobs
 from prune.sweep.launchers.slurm.verdict import cannot_start
-from prune.sweep.needs import distinct_models
 from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 from prune.track.tracker import NullTracker
@@ -72,6 +73,8 @@ class SlurmLauncher(CellLauncher):
             if not launcher.wait:
                 leave(followed, sweep, recorder, console)
                 return
+            if not followed:
+                time.sleep(launcher.poll_seconds)  # the site has taken sets alone so far
             with Screen(console) as screen:
                 try:
                     Follower(followed, recorder, screen).follow(launcher.poll_seconds, len(followed) // 2 if num_open else 0)
@@ -92,19 +95,17 @@ def _knobs(sweep: Sweep) -> SlurmLauncherConfig:
 
 def divide_by_state(missing: Sequence[Cell], recorder: Recorder) -> tuple[list[Followed], list[Cell]]:
     """(cells that have a job, cells to submit); those that are finished or held by others meanwhile are recorded."""
-    try:
-        queue = queued_jobs()
-    except SlurmUnavailableError as error:
-        raise UserError(f"Slurm does not answer: {error}. Nothing was submitted; run the same line again later.") from None
+    queue = answered_queue()
     followed: list[Followed] = []
     fresh: list[Cell] = []
     for cell in missing:
         standing = find_standing(cell, queue)
         if standing.result is not None:
             recorder.finish(cell, standing.result)
-        elif on_its_way(standing, queue):
+        elif on_its_way(cell, standing, queue):
             assert standing.submission is not None
             followed.append(Followed(cell, standing.submission.job_id, Path(standing.submission.log)))
+            followed[-1].set_job_id = set_job_id(cell, queue)
         elif standing.held is not None:
             recorder.hold(cell, standing.held.describe())
         elif standing.is_blocked and standing.failure is not None:
@@ -114,15 +115,35 @@ def divide_by_state(missing: Sequence[Cell], recorder: Recorder) -> tuple[list[F
     return followed, fresh
 
 
-def on_its_way(standing: Standing, queue: Mapping[str, Job]) -> bool:
-    """Whether the cell has a job that is waiting or running; one that can never start is taken out of the queue."""
-    job = standing.job
+def answered_queue() -> dict[str, Job]:
+    """This user's jobs.
+
+    Raises:
+        UserError: Slurm does not answer.
+    """
+    try:
+        return queued_jobs()
+    except SlurmUnavailableError as error:
+        raise UserError(f"Slurm does not answer: {error}. Nothing was submitted; run the same line again later.") from None
+
+
+def on_its_way(cell: Cell, standing: Standing, queue: Mapping[str, Job]) -> bool:
+    """Whether the cell has a job that is waiting or running; one that can never start is taken out of the queue, and so is
+    one that waits for a calibration set whose job cannot."""
+    job, making = standing.job, set_job(cell, queue)
     if job is None or job.has_ended or standing.state not in (State.pending, State.running):
         return False
-    if cannot_start(job, queue.values()):
-        cancel([job.id])
+    needed = [job] if making is None or not job.is_pending else [job, making]
+    if any(cannot_start(each, queue.values()) for each in needed):
+        cancel([each.id for each in needed])
         return False
     return True
+
+
+def set_job_id(cell: Cell, queue: Mapping[str, Job]) -> str | None:
+    """The id of the job on its way that makes the cell's calibration set; see `set_job`."""
+    job = set_job(cell, queue)
+    return None if job is None else job.id
 
 
 def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console: Console) -> tuple[list[Followed], int]:
@@ -136,15 +157,68 @@ def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console
         for cell in cells:
             if who := recorder.outcome.held.get(cell.id):
                 console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
-        submitted = submit_fresh(fresh, sweep, can_wait=bool(followed)) if fresh else []
-    followed += [Followed(cell, job.id, job.log) for job in submitted for cell in job.cells]
+        made_by = submit_sets(fresh, sweep, console) if fresh else {}
+        submitted = submit_fresh(fresh, sweep, made_by, can_wait=bool(followed)) if fresh else []
+    for job in submitted:
+        followed += [Followed(cell, job.id, job.log, set_job_id=made_by.get(set_id_of(cell))) for cell in job.cells]
     num_open = len(fresh) - sum(len(job.cells) for job in submitted)
     describe_submission(submitted, len(followed), num_open, console)
     return followed, num_open
 
 
-def submit_fresh(fresh: Sequence[Cell], sweep: Sweep, *, can_wait: bool) -> list[SubmittedJob]:
-    """Submit `fresh`, `cells_per_job` in each job; see `submit_jobs`."""
+def submit_sets(fresh: Sequence[Cell], sweep: Sweep, console: Console) -> dict[str, str]:
+    """Calibration set -> the job on its way that makes it, for those of `fresh` that the model makes and that are not there.
+
+    Those that no job makes yet are submitted first.
+    """
+    launcher, queue, missing = _knobs(sweep), answered_queue(), missing_sets(fresh)
+    made_by = {set_id: job_id for set_id, cell in missing.items() if (job_id := set_job_id(cell, queue))}
+    groups = [[cell] for set_id, cell in missing.items() if set_id not in made_by]
+    if groups:
+
+        def make_job(cells: list[Cell]) -> SetJob:
+            return SetJob(cells, list(sweep.overrides), str(Path.cwd()))
+
+        jobs, _ = submit_jobs(groups, launcher, sweep.name, _jobs_folder(sweep), make_job, note=note_set_jobs)
+        made_by |= {set_id_of(cell): job.id for job in jobs for cell in job.cells}
+        named = describe_ids(job.id for job in jobs)
+        words = f"Submitted {len(jobs)} jobs for calibration sets that the model makes, which cells wait for: {named}."
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    return made_by
+
+
+def set_id_of(cell: Cell) -> str:
+    """The id of the cell's calibration set; empty where it has none."""
+    return cell.recipe.id() if cell.recipe else ""
+
+
+def submit_fresh(fresh: Sequence[Cell], sweep: Sweep, made_by: Mapping[str, str], *, can_wait: bool) -> list[SubmittedJob]:
+    """Submit `fresh`, `cells_per_job` in each job; see `submit_jobs`.
+
+    Those that wait for a calibration set come last, in an array of their own; a set whose job the site has not taken yet
+    leaves its cells for later.
+
+    Args:
+        made_by: the set -> its job.
+    """
+    lacking = {set_id for set_id in missing_sets(fresh) if set_id not in made_by}
+    ready = [cell for cell in fresh if set_id_of(cell) not in lacking]
+    at_once = [cell for cell in ready if set_id_of(cell) not in made_by]
+    waiting = [cell for cell in ready if set_id_of(cell) in made_by]
+    submitted = submit_cells(at_once, sweep, (), can_wait=can_wait or bool(made_by)) if at_once else []
+    if waiting:
+        before = [job.id.partition("_")[0] for job in submitted] if len(ready) > _knobs(sweep).array_parallelism else []
+        after = list(dict.fromkeys([*made_by.values(), *before]))
+        submitted += submit_cells(waiting, sweep, after, can_wait=True)
+    return submitted
+
+
+def _jobs_folder(sweep: Sweep) -> Path:
+    return (sweep.folder / "jobs").resolve()
+
+
+def submit_cells(cells: Sequence[Cell], sweep: Sweep, after: Sequence[str], *, can_wait: bool) -> list[SubmittedJob]:
+    """Submit `cells`, to begin once the jobs `after` have ended."""
     launcher = _knobs(sweep)
     limits = f"launcher.timeout_min={launcher.timeout_min}, launcher.max_num_timeout={launcher.max_num_timeout}"
     timeout = f"its time was over ({limits})"
@@ -152,9 +226,8 @@ def submit_fresh(fresh: Sequence[Cell], sweep: Sweep, *, can_wait: bool) -> list
     def make_job(cells: list[Cell]) -> CellsJob:
         return CellsJob(cells, sweep.name, list(sweep.overrides), code_state(), timeout, str(Path.cwd()))
 
-    groups = group_cells(fresh, launcher.cells_per_job)
-    folder = (sweep.folder / "jobs").resolve()
-    return submit_jobs(groups, launcher, sweep.name, folder, make_job, can_wait=can_wait)[0]
+    groups = group_cells(cells, launcher.cells_per_job)
+    return submit_jobs(groups, launcher, sweep.name, _jobs_folder(sweep), make_job, can_wait=can_wait, after=after)[0]
 
 
 def leave(followed: Sequence[Followed], sweep: Sweep, recorder: Recorder, console: Console) -> None:
@@ -167,10 +240,8 @@ def leave(followed: Sequence[Followed], sweep: Sweep, recorder: Recorder, consol
 
 def notes_on_jobs(cells: Sequence[Cell], launcher: SlurmLauncherConfig) -> list[str]:
     """What sbatch is not told of the shell's variables, and memory that is too little for a model."""
-    parameters = sbatch_parameters(launcher, "", os.environ)
-    notes = [describe_overruled(os.environ, options_in_script(launcher, parameters))]
-    notes += [memory_note(model, launcher, parameters) for model in distinct_models(cells)]
-    return [note for note in notes if note]
+    overruled = describe_overruled(os.environ, options_in_script(launcher, sbatch_parameters(launcher, "", os.environ)))
+    return [*([overruled] if overruled else []), *memory_notes(cells, launcher)]
 
 
 def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, num_open: int, console: Console) -> None:
@@ -221,7 +292,7 @@ def _ranges(indices: Iterable[int]) -> str:
 
 def commands_to_follow(sweep: Sweep, followed: Sequence[Followed]) -> list[str]:
     """The commands that follow or end jobs after launcher.wait=false."""
-    roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
+    roots = " ".join(dict.fromkeys(root for one in followed for root in one.roots))
     return [
         f"Follow them:  python -m prune.status {shlex.quote(str(sweep.output_dir))} --watch",
         "Wait for them and see the table:  the same line with launcher.wait=true",
@@ -231,7 +302,7 @@ def commands_to_follow(sweep: Sweep, followed: Sequence[Followed]) -> list[str]:
 
 def describe_stop(followed: Sequence[Followed]) -> str:
     """The message after Ctrl-C while jobs are followed."""
-    roots = " ".join(dict.fromkeys(one.job_id.partition("_")[0] for one in followed))
+    roots = " ".join(dict.fromkeys(root for one in followed for root in one.roots))
     return (
         "Stopped waiting; the jobs go on. The same line again follows them, python -m prune.status shows them, "
         f"scancel {roots} ends them."

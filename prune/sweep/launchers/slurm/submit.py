@@ -7,7 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from prune.cell.standing import write_submission
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.cluster import environment_for_submission, max_array_size, missing_commands, node_hosts
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
-from prune.sweep.launchers.slurm.job import CellsJob
 from prune.sweep.launchers.slurm.options import options_in_script, sbatch_parameters
 
 _LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs")
@@ -78,6 +77,8 @@ def submit_jobs(
     make_job: Any,
     *,
     can_wait: bool = False,
+    after: Sequence[str] = (),
+    note: Callable[[Sequence[SubmittedJob], str], None] | None = None,
 ) -> tuple[list[SubmittedJob], list[Sequence[Cell]]]:
     """Submit a job for each group of cells and note it in each cell's folder.
 
@@ -87,6 +88,8 @@ def submit_jobs(
         folder: for what the jobs print and for submitit's files.
         make_job: cells -> the `CellsJob` that runs them.
         can_wait: whether other jobs of this line are on their way, after which there is room.
+        after: jobs that must have ended, however, before these begin.
+        note: keeps which jobs were taken; None writes it into each cell's folder.
 
     Returns:
         The jobs, and the groups that are over the site's limit now.
@@ -97,12 +100,13 @@ def submit_jobs(
     taken: list[SubmittedJob] = []
     left, size = list(groups), max_array_size()
     folder.mkdir(parents=True, exist_ok=True)
-    after: str | None = None
+    earlier: str | None = None
     parameters = sbatch_parameters(launcher, sweep, os.environ)
     options = options_in_script(launcher, parameters)
+    ended = f"afterany:{':'.join(after)}" if after else None
     with clean_environment(options), redirect_stderr(io.StringIO()):
         while left and size:
-            script = parameters | {"dependency": ",".join(filter(None, (launcher.dependency, after))) or None}
+            script = parameters | {"dependency": ",".join(filter(None, (launcher.dependency, ended, earlier))) or None}
             try:
                 jobs = submit_array([make_job(list(cells)) for cells in left[:size]], launcher, script, folder)
             except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError) as error:
@@ -110,10 +114,10 @@ def submit_jobs(
                 if not is_about_number(str(error)) or not (size or taken or can_wait):
                     raise UserError(describe_refusal(str(error), taken, len(groups))) from error
                 continue
-            note_submission(jobs, sweep)
+            (note or note_submission)(jobs, sweep)
             taken, left = [*taken, *jobs], left[len(jobs) :]
             if len(groups) > launcher.array_parallelism:
-                after = f"afterany:{jobs[0].id.partition('_')[0]}"  # arrays side by side would exceed the limit together
+                earlier = f"afterany:{jobs[0].id.partition('_')[0]}"  # arrays side by side would exceed the limit together
     return taken, left
 
 
@@ -125,9 +129,9 @@ def note_submission(jobs: Sequence[SubmittedJob], sweep: str) -> None:
 
 
 def submit_array(
-    jobs: Sequence[CellsJob], launcher: SlurmLauncherConfig, parameters: Mapping[str, Any], folder: Path
+    jobs: Sequence[Any], launcher: SlurmLauncherConfig, parameters: Mapping[str, Any], folder: Path
 ) -> list[SubmittedJob]:
-    """Submit `jobs` as one array, or as a plain job when it is only one."""
+    """Submit `jobs`, programs with their `cells`, as one array, or as a plain job when it is only one."""
     python = launcher.python or shlex.quote(sys.executable)
     if not launcher.use_srun:
         python = f"exec {python}"  # Python takes the batch shell's place, so that it gets the signal

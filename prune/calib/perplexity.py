@@ -1,0 +1,98 @@
+"""The perplexity filter: of candidates those stay that the dense model finds the likeliest.
+
+Source: Ji et al. 2025, arXiv 2410.17711, sample_ppl.py of Dereck0602/calibration_data: exp(mean cross-entropy) over the
+whole text; what lies below the 80th percentile stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from prune.errors import UserError
+from prune.lazy import torch
+from prune.models.batching import within_memory
+from prune.models.losses import chunk_losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 8
+"""Sequences that go through the model at once; a batch may move the last bits of a perplexity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """Which candidates stay."""
+
+    places: list[int]
+    """Ascending."""
+    threshold: float
+    """The highest perplexity that stays."""
+
+
+def num_staying(num_candidates: int, keep_share: float) -> int:
+    """The whole number of candidates in their share; decimal, so that 0.8 of 5 are 4."""
+    return math.floor(Fraction(str(keep_share)) * num_candidates)
+
+
+def num_candidates(num_needed: int, keep_share: float) -> int:
+    """The fewest candidates of which `num_needed` stay."""
+    return math.ceil(num_needed / Fraction(str(keep_share)))
+
+
+def keep_likeliest(perplexities: Sequence[float], num_kept: int) -> Filtered:
+    """The `num_kept` candidates with the lowest perplexity; of equal ones the first."""
+    best = sorted(range(len(perplexities)), key=lambda place: perplexities[place])[:num_kept]
+    return Filtered(sorted(best), perplexities[best[-1]])
+
+
+def measure_perplexities(
+    model: PreTrainedModel, sequences: Sequence[Sequence[int]], advance: Callable[[int, int], None]
+) -> list[float]:
+    """exp(mean cross-entropy of all tokens but the first) of each sequence; infinite for one of fewer than two tokens.
+
+    Those of one length go through the model together, none is padded.
+
+    Raises:
+        UserError: a loss is not a number, or there is no memory for a single sequence.
+    """
+    of_length: defaultdict[int, list[int]] = defaultdict(list)
+    for place, sequence in enumerate(sequences):
+        of_length[len(sequence)].append(place)
+    found, num_done = [math.inf] * len(sequences), 0
+    for length, places in sorted(of_length.items()):
+        if length >= 2:
+            for place, loss in zip(places, _losses(model, [sequences[place] for place in places]), strict=True):
+                found[place] = math.exp(min(loss, 700.0))  # beyond, a float has no such number
+        num_done += len(places)
+        advance(num_done, len(sequences))
+    return found
+
+
+def _losses(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """The mean cross-entropy of each sequence, all of one length."""
+    tokens_CL = torch.tensor(sequences, dtype=torch.int64)
+
+    def attempt(batch_size: int) -> list[float]:
+        return chunk_losses(model, tokens_CL, batch_size=batch_size, on_progress=lambda done, total: None)
+
+    losses, _ = within_memory(attempt, BATCH, "The perplexity filter of a calibration set", "sequence")
+    if any(math.isnan(loss) for loss in losses):
+        raise UserError(
+            "The dense model's loss on a calibration candidate is not a number, so that calib.keep_share cannot choose. "
+            "Take another model.dtype, as in model.dtype=float32, or calib.keep_share=1."
+        )
+    return losses
+
+
+def describe_place(model: PreTrainedModel) -> dict[str, Any]:
+    """On what a model computes: its device, the type of its weights, and the version of PyTorch."""
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    about = {"device": device.type, "dtype": str(model.dtype).removeprefix("torch."), "torch": str(torch.__version__)}
+    return about | ({"device_name": name} if name else {})

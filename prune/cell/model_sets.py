@@ -1,0 +1,148 @@
+"""Calibration sets that the dense model makes or chooses: each is made once, by whoever needs it first; the others wait.
+
+outputs/calib/making/<id>/ holds the claim of the process that makes a set, status.json with its end, and job.json with the
+Slurm job that is to make it. The set itself appears whole, in outputs/calib/<id>/. Who makes it and is killed leaves no set
+and a dead claim: the next one makes it. Who fails says why in status.json, and the cells that wait fail for that reason.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prune.calib.recipe import Recipe
+from prune.cell.cell import Cell
+from prune.cell.lock import CellHeldError, claim
+from prune.cell.log import log
+from prune.cell.memory import LOAD_ADVICE, memory_errors
+from prune.cell.resources import Resources
+from prune.cell.standing import failure_of_status, last_line, read_submission
+from prune.cell.state import State, read_status, write_status
+from prune.cell.watcher import WAITS, Watcher
+from prune.errors import UserError
+from prune.models.load import resolve_device
+
+if TYPE_CHECKING:
+    from prune.calib.calibration_set import CalibrationSet
+
+PAUSE_S = 0.5
+"""Between two looks at a set that another process makes."""
+
+
+class SetNotMadeError(RuntimeError):
+    """A calibration set that the model should have made is not there."""
+
+
+def is_model_made(cell: Cell) -> bool:
+    """Whether the dense model makes or chooses the cell's calibration set."""
+    return cell.recipe is not None and cell.recipe.needs_model
+
+
+def is_stored(cell: Cell) -> bool:
+    """Whether the cell's calibration set is there."""
+    assert cell.recipe is not None, "the caller has looked"
+    return (cell.output_dir / "calib" / cell.recipe.id()).exists()
+
+
+def making_folder(cell: Cell) -> Path:
+    """outputs/calib/making/<id>."""
+    assert cell.recipe is not None, "the caller has looked"
+    return cell.output_dir / "calib" / "making" / cell.recipe.id()
+
+
+def describe_set(cell: Cell) -> str:
+    """`calibration set 0123456789abcdef (generated, s0)`."""
+    assert cell.recipe is not None, "the caller has looked"
+    return f"calibration set {cell.recipe.id()} ({cell.axes.calib}, s{cell.config.calib.seed})"
+
+
+def calibration_set(cell: Cell, recipe: Recipe, resources: Resources, watcher: Watcher) -> "CalibrationSet":
+    """The cell's calibration set: the stored one, or made; of one that the model makes see above.
+
+    Raises:
+        SetNotMadeError: another process failed to make it, or it is to be made elsewhere and is not there.
+        Exception: what making it raised.
+    """
+    from prune.calib.store import load_or_build
+
+    config = cell.config
+    watcher.stage("calib")
+    source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
+
+    def make() -> "CalibrationSet":
+        return load_or_build(
+            recipe,
+            source,
+            tokenizer,
+            cell.output_dir,
+            lambda: resources.dense_model(config.model, resolve_device(config.device)).model,
+            watcher.advance,
+        )
+
+    if not is_model_made(cell) or is_stored(cell):
+        return make()
+    set_id = recipe.id()
+    if set_id not in resources.failed_sets:
+        try:
+            return _made_once(cell, make, resources, watcher)
+        except Exception as error:
+            resources.failed_sets[set_id] = error
+    raise resources.failed_sets[set_id]
+
+
+def _made_once(cell: Cell, make: Callable[[], "CalibrationSet"], resources: Resources, watcher: Watcher) -> "CalibrationSet":
+    """The set, made here under a claim, or by the process that holds it."""
+    folder, waits = making_folder(cell), False
+    while not is_stored(cell):
+        try:
+            with claim(folder):
+                if not is_stored(cell):
+                    _check_failures(cell, resources, waited=waits)
+                    return _make(cell, folder, make, watcher)
+        except CellHeldError as error:
+            if not waits:
+                words = f"{WAITS} {describe_set(cell)}, which the model makes: {error}"
+                log.info("%s", words)
+                watcher.stage(words)
+            waits = True
+            time.sleep(PAUSE_S)
+    return make()
+
+
+def _make(cell: Cell, folder: Path, make: Callable[[], "CalibrationSet"], watcher: Watcher) -> "CalibrationSet":
+    """Make the set; status.json says how that ended, unless it is interrupted: then the next one makes it."""
+    log.info("%s: the model makes it", describe_set(cell))
+    watcher.stage("calib by the model")
+    write_status(folder, State.running)
+    try:
+        with memory_errors(f"making {describe_set(cell)}", LOAD_ADVICE):
+            made = make()
+    except Exception as error:
+        write_status(folder, State.failed, f"{type(error).__name__}: {error}")
+        raise
+    write_status(folder, State.done)
+    return made
+
+
+def _check_failures(cell: Cell, resources: Resources, *, waited: bool) -> None:
+    """Refuse to make a set that failed while we waited or since this process began, or that is to be made elsewhere.
+
+    Raises:
+        UserError, SetNotMadeError: with the reason.
+    """
+    folder = making_folder(cell)
+    status = read_status(folder) or {"state": None}
+    if status["state"] == State.failed.value and (waited or not resources.makes_sets or status["since"] > resources.began):
+        failure = failure_of_status(status, None)
+        words = f"{describe_set(cell)} could not be made: {failure.reason}"
+        raise UserError(words) if failure.wrong_use else SetNotMadeError(words)
+    if not resources.makes_sets:
+        raise SetNotMadeError(f"{describe_set(cell)} is not there: {_describe_job(folder)}")
+
+
+def _describe_job(folder: Path) -> str:
+    submission = read_submission(folder)
+    if submission is None:
+        return "no job was to make it. The same line again submits one"
+    said = last_line(Path(submission.log))
+    return f"job {submission.job_id} was to make it and left none; {said}. The same line again makes it"
