@@ -143,9 +143,7 @@ def test_identities() -> None:
 
     assert ident(real_tokens=64) == ident() and "real_tokens" not in recipe(calib(), prompt()).canonical()
     assert len({ident(), ident(real_tokens=24), ident(real_tokens=25), ident(seq_len=24)}) == 4
-    sides = [
-        recipe(calib(compat=Compat.study, real_tokens=24), prompt(padding_side=side)).id() for side in ("left", "right")
-    ]
+    sides = [recipe(calib(compat=Compat.study, real_tokens=24), prompt(padding_side=side)).id() for side in PaddingSide]
     assert (
         sides[0] != sides[1]
         and recipe(calib(), prompt()).id() == recipe(calib(), prompt(padding_side=PaddingSide.right)).id()
