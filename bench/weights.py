@@ -1,7 +1,7 @@
 """What token weights cost: CPU seconds of pruning with each, beside none.
 
-    python -m bench.weights --model FOLDER --data ROOT [--samples 8] [--length 256] [--methods wanda,sparsegpt] [--count 1] \
-        [--out FILE]
+    python -m bench.weights --model FOLDER --data ROOT [--samples 8] [--length 256] [--methods wanda,sparsegpt] \
+        [--weights none,attention] [--count 1] [--out FILE]
 
 The same windows of C4's training split, one thread, batches of one sequence; loading is not counted. Of `--count` runs, in
 turn, the fastest counts. CPU seconds are those of this process, so that others on the machine change them little. Results go
@@ -33,6 +33,7 @@ from prune.pruning.sparsity import Unstructured
 from prune.pruning.weighted_set import weighted
 
 ROOT = Path(__file__).resolve().parents[1]
+NAMED = {default_name(config): config for config in WEIGHTS}
 
 
 def main() -> None:
@@ -46,9 +47,9 @@ def main() -> None:
     methods, seconds = asked.methods.split(","), dict[str, dict[str, float]]()
     for _ in range(asked.count):
         for method in methods:
-            for config in WEIGHTS:
-                name, of_method = default_name(config), seconds.setdefault(method, {})
-                weighted_set = weighted(calibration, build_weights(config()))
+            for name in asked.weights.split(","):
+                of_method = seconds.setdefault(method, {})
+                weighted_set = weighted(calibration, build_weights(NAMED[name]()))
                 found = cpu_seconds(copy.deepcopy(dense), weighted_set, method)
                 of_method[name] = min(found, of_method.get(name, found))
                 print(f"{method} {name} {found:.1f} s", flush=True)
@@ -74,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--methods", default="wanda")
+    parser.add_argument("--weights", default=",".join(NAMED), help="none first")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/weights.json")
     return parser.parse_args()

@@ -103,7 +103,7 @@ class Walk:
         """
         with on_device(self._blocks[index]):
             for batch in self._batches:
-                self._put(batch, self._replay(index, batch))
+                self._put(batch, self._replay(index, batch, self._entering(index, batch)))
         self._check_finite(f"leave block {index}")
 
     def _feed(self, index: int, batch: slice, statistics: Mapping[str, "Statistic"], last: str | None) -> Tensor | None:
@@ -111,7 +111,8 @@ class Walk:
 
         Inputs wait for weights that are known by the end only.
         """
-        linears, forward = self._linears[index], partial(self._replay, index, batch)
+        linears, entering_BLH = self._linears[index], self._entering(index, batch)
+        forward = partial(self._replay, index, batch, entering_BLH)
         if self._by_block is None:
             weights_BL = self._weights_NL[batch]
             counts = Counts(weights_BL, [self._is_weighted] * len(weights_BL))
@@ -123,7 +124,7 @@ class Walk:
         with seen.watching(self._by_block) as received:
             hidden_BLH = run_watched(forward, linears, keep, last)
         try:
-            counts = seen.count(self._by_block, self._entering(index, batch), hidden_BLH, received)
+            counts = seen.count(self._by_block, entering_BLH, hidden_BLH, received)
         except UserError as error:
             raise UserError(f"block {index}: {error}") from error
         for name, x in waiting.items():
@@ -174,9 +175,9 @@ class Walk:
             self._kept[batch.start] = calls
             self._kept_bytes += num_bytes
 
-    def _replay(self, index: int, batch: slice) -> Tensor:
+    def _replay(self, index: int, batch: slice, entering_BLH: Tensor) -> Tensor:
         calls = self._kept.get(batch.start) or self._record(batch)[1]
-        return calls[index].replay(self._blocks[index], self._entering(index, batch))
+        return calls[index].replay(self._blocks[index], entering_BLH)
 
     def _entering(self, index: int, batch: slice) -> Tensor:
         """The hidden states of a batch, where the block is."""

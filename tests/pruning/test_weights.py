@@ -14,6 +14,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.config.weight import ScaledConfig, WeightConfig
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, weights_sha256
+from prune.models.offload import Mover, offload_blocks
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
 from prune.pruning.method import Method
@@ -240,6 +241,14 @@ def test_the_batch_size_changes_no_bit(weights: TokenWeights) -> None:
     for method in (Wanda(), SparseGPT()):
         found = {pruned(made, weights, method, batch_size=batch_size) for batch_size in (1, 3, 8)}
         assert len(found) == 1 and found != {pruned(made, None, method)}
+
+
+@pytest.mark.parametrize("kind", [Attention, ActivationChange], ids=lambda kind: kind.__name__)
+def test_blocks_that_are_offloaded_are_weighted_alike(kind: type[Any]) -> None:
+    model = tiny_model(CONFIGS["llama"]())
+    offload_blocks(model, find_blocks(model), Mover(torch.device("cpu")))
+    prune_model(model, weighted(a_set("left"), kind(0.005, 1)), Wanda(), HALF, batch_size=3, seed=0)
+    assert weights_sha256(model) == pruned(a_set("left"), kind(0.005, 1), Wanda())
 
 
 def test_each_weight_prunes_in_a_way_of_its_own() -> None:
