@@ -127,7 +127,10 @@ def test_no_half_files_are_left(grid: Finished) -> None:
 def test_calibration_sets_are_stored_once(grid: Finished) -> None:
     folders = list((grid.folder / "outputs/calib").iterdir())
     assert len(folders) == 4
-    assert all({path.name for path in folder.iterdir()} == {"tokens.safetensors", "manifest.json"} for folder in folders)
+    for folder in folders:
+        beside = {path.name for path in folder.iterdir()} - {"tokens.safetensors", "manifest.json"}
+        (perplexity,) = beside
+        assert perplexity.startswith("dense-") and json.loads((folder / perplexity).read_text())["perplexity"] > 1
     manifest = json.loads((folders[0] / "manifest.json").read_text())
     assert manifest["data"]["research_data"] is False
 
