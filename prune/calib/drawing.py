@@ -64,13 +64,15 @@ class Drawing(Generic[Piece]):
         use; where it does not fill the set, and rows may come again, it is gone through again in the same order.
         """
         calib = self.calib
-        earlier, own = (set(row_ids(packed)) for packed in self._drawn())
-        start, stop = (self.select.pool * len(used) for used in (earlier, earlier | own))
-        pieces = list(islice(self.pieces(False), start, stop))
+        earlier, own = self._drawn()
+        places = range(0, len(earlier), calib.num_samples)
+        of_earlier = [len(set(row_ids(earlier[place : place + calib.num_samples]))) for place in places]
+        num_needed, start = len(set(row_ids(own))), self.select.pool * sum(of_earlier)
+        pieces = list(islice(self.pieces(False), start, start + self.select.pool * num_needed))
         if not pieces:
             raise UserError(self._no_pool(start))
         candidates = self.candidates([piece for _, piece in pieces])
-        choice = choose(self.select, Pool(candidates, len(own), calib.seed, material))
+        choice = choose(self.select, Pool(candidates, num_needed, calib.seed, material))
         order = [pieces[pick.index] for pick in choice.picks]
         packed = self.pack(cycle(order) if self.comes_again else iter(order), calib.num_samples)
         self._check_filled(packed, calib.num_samples, [row for row, _ in pieces])

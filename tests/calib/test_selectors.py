@@ -48,6 +48,18 @@ def test_a_pool_of_what_is_needed_gives_the_rows_of_random(name: str, style: str
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_row_of_many_sequences_is_in_one_pool(name: str) -> None:
+    selects = (selector_config(name, pool=1), SelectConfig())
+    made, random_ = (
+        [make(select, "gsm8k", "autoregressive", num_samples=60, draw=draw) for draw in (0, 1)] for select in selects
+    )
+    assert torch.equal(made[0].tokens_NL, random_[0].tokens_NL)
+    assert set(row_ids(random_[0])) & set(row_ids(random_[1])), "its draws divide a row"
+    assert not set(row_ids(made[0])) & set(row_ids(made[1]))
+    assert made[1].manifest["num_candidates"] == len(set(row_ids(random_[1])))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_windows_come_from_the_pool_of_their_draw(name: str) -> None:
     pools = [set(row_ids(make(SelectConfig(), num_samples=18, draw=draw))) for draw in (0, 1)]
     made = [make(selector_config(name, pool=3), draw=draw) for draw in (0, 1)]
