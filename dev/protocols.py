@@ -47,7 +47,10 @@ stands for the text in a column of the row; what a set works out of a row (a lab
   where `eval.num_fewshot` names none: **bpb** is -log2 p(text | prompt) of ` {{text}}` over the UTF-8 bytes of the text, the
   mean over items. The text is the right answer's; with `eval.rationale=true` it is the rationale and the answer as in a
   pair, and items without a rationale are left out. **acc_cf** takes the choice whose text has the fewest bits per byte.
-- **A calibration sequence** joins pairs of the training split, `prompt.separator` between them.
+- **In chat form** (`eval.chat=true`; `acc_chat`, `bpb_chat`, ...) question and exemplars are turns in the model's own chat
+  template, and the answer begins where the template has it begin: [prompts.md](prompts.md).
+- **A calibration sequence** joins pairs of the training split, `prompt.separator` between them; what other
+  prompts make of rows shows [prompts.md](prompts.md).
 - **ppl** joins the texts of a split, cuts the tokens into chunks of `eval.seq_len`, drops the tail, and is exp of the mean
   over chunks of the mean cross-entropy.
 - `model.bos` and `eval.bos` say where BOS stands: `tokenizer` where the tokenizer puts it by itself, `text` before every

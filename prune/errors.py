@@ -16,6 +16,7 @@ class DamagedFileError(UserError):
     """A file of ours does not hold what was written to it."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
         self.reason = reason
         super().__init__(f"{path} is damaged ({reason}). Remove it and run the same line again.")
 

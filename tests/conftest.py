@@ -79,11 +79,13 @@ def compose_config() -> Compose:
 
 @pytest.fixture
 def run_line(tmp_path: Path) -> RunLine:
-    """Runs `python -m prune.main` with the given arguments in an empty folder, in a process of its own."""
+    """Runs `python -m prune.main`, or another module, with the given arguments in an empty folder, as its own process."""
 
-    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = HANGS_S) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, cwd: Path = tmp_path, timeout: float = HANGS_S, module: str = "prune.main"
+    ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"}
-        line = [sys.executable, "-m", "prune.main", *arguments]
+        line = [sys.executable, "-m", module, *arguments]
         return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
 
     return run

@@ -39,7 +39,7 @@ def all_repos() -> list[Repo]:
         files |= {facts.files[split]: content for split, content in _files(name, hub, facts)}
         configs.setdefault(hub.path, {})[hub.config] = facts
         commits[hub.path] = hub.revision if COMMIT.fullmatch(hub.revision) else MOVING
-        if hub.revision != "refs/convert/parquet":  # the conversion has no card
+        if not all(path.endswith("/0000.parquet") for path in facts.files.values()):  # a conversion has no card
             files["README.md"] = _card(configs[hub.path])
     gated = "oscar-corpus/community-oscar"
     return [

@@ -13,7 +13,9 @@ from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
 from prune.calib.material import Material, no_model, unwatched
-from prune.config.calib import Compat, PaddingSide
+from prune.calib.mixtures import Mixture
+from prune.config.calib import Compat, PaddingSide, PromptStyle
+from prune.models.chat import chat_template_sha256
 from prune.models.identity import tokenizer_identity
 
 if TYPE_CHECKING:
@@ -36,12 +38,15 @@ def build(
         UserError: too few rows, or no document long enough.
     """
     calib, kind = recipe.calib, recipe.kind
+    assert not isinstance(kind, Mixture), "a mixture is made of sets that are built"
     encoder = make_encoder(tokenizer, calib, kind.prompt, recipe.model)
     place = kind.piece if encoder.bos_in_every_piece else "sequence"
-    drawn = kind.draw(Material(source, encoder, recipe.data, dense, advance))
+    material = Material(source, encoder, recipe.data, dense, advance)
+    drawn = kind.draw(material)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
     tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
+    is_chat = kind.prompt is not None and kind.prompt.name is PromptStyle.chat
     manifest = {
         "schema": SCHEMA,
         "id": recipe.id(),
@@ -56,6 +61,7 @@ def build(
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),
             "sha256": tokenizer_sha256(tokenizer),
+            **({"chat_template_sha256": chat_template_sha256(tokenizer)} if is_chat else {}),
         },
         "bos": {"id": encoder.bos_id, "in_every": None if encoder.bos_id is None else place},
         "pad_id": pad_id,
@@ -64,7 +70,7 @@ def build(
         "versions": versions(),
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
-    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest)
+    return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, material.seconds)
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:

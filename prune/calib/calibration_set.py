@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,10 @@ class CalibrationSet:
     """float32, what a token counts in every statistic; 0 = not at all."""
     id: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What is worth telling of the time that making it took, by step; no part of what it is."""
+    parts_N: Tensor | None = None
+    """int64, the part of each sequence, where the weights of each part have a sum of their own to keep."""
 
     @classmethod
     def of_tokens(cls, tokens_NL: Tensor, real_NL: Tensor | None = None) -> CalibrationSet:

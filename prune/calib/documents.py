@@ -9,7 +9,7 @@ from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
 from prune.calib.perplexity import describe_place, keep_likeliest, measure_perplexities, num_candidates, num_staying
-from prune.calib.registry import is_random, ordered, select_identity
+from prune.calib.registry import check_selector, choose, is_random, select_identity
 from prune.calib.selection import Candidate, Pool
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
@@ -18,7 +18,7 @@ from prune.data.dataset import TextSet
 from prune.data.identity import data_identity
 from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, texts
-from prune.errors import NotApplicableError, UserError
+from prune.errors import UserError
 
 _BATCH = 32
 """Documents that are tokenised together."""
@@ -122,17 +122,18 @@ def pool_size(calib: CalibConfig, select: SelectConfig) -> int:
 
 def select_windows(
     windows: Sequence[Packed], calib: CalibConfig, select: SelectConfig, material: Material
-) -> tuple[Sequence[Packed], dict[str, int]]:
-    """(the windows that the selector takes, each with the reason; further counts for the manifest)."""
+) -> tuple[Sequence[Packed], dict[str, Any]]:
+    """(the windows that the selector takes, each with the reason; what the manifest says of the choice)."""
     if is_random(select):
         return windows, {}
     texts = material.encoder.tokenizer.batch_decode([window.token_ids for window in windows], skip_special_tokens=True)
     candidates = [
         Candidate(text, window.token_ids, window.document_tokens) for text, window in zip(texts, windows, strict=True)
     ]
-    pool = Pool(candidates, calib.num_samples, calib.seed, material)
-    packed = [replace(window, why=(why,)) for window, why in ordered(select, pool, windows)]
-    return packed[: calib.num_samples], {"num_candidates": len(windows)}
+    choice = choose(select, Pool(candidates, calib.num_samples, calib.seed, material))
+    taken = choice.picks[: calib.num_samples]
+    packed = [replace(windows[pick.index], why=(pick.why,)) for pick in taken]
+    return packed, choice.describe({pick.index for pick in taken})
 
 
 @dataclass(frozen=True)
@@ -156,19 +157,12 @@ class Documents:
         return [(self.dataset, self.dataset.train_split)]
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse conversations, which a chat template renders; with a source, also rows that are no text.
-
-        Only tokens show whether documents are long enough.
+        """With a source, refuse rows that are no text; only tokens show whether documents are long enough.
 
         Raises:
-            NotApplicableError: the rows are conversations.
             UserError: some rows are bad, and `calib.bad_rows` does not skip them.
         """
-        if self.dataset.own is not None and self.dataset.own.messages is not None:
-            raise NotApplicableError(
-                f"calib={self.calib.name} holds conversations (calib.messages={self.dataset.own.messages}), and no prompt "
-                "renders them yet. Give columns of text with calib.question and calib.answer, or with calib.column."
-            )
+        check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
             self._usable(source, data)
 
@@ -234,7 +228,7 @@ class Documents:
             story = f"{found} of the {num_rows} documents of its {split} split have"
             longest = f" (the longest has {cutter.longest})"
         return (
-            f"calib={calib.name} (data={source.name}): {story} more than calib.seq_len={calib.seq_len} tokens{longest}, "
+            f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
             f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples, "
             "or take a source with more text."
         )

@@ -35,8 +35,8 @@ class Drawn:
     packed: Sequence[Packed]
     num_rows: int | None = None
     """Rows in the split they were drawn from; None for controls."""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """Further counts for the manifest."""
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    """For the manifest: further counts, and what a selector says of its choice."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What else the manifest says: how a model made or chose the text, and on what it computed."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prune.config.calib import CalibConfig, Compat, PromptBos, PromptConfig
+from prune.config.calib import CalibConfig, Compat, PromptBos, PromptConfig, PromptStyle
 from prune.config.model import ModelConfig
 from prune.models.bos import bos_before_text, text_ids
 
@@ -47,10 +47,12 @@ def make_encoder(
 ) -> Encoder:
     """The encoder of a calibration set; `prompt` is None for raw text and controls, which have BOS as by default.
 
+    To a conversation no BOS is added: the chat template puts it where it belongs.
+
     Raises:
         UserError: see `bos_before_text`.
     """
-    wanted = prompt is None or prompt.bos is PromptBos.sequence
+    wanted = prompt is None or (prompt.bos is PromptBos.sequence and prompt.name is not PromptStyle.chat)
     bos_id = bos_before_text(model.bos, tokenizer, "model.bos") if wanted else None
     return Encoder(tokenizer, bos_id, bos_in_every_piece=calib.compat is Compat.study)
 

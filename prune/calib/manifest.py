@@ -101,6 +101,12 @@ def tensors_sha256(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
+def sequences_sha256(tokens_NL: Tensor, real_NL: Tensor) -> str:
+    """Hash of the sequences, whatever their order: equal of two draws that took the same ones."""
+    each = sorted(tensors_sha256(*one) for one in zip(tokens_NL, real_NL, strict=True))
+    return hashlib.sha256("".join(each).encode()).hexdigest()
+
+
 def versions() -> dict[str, str]:
     """The versions of what makes a calibration set."""
     packages = {package: version(package) for package in ("tokenizers", "transformers")}

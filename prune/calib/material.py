@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prune.errors import UserError
@@ -40,3 +40,5 @@ class Material:
     """Loads the model at its first call."""
     advance: Callable[[int, int], None] = unwatched
     """Called with (done, total) while the model is at work."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What is worth telling of the time that drawing takes, by step, as those who draw add it: `select`, of selectors."""

@@ -4,14 +4,18 @@ import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate, cycle, islice
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from typing import Any, ClassVar, Generic
 
+from prune.calib.chat import Turns, chat_encoder, turns_of
 from prune.calib.draw import Drawn, Packed, shuffled, start_generator
+from prune.calib.drawing import Drawing, Piece, row_ids
+from prune.calib.encoder import Encoder
 from prune.calib.material import Material
-from prune.calib.registry import is_random, ordered, select_identity
-from prune.calib.selection import Candidate, Pool
+from prune.calib.prefixes import Pair, pack_prefixes, pair_of
+from prune.calib.registry import check_selector, select_identity
+from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
 from prune.config.own import BadRows
@@ -27,8 +31,8 @@ from prune.errors import NotApplicableError, UserError
 
 
 def pack_pieces(
-    pieces: Iterator[tuple[int, str]],
-    encode: Callable[[Sequence[str]], list[int]],
+    pieces: Iterator[tuple[int, Piece]],
+    encode: Callable[[Sequence[Piece]], list[int]],
     *,
     num_samples: int,
     seq_len: int,
@@ -40,11 +44,11 @@ def pack_pieces(
     pieces run out: the caller says what that means.
 
     Args:
-        pieces: (row id, text), in the order drawn.
+        pieces: (row id, piece), in the order drawn.
         encode: the tokens of some pieces as one sequence; must not shrink when a piece is added.
     """
     packed: list[Packed] = []
-    waiting: list[tuple[int, str]] = []
+    waiting: list[tuple[int, Piece]] = []
     most = min(max_pieces or seq_len, seq_len)
     tokens_per_char = 0.25
     while len(packed) < num_samples:
@@ -63,7 +67,7 @@ def pack_pieces(
 
 
 def shortest_fill(
-    texts: Sequence[str], encode: Callable[[Sequence[str]], list[int]], seq_len: int, tokens_per_char: float
+    texts: Sequence[Piece], encode: Callable[[Sequence[Piece]], list[int]], seq_len: int, tokens_per_char: float
 ) -> tuple[int, list[int]]:
     """(count, tokens) of the fewest leading texts with at least `seq_len` tokens, or of all texts when they do not fill it.
 
@@ -86,8 +90,8 @@ def shortest_fill(
 
 
 def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Iterable[int] | None = None) -> list[int]:
-    """The row ids that the prompt can use, ascending: all that are usable, or for cot those of them with a rationale of the
-    asked number of steps.
+    """The row ids that the prompt can use, ascending: all that are usable, or where rationales are written those of them
+    with a rationale of the asked number of steps.
 
     Raises:
         UserError: there is none; the message counts the rationales by their number of steps.
@@ -95,7 +99,7 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
     if not examples:
         raise UserError("The set has no rows.")
     allowed = list(range(len(examples)) if usable is None else usable)
-    if prompt.name is not PromptStyle.cot:
+    if not writes_rationales(prompt):
         return allowed
     rationales = ((row, examples[row].rationale) for row in allowed)
     steps = {row: 0 if rationale is None else len(split_steps(rationale)) for row, rationale in rationales}
@@ -105,7 +109,10 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
         return rows
     counts = Counter(num_steps for num_steps in steps.values() if num_steps)
     if not counts:
-        raise UserError(f"prompt=cot: none of the {len(examples)} rows has a rationale. Take prompt=icl or another set.")
+        instead = "Take prompt=icl" if prompt.name is PromptStyle.cot else "Leave prompt.rationale out"
+        raise UserError(
+            f"prompt={prompt.name.value}: none of the {len(examples)} rows has a rationale. {instead} or take another set."
+        )
     found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
     raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has so many sentences. The rows there are: {found}.")
 
@@ -118,9 +125,14 @@ def render(example: Example, style: PromptStyle) -> str:
 
 
 def draw_pieces(
-    examples: Sequence[Example], rows: Sequence[int], style: PromptStyle, generator: random.Random, *, repeat: bool
-) -> Iterator[tuple[int, str]]:
-    """(row id, text) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
+    examples: Sequence[Example],
+    rows: Sequence[int],
+    to_piece: Callable[[Example], Piece],
+    generator: random.Random,
+    *,
+    repeat: bool,
+) -> Iterator[tuple[int, Piece]]:
+    """(row id, piece) of each of `rows` once, in the order drawn; with `repeat` again and again, each time in a new order.
 
     All rows are permuted and the ones that the prompt cannot use left out, so that with one seed icl and cot meet the rows
     that they share in the same order.
@@ -129,14 +141,19 @@ def draw_pieces(
     while True:
         for row in shuffled(len(examples), generator):
             if row in allowed:
-                yield row, render(examples[row], style)
+                yield row, to_piece(examples[row])
         if not repeat:
             return
 
 
+def writes_rationales(prompt: PromptConfig) -> bool:
+    """Whether rationales stand before answers."""
+    return prompt.name is PromptStyle.cot or prompt.rationale
+
+
 def joins_pairs(prompt: PromptConfig) -> bool:
     """Whether a sequence holds pairs one after the other; else it holds one row."""
-    return prompt.name in (PromptStyle.icl, PromptStyle.cot)
+    return prompt.name in (PromptStyle.icl, PromptStyle.cot, PromptStyle.chat)
 
 
 def repeats(calib: CalibConfig, prompt: PromptConfig) -> bool:
@@ -149,8 +166,85 @@ def max_pieces(prompt: PromptConfig) -> int | None:
     return prompt.num_shots if joins_pairs(prompt) else 1
 
 
-def _row_ids(packed: Sequence[Packed]) -> list[int]:
-    return [row for sequence in packed for row in sequence.rows]
+def check_knobs(calib: CalibConfig, prompt: PromptConfig) -> None:
+    """Refuse knobs of one prompt with another.
+
+    Raises:
+        NotApplicableError: a knob means nothing with this prompt, or the prompt nothing with compat=study.
+        UserError: a sequence cannot hold so many pairs.
+    """
+    style = prompt.name.value
+    if prompt.num_shots is not None and not joins_pairs(prompt):
+        raise NotApplicableError(
+            f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
+            "Leave it out, or take prompt=icl or prompt=cot."
+        )
+    if prompt.rationale and prompt.name not in (PromptStyle.chat, PromptStyle.autoregressive):
+        instead = "cot writes them anyway" if prompt.name is PromptStyle.cot else "prompt=cot writes them"
+        raise NotApplicableError(
+            f"prompt.rationale=true means nothing with prompt={style}: {instead}. Leave it out, or take prompt=chat."
+        )
+    if prompt.num_cot_steps is not None and not writes_rationales(prompt):
+        raise NotApplicableError(
+            f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
+            "Leave it out, or take prompt=cot."
+        )
+    if prompt.system is not None and prompt.name is not PromptStyle.chat:
+        raise NotApplicableError(f"prompt.system means nothing with prompt={style}. Leave it out, or take prompt=chat.")
+    if prompt.name is PromptStyle.chat and calib.compat is Compat.study:
+        raise NotApplicableError(
+            "prompt=chat means nothing with calib.compat=study: the study has no conversations. Leave calib.compat out, or "
+            "take prompt=icl."
+        )
+    if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
+        raise UserError(
+            f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
+            "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
+        )
+
+
+def count_pieces(packed: Sequence[Packed], prompt: PromptConfig) -> dict[str, int]:
+    """Pieces, those cut short, and sequences with fewer pieces than asked."""
+    rows, asked = row_ids(packed), max_pieces(prompt) or 0
+    return {
+        "num_pieces": len(rows),
+        "num_distinct_rows": len(set(rows)),
+        "num_cut": sum(sequence.num_cut for sequence in packed),
+        "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
+    }
+
+
+def prompt_identity(calib: CalibConfig, prompt: PromptConfig) -> dict[str, Any]:
+    """What of a prompt can matter: no separator without two pairs, no side without padding, no BOS beside a template's."""
+    has_pairs = prompt.name in (PromptStyle.icl, PromptStyle.cot) and calib.compat is not Compat.study
+    is_filled = max_pieces(prompt) is None and calib.real_tokens is None
+    used = {
+        "name": prompt.name.value,
+        "num_shots": prompt.num_shots,
+        "num_cot_steps": prompt.num_cot_steps,
+        "separator": prompt.separator if has_pairs else None,
+        "bos": None if prompt.name is PromptStyle.chat else prompt.bos.value,
+        "padding_side": None if is_filled else prompt.padding_side.value,
+    }
+    later = {"rationale": prompt.rationale, "system": prompt.system}
+    return used | {key: value for key, value in later.items() if value not in (False, None)}
+
+
+@dataclass(frozen=True)
+class Form(Generic[Piece]):
+    """What a prompt makes of the rows of a question set."""
+
+    to_piece: Callable[[Example], Piece]
+    pack: Callable[[Iterator[tuple[int, Piece]], int], list[Packed]]
+    """So many sequences of (row id, piece); fewer when these run out."""
+    candidates: Callable[[Sequence[Piece]], list[Candidate]]
+    """Pieces as a selector sees them, each alone."""
+
+
+def text_candidates(texts: Sequence[str], encoder: Encoder) -> list[Candidate]:
+    """Texts as a selector sees them."""
+    head = encoder.head()
+    return [Candidate(text, head + ids, len(ids)) for text, ids in zip(texts, encoder.plain(list(texts)), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -174,124 +268,84 @@ class Questions:
         """Refuse a set and a prompt that mean nothing together; with a source, also rows that lack what the prompt needs.
 
         Raises:
-            NotApplicableError: chain of thought on a set without rationales, or a knob of another prompt.
+            NotApplicableError: rationales of a set that has none, or a knob of another prompt.
             UserError: a sequence cannot hold so many pairs, or see `eligible_rows`.
         """
-        calib, prompt, style = self.calib, self.prompt, self.prompt.name.value
-        if prompt.num_shots is not None and not joins_pairs(prompt):
-            raise NotApplicableError(
-                f"prompt.num_shots={prompt.num_shots} means nothing with prompt={style}, which has no row of pairs. "
-                "Leave it out, or take prompt=icl or prompt=cot."
-            )
-        if prompt.num_cot_steps is not None and prompt.name is not PromptStyle.cot:
-            raise NotApplicableError(
-                f"prompt.num_cot_steps={prompt.num_cot_steps} means nothing with prompt={style}, which has no rationales. "
-                "Leave it out, or take prompt=cot."
-            )
-        if prompt.num_shots is not None and prompt.num_shots > calib.seq_len:
-            raise UserError(
-                f"prompt.num_shots={prompt.num_shots} pairs do not fit into calib.seq_len={calib.seq_len} tokens. Ask for "
-                "fewer, as in prompt.num_shots=4, or leave it out: as many as fill a sequence are taken then."
-            )
-        if prompt.name is PromptStyle.cot and not self.dataset.has_rationales:
+        calib, prompt = self.calib, self.prompt
+        check_knobs(calib, prompt)
+        if writes_rationales(prompt) and not self.dataset.has_rationales:
             able = [name for name, other in DATASETS.items() if isinstance(other, QuestionSet) and other.has_rationales]
+            asked = "prompt=cot" if prompt.name is PromptStyle.cot else "prompt.rationale=true"
             raise NotApplicableError(
-                f"prompt=cot needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
+                f"{asked} needs rationales, and calib={calib.name} has none. Sets with rationales: {', '.join(able)}."
             )
+        if most := max_pieces(prompt):
+            check_selector(self.select, self.select.pool * calib.num_samples * most)
         if source is not None and data is not None:
             usable = self._usable(source, data)
             if prompt.num_cot_steps is not None:
                 eligible_rows(self._rows(source), prompt, usable)
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
-        """The rows, and what of the prompt can matter: no separator without two pairs, no side without padding."""
-        prompt, joined = self.prompt, joins_pairs(self.prompt) and self.calib.compat is not Compat.study
-        used = {
-            "name": prompt.name.value,
-            "num_shots": prompt.num_shots,
-            "num_cot_steps": prompt.num_cot_steps,
-            "separator": prompt.separator if joined else None,
-            "bos": prompt.bos.value,
-            "padding_side": None if max_pieces(prompt) is None else prompt.padding_side.value,
-        }
+        """The rows, what selects among them, and what of the prompt can matter."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
-        if prompt.name is PromptStyle.cot or self.calib.bad_rows is BadRows.skip:
+        if writes_rationales(self.prompt) or self.calib.bad_rows is BadRows.skip:
             rows |= further_reading(self.dataset.own)
-        return {"repeat": repeats(self.calib, prompt), "prompt": used, **rows, **select_identity(self.select, data)}
+        used, again = prompt_identity(self.calib, self.prompt), repeats(self.calib, self.prompt)
+        return {"repeat": again, "prompt": used, **rows, **select_identity(self.select, data)}
 
     def draw(self, material: Material) -> Drawn:
         """Sequences of the rows that the prompt can use, in a drawn order, or in that of the selector.
 
         Raises:
+            NotApplicableError: the tokenizer has no chat template, or its template refuses the rows.
             UserError: there are too few such rows.
         """
         rows, usable = self._rows(material.source), self._usable(material.source, material.data)
-        eligible = eligible_rows(rows, self.prompt, usable)
-        draw = self._first if is_random(self.select) else self._selected
-        packed, counts = draw(rows, eligible, material)
-        return Drawn(packed, len(rows), {**usable.counts, **self._count(packed), **counts})
+        eligible, form = eligible_rows(rows, self.prompt, usable), self._form(material.encoder)
+        packed, counts = Drawing(
+            calib=self.calib,
+            select=self.select,
+            eligible=eligible,
+            comes_again=repeats(self.calib, self.prompt),
+            pieces=lambda again: draw_pieces(rows, eligible, form.to_piece, start_generator(self.calib), repeat=again),
+            pack=form.pack,
+            candidates=form.candidates,
+            too_few=lambda packed, row_ids: self._too_few_rows(material, packed, [rows[row] for row in row_ids]),
+        ).draw(material)
+        return Drawn(packed, len(rows), {**usable.counts, **count_pieces(packed, self.prompt), **counts})
 
-    def _first(
-        self, rows: Sequence[Example], eligible: Sequence[int], material: Material
-    ) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences of the draw's shuffle, for a later draw how many of its rows earlier ones had, too)."""
-        start = self.calib.draw * self.calib.num_samples
-        packed = self._pack(self._drawn_pieces(rows, eligible), material, start + self.calib.num_samples)
-        self._check_filled(packed, start + self.calib.num_samples, rows, eligible, material)
-        earlier, packed = packed[:start], packed[start:]
-        again = set(_row_ids(earlier)) & set(_row_ids(packed))
-        return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
+    def _form(self, encoder: Encoder) -> Form[Any]:
+        """What the prompt makes of a row, and of several."""
+        prompt, tokenizer = self.prompt, encoder.tokenizer
 
-    def _drawn_pieces(self, rows: Sequence[Example], eligible: Sequence[int]) -> Iterator[tuple[int, str]]:
-        again = repeats(self.calib, self.prompt)
-        return draw_pieces(rows, eligible, self.prompt.name, start_generator(self.calib), repeat=again)
+        def encode(texts: Sequence[str]) -> list[int]:
+            return encoder.sequence(texts, prompt.separator)
 
-    def _pack(self, pieces: Iterator[tuple[int, str]], material: Material, num_samples: int) -> list[Packed]:
-        return pack_pieces(
-            pieces,
-            lambda texts: material.encoder.sequence(texts, self.prompt.separator),
-            num_samples=num_samples,
-            seq_len=self.calib.seq_len,
-            max_pieces=max_pieces(self.prompt),
+        def pack(
+            pieces: Iterator[tuple[int, Piece]], number: int, to_ids: Callable[[Sequence[Piece]], list[int]]
+        ) -> list[Packed]:
+            size = {"num_samples": number, "seq_len": self.calib.seq_len}
+            return pack_pieces(pieces, to_ids, max_pieces=max_pieces(prompt), **size)
+
+        if prompt.name is PromptStyle.chat:
+            to_ids = chat_encoder(tokenizer, prompt)
+            return Form[Turns](
+                lambda row: turns_of(row, rationale=prompt.rationale),
+                lambda pieces, number: pack(pieces, number, to_ids),
+                lambda pieces: [Candidate(piece.text, ids := to_ids([piece]), len(ids)) for piece in pieces],
+            )
+        if prompt.name is PromptStyle.autoregressive:
+            return Form[Pair](
+                lambda row: pair_of(row, rationale=prompt.rationale),
+                lambda pieces, number: pack_prefixes(pieces, encode, num_samples=number, seq_len=self.calib.seq_len),
+                lambda pieces: text_candidates([piece.whole for piece in pieces], encoder),
+            )
+        return Form[str](
+            lambda row: render(row, prompt.name),
+            lambda pieces, number: pack(pieces, number, encode),
+            lambda pieces: text_candidates(pieces, encoder),
         )
-
-    def _selected(
-        self, rows: Sequence[Example], eligible: Sequence[int], material: Material
-    ) -> tuple[list[Packed], dict[str, int]]:
-        """(the sequences packed in the selector's order, how many rows it chose from).
-
-        The pool of a draw is its part of one pass through the rows; where it does not fill the set, and rows may come again,
-        it is gone through again in the same order.
-        """
-        calib = self.calib
-        needed = set(_row_ids(self._pack(self._drawn_pieces(rows, eligible), material, calib.num_samples)))
-        size = len(needed) * self.select.pool
-        one_pass = draw_pieces(rows, eligible, self.prompt.name, start_generator(calib), repeat=False)
-        pieces = list(islice(one_pass, calib.draw * size, (calib.draw + 1) * size))
-        tokens = material.encoder.plain([text for _, text in pieces]) if pieces else []
-        candidates = [Candidate(text, ids, len(ids)) for (_, text), ids in zip(pieces, tokens, strict=True)]
-        pool = Pool(candidates, min(len(needed), len(candidates)), calib.seed, material)
-        chosen = ordered(self.select, pool, pieces) if pieces else []
-        order = [piece for piece, _ in chosen]
-        again = cycle(order) if repeats(calib, self.prompt) else iter(order)
-        packed = self._pack(again, material, calib.num_samples)
-        self._check_filled(packed, calib.num_samples, rows, [row for row, _ in pieces], material)
-        why = {row: reason for (row, _), reason in chosen}
-        return [replace(one, why=tuple(why[row] for row in one.rows)) for one in packed], {"num_candidates": len(pieces)}
-
-    def _check_filled(
-        self,
-        packed: Sequence[Packed],
-        num_samples: int,
-        rows: Sequence[Example],
-        eligible: Sequence[int],
-        material: Material,
-    ) -> None:
-        longest = max((len(sequence.rows) for sequence in packed), default=0)
-        if len(packed) < num_samples or longest > len(eligible):
-            texts = [render(rows[row], self.prompt.name) for row in eligible]
-            num_tokens = sum(map(len, material.encoder.plain(texts)))
-            raise UserError(self._too_few_rows(material.source, packed, len(eligible), num_tokens))
 
     def _rows(self, source: Source) -> Sequence[Example]:
         return examples(source, self.dataset, self.dataset.train_split)
@@ -299,19 +353,10 @@ class Questions:
     def _usable(self, source: Source, data: DataConfig) -> UsableRows:
         return usable_rows(source, self.dataset, self.dataset.train_split, data, self.calib.bad_rows)
 
-    def _count(self, packed: Sequence[Packed]) -> dict[str, int]:
-        """Pieces, those cut short, and sequences with fewer pieces than asked."""
-        rows, asked = _row_ids(packed), max_pieces(self.prompt) or 0
-        return {
-            "num_pieces": len(rows),
-            "num_distinct_rows": len(set(rows)),
-            "num_cut": sum(sequence.num_cut for sequence in packed),
-            "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
-        }
-
-    def _too_few_rows(self, source: Source, packed: Sequence[Packed], num_eligible: int, num_tokens: int) -> str:
+    def _too_few_rows(self, material: Material, packed: Sequence[Packed], rows: Sequence[Example]) -> str:
         """Says how many rows would fill the set, from the mean length of those there are."""
-        calib, prompt = self.calib, self.prompt
+        calib, prompt, source, num_eligible = self.calib, self.prompt, material.source, len(rows)
+        num_tokens = sum(map(len, material.encoder.plain([render(row, prompt.name) for row in rows]))) if rows else 0
         num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
         num_needed = -(-calib.num_samples * calib.seq_len * num_eligible // max(1, num_tokens))
         if most := max_pieces(prompt):
@@ -323,5 +368,5 @@ class Questions:
         return (
             f"calib={calib.name} prompt={prompt.name.value} (data={source.name}): the {num_eligible} usable rows of "
             f"its {self.dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
-            f"calib.seq_len={calib.seq_len} tokens; about {num_needed} rows would be needed. {advice}"
+            f"{calib.filled} tokens; about {num_needed} rows would be needed. {advice}"
         )

@@ -1,12 +1,14 @@
 """A calibration set's whole description, its kind, and its id. No torch, so that finished work is recognised at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune.calib.controls import Controls
+from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
 from prune.calib.generated import Generated
+from prune.calib.mixtures import Mixture, in_order, part_config
 from prune.calib.questions import Questions
 from prune.calib.registry import build_selector
 from prune.config.calib import CalibConfig, PromptConfig
@@ -14,7 +16,7 @@ from prune.config.data import DataConfig
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
 from prune.config.select import SelectConfig
-from prune.data.dataset import ControlSet, GeneratedSet, QuestionSet, RowSet, TextSet
+from prune.data.dataset import ControlSet, GeneratedSet, MixtureSet, QuestionSet, RowSet, TextSet
 from prune.data.registry import calibration_dataset
 from prune.files import checksum
 from prune.models.identity import model_identity, tokenizer_identity
@@ -22,14 +24,22 @@ from prune.models.identity import model_identity, tokenizer_identity
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
-Kind = Documents | Questions | Controls | Generated
+Kind = Documents | Conversations | Questions | Controls | Generated | Mixture
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
-KINDS: Mapping[type, Callable[..., Kind]] = {
-    TextSet: lambda dataset, calib, prompt, select: Documents(dataset, calib, select),
-    QuestionSet: Questions,
-    ControlSet: lambda dataset, calib, prompt, select: Controls(dataset, calib),
-    GeneratedSet: lambda dataset, calib, prompt, select: Generated(dataset, calib, select),
+
+def _text_kind(dataset: TextSet, recipe: "Recipe") -> Documents | Conversations:
+    if dataset.own is not None and dataset.own.messages is not None:
+        return Conversations(dataset, recipe.calib, recipe.asked_prompt, recipe.select)
+    return Documents(dataset, recipe.calib, recipe.select)
+
+
+KINDS: Mapping[type, Callable[[Any, "Recipe"], Kind]] = {
+    TextSet: _text_kind,
+    QuestionSet: lambda dataset, recipe: Questions(dataset, recipe.calib, recipe.asked_prompt, recipe.select),
+    ControlSet: lambda dataset, recipe: Controls(dataset, recipe.calib),
+    GeneratedSet: lambda dataset, recipe: Generated(dataset, recipe.calib, recipe.select),
+    MixtureSet: lambda dataset, recipe: Mixture(dataset, recipe.calib, recipe.parts),
 }
 """Class of a dataset -> the kind of set that is made of it."""
 
@@ -46,26 +56,59 @@ class Recipe:
     select: SelectConfig = field(default_factory=SelectConfig)
 
     @property
+    def asked_prompt(self) -> PromptConfig:
+        """The prompt, where one matters."""
+        assert self.prompt is not None, "questions are asked for with a prompt"
+        return self.prompt
+
+    @property
     def kind(self) -> Kind:
-        """The set as its kind makes it.
+        """The set as its kind makes it, for which a sequence is full with `calib.real_tokens` where these are given.
 
         Raises:
             UserError: there is no dataset of this name.
         """
         dataset = calibration_dataset(self.calib)
-        return KINDS[type(dataset)](dataset, self.calib, self.prompt, self.select)
+        calib = replace(self.calib, seq_len=self._real_tokens or self.calib.seq_len, real_tokens=self._real_tokens)
+        return KINDS[type(dataset)](dataset, replace(self, calib=calib))
+
+    @property
+    def _real_tokens(self) -> int | None:
+        """`calib.real_tokens` where they leave room for padding."""
+        return None if self.calib.real_tokens == self.calib.seq_len else self.calib.real_tokens
+
+    @property
+    def parts(self) -> tuple["Recipe", ...]:
+        """Those of a mixture, in the order that they stand in; of any other set none.
+
+        Raises:
+            UserError: there is no dataset of a part's name, or two parts are the same.
+        """
+        if not self.calib.is_mixture:
+            return ()
+        own = self.data.sets
+        return in_order([replace(self, calib=part_config(self.calib, name, own)) for name in self.calib.portions.counts])
+
+    def settled(self) -> "Recipe":
+        """The same set: a mixture that has one part left is that part."""
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else self
 
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
         kind, selector = self.kind, build_selector(self.select)
-        return [*kind.splits, *(selector.reads() if selector and not isinstance(kind, Controls) else ())]
+        makes_choices = selector is not None and not isinstance(kind, Controls | Mixture)
+        return [*kind.splits, *(selector.reads(self.data) if selector and makes_choices else ())]
 
     @property
     def needs_model(self) -> bool:
         """Whether the dense model makes or chooses the text, so that its weights are part of what the set is."""
+        if self.calib.is_mixture:
+            return any(part.needs_model for part in self.parts)
         kind, selector = self.kind, build_selector(self.select)
-        return kind.needs_model or (selector is not None and selector.needs_model and not isinstance(kind, Controls))
+        of_selector = selector is not None and selector.needs_model and not isinstance(kind, Controls)
+        return of_selector or (not isinstance(kind, Mixture) and kind.needs_model)
 
     def canonical(self) -> dict[str, Any]:
         """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.
@@ -73,6 +116,7 @@ class Recipe:
         A set of the user's own has no name here: it is its content.
         """
         skips = {"bad_rows": self.calib.bad_rows.value} if self.calib.bad_rows is not BadRows.error else {}
+        padded = {} if self._real_tokens is None else {"real_tokens": self._real_tokens}
         draw = {"draw": self.calib.draw} if self.calib.draw else {}
         weights = {"model": model_identity(self.model)} if self.needs_model else {}
         return {
@@ -84,6 +128,7 @@ class Recipe:
             "bos": self.model.bos.before_text.value,
             **self.kind.identity(self.data),
             **skips,
+            **padded,
             **draw,
             **weights,
         }

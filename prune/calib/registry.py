@@ -1,9 +1,11 @@
 """Selectors by their configuration class: see prune/calib/selection.py."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from prune.calib.selection import Pool, Selector
+from prune.calib.selection import Pick, Pool, Selector
 from prune.config.data import DataConfig
 from prune.config.options import Options, default_name, find_options, option_identity, own_knobs
 from prune.config.select import SelectConfig
@@ -34,14 +36,48 @@ def select_identity(config: SelectConfig, data: DataConfig) -> dict[str, Any]:
     return {} if selector is None else {"select": {**option_identity(config), **selector.identity(data)}}
 
 
-Item = TypeVar("Item")
+def check_selector(config: SelectConfig, most_candidates: int) -> None:
+    """Make sure that a pool of so many candidates would do for the selector.
+
+    Raises:
+        UserError: it would not.
+    """
+    if (selector := build_selector(config)) is not None:
+        selector.check(most_candidates)
 
 
-def ordered(config: SelectConfig, pool: Pool, items: Sequence[Item]) -> list[tuple[Item, Mapping[str, Any]]]:
-    """The items behind the candidates in the selector's order, each with the reason."""
-    selector = build_selector(config)
-    assert selector is not None and len(items) == len(pool.candidates), "the caller has looked"
-    picks = selector.order(pool)
-    if sorted(pick.index for pick in picks) != list(range(len(items))):
-        raise UserError(f"select={default_name(type(config))} did not order its {len(items)} candidates, each once.")
-    return [(items[pick.index], pick.why) for pick in picks]
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A pool in a selector's order."""
+
+    picks: Sequence[Pick]
+    selector: Selector
+
+    def describe(self, taken: Collection[int]) -> dict[str, Any]:
+        """For the manifest: the size of the pool, and what the selector says of the candidates that were taken."""
+        said = self.selector.describe(self.picks, taken)
+        return {"num_candidates": len(self.picks)} | ({"selection": dict(said)} if said else {})
+
+
+def choose(config: SelectConfig, pool: Pool) -> Choice:
+    """The pool in the selector's order; in its own where all that it has is needed, as there is nothing to choose then.
+
+    The time that the selector takes is added to that of the material; loading a model is not in it.
+
+    Raises:
+        UserError: the pool does not do for the selector.
+    """
+    selector, num_candidates, seconds = build_selector(config), len(pool.candidates), pool.material.seconds
+    assert selector is not None, "the caller has looked"
+    selector.check(num_candidates)
+    if selector.needs_model:
+        model = pool.material.dense()
+        pool = replace(pool, material=replace(pool.material, dense=lambda: model))
+    begin = time.monotonic()
+    picks = list(selector.order(pool))
+    seconds["select"] = seconds.get("select", 0.0) + time.monotonic() - begin
+    if sorted(pick.index for pick in picks) != list(range(num_candidates)):
+        raise UserError(f"select={default_name(type(config))} did not order its {num_candidates} candidates, each once.")
+    if num_candidates <= pool.num_needed:
+        picks.sort(key=lambda pick: pick.index)
+    return Choice(picks, selector)

@@ -5,9 +5,10 @@ installed package offers its own as an entry point of the group `prune.selectors
 `random` have no class: the first candidates of the draw's shuffle are taken.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from prune.calib.material import Material
 from prune.config.data import DataConfig
@@ -20,9 +21,9 @@ class Candidate:
 
     text: str
     token_ids: Sequence[int]
-    """Its tokens; a window's begin with BOS where it has one."""
+    """As a model reads it: BOS first, where a sequence has one."""
     num_tokens: int
-    """Of the row, or of the whole document that the window was cut from."""
+    """Of the row, or of the whole document that the window was cut from; without BOS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Pool:
     candidates: Sequence[Candidate]
     """In the order of the draw's shuffle."""
     num_needed: int
-    """So many of the first in the selector's order are taken, and hardly more."""
+    """So many of the first in the selector's order are taken, a few more or less where rows of other lengths fill a set."""
     seed: int
     """For what a selector draws itself."""
     material: Material
@@ -48,22 +49,52 @@ class Pick:
     """For the manifest: its cluster, its score."""
 
 
-class Selector(Protocol):
-    """A way to order a pool."""
+class Selector(ABC):
+    """A way to order a pool; its knobs are the parameters of its class."""
 
     @property
     def needs_model(self) -> bool:
         """Whether it looks at the dense model, whose weights then identify the calibration set."""
+        return False
+
+    def reads(self, data: DataConfig) -> Sequence[tuple[RowSet, str]]:
+        """The splits of other sets that it reads.
+
+        Raises:
+            UserError: there is no such set.
+        """
+        return ()
 
     def identity(self, data: DataConfig) -> Mapping[str, Any]:
         """What else identifies its choice, beside its knobs: rows of another set that it reads."""
+        return {}
 
-    def reads(self) -> Sequence[tuple[RowSet, str]]:
-        """The splits of other sets that it reads."""
+    def check(self, num_candidates: int) -> None:  # noqa: B027  (most do with any pool)
+        """Make sure that a pool of so many candidates is enough to order.
 
+        Raises:
+            UserError: it is not.
+        """
+
+    @abstractmethod
     def order(self, pool: Pool) -> Sequence[Pick]:
         """Every candidate once, the best first; equal candidates in the order of the pool.
 
         Raises:
-            UserError: the pool does not do.
+            UserError: the texts do not do.
         """
+
+    def describe(self, picks: Sequence[Pick], taken: Collection[int]) -> Mapping[str, Any]:
+        """For the manifest, what is to be said of the choice as a whole; `taken` are the indices that the set is made of."""
+        return {}
+
+
+def by_score(scores: Sequence[float], why: Sequence[Mapping[str, Any]]) -> list[Pick]:
+    """The candidates by falling score; those of equal scores, as `told`, in the order of the pool."""
+    order = sorted(range(len(scores)), key=lambda index: -told(scores[index]))
+    return [Pick(index, why[index]) for index in order]
+
+
+def told(value: float) -> float:
+    """A score with six digits: further ones differ between machines, and for one text between batches."""
+    return float(f"{value:.6g}")

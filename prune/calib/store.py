@@ -1,4 +1,7 @@
-"""Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all."""
+"""Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all.
+
+Beside them stands seconds.json where making the set took time that is worth telling: equal sets have equal manifests.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.manifest import SCHEMA, tensors_sha256, tokenizer_sha256
 from prune.calib.material import no_model, unwatched
+from prune.calib.mixing import BuiltPart, mixed, number_parts
+from prune.calib.mixtures import naming
 from prune.calib.recipe import Recipe
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_checked_json
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 TOKENS_FILE = "tokens.safetensors"
 MANIFEST_FILE = "manifest.json"
+SECONDS_FILE = "seconds.json"
 TENSORS = {"tokens_NL": torch.int64, "real_NL": torch.bool, "weights_NL": torch.float32}
 """The tensors of a set and their types."""
 
@@ -53,7 +59,9 @@ def load_or_build(
     recipe.kind.check()
     folder = set_folder(recipe, output_dir)
     if not folder.exists():
-        save(folder, build(recipe, source, tokenizer, dense, advance))
+        made_with = (source, tokenizer, output_dir, dense, advance)
+        parts = [BuiltPart(part.calib.name, build_part(part, *made_with)) for part in recipe.parts]
+        save(folder, mixed(recipe, parts) if parts else build(recipe, source, tokenizer, dense, advance))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
@@ -66,6 +74,23 @@ def load_or_build(
 def set_folder(recipe: Recipe, output_dir: Path) -> Path:
     """outputs/calib/<id>, which is there once the set is whole."""
     return output_dir / "calib" / recipe.id()
+
+
+def build_part(
+    part: Recipe,
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: Path,
+    dense: Callable[[], PreTrainedModel],
+    advance: Callable[[int, int], None],
+) -> CalibrationSet:
+    """A part of a mixture, kept as a set of its own.
+
+    Raises:
+        UserError: see `load_or_build`; the message names the part.
+    """
+    with naming(part):
+        return load_or_build(part, source, tokenizer, output_dir, dense, advance)
 
 
 def save(folder: Path, calibration: CalibrationSet) -> None:
@@ -81,6 +106,8 @@ def save(folder: Path, calibration: CalibrationSet) -> None:
             tensors = {name: getattr(calibration, name) for name in TENSORS}
             (place / TOKENS_FILE).write_bytes(safetensors.torch.save(tensors))
             write_checked_json(place / MANIFEST_FILE, calibration.manifest)
+            if calibration.seconds:
+                write_checked_json(place / SECONDS_FILE, {step: round(of, 3) for step, of in calibration.seconds.items()})
             _rename(place, folder)
 
 
@@ -99,14 +126,16 @@ def load(folder: Path) -> CalibrationSet:
         UserError: a file is missing, damaged, or not what the manifest says.
     """
     try:
-        manifest = read_checked_json(folder / MANIFEST_FILE)
+        manifest, seconds = (read_checked_json(folder / name) for name in (MANIFEST_FILE, SECONDS_FILE))
     except DamagedFileError as error:
-        raise _damaged(folder, f"{MANIFEST_FILE}: {error.reason}") from None
+        raise _damaged(folder, f"{error.path.name}: {error.reason}") from None
     if manifest is None:
         raise _damaged(folder, f"{MANIFEST_FILE} is missing")
     if manifest.get("schema") != SCHEMA or manifest.get("id") != folder.name:
         raise _damaged(folder, f"{MANIFEST_FILE} does not belong to it")
-    stored = CalibrationSet(**_read_tensors(folder), id=folder.name, manifest=manifest)
+    parts_N = number_parts(manifest["sequences"]) if manifest.get("weights") else None
+    tensors = _read_tensors(folder)
+    stored = CalibrationSet(**tensors, id=folder.name, manifest=manifest, seconds=seconds or {}, parts_N=parts_N)
     found = tensors_sha256(stored.tokens_NL, stored.real_NL), tensors_sha256(stored.weights_NL)
     if found != (manifest["tokens_sha256"], manifest["token_weights_sha256"]):
         raise _damaged(folder, f"the tokens in {TOKENS_FILE} are not those of {MANIFEST_FILE} (sha256 differs)")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from prune.cell.cell import Cell, make_cell
 from prune.config.calib import CalibConfig
+from prune.config.merge import MergeConfig
 from prune.config.select import SelectConfig
 from prune.config.weight import WeightConfig
 
@@ -24,4 +25,4 @@ def baseline_cell(cell: Cell) -> Cell | None:
         return None
     calib = cell.config.calib
     plain = CalibConfig(name=BASELINE, **{key: getattr(calib, key) for key in SHARED})
-    return make_cell(replace(cell.config, calib=plain, select=SelectConfig(), weight=WeightConfig()))
+    return make_cell(replace(cell.config, calib=plain, select=SelectConfig(), weight=WeightConfig(), merge=MergeConfig()))

@@ -14,8 +14,10 @@ from omegaconf import OmegaConf
 from prune.calib.recipe import Recipe
 from prune.cell.folder import CellFolder
 from prune.cell.identity import canonical_form, recipe_of, short_hash
+from prune.cell.merged import find_parents, merged_label
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
+from prune.config.merge import MergeConfig
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric
@@ -108,7 +110,8 @@ def make_cell(config: Config) -> Cell:
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
     asked = ("scores", repr(config.eval), repr(config.data))
     scores = looked_up(asked, lambda: tuple(plan_metrics(config.eval, config.data)))
-    return Cell(short_hash(form), _axes(config, form), form, config, short_hash(dense), scores, recipe_of(config))
+    recipe = recipe_of(config)
+    return Cell(short_hash(form), _axes(config, form, recipe), form, config, short_hash(dense), scores, recipe)
 
 
 def check_unchanged(cell: Cell) -> None:
@@ -129,14 +132,17 @@ def check_unchanged(cell: Cell) -> None:
 
 def dense_cell(cell: Cell) -> Cell:
     """The unpruned model that `cell` is compared with."""
-    return make_cell(replace(cell.config, method=DenseConfig()))
+    return make_cell(replace(cell.config, method=DenseConfig(), merge=MergeConfig()))
 
 
-def _axes(config: Config, form: dict[str, Any]) -> Axes:
+def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
     calib = form.get("calib")
+    shown = recipe.calib.shown_name if recipe is not None else None
+    if config.merge.cells and calib:
+        shown = merged_label(find_parents(config))
     return Axes(
         model=config.model.name,
-        calib=calib and config.calib.shown_name,
+        calib=shown if calib else None,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
         method=config.method.name,
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,

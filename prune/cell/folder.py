@@ -174,6 +174,10 @@ class CellFolder:
         pruned = self.read_pruned()
         return pruned is not None and save.value in pruned["saved"] and self.saved(save).exists()
 
+    def saved_weights(self) -> bool:
+        """Whether the folder holds the weights in any way."""
+        return any(self.is_saved(save) for save in SAVED)
+
     def read_linears(self) -> list[dict[str, Any]]:
         """blocks.jsonl: an object for each pruned linear; empty for a dense cell.
 

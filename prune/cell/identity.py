@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any
 
 from prune.calib.recipe import Recipe
+from prune.cell.merged import merged_form
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
+from prune.config.merge import MergeConfig
 from prune.config.method import MethodConfig, Propagation
 from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
@@ -31,9 +33,9 @@ def uses_calibration(config: Config) -> bool:
 
 def recipe_of(config: Config) -> Recipe | None:
     """The calibration set that pruning looks at; None where it looks at none."""
-    if not uses_calibration(config):
+    if config.merge.cells or not uses_calibration(config):
         return None
-    return Recipe(config.calib, config.prompt, config.data, config.model, config.select)
+    return Recipe(config.calib, config.prompt, config.data, config.model, config.select).settled()
 
 
 def propagation(config: Config) -> Propagation | None:
@@ -66,6 +68,8 @@ def canonical_form(config: Config) -> dict[str, Any]:
     form["sparsity"] = _canonical_sparsity(config.sparsity)
     if isinstance(config.method, RandomConfig):
         form["seed"] = config.calib.seed
+    if config.merge.cells:
+        form["calib"] = merged_form(config, recipe_of(replace(config, merge=MergeConfig())))
     if recipe := recipe_of(config):
         form["calib"] = recipe.canonical()
         if not counts_alike(config.weight):

@@ -88,9 +88,11 @@ def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> s
     if calibration is None:
         return "none"
     size = f"{calibration.manifest['num_samples']} x {calibration.manifest['seq_len']} tokens"
-    prompt = f", prompt {cell.axes.prompt}" if cell.axes.prompt else ""
+    axes = cell.axes
+    named = {"prompt": axes.prompt, "selected by": axes.select, "tokens weighted by": axes.weight, "draw": axes.draw}
+    knobs = "".join(f", {name} {value}" for name, value in named.items() if value)
     source, sha256 = cell.config.data.name.value, calibration.manifest["tokens_sha256"]
     made = describe_model_part(calibration.manifest)
     rows = "no rows" if "generated" in calibration.manifest and not cell.config.calib.prefix_tokens else f"{source} rows"
-    parts = [f"{cell.axes.calib}{prompt}", made, size, f"seed {cell.axes.seed}", rows, f"sha256 {sha256}"]
+    parts = [f"{axes.calib}{knobs}", made, size, f"seed {axes.seed}", rows, f"sha256 {sha256}"]
     return ", ".join(part for part in parts if part)

@@ -44,6 +44,14 @@ class CellResult:
     warnings: Sequence[str]
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Category and source of each set that the cell read, by name."""
+    sequences_sha256: str | None = None
+    """Of its calibration set, whatever the order of the sequences; None without one, and of older results."""
+
+    @property
+    def draw(self) -> tuple[int, int] | None:
+        """Which draw of its calibration set it is: the seed, and the number of the draw; None where nothing is drawn."""
+        seed = self.axes["seed"]
+        return None if seed is None else (int(seed), int(self.axes.get("draw") or 0))
 
     @property
     def has_own_set(self) -> bool:
@@ -135,6 +143,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
+        sequences_sha256=_sequences(plain.get("calib")),
     )
 
 
@@ -144,7 +153,14 @@ def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:
     for axis in ("calib", "prompt", "sparsity"):
         take(axes, axis, OPTIONAL_TEXT)
     take(axes, "seed", (int, type(None)))
-    return axes
+    later = {"select": OPTIONAL_TEXT, "weight": OPTIONAL_TEXT, "draw": (int, type(None))}
+    return {**axes, **{axis: take({axis: axes.get(axis)}, axis, kinds) for axis, kinds in later.items()}}
+
+
+def _sequences(calib: Any) -> str | None:
+    """The hash of the calibration set's sequences, where it was written."""
+    told: str | None = take(calib, "sequences_sha256", TEXT) if calib and "sequences_sha256" in calib else None
+    return told
 
 
 def _checked_knobs(knobs: Knobs) -> Knobs:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from prune.cell.identity import propagation
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
+from prune.cell.merging import average_parents, describe_merge, is_merged
 from prune.cell.model_card import cell_facts, model_card
 from prune.cell.model_sets import calibration_set
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
@@ -44,12 +45,14 @@ from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
-from prune.pruning.token_weights import weighted
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
     from prune.models.load import LoadedModel
+    from prune.pruning.method import Method
+    from prune.pruning.propagation import Inputs
     from prune.pruning.saved import MaskKeeper
+    from prune.pruning.sparsity import Pattern
 
 
 def run_cell(cell: Cell, resources: Resources, watcher: Watcher, submitted: CodeState | None = None) -> dict[str, Any]:
@@ -189,9 +192,11 @@ class CellRun:
     def _prune(self, masks: "MaskKeeper") -> list[LinearReport]:
         """Prune the model in place as the cell says and write blocks.jsonl; the reached sparsity is the asked one."""
         from prune.pruning.allocation import allocate
-        from prune.pruning.layerwise import check_reached, prune_model
+        from prune.pruning.weighted_set import weighted
 
         self._watcher.stage("prune")
+        if is_merged(self._cell):
+            return self._prune_by(*average_parents(self._cell, self._loaded.model), masks)
         config, model, advance = self._config, self._loaded.model, self._watcher.advance
         calibration = self._calibration and weighted(self._calibration, build_weights(config.weight))
         method = build_method(config.method)
@@ -199,14 +204,27 @@ class CellRun:
             model, config.method, config.sparsity, calibration, batch_size=config.batch_size, on_block=advance
         )
         dense_inputs = self._resources.dense_passes.inputs(self._cell, model, calibration, advance) if calibration else None
+        return self._prune_by(method, patterns, dense_inputs or calibration, masks)
+
+    def _prune_by(
+        self,
+        method: "Method",
+        patterns: "Mapping[str, Pattern]",
+        inputs: "CalibrationSet | Inputs | None",
+        masks: "MaskKeeper",
+    ) -> list[LinearReport]:
+        """Prune the model by a method, check what was reached, and write blocks.jsonl."""
+        from prune.pruning.layerwise import check_reached, prune_model
+
+        config = self._config
         reports = prune_model(
-            model,
-            dense_inputs or calibration,
+            self._loaded.model,
+            inputs,
             method,
             patterns,
             batch_size=config.batch_size,
             seed=config.calib.seed,
-            on_block=advance,
+            on_block=self._watcher.advance,
             on_mask=masks if config.save is Save.mask else (lambda block, name, mask_OI: None),
         )
         check_reached(patterns, method, reports)
@@ -271,6 +289,7 @@ class CellRun:
             "calib": _describe_calibration(self._calibration),
             "data": {"source": self._config.data.name.value, "root": self._config.data.root},
             "sets": describe_sets(cell),
+            **describe_merge(cell),
         }
 
     def _warnings(self, reports: Sequence[LinearReport]) -> list[str]:
@@ -294,7 +313,12 @@ class CellRun:
 
 
 def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
+    from prune.calib.manifest import sequences_sha256
+
     if calibration is None:
         return None
     keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
-    return {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    sequences = sequences_sha256(calibration.tokens_NL, calibration.real_NL)
+    seconds = {"seconds": dict(calibration.seconds)} if calibration.seconds else {}
+    described = {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
+    return described | {"sequences_sha256": sequences} | seconds

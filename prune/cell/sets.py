@@ -4,7 +4,7 @@ from typing import Any
 
 from prune.cell.cell import Cell
 from prune.config.data import DataSource
-from prune.data.dataset import ControlSet, Dataset
+from prune.data.dataset import ControlSet, Dataset, MixtureSet
 from prune.data.registry import find_dataset, is_known
 
 OWN = "own"
@@ -26,6 +26,9 @@ def describe_sets(cell: Cell) -> dict[str, dict[str, Any]]:
     }
     if cell.recipe is not None and cell.axes.calib is not None and not cell.recipe.kind.splits:
         described[cell.axes.calib]["source"] = None  # written from BOS alone
+    if cell.recipe is not None and cell.axes.calib is not None and cell.recipe.parts:
+        sources = {_source(part.kind.dataset, data.name) for part in cell.recipe.parts}
+        described[cell.axes.calib]["source"] = data.name.value if data.name.value in sources else None
     return described
 
 
@@ -38,6 +41,6 @@ def reads_sample(cell: Cell) -> bool:
 
 
 def _source(dataset: Dataset, source: DataSource) -> str | None:
-    if isinstance(dataset, ControlSet):
+    if isinstance(dataset, ControlSet | MixtureSet):
         return None
     return source.value if dataset.own is None else OWN

@@ -13,6 +13,7 @@ from prune.config.checks import MISSING, check_numbers, require_at_least
 from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig
 from prune.config.launcher import LauncherConfig
+from prune.config.merge import MergeConfig
 from prune.config.method import MethodConfig
 from prune.config.model import ModelConfig
 from prune.config.select import SelectConfig
@@ -70,6 +71,7 @@ class Config:
     tracker: TrackerConfig = MISSING
     launcher: LauncherConfig = MISSING
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
     output_dir: str = "outputs"
     """Where cells, calibration sets and sweeps are kept, relative to the working folder."""
     device: Device = Device.auto

@@ -24,7 +24,7 @@ class DataConfig:
     root: str | None = None
     """Folder with <set>/<split> as .jsonl, .json, .csv or .parquet; for data=local."""
     sets: dict[str, OwnSetConfig] = field(default_factory=dict)
-    """The user's own sets that the scores read, by name; filled from the YAML files of their folders."""
+    """The user's own sets that the scores and the selector read, by name; filled from the YAML files of their folders."""
 
     def __post_init__(self) -> None:
         if self.name is DataSource.local and not self.root:

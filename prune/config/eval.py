@@ -74,6 +74,9 @@ class EvalConfig:
     rationale: bool = False
     """Exemplars of acc carry their rationales, and the model reasons before it answers; bpb measures the rationale with the
     answer, on sets that have rationales. acc_mc and acc_cf stay as they are."""
+    chat: bool = False
+    """Questions are put to the model in its own chat template, exemplars as turns. Such scores have names of their own:
+    `acc_chat/gsm8k`. Perplexities and lm-eval's tasks stay as they are."""
     too_long: TooLong = TooLong.error
     """Whether items whose prompts do not fit the model's window stop the run or are left out."""
     batch_size: int = 8

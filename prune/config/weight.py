@@ -2,9 +2,30 @@
 
 from dataclasses import dataclass
 
+from prune.config.checks import reject
+
 
 @dataclass(kw_only=True, slots=True)
 class WeightConfig:
     """Every token counts the same; the other weightings have subclasses with their own knobs."""
 
     name: str = "none"
+
+
+@dataclass(kw_only=True, slots=True)
+class ScaledConfig(WeightConfig):
+    """A score of each token, spread between two weights in each sequence, whose mean is then made 1.
+
+    So only `min` / `max` counts; where they are equal every token counts the same.
+    """
+
+    min: float = 0.005
+    """What the token with the lowest score of its sequence counts; 0: not at all."""
+    max: float = 1.0
+    """What the token with the highest score counts."""
+
+    def __post_init__(self) -> None:
+        if self.min < 0:
+            reject("weight.min", self.min, "a token counts 0 or more")
+        if not self.max >= self.min or self.max == 0:
+            reject("weight.max", self.max, f"it must be above 0 and at least weight.min={self.min:g}")

@@ -27,6 +27,7 @@ class Category(str, Enum):
     TRANSLATION = "translation"
     CONTROL = "control"
     GENERATED = "generated"
+    MIXTURE = "mixture"
     OWN = "own"
 
 
@@ -96,15 +97,19 @@ class Example:
             self, question=self.cloze.question, answer=answer, target=answer, choices=self.cloze.choices, cloze=None
         )
 
+    def reply(self, *, rationale: bool) -> str:
+        """What follows the question in a pair: the answer; with the rationale ``{rationale}. So the answer is {answer}.``"""
+        if not rationale:
+            return self.answer
+        assert self.rationale is not None, "only examples with a rationale are asked for it"
+        return f"{self.rationale}{RATIONALE_END} {self.answer}."
+
     def pair(self, *, rationale: bool) -> str:
-        """The question with its answer; with the rationale: ``{question} {rationale}. So the answer is {answer}.``
+        """The question with its answer, one blank between them: ``{question} {reply}``.
 
         Calibration prompts and exemplars of the evaluation are both made of pairs.
         """
-        if not rationale:
-            return f"{self.question} {self.answer}"
-        assert self.rationale is not None, "only examples with a rationale are asked for it"
-        return f"{self.question} {self.rationale}{RATIONALE_END} {self.answer}."
+        return f"{self.question} {self.reply(rationale=rationale)}"
 
 
 def cluster_numbers(examples: Sequence[Example]) -> list[int]:
@@ -194,6 +199,15 @@ class GeneratedSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureSet:
+    """Parts of other sets: no rows of its own."""
+
+    name: str
+    category: Category = Category.MIXTURE
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderSet:
     """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
 
@@ -206,6 +220,6 @@ class FolderSet:
     own: None = None
 
 
-Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet
+Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet
 RowSet = TextSet | QuestionSet | FolderSet
 """What a source has rows of."""

@@ -10,14 +10,14 @@ from types import MappingProxyType, ModuleType
 from prune.config.calib import CalibConfig
 from prune.config.extensions import option_modules
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import AnswerKind, ControlSet, Dataset, GeneratedSet, QuestionSet, TextSet
+from prune.data.dataset import AnswerKind, ControlSet, Dataset, GeneratedSet, MixtureSet, QuestionSet, TextSet
 from prune.data.own.definition import define
 from prune.errors import UserError, nearest
 
 
 def _find_datasets() -> dict[str, Dataset]:
-    """Text, questions, controls, generated text, each in the order of their names."""
-    kinds = (TextSet, QuestionSet, ControlSet, GeneratedSet)
+    """Text, questions, controls, generated text, mixtures, each in the order of their names."""
+    kinds = (TextSet, QuestionSet, ControlSet, GeneratedSet, MixtureSet)
     modules = option_modules("prune.data.sets", "prune.datasets")
     found = [(module, dataset) for module in modules for dataset in _sets_of(module)]
     places: dict[str, ModuleType] = {}
@@ -68,7 +68,8 @@ def calibration_dataset(calib: CalibConfig) -> Dataset:
     Raises:
         UserError: there is no set of this name.
     """
-    return define(calib.name, calib) if calib.path is not None else find_dataset(calib.name)
+    is_own = calib.path is not None and not calib.is_mixture
+    return define(calib.name, calib) if is_own else find_dataset(calib.name)
 
 
 def is_known(name: str, own: Mapping[str, OwnSetConfig]) -> bool:

@@ -1,10 +1,12 @@
 """What a calibration set shares with the items of a score; overlap.py says what counts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from prune.config.calib import PromptStyle
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import ControlSet, Dataset, GeneratedSet, QuestionSet
+from prune.data.dataset import ControlSet, Dataset, GeneratedSet, MixtureSet, QuestionSet
 from prune.data.own.definition import define
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples, texts
@@ -38,19 +40,24 @@ def measure_overlap(
 
 
 def read_seen(calibration: "CalibrationSet", source: Source, tokenizer: Any) -> Seen:
-    """The rows of a calibration set, with their words, and the words of its tokens."""
-    manifest = calibration.manifest
-    dataset = _drawn_from(manifest)
-    to_words = question_words if isinstance(dataset, QuestionSet) else split_words
-    rows = frozenset(row for sequence in manifest["sequences"] for row in sequence["rows"])
-    row_words = _read_rows(dataset, rows, manifest["num_rows"], source)
-    return Seen(
-        dataset=dataset.name,
-        split=manifest["data"]["split"],
-        rows=rows,
-        row_words=frozenset(words for words in row_words if len(words) >= MIN_WORDS),
-        texts=tuple(to_words(text) for text in _decode(calibration, tokenizer)),
-    )
+    """The rows of a calibration set, with their words, and the words of its tokens; of a mixture those of all parts."""
+    sequences = list(enumerate(calibration.manifest["sequences"]))
+    manifests = calibration.manifest.get("made_of", [calibration.manifest])
+    rows: set[tuple[str, str, int]] = set()
+    row_words: set[Words] = set()
+    texts: list[Words] = []
+    for manifest in manifests:
+        dataset, split = _drawn_from(manifest), manifest["data"]["split"]
+        own = [(place, one) for place, one in sequences if one.get("part") == manifest.get("part")]
+        own_rows = frozenset(row for _, one in own for row in one["rows"])
+        rows |= {(dataset.name, split, row) for row in own_rows}
+        row_words |= {
+            words for words in _read_rows(dataset, own_rows, manifest["num_rows"], source) if len(words) >= MIN_WORDS
+        }
+        to_words = question_words if isinstance(dataset, QuestionSet) else split_words
+        places = [place for place, _ in own]
+        texts += [to_words(text) for text in _decode(calibration, places, manifest, tokenizer)]
+    return Seen(rows=frozenset(rows), row_words=frozenset(row_words), texts=tuple(texts))
 
 
 def _drawn_from(manifest: Mapping[str, Any]) -> Dataset:
@@ -61,7 +68,7 @@ def _drawn_from(manifest: Mapping[str, Any]) -> Dataset:
 
 def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, source: Source) -> list[Words]:
     """The words of some rows of the training split, in no particular order; of generated text none, as it is no row."""
-    if isinstance(dataset, ControlSet | GeneratedSet):
+    if isinstance(dataset, ControlSet | GeneratedSet | MixtureSet):
         return []
     split = dataset.train_split
     table: Sequence[Any] = (
@@ -77,14 +84,25 @@ def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, sour
     return [split_words(table[row]) for row in rows]
 
 
-def _decode(calibration: "CalibrationSet", tokenizer: Any) -> Iterator[str]:
-    """The text of each sequence from its real tokens, cut where BOS stands."""
-    bos_id = calibration.manifest["bos"]["id"]
-    for tokens_L, real_L in zip(calibration.tokens_NL, calibration.real_NL, strict=True):
-        piece: list[int] = []
-        for token in [*tokens_L[real_L].tolist(), bos_id]:
-            if token != bos_id:
-                piece.append(token)
-            elif piece:
-                yield to_text(piece, tokenizer)
-                piece = []
+def _decode(
+    calibration: "CalibrationSet", places: Sequence[int], manifest: Mapping[str, Any], tokenizer: Any
+) -> Iterator[str]:
+    """The text of the sequences at `places` from their real tokens, cut where BOS stands, of conversations at each special
+    token."""
+    ends = _special_ids(tokenizer) if _is_chat(manifest) else {manifest["bos"]["id"]}
+    for place in places:
+        tokens_L, real_L = calibration.tokens_NL[place], calibration.real_NL[place]
+        for is_end, piece in groupby(tokens_L[real_L].tolist(), key=ends.__contains__):
+            if not is_end:
+                yield to_text(list(piece), tokenizer)
+
+
+def _is_chat(manifest: Mapping[str, Any]) -> bool:
+    prompt = manifest.get("prompt")
+    return prompt is not None and prompt["name"] == PromptStyle.chat.value
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """What marks turns in a template: the special tokens that have a role, and the others."""
+    added = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)

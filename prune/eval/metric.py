@@ -70,7 +70,7 @@ class Score(Protocol):
         """What the items, but those at the places in `skipped`, share with the calibration set that was `seen`."""
 
 
-LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error}
+LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error, "chat": False}
 """Settings that came when there were scores already, each at the value that leaves these as they are. At this value it is no
 part of a score's identity."""
 

@@ -78,10 +78,8 @@ class Overlap:
 class Seen:
     """What the pruner saw of a calibration set."""
 
-    dataset: str
-    split: str | None
-    """None for controls."""
-    rows: frozenset[int]
+    rows: frozenset[tuple[str, str, int]]
+    """Set, split and index of each row."""
     row_words: frozenset[Words]
     """Of each row that has enough of them."""
     texts: tuple[Words, ...]
@@ -89,7 +87,7 @@ class Seen:
 
     def has_row(self, dataset: str, split: str, row: int, words: Words) -> bool:
         """Whether the row of these words is one of the calibration set's."""
-        return (row in self.rows and (dataset, split) == (self.dataset, self.split)) or words in self.row_words
+        return (dataset, split, row) in self.rows or words in self.row_words
 
 
 class RunIndex:

@@ -39,6 +39,11 @@ def plan_metrics(config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
             cannot have, and sets named twice, all in one message.
     """
     problems = [*(_rationale_problems(config, data) if config.rationale else []), *_unknown_kinds(config)]
+    if config.chat and not config.tasks and not config.scores:
+        problems.append(
+            "eval.chat=true puts questions in the model's chat template, and no set of questions is scored here: "
+            "perplexities and lm-eval's tasks stay as they are. Add sets to eval.tasks, or leave eval.chat out."
+        )
     planned: dict[str, PlannedMetric] = {}
     for kind in SCORES:
         names = kind.asked(config, data)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from prune.config.checks import MISSING
 from prune.config.config import FROM_MODEL, Config
 
-GROUPS = tuple(key for key, kind in get_type_hints(Config).items() if is_dataclass(kind) and key != "sweep")
+GROUPS = tuple(key for key, kind in get_type_hints(Config).items() if is_dataclass(kind) and key not in ("sweep", "merge"))
 """The groups of options that each cell has one of."""
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Any: "a mapping or a path"}

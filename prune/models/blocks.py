@@ -96,6 +96,28 @@ def find_linears(block: nn.Module) -> dict[str, Linear]:
     return linears
 
 
+def check_own_weights(blocks: nn.ModuleList) -> None:
+    """Make sure that no two blocks share a weight: it would be pruned twice, by the inputs of either.
+
+    Raises:
+        UserError: two do.
+    """
+    seen: dict[int, tuple[int, str]] = {}
+    for index, block in enumerate(blocks):
+        for name, linear in find_linears(block).items():
+            first = seen.setdefault(id(linear.weight), (index, name))
+            if first[0] != index:
+                raise UserError(
+                    f"blocks {first[0]} and {index} share one weight ({first[1]}), which would be pruned twice, by the "
+                    "inputs of either; only models whose blocks have weights of their own can be pruned."
+                )
+
+
+def unwatched_linears(block: nn.Module) -> dict[str, Linear]:
+    """Return name inside the block -> matrix that is never pruned, as nothing calls it; see `_is_read_directly`."""
+    return {name: each for name, each in block.named_modules() if _is_linear(each) and _is_read_directly(block, name)}
+
+
 def _is_read_directly(block: nn.Module, name: str) -> bool:
     """Whether a linear is the `dt_proj` of a Mamba-1 mixer, which multiplies by its weight and never calls it.
 

@@ -23,6 +23,8 @@ DEQUANTISED = frozenset({"fp8"})
 
 UNFIT = {
     "rwkv": "it changes its own weights while it runs (rescale_every in config.json), and reads padding like text",
+    "zamba": "its hybrid blocks share the weights of one transformer block",
+    "zamba2": "its hybrid blocks share the weights of one or two transformer blocks",
 }
 """Types that transformers loads as causal ones, and why they cannot be pruned block by block."""
 
@@ -36,6 +38,12 @@ _MOST_LAYERS = 1000
 _OTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
 _SCALE = re.compile(r"\.(weight_scale\w*|qweight|qzeros|g_idx|weight_packed|SCB|absmax|quant_map|W_q)$")
 """Names that quantised weights, or what belongs to them, have in the files of several tools."""
+_SHORT = re.compile(r"F[468](?![0-9])")
+"""Floats in less than 16 bits, as safetensors names them: F8_E4M3."""
+_WRAPPED = {"_orig_mod.": "torch.compile", "module.": "DistributedDataParallel"}
+"""What a wrapper puts before the names of all tensors."""
+_ADAPTED = re.compile(r"\.(base_layer|lora_[AB])\.")
+"""Names of linears with an adapter of peft in them."""
 _NO_WEIGHT = re.compile(r"(bias|mask|_ids|index|num_batches_tracked)$")
 """Names of integers that are masks and positions."""
 
@@ -141,9 +149,29 @@ def _is_quantised(name: str, stored: Stored) -> bool:
     """Whether a tensor is a weight in less than 16 bits or in integers, or a scale of one."""
     if _SCALE.search(name):
         return True
-    is_short = stored.dtype.startswith(("F8", "F6", "F4"))
+    is_short = _SHORT.match(stored.dtype) is not None
     is_integer = stored.dtype in ("I8", "U8", "I16", "U16", "I32", "U32", "I64") and not _NO_WEIGHT.search(name)
     return (is_short or is_integer) and sum(size > 1 for size in stored.shape) >= 2
+
+
+def check_tensor_names(name: str, header: Header | None) -> None:
+    """Make sure that the tensors have the names that the model gives them.
+
+    Raises:
+        UserError: they have those of a wrapper around it, or an adapter lies in the model and is not merged.
+    """
+    names = list(header or {})
+    if adapted := next((key for key in names if _ADAPTED.search(key)), None):
+        raise UserError(
+            f"model {name} holds an adapter that is not merged ({adapted}). Merge it (merge_and_unload of peft) and save "
+            "the model again."
+        )
+    for start, wrapper in _WRAPPED.items():
+        if names and all(key.startswith(start) for key in names):
+            raise UserError(
+                f"model {name}: the names of its tensors begin with {start}, as {wrapper} puts it there ({names[0]}). Save "
+                f"the model inside the wrapper: model.{start}save_pretrained(FOLDER)."
+            )
 
 
 def check_experts(name: str, header: Header | None) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 from prune.config.content import looked_up
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.checks import adapter_problem, check_causal, check_experts, check_quantised, check_sizes, text_settings
+from prune.models.checks import (
+    adapter_problem,
+    check_causal,
+    check_experts,
+    check_quantised,
+    check_sizes,
+    check_tensor_names,
+    text_settings,
+)
 from prune.models.gguf import read_gguf_header
 from prune.models.headers import Header, linear_shapes, read_header
 from prune.models.hub import hub_file
@@ -67,6 +75,7 @@ def check_model(config: ModelConfig) -> None:
     if config.gguf_file is None:
         settings, header = model_settings(config), model_header(folder)
         check_causal(config.name, settings)
+        check_tensor_names(config.name, header)
         check_quantised(config.name, settings, header)
         check_experts(config.name, header)
         check_sizes(config.name, settings, header)
@@ -121,7 +130,7 @@ def model_header(folder: Path | None) -> Header | None:
 
     Raises UserError when a file of weights is missing, cut short or damaged.
     """
-    return None if folder is None else looked_up(("header", folder), lambda: read_header(_weight_files(folder)))
+    return None if folder is None else looked_up(("header", folder), lambda: read_header(weight_files(folder)))
 
 
 def _check_folder(config: ModelConfig, folder: Path) -> None:
@@ -156,8 +165,11 @@ def _check_adapter(folder: Path) -> None:
         raise UserError(f"model.path={folder}: {problem}.")
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the weight files that transformers would read, all of them present."""
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files that transformers would read, all of them present.
+
+    Raises UserError when one is missing.
+    """
     found = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if found is None:
         whole = [name for name in WEIGHT_FILES if not name.endswith(".json")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from prune.config.eval import Bos
@@ -15,6 +15,8 @@ from prune.models.fetch import settings_here
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from prune.models.blocks import Linear
 
 NEEDS_BOS = "gemma"
 """Part of the model_type of models whose losses are far too high on text without BOS."""
@@ -77,13 +79,29 @@ def left_out(model: PreTrainedModel, stored: Iterable[str], unexpected: Collecti
     return sorted(name for name in by_name | set(unexpected) if not _BUFFERS.search(name))
 
 
-def describe_left_out(names: Collection[str]) -> str:
-    """What a reader should know of tensors that are left out."""
-    parts = Counter(found[0] if (found := _PART.match(name)) else name for name in names)
-    listed = ", ".join(f"{count} {part}*" if part.endswith(".") else part for part, count in parts.items())
+def parts_of(names: Collection[str]) -> list[str]:
+    """The parts of a model that tensors belong to, with the number of each: `153 model.visual.*`."""
+    parts = Counter(found[0] if (found := _PART.match(name)) else name for name in sorted(names))
+    return [f"{count} {part}*" if part.endswith(".") else part for part, count in parts.items()]
+
+
+def describe_left_out(names: Collection[str], *, keeps: bool) -> str:
+    """What a reader should know of tensors that are left out, and of whether a saved model `keeps` them."""
     return (
-        f"{len(names)} tensors of the model's files are no part of its language model as it is loaded ({listed}): they are "
-        "left as they are, and save=model does not write them."
+        f"{len(names)} tensors of the model's files are no part of its language model as it is loaded "
+        f"({', '.join(parts_of(names))}): they are left as they are, and save=model "
+        f"{'writes them beside it' if keeps else 'does not write them'}."
+    )
+
+
+def describe_unwatched(linears: Sequence[tuple[str, Linear]], num_weights: int) -> str:
+    """What a reader should know of linears (name in the block, linear) that are never pruned, beside `num_weights` that can
+    be."""
+    names = ", ".join(dict.fromkeys(name for name, _ in linears))
+    num_left = sum(linear.weight.numel() for _, linear in linears)
+    return (
+        f"{len(linears)} linears ({names}; {num_left:,} weights beside {num_weights:,}) are never pruned and count towards "
+        "no sparsity: the model reads their weights without calling them, so that what enters them cannot be watched."
     )
 
 

@@ -23,6 +23,8 @@ class GGUFHeader:
     """Where the last tensor ends, in bytes from the start of the file."""
     window: int | None
     """The longest text in tokens; None when the file does not say."""
+    has_chat_template: bool = False
+    """Whether it holds a template of conversations."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,12 @@ def _parse(cursor: _Cursor) -> GGUFHeader:
     alignment = values.get("general.alignment", _DEFAULT_ALIGNMENT)
     start = -(-cursor.position // alignment) * alignment
     window = values.get(f"{values.get('general.architecture')}.context_length")
-    return GGUFHeader(num_tensors=num_tensors, num_bytes=start + max(ends, default=0), window=window)
+    return GGUFHeader(
+        num_tensors=num_tensors,
+        num_bytes=start + max(ends, default=0),
+        window=window,
+        has_chat_template="tokenizer.chat_template" in values,
+    )
 
 
 def _tensor_end(cursor: _Cursor) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +14,27 @@ from prune.config.config import Device
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears, read_weight
+from prune.models.blocks import (
+    check_own_weights,
+    count_sparsity,
+    find_blocks,
+    find_linears,
+    named_linears,
+    read_weight,
+    unwatched_linears,
+)
 from prune.models.checks import quantisation
 from prune.models.fetch import find_snapshot
 from prune.models.files import check_model, local_folder, model_header, model_settings
-from prune.models.fit import FEW_ZEROS, check_embedding, check_unexpected, describe_left_out, describe_zeros, left_out
+from prune.models.fit import (
+    FEW_ZEROS,
+    check_embedding,
+    check_unexpected,
+    describe_left_out,
+    describe_unwatched,
+    describe_zeros,
+    left_out,
+)
 from prune.models.host_memory import is_shortage
 from prune.models.identity import hub_commit
 from prune.models.offload import Mover, offload_blocks
@@ -41,7 +57,18 @@ class LoadedModel:
     share_zero: float = 0.0
     """Of the weights in its linears, as they were loaded."""
     notes: tuple[str, ...] = ()
-    """What a reader of its results should know: zeros that it came with, tensors of its files that it leaves out."""
+    """What a reader of its results should know: zeros that it came with, tensors of its files that it leaves out, linears
+    that are never pruned."""
+    left_out: frozenset[str] = frozenset()
+    """Tensors of its files that are no part of it."""
+    folder: Path | None = None
+    """Where its files lie; None for GGUF and for a model that came from no files."""
+
+    @property
+    def keeps_left_out(self) -> bool:
+        """Whether `left_out` can be saved beside its weights: they lie in files as they are, and so did the weights."""
+        header = model_header(self.folder) or {}
+        return self.left_out <= header.keys() and getattr(self.model, "hf_quantizer", None) is None
 
     @cached_property
     def blocks(self) -> nn.ModuleList:
@@ -59,11 +86,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
     Raises UserError when it is missing or cannot be read.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     check_model(config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+    except StrictDataclassError as error:
+        raise UserError(f"{_where(config)}: {_settings_problem(error)}") from error
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"{_where(config)}: the tokenizer could not be loaded: {error}") from error
     assert isinstance(tokenizer, PreTrainedTokenizerBase), type(tokenizer)
@@ -90,6 +120,7 @@ def load_model(
     loaded = LoadedModel(config.name, model.eval(), tokenizer)
     try:
         assert loaded.linears
+        check_own_weights(loaded.blocks)
     except UserError as error:
         raise UserError(f"{_where(config)}: {error}") from error
     check_unexpected(_where(config), model, loaded.blocks, unexpected)
@@ -97,10 +128,16 @@ def load_model(
     _place(loaded, config, device)
     num_zero, num_weights = count_sparsity(model)
     share_zero = num_zero / num_weights
-    notes = [describe_zeros(share_zero)] if share_zero >= FEW_ZEROS else []
-    if names := left_out(model, _stored_names(config), unexpected):
-        notes.append(describe_left_out(names))
-    return replace(loaded, share_zero=share_zero, notes=tuple(notes))
+    folder = (local_folder(config) or find_snapshot(config)) if config.gguf_file is None else None
+    names = left_out(model, model_header(folder) or (), unexpected)
+    loaded = replace(loaded, left_out=frozenset(names), folder=folder)
+    unwatched = [each for block in loaded.blocks for each in unwatched_linears(block).items()]
+    notes = [
+        describe_zeros(share_zero) if share_zero >= FEW_ZEROS else None,
+        describe_left_out(names, keeps=loaded.keeps_left_out) if names else None,
+        describe_unwatched(unwatched, num_weights) if unwatched else None,
+    ]
+    return replace(loaded, share_zero=share_zero, notes=tuple(note for note in notes if note is not None))
 
 
 def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreTrainedModel, set[str]]:
@@ -108,10 +145,11 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
 
     Raises UserError when it cannot be loaded, or a weight of it is in none of the files.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM
 
     try:
-        with no_progress_bar():
+        with no_progress_bar(), no_load_report():
             read: Any = AutoModelForCausalLM.from_pretrained(
                 _source(config),
                 dtype=_dtype(config),
@@ -121,6 +159,8 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
                 **_spread(config, device),
                 **_dequantised(config),
             )
+    except StrictDataclassError as error:
+        raise UserError(f"{_where(config)}: {_settings_problem(error)}") from error
     except (OSError, EOFError, ValueError, TypeError, KeyError, ImportError, RuntimeError, UnpicklingError) as error:
         if is_shortage(error):
             raise
@@ -135,17 +175,19 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
     return model, set(loading["unexpected_keys"])
 
 
-def _stored_names(config: ModelConfig) -> Collection[str]:
-    """The names of the tensors in a model's safetensors files; none where there are no such files."""
-    folder = local_folder(config) or find_snapshot(config)
-    header = model_header(folder) if folder is not None and config.gguf_file is None else None
-    return header or ()
+def _settings_problem(error: Exception) -> str:
+    """What transformers finds wrong with the values in config.json."""
+    (*_, reason) = str(error).strip().splitlines()
+    found = reason.strip().removeprefix("ValueError: ")
+    return f"config.json cannot be right: {found} Copy the one that belongs to these weights."
 
 
 def _load_problem(error: Exception, folder: Path | None) -> str:
     """What went wrong in loading; of pickled weights in our words, as PyTorch's recommend to run what they may hold."""
     names = sorted(path.name for path in folder.glob("pytorch_model*.bin")) if folder else []
     unreadable = isinstance(error, OSError | EOFError | TypeError | RuntimeError) and bool(names)
+    if isinstance(error, KeyError):
+        return f"config.json names {error}, which the installed transformers does not know"
     if not unreadable and not isinstance(error, EOFError | UnpicklingError):
         return f"the model could not be loaded: {error}"
     return (
@@ -211,6 +253,19 @@ def no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def no_load_report() -> Iterator[None]:
+    """Keep transformers' table of tensors without a place off the screen: what is wrong, or left out, is said by us."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _source(config: ModelConfig) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune.lazy import torch
+from prune.models.ragged import ragged_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +33,27 @@ def chunk_losses(
             sums = _loss_sums(model, batch_BL.to(model.device), max(1, max_logits // (len(batch_BL) * vocab_size)))
             losses += (sums / (seq_len - 1)).tolist()
             on_progress(len(losses), num_chunks)
+    return losses
+
+
+def sequence_losses(
+    model: Any, sequences: Sequence[Sequence[int]], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[float]:
+    """The mean cross-entropy of each sequence in nats, over all its tokens but the first; sequences may differ in length.
+
+    It is infinite where there is no second token. Logits in float32, sums in float64.
+    """
+    losses = [math.inf] * len(sequences)
+    done = 0
+    with torch.inference_mode():
+        for places, ids_BL in ragged_batches(sequences):
+            if ids_BL.shape[1] > 1:
+                losses_BL = next_token_losses(model, ids_BL.to(model.device)).double().cpu()
+                for place, losses_L in zip(places, losses_BL, strict=True):
+                    num_predicted = len(sequences[place]) - 1
+                    losses[place] = float(losses_L[:num_predicted].mean()) if num_predicted else math.inf
+            done += len(places)
+            on_progress(done, len(sequences))
     return losses
 
 

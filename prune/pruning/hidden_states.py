@@ -6,23 +6,27 @@ It lies beside the embedding, or on the host where blocks are offloaded; a batch
 Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.offload import is_offloaded, on_device
-from prune.pruning.replay import Call, record_calls, rehearse, same_calls
+from prune.pruning.attention import check_seen
+from prune.pruning.feeding import Counts, SeenBatch, run_watched
+from prune.pruning.replay import REHEARSAL_TOKENS, Call, record_calls, rehearse, same_calls
+from prune.pruning.token_weights import Need
+from prune.pruning.weighted_set import WeightedSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.calib.calibration_set import CalibrationSet
-    from prune.models.blocks import Linear
     from prune.pruning.method import StartsStatistic, Statistic
 
 CALL_CACHE_BYTES = 256 * 2**20
@@ -39,22 +43,24 @@ class Walk:
     def __init__(self, model: "PreTrainedModel", calibration: "CalibrationSet", *, batch_size: int) -> None:
         """Rehearse on a few tokens and fill the buffer with what enters the first block.
 
-        Raises UserError when the set does not fit the model, or the model cannot be walked.
+        Raises UserError when the set does not fit the model, the model cannot be walked, or its attention not be seen.
         """
-        _check_calibration(model, calibration)
+        self._tokens_NL = _known_tokens(model, calibration)
         assert not model.training, "dropout must be off"
         self._model = model
         self._blocks = list(find_blocks(model))
         self._linears = [find_linears(block) for block in self._blocks]
         self._device = model.get_input_embeddings().weight.device
-        self._tokens_NL = calibration.tokens_NL
         self._attended_NL = calibration.attended().to(self._device)
         self._weights_NL = calibration.weights_NL.to(self._device)
         self._is_weighted = not bool((self._weights_NL == (self._weights_NL > 0)).all())
         self._batches = [slice(start, start + batch_size) for start in range(0, len(self._tokens_NL), batch_size)]
         self._kept: dict[int, list[Call]] = {}
         self._kept_bytes = 0
-        rehearsal = rehearse(model, self._blocks, self._linears, self._tokens_NL)
+        self._by_block = calibration.by_block if isinstance(calibration, WeightedSet) else None
+        self._real_NL = calibration.real_NL.to(self._device)
+        with self._rehearsing():
+            rehearsal = rehearse(model, self._blocks, self._linears, self._tokens_NL)
         self.groups = rehearsal.groups
         self._output_lengths = rehearsal.output_lengths
         self._sums: list[Tensor] = []
@@ -65,8 +71,8 @@ class Walk:
     ) -> dict[str, "Statistic"]:
         """Return name -> statistic for the linears of a block, linears of one group with the same object.
 
-        The hidden states stay as they are, and a batch stops at the input of the last group, whose output nobody needs; or,
-        in the same pass, they `advance`, as after `Walk.advance` with these weights.
+        The hidden states stay as they are, and a batch stops at the input of the last group, unless token weights need what
+        comes after; or, in the same pass, they `advance`, as after `Walk.advance` with these weights.
         `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
         """
         linears = self._linears[index]
@@ -75,16 +81,17 @@ class Walk:
             for first, names in self.groups[index].items()
             if wanted is None or not set(names).isdisjoint(wanted)
         }
-        last = None if advance else list(groups)[-1]
+        needs_all = advance or (self._by_block is not None and bool(self._by_block.needs))
+        last = None if needs_all else list(groups)[-1]
         with on_device(self._blocks[index]):
             weights = {first: read_weight(linears[first]) for first in groups}
             statistics = {
                 first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
             }
             for batch in self._batches:
-                weights_BL = self._weights_NL[batch]
-                with _feeding(linears, statistics, weights_BL, self._is_weighted, last):
-                    self._put(batch, self._replay(index, batch))
+                hidden_BLH = self._feed(index, batch, statistics, last)
+                if advance and hidden_BLH is not None:
+                    self._put(batch, hidden_BLH)
         if advance:
             self._check_finite(f"leave block {index}")
         return {name: statistics[first] for first, names in groups.items() for name in names}
@@ -98,6 +105,36 @@ class Walk:
             for batch in self._batches:
                 self._put(batch, self._replay(index, batch))
         self._check_finite(f"leave block {index}")
+
+    def _feed(self, index: int, batch: slice, statistics: Mapping[str, "Statistic"], last: str | None) -> Tensor | None:
+        """Give statistics the inputs of linears in a batch; return what leaves the block, None where it ends at `last`.
+
+        Inputs wait for weights that are known by the end only.
+        """
+        linears, forward = self._linears[index], partial(self._replay, index, batch)
+        if self._by_block is None:
+            weights_BL = self._weights_NL[batch]
+            counts = Counts(weights_BL, [self._is_weighted] * len(weights_BL))
+            take = {name: partial(counts.feed, name, statistic) for name, statistic in statistics.items()}
+            return run_watched(forward, linears, take, last)
+        waiting: dict[str, Tensor] = {}
+        keep = {name: partial(_keep_copy, waiting, name) for name in statistics}
+        seen = SeenBatch(self._tokens_NL[batch], self._real_NL[batch], self._weights_NL[batch])
+        with seen.watching(self._by_block) as received:
+            hidden_BLH = run_watched(forward, linears, keep, last)
+        try:
+            counts = seen.count(self._by_block, self._entering(index, batch), hidden_BLH, received)
+        except UserError as error:
+            raise UserError(f"block {index}: {error}") from error
+        for name, x in waiting.items():
+            counts.feed(name, statistics[name], x)
+        return hidden_BLH
+
+    def _rehearsing(self) -> AbstractContextManager[None]:
+        """Makes sure, while the blocks are rehearsed, that the attention of each is seen where the token weights need it."""
+        if self._by_block is None or Need.attention not in self._by_block.needs:
+            return nullcontext()
+        return check_seen(self._model, self._blocks, self._tokens_NL[:1, -REHEARSAL_TOKENS:])
 
     def _enter(self) -> None:
         """Fill the buffer with what enters the first block, and keep the arguments of the batches that fit."""
@@ -139,8 +176,12 @@ class Walk:
 
     def _replay(self, index: int, batch: slice) -> Tensor:
         calls = self._kept.get(batch.start) or self._record(batch)[1]
+        return calls[index].replay(self._blocks[index], self._entering(index, batch))
+
+    def _entering(self, index: int, batch: slice) -> Tensor:
+        """The hidden states of a batch, where the block is."""
         there = next(iter(self._linears[index].values())).weight.device
-        return calls[index].replay(self._blocks[index], self.hidden_NLH[batch].to(there, non_blocking=True))
+        return self.hidden_NLH[batch].to(there, non_blocking=True)
 
     def _check_finite(self, what: str) -> None:
         sums, self._sums = self._sums, []
@@ -155,47 +196,9 @@ class Walk:
                 )
 
 
-class _LastInputSeen(Exception):  # noqa: N818 - not an error
-    """Ends the forward pass of a block early."""
-
-
-@contextmanager
-def _feeding(
-    linears: Mapping[str, "Linear"],
-    statistics: Mapping[str, "Statistic"],
-    weights_BL: Tensor,
-    is_weighted: bool,
-    last: str | None,
-) -> Iterator[None]:
-    """Let forward passes give the inputs of tokens that count to statistics; the one that reaches linear `last` ends there.
-
-    Without `is_weighted` the weights are 0 or 1 only. One sample after the other, so that sums do not depend on the batch
-    size: where the forward pass does not either, as on the CPU without padding, nor does the pruned model, bit for bit.
-    """
-    all_count = bool((weights_BL > 0).all())
-
-    def feed(name: str, args: tuple[Any, ...]) -> None:
-        num_tokens = args[0].shape[:-1].numel()
-        assert num_tokens == weights_BL.numel(), f"{name} saw {num_tokens} of {weights_BL.numel()} tokens"
-        x_BLI = args[0].reshape(*weights_BL.shape, -1)
-        for x_LI, weight_L in zip(x_BLI, weights_BL.to(args[0].device), strict=True):
-            if not all_count:
-                counts_L = weight_L > 0
-                x_LI, weight_L = x_LI[counts_L], weight_L[counts_L]  # noqa: PLW2901
-            statistics[name].add(x_LI, weight_L if is_weighted else None)
-        if name == last:
-            raise _LastInputSeen
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, args: feed(name, args)
-
-    handles = [linears[name].register_forward_pre_hook(hook(name)) for name in statistics]
-    try:
-        with suppress(_LastInputSeen):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _keep_copy(kept: dict[str, Tensor], name: str, x: Tensor) -> None:
+    """Keep the input of a linear, which the block may overwrite."""
+    kept[name] = x.detach().clone()
 
 
 def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
@@ -203,7 +206,13 @@ def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:
         yield from call.tensors()
 
 
-def _check_calibration(model: "PreTrainedModel", calibration: "CalibrationSet") -> None:
+def _known_tokens(model: "PreTrainedModel", calibration: "CalibrationSet") -> Tensor:
+    """The tokens of a set; padding that nothing sees and that the embedding does not have, as of a tokenizer with a pad
+    token of its own, is 0.
+
+    Raises:
+        UserError: the set is empty somewhere, or has other tokens that the embedding does not have.
+    """
     tokens_NL, weights_NL = calibration.tokens_NL, calibration.weights_NL
     assert tokens_NL.dim() == 2 and tokens_NL.shape == weights_NL.shape, (tokens_NL.shape, weights_NL.shape)
     assert bool(((weights_NL >= 0) & weights_NL.isfinite()).all()), "a token counts 0 or more"
@@ -213,9 +222,14 @@ def _check_calibration(model: "PreTrainedModel", calibration: "CalibrationSet") 
     embedding = model.get_input_embeddings().weight
     assert isinstance(embedding, Tensor), type(embedding)
     num_embeddings = embedding.shape[0]
+    unseen_NL = ~calibration.attended() & (tokens_NL >= num_embeddings)
+    tokens_NL = tokens_NL.masked_fill(unseen_NL, 0)
     low, high = int(tokens_NL.min()), int(tokens_NL.max())
     if low < 0 or high >= num_embeddings:
+        is_padding = bool((~calibration.real_NL)[tokens_NL >= num_embeddings].all()) and low >= 0
+        why = "that is the pad token, which calib.compat=study counts" if is_padding else "its tokenizer is not this model's"
         raise UserError(
-            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to {num_embeddings - 1}: "
-            "its tokenizer is not this model's."
+            f"The calibration set has token ids from {low} to {high}, but the model knows only 0 to "
+            f"{num_embeddings - 1}: {why}."
         )
+    return tokens_NL

@@ -9,10 +9,10 @@ from typing import Any
 
 from prune.config.method import MethodConfig
 from prune.config.options import Options, find_options, own_knobs
-from prune.config.weight import WeightConfig
+from prune.config.weight import ScaledConfig, WeightConfig
 from prune.pruning.method import Method
 from prune.pruning.methods.dense import DenseConfig
-from prune.pruning.token_weights import TokenWeights
+from prune.pruning.token_weights import Need, TokenWeights
 
 METHODS = find_options("prune.pruning.methods", "prune.methods", MethodConfig, "method", nothing=DenseConfig)
 """Configuration class -> method, which has the fields of its configuration as parameters; None for dense."""
@@ -40,7 +40,12 @@ def needs_inputs(config: MethodConfig) -> bool:
 
 def counts_alike(config: WeightConfig) -> bool:
     """Whether every token counts the same."""
-    return WEIGHTS[type(config)] is None
+    return WEIGHTS[type(config)] is None or (isinstance(config, ScaledConfig) and config.min == config.max)
+
+
+def needs_attention(config: WeightConfig) -> bool:
+    """Whether the token weights of a configuration look at the attention in each block."""
+    return Need.attention in getattr(WEIGHTS[type(config)], "needs", ())
 
 
 def build_weights(config: WeightConfig) -> TokenWeights | None:

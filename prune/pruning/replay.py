@@ -174,10 +174,15 @@ def _groups(model_name: str, index: int, inputs: list[tuple[str, Tensor]], expec
     """Return first linear -> all linears with the very same input tensor, in the order of calls."""
     called = [name for name, _ in inputs]
     for name in expected:
+        if name not in called:
+            raise UserError(
+                f"block {index} of {model_name} never calls {name} for one text, as with experts that are chosen by the "
+                "text or weights that are read directly: without inputs it cannot be pruned. Give another model."
+            )
         if called.count(name) != 1:
             raise UserError(
-                f"block {index} of {model_name} calls {name} {called.count(name)} times for one text; a linear must be "
-                "called exactly once (mixture-of-experts models are not supported)."
+                f"block {index} of {model_name} calls {name} {called.count(name)} times for one text, as where a weight has "
+                "several places; a linear must be called exactly once. Give another model."
             )
     groups: dict[int, list[str]] = {}
     for name, x in inputs:

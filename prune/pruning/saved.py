@@ -23,8 +23,10 @@ from prune.config.config import SAVED, Save
 from prune.errors import UserError
 from prune.files import write_folder, write_whole
 from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.fit import parts_of
 from prune.models.load import no_progress_bar
 from prune.pruning.method import masked
+from prune.pruning.whole import keep_left_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -101,6 +103,8 @@ def load_mask(path: Path) -> SavedMask | None:
 def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
     """Write a folder that from_pretrained loads: configuration, weights, tokenizer and card; whole or not at all.
 
+    Tensors of the model's files that are no part of its language model lie there too, as they were; the card says it.
+
     Raises:
         UserError: the disk is full or cannot be written, or transformers cannot save this model.
     """
@@ -108,8 +112,10 @@ def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
     def fill(temporary: Path) -> None:
         with no_progress_bar():
             _serializable(loaded.model).save_pretrained(temporary)
+        others = keep_left_out(temporary, loaded)
         loaded.tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(card)
+        more = f"\nThis folder is {others}: {', '.join(parts_of(loaded.left_out))}.\n" if others else ""
+        (temporary / "README.md").write_text(card + more)
 
     try:
         write_folder(folder, fill)
@@ -148,23 +154,28 @@ def restore_pruned(folder: Path, model: "PreTrainedModel", sha256: str, source: 
 
     Only those that `source` kept are looked at; of either kind when it is none.
     """
+    weights = saved_weights(folder, model, sha256, source)
+    linears = named_linears(model)
+    for name, weight in (weights or {}).items():
+        write_weight(linears[name], weight())
+    return weights is not None
+
+
+def saved_weights(folder: Path, model: "PreTrainedModel", sha256: str, source: Save = Save.none) -> Weights | None:
+    """The saved weights, if a dense `model` with them is the one with this hash; one linear at a time is held beside it."""
     ways: dict[Save, Callable[[], Weights | None]] = {
         Save.model: lambda: _weights_of_folder(folder / MODEL_FOLDER, model),
         Save.mask: lambda: _weights_of_mask(folder / MASK_FILE, model),
     }
     found = (read() for kind, read in ways.items() if source in (Save.none, kind))
-    return any(weights is not None and _put(model, weights, sha256) for weights in found)
+    return next((weights for weights in found if weights is not None and _gives(model, weights, sha256)), None)
 
 
-def _put(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:
-    """Write weights by their names if the model then has this hash; one linear at a time is held beside the model."""
+def _gives(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:
+    """Whether the model has this hash with these weights."""
     linears, paths = named_linears(model), _paths(model)
     replaced = {paths[name]: partial(_stored, linears[name], weight) for name, weight in weights.items()}
-    if weights_sha256(model, replaced) != sha256:
-        return False
-    for name, weight in weights.items():
-        write_weight(linears[name], weight())
-    return True
+    return weights_sha256(model, replaced) == sha256
 
 
 def _stored(linear: "Linear", weight: Callable[[], Tensor]) -> Tensor:

@@ -115,7 +115,8 @@ def _with_baseline(joined: Joined, asked: str | None) -> tuple[Joined, str]:
 def _baseline_row(joined: Joined, group: int, wanted: str) -> int | None:
     rows = [(row, joined.rows[row]) for row in joined.groups[group].rows]
     exact = [row for row, joined_row in rows if joined_row.label == wanted]
-    of_set = [row for row, joined_row in rows if wanted in (joined_row.calib, f"{joined_row.calib}-{joined_row.prompt}")]
+    plain = [(row, joined_row) for row, joined_row in rows if joined_row.is_plain]
+    of_set = [row for row, joined_row in plain if wanted in (joined_row.calib, f"{joined_row.calib}-{joined_row.prompt}")]
     if len(exact) != 1 and len(of_set) > 1:
         labels = [joined.rows[row].label for row in of_set]
         raise UserError(
@@ -214,6 +215,7 @@ def _cells(results: Sequence[CellResult], joined: Joined, metrics: Sequence[Metr
         name=[result.name for result in results],
         row=[row_of[cell] for cell in range(len(results))],
         seed=[result.axes["seed"] for result in results],
+        draw=[result.draw[1] if result.draw else None for result in results],
         values=[[None if score is None else score.value for score in column] for column in scores],
         stderrs=[[None if score is None else score.stderr for score in column] for column in scores],
         sparsity_reached=[result.sparsity_reached for result in results],
@@ -229,6 +231,8 @@ def _rows(joined: Joined, calibs: Sequence[str], metrics: Sequence[RowMetric]) -
         group=[row.group for row in joined.rows],
         calib=[None if row.calib is None else index[row.calib] for row in joined.rows],
         prompt=[row.prompt for row in joined.rows],
+        select=[row.select for row in joined.rows],
+        weight=[row.weight for row in joined.rows],
         knobs=[row.knobs for row in joined.rows],
         cells=[row.cells for row in joined.rows],
         missing=[row.missing for row in joined.rows],

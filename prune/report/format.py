@@ -12,7 +12,8 @@ def row_label(report: Report, row: int) -> str:
     """`gsm8k-icl`, `c4`; the method where there is no calibration data."""
     calib, rows = report.rows.calib[row], report.rows
     name = report.groups[rows.group[row]].method if calib is None else report.calibs[calib].name
-    return " ".join(part for part in ("-".join(filter(None, (name, rows.prompt[row]))), rows.knobs[row]) if part)
+    data = "-".join(filter(None, (name, rows.prompt[row], rows.select[row], rows.weight[row])))
+    return " ".join(part for part in (data, rows.knobs[row]) if part)
 
 
 def format_value(decimals: int, value: float, sign: str = "") -> str:

@@ -1,8 +1,9 @@
 """What a report says, as plain values: everything that the page, the tables and the figures show.
 
-Three levels: a **cell** is one result; a **row** joins the cells that differ only in the calibration seed; a **group** holds
-the rows that are compared with each other (same model, method, sparsity and setting, so that only the calibration data and
-its prompt differ). Things refer to each other by index into the tuples of `Report`.
+Three levels: a **cell** is one result; a **row** joins the cells that differ only in the draw of the calibration set; a
+**group** holds the rows that are compared with each other (same model, method, sparsity and setting, so that only the
+calibration data, its prompt, its selector and its token weights differ). Things refer to each other by index into the
+tuples of `Report`.
 
 Numbers by cell or row lie in columns (a sequence with an entry for each cell or row), because there may be 10,000 of them.
 None stands wherever a number is not known. Intervals are 95 %. Differences are "this minus the other" in the metric's own
@@ -121,6 +122,8 @@ class Cells:
     """`tiny/gsm8k-icl/wanda/50%/s0`."""
     row: Sequence[int]
     seed: Sequence[int | None]
+    draw: Sequence[int | None]
+    """Which of the seed's disjoint draws, from 0."""
     values: Sequence[Numbers]
     """[metric][cell]."""
     stderrs: Sequence[Numbers]
@@ -174,7 +177,11 @@ class Rows:
     calib: Sequence[int | None]
     """Into `Report.calibs`; None: dense, or a method without calibration."""
     prompt: Sequence[str | None]
-    """icl, cot, single, zero_shot; None: raw text has none."""
+    """icl, cot, chat, ...; None: raw text has none."""
+    select: Sequence[str | None]
+    """The selector; None: random."""
+    weight: Sequence[str | None]
+    """The token weights; None: none."""
     knobs: Sequence[str]
     """What else tells the row from others of its group, like `prompt.num_shots=2`; mostly empty."""
     cells: Sequence[Sequence[int]]

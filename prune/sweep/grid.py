@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell, dense_cell, make_cell
 from prune.cell.identity import pass_key, recipe_of
 from prune.cell.lock import claim_when_free
 from prune.cell.standing import Standing
 from prune.cell.state import State
+from prune.config.calib import Compat, PromptStyle
 from prune.config.config import Config
 from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
+from prune.models.attention import hidden_attention
+from prune.models.chat import check_chat_template
+from prune.models.fetch import settings_here
 from prune.pruning.methods.wanda import WandaConfig
+from prune.pruning.registry import needs_attention
 
 NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "privacy", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
@@ -56,7 +62,41 @@ def check_pairs(config: Config) -> None:
     if isinstance(config.method, WandaConfig) and config.method.variant and isinstance(config.sparsity, NMConfig):
         raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
     if recipe := recipe_of(config):
-        recipe.kind.check()
+        check_recipe(recipe)
+        check_weight(config)
+    if config.eval.chat and config.eval.tasks:
+        check_chat_template(config.model, "eval.chat=true")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check what the configuration and the tokenizer's files show of a calibration set.
+
+    Raises:
+        NotApplicableError: the set, its prompt and the model mean nothing together.
+        UserError: they are a mistake.
+    """
+    kind, real_tokens = recipe.kind, recipe.calib.real_tokens
+    kind.check()
+    if kind.prompt is not None and kind.prompt.name is PromptStyle.chat:
+        check_chat_template(recipe.model, "prompt=chat")
+    if real_tokens is not None and recipe.calib.compat is not Compat.study:
+        raise NotApplicableError(
+            f"calib.real_tokens={real_tokens} needs calib.compat=study, where padding counts. Elsewhere it counts "
+            f"nothing, and calib.seq_len={real_tokens} is the same set."
+        )
+
+
+def check_weight(config: Config) -> None:
+    """Check that the token weights can be known on this model, as far as its config.json shows.
+
+    Raises:
+        NotApplicableError: they look at attention, and the model's cannot be seen.
+    """
+    if needs_attention(config.weight) and (reason := hidden_attention(settings_here(config.model))):
+        raise NotApplicableError(
+            f"weight={config.weight.name} needs the attention in each block, and that of model {config.model.name} cannot "
+            f"be seen: {reason}. Choose a weight that needs none, such as weight=activation_norm."
+        )
 
 
 def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:

@@ -36,7 +36,7 @@ def run_single_point(composed: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     check_choices(HydraConfig.get().runtime.choices)
-    config = to_config(composed)
+    config = with_own_sets(to_config(composed), own_sets(user_folders()))
     check_pairs(config)
     overrides = list(HydraConfig.get().overrides.task)
     run_points([config], [overrides], overrides)

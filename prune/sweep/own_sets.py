@@ -54,7 +54,8 @@ def _read(file: Path) -> OwnSetConfig | None:
 
 
 def with_own_sets(config: Config, known: Mapping[str, OwnSetConfig]) -> Config:
-    """The configuration with the definitions of the own sets that its scores name."""
-    named = [*config.eval.perplexity, *config.eval.tasks]
+    """The configuration with the definitions of the own sets that its scores, selector or parts of a mixture name."""
+    parts = config.calib.portions.counts if config.calib.is_mixture else ()
+    named = [*config.eval.perplexity, *config.eval.tasks, *config.select.sets, *parts]
     sets = {name: known[name] for name in dict.fromkeys(named) if name in known}
     return replace(config, data=replace(config.data, sets={**sets, **config.data.sets})) if sets else config

@@ -10,6 +10,8 @@ AXES = {
     "model": "model.name",
     "calib": "calib.name",
     "prompt": "prompt.name",
+    "select": "select.name",
+    "weight": "weight.name",
     "method": "method.name",
     "sparsity": "sparsity.label",
     "seed": "seed",
@@ -35,6 +37,7 @@ def run_config(asked: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """The configuration as asked for, nested, with `any` for an axis that does not matter, and seed, ids, provenance."""
     axes = result["axes"]
     config = dict(asked) | {axis: {"name": ANY} for axis in ("calib", "prompt", "sparsity") if axes[axis] is None}
+    config |= {axis: {"name": ANY} for axis in ("select", "weight") if axes["calib"] is None}
     config["sparsity"] = dict(config["sparsity"]) | {"label": axes["sparsity"] or ANY}
     return config | {
         "seed": axes["seed"],
@@ -46,9 +49,9 @@ def run_config(asked: Mapping[str, Any], result: Result) -> dict[str, Any]:
 
 
 def run_tags(result: Result) -> list[str]:
-    """Model, calibration set and prompt, as far as they matter, without repetition."""
+    """Model, calibration set, prompt, selector and token weights, as far as they matter, without repetition."""
     axes = result["axes"]
-    return list(dict.fromkeys(axes[axis] for axis in ("model", "calib", "prompt") if axes[axis]))
+    return list(dict.fromkeys(axes[axis] for axis in ("model", "calib", "prompt", "select", "weight") if axes.get(axis)))
 
 
 def block_history(linears: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

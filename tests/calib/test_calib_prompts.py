@@ -7,7 +7,7 @@ from prune.calib.draw import start_generator
 from prune.calib.questions import draw_pieces, eligible_rows, max_pieces, render
 from prune.calib.recipe import Recipe
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
-from prune.data.dataset import Example, QuestionSet
+from prune.data.dataset import Example, MixtureSet, QuestionSet
 from prune.data.registry import DATASETS
 from prune.errors import NotApplicableError, UserError
 
@@ -16,14 +16,22 @@ def example(row: int, rationale: str | None = None) -> Example:
     return Example(question=f"Q{row}:", answer=str(row), target=str(row), rationale=rationale)
 
 
+def as_pair(row: Example) -> str:
+    return render(row, PromptStyle.icl)
+
+
+def as_chain(row: Example) -> str:
+    return render(row, PromptStyle.cot)
+
+
 def check(config: CalibConfig, asked: PromptConfig) -> None:
     Recipe(config, asked, LOCAL, MODEL).kind.check()
 
 
 def test_only_question_sets_have_a_prompt() -> None:
     for name, dataset in DATASETS.items():
-        asked = Recipe(calib(name), prompt(), LOCAL, MODEL).kind.prompt
-        assert asked == (prompt() if isinstance(dataset, QuestionSet) else None)
+        asked = Recipe(calib(name, parts={"c4": 3, "gsm8k": 3}), prompt(), LOCAL, MODEL).kind.prompt
+        assert asked == (prompt() if isinstance(dataset, QuestionSet | MixtureSet) else None)
 
 
 def test_cot_without_rationales_is_not_applicable_and_names_the_sets_that_have_them() -> None:
@@ -83,7 +91,7 @@ def test_each_row_is_drawn_once_and_seeds_differ() -> None:
     rows = [example(row) for row in range(50)]
 
     def draw(seed: int) -> list[int]:
-        pieces = draw_pieces(rows, range(50), PromptStyle.icl, start_generator(calib(seed=seed)), repeat=False)
+        pieces = draw_pieces(rows, range(50), as_pair, start_generator(calib(seed=seed)), repeat=False)
         return [row for row, _ in pieces]
 
     assert sorted(draw(0)) == list(range(50))
@@ -93,14 +101,14 @@ def test_each_row_is_drawn_once_and_seeds_differ() -> None:
 
 def test_rows_left_out_do_not_change_the_order_of_the_others() -> None:
     rows = [example(row, "A step") for row in range(30)]
-    every = draw_pieces(rows, range(30), PromptStyle.icl, random.Random(1), repeat=False)
-    even = draw_pieces(rows, range(0, 30, 2), PromptStyle.cot, random.Random(1), repeat=False)
+    every = draw_pieces(rows, range(30), as_pair, random.Random(1), repeat=False)
+    even = draw_pieces(rows, range(0, 30, 2), as_chain, random.Random(1), repeat=False)
     assert [row for row, _ in every if row % 2 == 0] == [row for row, _ in even]
 
 
 def test_repeat_goes_through_all_rows_before_any_comes_again() -> None:
     rows = [example(row) for row in range(10)]
-    pieces = draw_pieces(rows, range(10), PromptStyle.icl, random.Random(1), repeat=True)
+    pieces = draw_pieces(rows, range(10), as_pair, random.Random(1), repeat=True)
     passes = [[next(pieces)[0] for _ in range(10)] for _ in range(3)]
     assert all(sorted(one) == list(range(10)) for one in passes)
     assert passes[0] != passes[1] != passes[2]

@@ -8,25 +8,30 @@ identity could hold them.
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
+from prune.calib.registry import SELECTORS
 from prune.cell.cell import make_cell
 from prune.cell.folder import CellFolder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.config import Config
 from prune.config.method import MethodConfig
+from prune.config.options import default_name
+from prune.config.select import SelectConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
+from prune.config.weight import WeightConfig
 from prune.data.sources.sample import sample_rows
 from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
-from prune.pruning.registry import METHODS
+from prune.pruning.registry import METHODS, WEIGHTS
+from tests.chat_templates import CHATML
 from tests.conftest import Compose
 
 SMALL = (
@@ -48,6 +53,11 @@ NO_SCORE = ["eval.perplexity=[]"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
 TOLD = {"tokens", "weights"}
+CHAT = ["model.path=TALKER", "prompt=chat"]
+TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
+STUDY = ["calib.compat=study"]
+CLUSTERS = ["select=clusters"]
+SIMILAR = ["select=most_similar"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ TABLE: dict[str, list[Case] | str] = {
         matters("calib.seed=1", PRUNED, ["method=random"]),
         cannot("calib.seed=1", DENSE),
     ],
+    "calib.draw": calibration("calib.draw", 1),
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
     "calib.compat": calibration("calib.compat", "study"),
     "calib.path": [
@@ -112,7 +123,12 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.choices": "a column with a list: tests/data/test_own.py",
     "calib.answer_kind": [cannot("calib.answer_kind=label", OWN_SUMS)],
-    "calib.messages": "conversations are not rendered yet",
+    "calib.messages": [matters("calib.messages=reply", TOLD, TALKS)],
+    "calib.real_tokens": [
+        matters("calib.real_tokens=20", ALL, STUDY),
+        cannot("calib.real_tokens=48", STUDY),
+        cannot("calib.real_tokens=20", [*STUDY, *MAGNITUDE]),
+    ],
     "calib.eval_path": [cannot("calib.eval_path=OTHER/c4/train.jsonl", OWN)],
     "calib.eval_split": "of the hub: tests/data/test_hub.py",
     "calib.held_out": [matters("calib.held_out=590", TOLD, OWN)],
@@ -148,16 +164,48 @@ TABLE: dict[str, list[Case] | str] = {
     "prompt.num_cot_steps": calibration(
         "prompt.num_cot_steps", 2, ["calib=gsm8k", "prompt=cot"], elsewhere=[*TEXT, "prompt=cot"]
     ),
+    "prompt.rationale": [
+        matters("prompt.rationale=true", ALL, ["calib=gsm8k", *CHAT]),
+        matters("prompt.rationale=true", ALL, ["calib=gsm8k", "prompt=autoregressive"]),
+        cannot("prompt.rationale=true", [*TEXT, *CHAT]),
+    ],
+    "prompt.system": [
+        matters("prompt.system=Hush", ALL, CHAT),
+        matters("prompt.system=Hush", TOLD, TALKS),
+        cannot("prompt.system=Hush", [*TEXT, *CHAT]),
+    ],
     "prompt.separator": [
         matters("prompt.separator='; '", ALL),
+        cannot("prompt.separator='; '", CHAT),
+        cannot("prompt.separator='; '", ["prompt=autoregressive"]),
         cannot("prompt.separator='; '", ["prompt=single"]),
         cannot("prompt.separator='; '", ["calib.compat=study"]),
     ],
-    "prompt.bos": calibration("prompt.bos", "none", elsewhere=TEXT),
+    "prompt.bos": [*calibration("prompt.bos", "none", elsewhere=TEXT), cannot("prompt.bos=none", CHAT)],
     "prompt.padding_side": [
         matters("prompt.padding_side=right", {"tokens"}, [*PADDED, *NO_SCORE]),
         cannot("prompt.padding_side=right"),
     ],
+    "select.name": [
+        *calibration("select", "longest"),
+        *calibration("select", "longest", TEXT, elsewhere=["calib=random"]),
+        cannot("select.name=other", ["select=longest"]),
+    ],
+    "select.pool": calibration("select.pool", 2, ["select=longest"], elsewhere=TEXT),
+    "select.activation.dimensions": calibration(
+        "select.dimensions", 2, ["select=activation"], [*MAGNITUDE, "select=activation"]
+    ),
+    "select.clusters.num_clusters": calibration("select.num_clusters", 2, CLUSTERS, [*MAGNITUDE, *CLUSTERS]),
+    "select.clusters.embedding": calibration("select.embedding", "model", CLUSTERS, [*MAGNITUDE, *CLUSTERS]),
+    "select.most_similar.target": calibration("select.target", "rte", SIMILAR, [*MAGNITUDE, *SIMILAR]),
+    "select.most_similar.target_rows": calibration("select.target_rows", 1, [*SIMILAR, "select.target=rte"], SIMILAR),
+    "select.most_similar.embedding": calibration("select.embedding", "model", SIMILAR, [*MAGNITUDE, *SIMILAR]),
+    "weight.name": [
+        Case((), ("weight=first", "weight.tokens=8"), frozenset(PRUNED)),
+        cannot("weight=first", MAGNITUDE),
+        cannot("weight.name=other", ["weight=first"]),
+    ],
+    "weight.first.tokens": [matters("weight.tokens=8", PRUNED, ["weight=first"])],
     "method.name": [cannot("method.name=other")],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
@@ -205,6 +253,7 @@ TABLE: dict[str, list[Case] | str] = {
         matters("eval.bos=none", SCORES, ["eval.bos=text"]),
         matters("eval.bos=none", SCORES, [*QUESTIONS, "eval.bos=text"]),
         cannot("eval.bos=chunk", [*QUESTIONS, "eval.bos=text"]),
+        cannot("eval.bos=text", [*QUESTIONS, "eval.chat=true", "model.path=TALKER"]),
     ],
     "eval.num_fewshot": [
         matters("eval.num_fewshot=2", SCORES, QUESTIONS),
@@ -217,6 +266,10 @@ TABLE: dict[str, list[Case] | str] = {
             "eval.rationale=true", SCORES, [*NO_SCORE, "eval.tasks=[gsm8k]", "eval.limit=1", "eval.num_fewshot=1", *DENSE]
         ),
         matters("eval.rationale=true", SCORES, BITS),
+    ],
+    "eval.chat": [
+        matters("eval.chat=true", SCORES, [*QUESTIONS, "model.path=TALKER"]),
+        matters("eval.chat=true", SCORES, [*BITS, "model.path=TALKER"]),
     ],
     "eval.too_long": "error refuses what skip leaves out: no two scores of one set of items differ; in the protocol",
     "eval.batch_size": [cannot("eval.batch_size=1", [*QUESTIONS])],
@@ -244,21 +297,29 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("batch_size=1", [*PADDED, "method=sparsegpt"]),
     ],
 }
-"""Key -> its cases, or why none can be shown here; `method.<name>.` and `sparsity.<name>.` hold knobs of one option."""
+"""Key -> its cases, or why none can be shown here; `method.<name>.` and the like hold knobs of one option."""
+
+OPTIONS: dict[str, tuple[type, Iterable[type]]] = {
+    "method": (MethodConfig, METHODS),
+    "select": (SelectConfig, SELECTORS),
+    "weight": (WeightConfig, WEIGHTS),
+}
+"""Group -> the class of the knobs that its options share, and those of the options."""
 
 
 def keys() -> Iterator[str]:
     """All leaf keys of the configuration, over all options."""
     hints = get_type_hints(Config)
-    shared = {field.name for field in fields(MethodConfig)}
     for field in fields(Config):
         kind = hints[field.name]
         if field.name in ("tracker", "launcher"):
             yield f"{field.name}."
-        elif field.name == "method":
-            yield from (f"method.{name}" for name in sorted(shared))
-            own = {(cls().name, knob.name) for cls in METHODS for knob in fields(cls) if knob.name not in shared}
-            yield from (f"method.{method}.{knob}" for method, knob in sorted(own))
+        elif field.name in OPTIONS:
+            base, options = OPTIONS[field.name]
+            shared = {knob.name for knob in fields(base)}
+            yield from (f"{field.name}.{name}" for name in sorted(shared))
+            own = {(default_name(cls), knob.name) for cls in options for knob in fields(cls) if knob.name not in shared}
+            yield from (f"{field.name}.{option}.{knob}" for option, knob in sorted(own))
         elif field.name == "sparsity":
             yield "sparsity.name"
             for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):
@@ -335,17 +396,18 @@ class Runs:
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:
-        for name in ("CHANGED", "COPY", "ROWS", "OTHER", "AGAIN"):
+        for name in ("CHANGED", "COPY", "TALKER", "ROWS", "OTHER", "AGAIN"):
             word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
         return word
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model; rows, other rows, and the rows again."""
+    """A changed and an equal copy of the embedded model, and one with a chat template; rows, other rows, the rows again."""
     folder = tmp_path_factory.mktemp("keys")
-    for name in ("copy", "changed"):
+    for name in ("copy", "changed", "talker"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
+    (folder / "talker/chat_template.jinja").write_text(CHATML)
     weights = bytearray((folder / "changed/model.safetensors").read_bytes())
     weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
     (folder / "changed/model.safetensors").write_bytes(weights)
@@ -353,6 +415,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for dataset, split in (("svamp", "train"), ("c4", "train"), ("c4", "validation")):
             rows = sample_rows(dataset, split)[skipped:]
             write_text(folder / name / dataset / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    told = [{"role": "user", "content": "How much is it?"}, {"role": "assistant", "content": "It is seven. " * 9}]
+    talks = [{"talk": told, "reply": told[1:]}] * 12
+    write_text(folder / "rows/talks.jsonl", "".join(json.dumps(row) + "\n" for row in talks))
     return folder
 
 

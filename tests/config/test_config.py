@@ -26,7 +26,7 @@ MODELS = {
     *("mistral_7b", "qwen3_0_6b", "opt_125m"),
 }
 NEEDED = {"hf": ["model.path=somewhere"], "local": ["data.root=somewhere"], "nm": ["sparsity.n=1", "sparsity.m=4"]}
-NEEDED["file"] = ["calib.path=rows.jsonl"]
+NEEDED |= {"file": ["calib.path=rows.jsonl"], "mix": ["calib.parts={c4:0.5,gsm8k:0.5}"]}
 OPTIONS = sorted(path.relative_to(CONFIG_DIR).with_suffix("").as_posix() for path in Path(CONFIG_DIR).rglob("*/*.yaml"))
 
 

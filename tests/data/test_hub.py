@@ -32,8 +32,6 @@ BRANCHES = {
     "oscar": ("oscar-corpus/community-oscar", "main"),
     "esnli": ("esnli/esnli", "refs/convert/parquet"),
     "commonsense_qa": ("Salesforce/cos_e", "main"),
-    "piqa": ("ybisk/piqa", "refs/convert/parquet"),
-    "siqa": ("allenai/social_i_qa", "refs/convert/parquet"),
     "lambada": ("cimec/lambada", "main"),
 }
 """Set -> the repository of its rows, or of its rationales, that is read at a branch."""

@@ -117,6 +117,11 @@ def test_another_name_of_the_split_brings_the_line_to_type(tmp_path: Path) -> No
         ("a.jsonl.zst", "no zstandard", "broken or cut zstandard file|pip install zstandard"),
         ("a.txt", b"caf\xe9\n", "line 1: this is not UTF-8"),
         ("a.docx", "x", "of no kind that is read here"),
+        ("a.tsv", "text\tid\n", "of no kind that is read here"),
+        ("a.csv", "id;text\n1;a, b\n", "line 1: its columns are not divided by commas"),
+        ("a.csv", "id\ttext\n1\ta\n", "line 1: its columns are not divided by commas"),
+        ("a.jsonl", '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1: this is not valid JSON"),
+        ("a.jsonl", '{"text": "a"}\n'.encode("utf-16"), "line 1: this is not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -157,3 +162,27 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
         find_files(f"{tmp_path}/row.jsonl")
     with pytest.raises(UserError, match="matches no file"):
         find_files(f"{tmp_path}/*.parquet")
+    for address in ("https://example.org/rows.jsonl", "s3://bucket/rows.jsonl"):
+        with pytest.raises(UserError, match=r"is an address\..*hub:owner/name: fetch it first"):
+            find_files(address)
+
+
+def test_forms_that_other_programs_write(tmp_path: Path) -> None:
+    texts = [f"Text {number}." for number in range(3)]
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbftext\n" + "\n".join(texts).encode())
+    (tmp_path / "crlf.jsonl").write_bytes(_lines([{"text": text} for text in texts]).replace("\n", "\r\n").encode())
+    table = pyarrow.table({"text": pyarrow.array(texts).dictionary_encode()})
+    pyarrow.parquet.write_table(table, tmp_path / "dictionary.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}), tmp_path / "large.parquet"
+    )
+    for path in sorted(tmp_path.iterdir()):
+        assert [row["text"] for row in read_files([path])] == texts, path
+    long = "x" * 200_000  # more than csv's own limit on a field
+    (tmp_path / "long.csv").write_text(f"text\n{long}\n")
+    assert [row["text"] for row in read_files([tmp_path / "long.csv"])] == [long]
+    (tmp_path / "mac").mkdir()
+    (tmp_path / "mac/a.jsonl").write_text(_lines([{"text": "a"}]))
+    (tmp_path / "mac/._a.jsonl").write_bytes(b"\0\5")
+    (tmp_path / "mac/.DS_Store").write_bytes(b"\0")
+    assert [path.name for path in find_files(str(tmp_path / "mac"))] == ["a.jsonl"]

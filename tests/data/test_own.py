@@ -112,6 +112,8 @@ BAD: list[tuple[object, str]] = [
     ({"text": True}, "column text holds True"),
     ({"text": f"a{HALF}b"}, "half of a surrogate pair stands at character 1"),
     ({"body": "a"}, "column text is missing; this row has body"),
+    ({"version": 1, "data": [{"text": "a"}]}, "column text is missing; this row has version, data"),
+    ({"text": 3}, "column text holds 3"),
 ]
 
 
@@ -132,6 +134,8 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: object, reason
         ({"q": "?", "a": ""}, "the answer .a. is empty"),
         ({"q": "?", "a": "many"}, "the answer 'many' is not a number"),
         ({"q": None, "a": "1"}, "column q holds nothing"),
+        ({"q": "?", "a": "inf"}, "the answer 'inf' is not a number"),
+        ({"q": "?", "a": float("nan")}, "column a holds nan"),
     ],
 )
 def test_a_bad_question(tmp_path: Path, row: object, reason: str) -> None:

@@ -248,6 +248,6 @@ def test_rows_are_compared_with_the_calibration_set_as_they_are_shipped() -> Non
     shipped = settings.shipped_questions(source).items
     assert "Choices:" in shipped[3].question and "Choices:" not in settings.questions(source).items[3].question
     words = frozenset([question_words(shipped[3].question)])
-    seen = Seen(dataset="mine", split="train", rows=frozenset(), row_words=words, texts=())
+    seen = Seen(rows=frozenset(), row_words=words, texts=())
     assert settings.overlap(seen, source, None, ()).num_shared_rows == 1
     assert settings.overlap(seen, source, None, (3,)).num_shared_rows == 0

@@ -21,7 +21,7 @@ from prune.data.dataset import ControlSet, QuestionSet, Row, TextSet
 from prune.data.registry import DATASETS, find_dataset
 from prune.data.sources.source import Source, examples, open_source
 from prune.errors import UserError
-from prune.eval.contamination import measure_overlap
+from prune.eval.contamination import measure_overlap, read_seen
 from prune.eval.metric import PlannedMetric
 from prune.eval.metrics.perplexity import PerplexitySettings, read_chunks
 from prune.eval.overlap import (
@@ -510,6 +510,23 @@ def test_every_kind_of_set_can_be_compared(tmp_path: Path, name: str) -> None:
         assert found.num_items > 0
         assert found.num_shared_exemplars == found.num_shared_rows == 0
         assert found == measure_overlap(planned, made, source, TOKENIZER)
+
+
+def test_a_mixture_overlaps_where_its_parts_do(tmp_path: Path) -> None:
+    """Rows are those of the part's own set and split; texts are split into words as the part's set has it."""
+    source = open_source(SAMPLE)
+    parts = {"c4": 3, "gsm8k": 3, "random": 2}
+    made = build("mix", SAMPLE, source, tmp_path, parts=parts)
+    seen = read_seen(made, source, TOKENIZER)
+    alone = [
+        read_seen(build(name, SAMPLE, source, tmp_path, num_samples=num), source, TOKENIZER) for name, num in parts.items()
+    ]
+    assert seen.rows == frozenset().union(*(each.rows for each in alone))
+    assert seen.row_words == frozenset().union(*(each.row_words for each in alone))
+    assert seen.texts == tuple(text for each in alone for text in each.texts)
+    assert {name for name, _, _ in seen.rows} == {"c4", "gsm8k"}
+    (name, split, row), *_ = (place for place in sorted(seen.rows) if place[0] == "gsm8k")
+    assert seen.has_row(name, split, row, ()) and not seen.has_row("c4", "validation", row, ())
 
 
 # Real rows

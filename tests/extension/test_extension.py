@@ -58,6 +58,22 @@ def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: d
     assert "letters/capitals" in tables, told.stdout
 
 
+def test_a_token_weight_of_the_extension(environment: dict[str, str], tmp_path: Path) -> None:
+    """It weighs, its knob counts, and its code is part of the cell."""
+    line = [*LINE, "eval.tasks=[]", "method=wanda"]
+    hashes = []
+    for words in (["weight=none"], ["weight=ends"], ["weight=ends", "weight.last=3"]):
+        done = run(tmp_path, environment, *line, *words)
+        assert done.returncode == 0, done.stderr
+    for path in sorted(tmp_path.glob("outputs/cells/*/result.json"), key=lambda path: path.stat().st_mtime):
+        if (result := json.loads(path.read_text()))["axes"]["method"] == "wanda":
+            hashes.append(result["weights_sha256"])
+    assert len(set(hashes)) == 3
+    kept = [path.read_text() for path in tmp_path.glob("outputs/cells/*/config.yaml")]
+    assert sum("class: EndsConfig" in text and "distribution: prune-capitals" in text for text in kept) == 2
+    assert "attention, ends" in run(tmp_path, environment, "--help").stdout
+
+
 def test_a_kind_that_nobody_offers_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, {}, "eval.scores=[letters/gsm8k]", "launcher=plan")
     assert done.returncode == 2 and "eval.scores=letters/gsm8k: allowed: none" in done.stderr, done.stderr

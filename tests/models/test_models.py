@@ -23,6 +23,7 @@ from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.models import blocks
 from prune.models.blocks import count_sparsity, find_blocks, find_linears, read_weight, weights_sha256, write_weight
+from prune.models.chat import has_chat_template
 from prune.models.files import check_model, check_seq_len, model_window
 from prune.models.gguf import read_gguf_header
 from prune.models.load import LoadedModel, load_model, load_tokenizer
@@ -265,9 +266,11 @@ def test_what_the_hub_answers_becomes_advice(monkeypatch: pytest.MonkeyPatch) ->
         assert str(caught.value).startswith("model.path=owner/name model.revision=abc: ") and message in str(caught.value)
 
 
-def write_gguf(path: Path, quantised: bool = False) -> None:
+def write_gguf(path: Path, quantised: bool = False, template: str | None = None) -> None:
     """A GGUF file of two tensors; the header announces 100 tokens."""
     writer = gguf.GGUFWriter(path, "llama")
+    if template is not None:
+        writer.add_chat_template(template)
     writer.add_context_length(100)
     writer.add_array("tokenizer.ggml.tokens", ["<s>", "</s>", "\u2581w"])
     writer.add_array("tokenizer.ggml.scores", [0.0, 0.5, 1.0])
@@ -294,6 +297,14 @@ def test_gguf_header(tmp_path: Path, quantised: bool) -> None:
     assert header.num_bytes == last.data_offset + last.n_bytes <= path.stat().st_size
     assert model_window(config(tmp_path, gguf_file="model.gguf")) == 100
     check_model(config(tmp_path, seq_len=100, gguf_file="model.gguf"))
+
+
+def test_a_gguf_header_tells_of_a_chat_template(tmp_path: Path) -> None:
+    for template, expected in ((None, None), ("{{ messages }}", True)):
+        folder = tmp_path / str(expected)
+        folder.mkdir()
+        write_gguf(folder / "model.gguf", template=template)
+        assert has_chat_template(config(folder, gguf_file="model.gguf")) is expected
 
 
 def test_gguf_that_is_cut_short_anywhere(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     DbrxConfig,
     FalconH1Config,
@@ -30,12 +32,14 @@ from transformers import (
     RecurrentGemmaConfig,
     RwkvConfig,
     XLNetConfig,
+    Zamba2Config,
+    ZambaConfig,
 )
 
 from prune.config.eval import Bos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.blocks import find_linears
+from prune.models.blocks import find_linears, weights_sha256
 from prune.models.bos import text_ids
 from prune.models.fetch import needed_files
 from prune.models.files import check_model
@@ -44,6 +48,7 @@ from prune.models.identity import tokenizer_identity
 from prune.models.load import load_model
 from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.methods.wanda import Wanda
+from prune.pruning.saved import save_model
 from prune.pruning.sparsity import Unstructured
 from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, calibration_set, mixture_config, save_tokenizer, tiny_model
 
@@ -195,27 +200,78 @@ def test_a_bias_that_the_configuration_denies_is_refused(tmp_path: Path) -> None
 # --- tensors that are left out ---
 
 
-def test_parts_of_the_file_that_are_no_language_model_are_named(tmp_path: Path) -> None:
+def with_vision(folder: Path) -> Path:
+    """A text model with a vision tower and a block that predicts several tokens."""
     linear = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
     text = Qwen3_5TextConfig(**SMALL, **linear, head_dim=8, full_attention_interval=2)
     vision = Qwen3_5VisionConfig(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16)
+    torch.manual_seed(0)
     whole = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text.to_dict(), vision_config=vision.to_dict()))
-    whole.save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
-    num_visual = sum(name.startswith("model.visual.") for name in load_file(tmp_path / "model.safetensors"))
-    edit_weights(tmp_path, lambda tensors: tensors | {"mtp.layers.0.mlp.up_proj.weight": torch.ones(4, 4)})
+    whole.save_pretrained(folder)
+    save_tokenizer(folder)
+    edit_weights(folder, lambda tensors: tensors | {"mtp.layers.0.mlp.up_proj.weight": torch.ones(4, 4)})
+    (folder / "preprocessor_config.json").write_text("{}")
+    return folder
+
+
+def test_parts_of_the_file_that_are_no_language_model_are_named(tmp_path: Path) -> None:
+    num_visual = sum(name.startswith("model.visual.") for name in load_file(with_vision(tmp_path) / "model.safetensors"))
     (note,) = load_model(config(tmp_path), "cpu").notes
     assert f"{num_visual + 1} tensors" in note and f"{num_visual} model.visual.*" in note and "1 mtp.layers.0.*" in note
-    assert "save=model does not write them" in note
+    assert "save=model writes them beside it" in note
 
 
-def test_tensors_beside_the_blocks_are_named(tmp_path: Path) -> None:
+def saved_files(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
+
+
+def test_a_model_with_other_parts_is_saved_whole(tmp_path: Path) -> None:
+    loaded = load_model(config(with_vision(tmp_path / "dense")), "cpu")
+    prune_model(loaded.model, calibration_set(), Wanda(), Unstructured(0.5), batch_size=2)
+    save_model(tmp_path / "pruned", loaded, "# card\n")
+    before, after = saved_files(tmp_path / "dense"), saved_files(tmp_path / "pruned")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(changed) == sum(map(len, loaded.linears)) and not any("visual" in name or "mtp" in name for name in changed)
+    tokens = calibration_set().tokens_NL
+    text = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
+    whole = AutoModelForImageTextToText.from_pretrained(tmp_path / "pruned")
+    assert isinstance(whole, Qwen3_5ForConditionalGeneration)
+    with torch.no_grad():
+        expected = loaded.model(tokens).logits
+        torch.testing.assert_close(text(tokens).logits, expected, rtol=0, atol=0)
+        torch.testing.assert_close(whole(tokens).logits, expected)
+    assert "tensors that are no part of its language model, as they were" in (tmp_path / "pruned/README.md").read_text()
+    assert (tmp_path / "pruned/preprocessor_config.json").is_file()
+    again = load_model(config(tmp_path / "pruned"), "cpu")
+    assert again.left_out == loaded.left_out and again.share_zero == pytest.approx(0.5, abs=0.01)
+
+
+def test_tensors_beside_the_blocks_are_named_and_kept(tmp_path: Path) -> None:
     others = {"draft_head.weight": torch.ones(4), "score.weight": torch.ones(4)}
     edit_weights(
-        save(tmp_path), lambda tensors: tensors | others | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)}
+        save(tmp_path / "dense"),
+        lambda tensors: tensors | others | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2)},
     )
-    (note,) = load_model(config(tmp_path), "cpu").notes
+    loaded = load_model(config(tmp_path / "dense"), "cpu")
+    (note,) = loaded.notes
     assert "2 tensors" in note and "draft_head" in note and "score" in note
+    save_model(tmp_path / "saved", loaded, "")
+    assert saved_files(tmp_path / "saved").keys() == saved_files(tmp_path / "dense").keys() - {
+        "model.layers.0.self_attn.rotary_emb.inv_freq"
+    }
+    assert weights_sha256(load_model(config(tmp_path / "saved"), "cpu").model) == weights_sha256(loaded.model)
+
+
+def test_what_cannot_be_kept_is_said_by_note_and_card(tmp_path: Path) -> None:
+    tensors = load_file(save(tmp_path / "dense") / "model.safetensors") | {"draft_head.weight": torch.ones(4)}
+    (tmp_path / "dense/model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "dense/pytorch_model.bin")
+    loaded = load_model(config(tmp_path / "dense"), "cpu")
+    assert "save=model does not write them" in loaded.notes[0]
+    save_model(tmp_path / "saved", loaded, "")
+    assert "This folder is without 1 tensors" in (tmp_path / "saved/README.md").read_text()
+    assert weights_sha256(load_model(config(tmp_path / "saved"), "cpu").model) == weights_sha256(loaded.model)
 
 
 # --- adapters ---
@@ -315,6 +371,9 @@ MAMBAS = {
 def test_a_mamba_is_pruned_without_the_projection_that_it_never_calls(tmp_path: Path, kind: str) -> None:
     loaded = load_model(config(save(tmp_path, MAMBAS[kind]())), "cpu")
     assert not any("dt_proj" in name for named in loaded.linears for name in named)
+    (note,) = loaded.notes
+    num_mixers = 2 if kind == "jamba" else NUM_BLOCKS
+    assert note.startswith(f"{num_mixers} linears (") and "dt_proj; " in note and "are never pruned" in note
     dense = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items() if "dt_proj" in name}
     reports = prune_model(loaded.model, calibration_set(), Wanda(), Unstructured(0.5), batch_size=2)
     check_reached(Unstructured(0.5), Wanda(), reports)
@@ -324,6 +383,21 @@ def test_a_mamba_is_pruned_without_the_projection_that_it_never_calls(tmp_path: 
 def test_a_type_that_changes_itself_is_refused(tmp_path: Path) -> None:
     save(tmp_path, RwkvConfig(vocab_size=VOCAB, context_length=64, hidden_size=16, num_hidden_layers=2))
     check_refused(tmp_path, "model_type rwkv cannot be pruned block by block: it changes its own weights")
+
+
+ZAMBA = SMALL | {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2}
+
+
+def test_blocks_that_share_their_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = {"mamba_d_state": 8, "n_mamba_heads": 4, "mamba_headdim": 8, "num_mem_blocks": 1}
+    save(tmp_path, Zamba2Config(**ZAMBA, **more))
+    check_refused(tmp_path, "model_type zamba2 cannot be pruned block by block: its hybrid blocks share the weights of one")
+    monkeypatch.setattr("prune.models.checks.UNFIT", {})
+    with pytest.raises(UserError, match=r"model odd \(.*blocks 1 and 3 share one weight \(shared_transformer\."):
+        load_model(config(tmp_path), "cpu")
+    save(tmp_path / "first", ZambaConfig(**ZAMBA, mamba_d_state=8, n_mamba_heads=2))
+    monkeypatch.undo()
+    check_refused(tmp_path / "first", "model_type zamba cannot be pruned block by block")
 
 
 # --- zeros that were there ---

@@ -249,10 +249,10 @@ def test_linears_with_one_input_share_a_statistic() -> None:
 
 @ALL
 def test_padding_never_enters_a_statistic(architecture: str) -> None:
-    """Other pad tokens change nothing, and a statistic sees just the real tokens."""
+    """Other pad tokens, also one that the embedding does not have, change nothing; a statistic sees just the real tokens."""
     tokens_NL, mask_NL = calibration(padded=True)
     hashes = set()
-    for pad in (0, 40):
+    for pad in (0, 40, VOCAB):
         model = tiny_model(CONFIGS[architecture]())
         tokens_NL[~mask_NL] = pad
         with torch.no_grad():
@@ -413,6 +413,11 @@ def test_calibration_sets_that_do_not_fit() -> None:
     with pytest.raises(UserError, match=f"from 3 to {VOCAB}, but the model knows only 0 to {VOCAB - 1}"):
         unknown_NL = tokens_NL.clamp_min(3).index_fill(1, torch.tensor([0]), VOCAB)
         prune_model(model, CalibrationSet.of_tokens(unknown_NL, mask_NL), Scored(), HALF, batch_size=5, seed=0)
+    padded_NL, real_NL = calibration(padded=True)
+    padded_NL[~real_NL] = VOCAB
+    studied = CalibrationSet(padded_NL, real_NL, torch.ones(real_NL.shape))
+    with pytest.raises(UserError, match=r"that is the pad token, which calib\.compat=study counts"):
+        prune_model(model, studied, Scored(), HALF, batch_size=5, seed=0)
     mask_NL[3] = False
     with pytest.raises(UserError, match=r"Samples \[3\] of 5"):
         prune_model(model, CalibrationSet.of_tokens(tokens_NL, mask_NL), Scored(), HALF, batch_size=5, seed=0)

@@ -66,12 +66,22 @@ class Outputs:
         method_knobs: Mapping[str, Any] | None = None,
         protocol: Mapping[str, Any] | None = None,
         rows: str | None = None,
+        draw: int = 0,
+        select: Mapping[str, Any] | None = None,
+        weight: Mapping[str, Any] | None = None,
     ) -> Path:
-        """A pruned cell, under an id of its own; `rows` is the hash of what its calibration set draws from."""
+        """A pruned cell, under an id of its own; `rows` is the hash of what its calibration set draws from.
+
+        `select` and `weight` are the knobs of a selector and of token weights, with their names.
+        """
         sparsity = f"{100 * ratio:g}%"
         axes = {"model": model, "calib": calib, "prompt": prompt, "method": method, "sparsity": sparsity, "seed": seed}
         calibration = {"name": calib, "num_samples": num_samples, "seq_len": 2048, "seed": seed, "compat": "none"}
-        calibration |= {"source": self.source, "rows": rows or f"rows of {calib}"}
+        calibration |= {"source": self.source, "rows": rows or f"rows of {calib}", **({"draw": draw} if draw else {})}
+        named = {axis: knobs and knobs["name"] for axis, knobs in (("select", select), ("weight", weight))}
+        axes |= {**named, "draw": draw or None}
+        if select:
+            calibration["select"] = {key: value for key, value in select.items() if key != "name"}
         canonical = {
             "format": 2,
             "model": {"weights": f"of {model}", "tokenizer": f"of {model}", "dtype": "float32"},
@@ -79,7 +89,10 @@ class Outputs:
             "sparsity": {"class": "UnstructuredConfig", "ratio": ratio},
             "calib": calibration | {"prompt": prompt and {"name": prompt, "separator": "\n\n", **(prompt_knobs or {})}},
         }
-        name = f"{model}/{'-'.join(filter(None, (calib, prompt)))}/{method}/{sparsity}/s{seed}"
+        if weight:
+            canonical["weight"] = {key: value for key, value in weight.items() if key != "name"}
+        parts = "-".join(filter(None, (calib, prompt, *named.values())))
+        name = f"{model}/{parts}/{method}/{sparsity}/s{seed}{f'd{draw}' if draw else ''}"
         self.num_cells += 1
         return self._write(f"{self.num_cells:012x}", name, axes, dense_id, canonical, scores, protocol)
 

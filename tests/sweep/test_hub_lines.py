@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from prune.data.dataset import ControlSet
+from prune.data.dataset import QuestionSet, TextSet
 from prune.data.registry import DATASETS
 from prune.data.sources.sample import sample_rows
 
@@ -21,7 +21,7 @@ from ..hub_server import LETS_IN, Fault, Repo, serve
 from .test_hub_identity import ids_of
 from .test_prepare import COMMIT, NOWHERE, Prepared, gsm8k_repo, model_repo, run, things
 
-SETS = [name for name, dataset in DATASETS.items() if not isinstance(dataset, ControlSet) and dataset.hub is not None]
+SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet | QuestionSet) and dataset.hub is not None]
 SMALL = (
     *("model=hf", "model.path=owner/tiny", "model.seq_len=64", "calib.num_samples=2", "calib.seq_len=64"),
     *("eval=perplexity", "eval.perplexity=[]", "tracker=none", "method=magnitude"),
@@ -68,7 +68,7 @@ def test_every_shipped_set_is_prepared_in_one_line(everything: Prepared) -> None
     brought = {found[f"rows {name}/train"].partition(", ")[2] for name in SETS}
     assert brought == {"40 rows", f"40 rows, commit {MOVING[:8]}"}
     moving = {name for name in SETS if "commit" in found[f"rows {name}/train"]}
-    assert moving == {"commonsense_qa", "esnli", "oscar", "piqa", "siqa", "lambada"}
+    assert moving == {"commonsense_qa", "esnli", "oscar", "lambada"}
     assert len(manifests(everything.folder)) == len(SETS)
 
 

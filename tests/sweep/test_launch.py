@@ -52,6 +52,17 @@ def test_a_plan_runs_nothing_and_says_that_it_knows_no_times(say: Say, tmp_path:
     assert not (tmp_path / "outputs/cells").exists()
 
 
+def test_a_plan_says_what_slurm_would_say_of_the_memory(say: Say, tmp_path: Path) -> None:
+    words = "With launcher=slurm: A job asks for 0.00488 GB of memory, and the weights of model tiny alone take 2 x "
+    asked = ["launcher.mem_gb=0.005", "launcher.gpus_per_node=0"]
+    assert words in say(*GRID, "launcher=plan", *asked).out
+    assert "A job asks" not in say(*GRID, "launcher=plan").out
+    path = tmp_path / "mine/local/slurm.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("mem_gb: 0.005\ngpus_per_node: 0\n")
+    assert words in say("--config-dir", str(tmp_path / "mine"), *GRID, "launcher=plan").out
+
+
 def test_a_plan_estimates_from_finished_cells(say: Say, tmp_path: Path) -> None:
     assert say(*GRID).code == 0
     said = say("-m", "method=random", "calib.seed=0,1,2,3", *BARE, "launcher=plan", "launcher.partition=gpu")

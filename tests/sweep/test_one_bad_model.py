@@ -1,6 +1,7 @@
 """A model that only shows when it is loaded or run that it cannot be used fails its own cells, and no others."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,43 @@ def beyond_the_embedding(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
     tokenizer.add_tokens([" the"])
     tokenizer.save_pretrained(folder)
+
+
+def damaged_tokenizer(folder: Path) -> None:
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    (folder / "tokenizer.json").write_text('{"version":')
+
+
+def odd_heads(folder: Path) -> None:
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 3}))
+
+
+def cut_pickle(folder: Path) -> None:
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"cut")
+
+
+OTHERS: dict[Callable[[Path], None], str] = {
+    damaged_tokenizer: "the tokenizer could not be loaded",
+    odd_heads: "config.json cannot be right: The hidden size (128) is not a multiple of the number of attention heads (3).",
+    cut_pickle: "pytorch_model.bin cannot be read as weights",
+}
+"""What nobody gave: models that show it no sooner, and what is said of each."""
+
+
+def test_each_of_several_bad_models_is_told_and_the_good_one_runs(say: Callable[..., Said], tmp_path: Path) -> None:
+    for make in OTHERS:
+        make(tmp_path / make.__name__)
+    paths = [*(tmp_path / make.__name__ for make in OTHERS), EMBEDDED_FOLDER]
+    said = say("-m", f"model.path={','.join(map(str, paths))}", *LINE, "method=magnitude")
+    assert said.code == 1, said
+    for make, reason in OTHERS.items():
+        assert said.err.count(reason) == 2 and f"{make.__name__}/dense" in said.err, said.err
+    results = [json.loads(path.read_text()) for path in (tmp_path / "outputs/cells").glob("*/result.json")]
+    assert {result["name"].split("/")[0] for result in results} == {"tiny"} and len(results) == 2
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

@@ -1,13 +1,10 @@
 """The candidates with the most tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from prune.calib.selection import Pick, Pool
-from prune.config.data import DataConfig
+from prune.calib.selection import Pick, Pool, Selector, by_score
 from prune.config.select import SelectConfig
-from prune.data.dataset import RowSet
 
 
 @dataclass(kw_only=True, slots=True)
@@ -18,21 +15,10 @@ class LongestConfig(SelectConfig):
 
 
 @dataclass(frozen=True)
-class Longest:
+class Longest(Selector):
     """Orders by the number of tokens, most first."""
 
-    needs_model: ClassVar[bool] = False
-
-    def identity(self, data: DataConfig) -> Mapping[str, Any]:
-        """Nothing beside the knobs."""
-        return {}
-
-    def reads(self) -> Sequence[tuple[RowSet, str]]:
-        """No other set."""
-        return ()
-
     def order(self, pool: Pool) -> Sequence[Pick]:
-        """By length."""
+        """By length: that of the whole document where a candidate is a window of it."""
         lengths = [candidate.num_tokens for candidate in pool.candidates]
-        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-        return [Pick(index, {"num_tokens": lengths[index]}) for index in order]
+        return by_score(lengths, [{"num_tokens": length} for length in lengths])

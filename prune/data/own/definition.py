@@ -30,7 +30,7 @@ def define(name: str, config: OwnSetConfig) -> Dataset:
         return _text_set(name, own, partial(_conversation, own.messages), (own.messages,))
     if own.question is None:
         column = own.column or TEXT_COLUMN
-        return _text_set(name, own, partial(fill, column), columns_of(column))
+        return _text_set(name, own, partial(_document, column), columns_of(column))
     assert own.answer is not None, "OwnSetConfig checks this"
     used = [part for part in (own.question, own.answer, own.rationale, own.choices) if part is not None]
     return QuestionSet(
@@ -44,6 +44,13 @@ def define(name: str, config: OwnSetConfig) -> Dataset:
         has_rationales=own.rationale is not None,
         own=own,
     )
+
+
+def _document(column: str, row: Row) -> str:
+    """A row as a document; a number is text in a template, and none by itself."""
+    if not is_template(column) and isinstance(row.get(column), int | float):
+        raise UserError(f"column {column} holds {shorten(row[column])}, which is not text")
+    return fill(column, row)
 
 
 def _text_set(name: str, own: OwnSetConfig, text: Callable[[Row], str], columns: tuple[str, ...]) -> TextSet:

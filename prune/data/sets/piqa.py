@@ -16,7 +16,7 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="piqa",
     category=Category.COMMONSENSE,
-    hub=Hub(path="ybisk/piqa", revision="refs/convert/parquet"),  # the hub's conversion of a script
+    hub=Hub(path="ybisk/piqa", revision="142c51238b3ca2bc61e9a075913871b8b600e8e1"),  # the hub's conversion of a script
     example=_example,
     columns=("goal", "sol1", "sol2", "label"),
     eval_split="validation",

@@ -19,7 +19,9 @@ def _example(row: Row) -> Example:
 DATASET = QuestionSet(
     name="siqa",
     category=Category.COMMONSENSE,
-    hub=Hub(path="allenai/social_i_qa", revision="refs/convert/parquet"),  # the hub's conversion of a script
+    hub=Hub(  # the hub's conversion of a script
+        path="allenai/social_i_qa", revision="537a2ec8ec565adc0b70b70752893e59e024df26"
+    ),
     example=_example,
     columns=("context", "question", "answerA", "answerB", "answerC", "label"),
     eval_split="validation",

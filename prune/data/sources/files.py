@@ -272,6 +272,8 @@ def _read_csv(path: Path, stream: BinaryIO) -> PlacedRows:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     reader = csv.DictReader(text, strict=True)
     try:
+        if len(reader.fieldnames or []) == 1 and {";", "\t"} & set("".join(reader.fieldnames or [])):
+            raise UserError(f"{path}, line 1: its columns are not divided by commas. Save it with commas.")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(

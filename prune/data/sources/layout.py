@@ -156,6 +156,8 @@ def find_files(path: str) -> list[Path]:
         if found:
             return found
         raise UserError(f"{path} matches no file.")
+    if "://" in path:
+        raise UserError(f"{path} is an address. Rows are read from files here and from hub:owner/name: fetch it first.")
     raise UserError(f"{path} does not exist. {_neighbours(place)}")
 
 

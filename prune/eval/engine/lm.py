@@ -57,6 +57,8 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         batch_size: int,
         where: str,
         on_batch: Callable[[int], None] = lambda num_done: None,
+        *,
+        keeps_contexts: bool = False,
     ) -> None:
         """Takes the model as it is, in eval mode.
 
@@ -65,6 +67,8 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
             batch_size: prompts that are worked on at once.
             where: the task's name in messages.
             on_batch: called with the number of prompts (contexts, for likelihoods) that are done in this call.
+            keeps_contexts: whether white space at the end of a context is its own, as where a chat template opens an answer;
+                else it counts to what follows, as in lm-eval.
         """
         super().__init__()
         self.model = model
@@ -74,6 +78,7 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
         self._bos = bos
         self._where = where
         self._on_batch = on_batch
+        self._keeps_contexts = keeps_contexts
 
     @property
     def eot_token_id(self) -> int:
@@ -98,6 +103,20 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
                 string = self._bos.text + string
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
         return ids
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The tokens of a context and of what follows it, which is all that counts.
+
+        A context that is kept has the tokens that it has alone; where a tokenizer would join it with what follows, that has
+        those that it has alone too.
+        """
+        if not self._keeps_contexts:
+            pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+            return pair
+        alone, whole = self.tok_encode(context), self.tok_encode(context + continuation)
+        if whole[: len(alone)] == alone:
+            return alone, whole[len(alone) :]
+        return alone, self.tok_encode(continuation)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """The greedy answer to each request's prompt, without its stop sequence."""

@@ -51,7 +51,7 @@ class ChoiceSettings(QuestionSettings):
             return accuracy([row[key] for row in rows], chance, protocol | {"normalised": normalised}, column)
 
         by_byte = metric("correct_norm", "by length in bytes")
-        return Measured(metric=metric("correct", None), items=rows, beside={f"acc_mc_norm/{self.dataset}": by_byte})
+        return Measured(metric=metric("correct", None), items=rows, beside={self.name_of("acc_mc_norm"): by_byte})
 
 
 SCORE = ChoiceSettings

@@ -51,7 +51,7 @@ class BitsSettings(ClozeSettings):
         places = [place for place, item in enumerate(items) if self._is_measured(item)]
         if not places:
             raise UserError(f"{self.name}: none of the {len(items)} items has a rationale. Leave eval.rationale out.")
-        texts = [items[place].pair(rationale=self.rationale)[len(items[place].question) + 1 :] for place in places]
+        texts = [items[place].reply(rationale=self.rationale) for place in places]
         check_texts({place: (text,) for place, text in zip(places, texts, strict=True)}, self.name)
         asked = [replace(items[place], choices=(text,)) for place, text in zip(places, texts, strict=True)]
         answers, clusters = ask(replace(questions, items=asked), subject), cluster_numbers(items)

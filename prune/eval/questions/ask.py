@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune.errors import UserError
-from prune.eval.engine.bos import PromptBos, choose_prompt_bos
+from prune.eval.engine.bos import PromptBos
 from prune.eval.engine.lm import PrefixLM
 from prune.eval.engine.tasks import LM_EVAL_VERSION, evaluate_task, make_task
+from prune.eval.questions.chat import Prompts
 from prune.eval.questions.prompt import BLOCK_SEPARATOR, PAIR_TEMPLATES, text_hash
 from prune.eval.questions.settings import GenerationSettings, Questions
 from prune.eval.questions.window import choose_fitting, find_too_long
@@ -40,20 +41,25 @@ def ask(questions: Questions, subject: Subject) -> Answers:
     where, generates = settings.name, isinstance(settings, GenerationSettings)
     if generates and tokenizer.eos_token_id is None:
         raise UserError(f"{where}: the tokenizer has no end-of-sequence token, which generation needs.")
-    bos = choose_prompt_bos(settings.bos, tokenizer, where)
-    prompts = [bos.text + prompt for prompt in questions.prompts()]
-    fitting = _choose_fitting(questions, prompts, subject, bos)
+    prompts = questions.written(tokenizer)
+    fitting = _choose_fitting(questions, prompts, subject)
     lm = PrefixLM(
-        subject.model, tokenizer, bos, subject.batch_size, where, lambda done: subject.on_progress(done, len(fitting))
+        subject.model,
+        tokenizer,
+        prompts.bos,
+        subject.batch_size,
+        where,
+        lambda done: subject.on_progress(done, len(fitting)),
+        keeps_contexts=prompts.is_chat,
     )
-    chosen = {index: prompts[index] for index in fitting}
     if generates:
-        replies = {index: replies[0] for index, replies in _ask_lm_eval(lm, questions, chosen).items()}
+        asked = _ask_lm_eval(lm, questions, prompts, fitting)
+        replies = {index: replies[0] for index, replies in asked.items()}
     else:
-        replies = _likelihoods(lm, questions, chosen, subject, bos)
+        replies = _likelihoods(lm, questions, prompts, fitting, subject)
     return Answers(
         replies={index: replies[index] for index in sorted(replies)},
-        protocol=_protocol(questions, subject, bos, lm.smallest_batch_size)
+        protocol=_protocol(questions, subject, prompts.bos, lm.smallest_batch_size)
         | {
             "too_long": settings.too_long.value,
             "num_skipped": len(items) - len(fitting),
@@ -62,34 +68,40 @@ def ask(questions: Questions, subject: Subject) -> Answers:
     )
 
 
-def _ask_lm_eval(lm: PrefixLM, questions: Questions, prompts: Mapping[int, str]) -> dict[int, Any]:
-    """An item's place -> lm-eval's replies to it."""
-    samples = evaluate_task(lm, make_task(questions.settings.name, prompts, _how_answered(questions))).samples
+def _ask_lm_eval(lm: PrefixLM, questions: Questions, prompts: Prompts, chosen: Sequence[int]) -> dict[int, Any]:
+    """The chosen items' places -> lm-eval's replies to them."""
+    texts = {index: prompts.bos.text + prompts.texts[index] for index in chosen}
+    how = {**_how_answered(questions), "target_delimiter": prompts.delimiter}
+    samples = evaluate_task(lm, make_task(questions.settings.name, texts, how)).samples
     return {sample["doc"]["id"]: sample["filtered_resps"] for sample in samples}
 
 
 def _likelihoods(
-    lm: PrefixLM, questions: Questions, prompts: Mapping[int, str], subject: Subject, bos: PromptBos
+    lm: PrefixLM, questions: Questions, prompts: Prompts, chosen: Sequence[int], subject: Subject
 ) -> dict[int, Any]:
     """The likelihoods of each item's choices; what another score of the subject has asked for is not computed again."""
-    keys = {
-        index: [(bos.by_tokenizer, text_hash(prompt), choice) for choice in questions.items[index].choices]
-        for index, prompt in prompts.items()
-    }
+    bos, keys = prompts.bos, dict[int, list[tuple[bool, str, str]]]()
+    for index in chosen:
+        prompt = text_hash(bos.text + prompts.texts[index])
+        keys[index] = [(bos.by_tokenizer, prompt, prompts.delimiter + one) for one in questions.items[index].choices]
     known = subject.likelihoods
-    unknown = {index: prompts[index] for index, several in keys.items() if not known.keys() >= set(several)}
+    unknown = [index for index, several in keys.items() if not known.keys() >= set(several)]
     if unknown:
-        for index, replies in _ask_lm_eval(lm, questions, unknown).items():
+        for index, replies in _ask_lm_eval(lm, questions, prompts, unknown).items():
             known |= zip(keys[index], replies, strict=True)
     return {index: [known[key] for key in several] for index, several in keys.items()}
 
 
-def _choose_fitting(questions: Questions, prompts: Sequence[str], subject: Subject, bos: PromptBos) -> list[int]:
+def _choose_fitting(questions: Questions, prompts: Prompts, subject: Subject) -> list[int]:
     """The items that fit the model's window with their answers, or whichever of their choices."""
-    settings, items = questions.settings, questions.items
-    room, texts = 0, [[f"{prompt} {choice}" for choice in item.choices] for prompt, item in zip(prompts, items, strict=True)]
+    settings, items, bos = questions.settings, questions.items, prompts.bos
+    whole = [bos.text + prompt for prompt in prompts.texts]
+    room, texts = (
+        0,
+        [[prompt + prompts.delimiter + one for one in item.choices] for prompt, item in zip(whole, items, strict=True)],
+    )
     if isinstance(settings, GenerationSettings):
-        room, texts = settings.max_new_tokens, [[prompt] for prompt in prompts]
+        room, texts = settings.max_new_tokens, [[prompt] for prompt in whole]
     window = find_window(subject.model)
     too_long = find_too_long(texts, subject.tokenizer, window, add_special_tokens=bos.by_tokenizer, room=room)
     return choose_fitting(too_long, len(items), settings.name, window=window, room=room, policy=settings.too_long)

@@ -20,6 +20,7 @@ from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.overlap import Overlap, Seen, count_overlap, question_words
+from prune.eval.questions.chat import Prompts, chat_prompts, plain_prompts
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, few_shot_prefix
 from prune.eval.subject import Subject
 
@@ -43,6 +44,8 @@ class QuestionSettings(ABC):
     """Whether exemplars carry their rationales, and what is written or measured begins with one."""
     too_long: TooLong = TooLong.error
     """What becomes of items that do not fit the model's window."""
+    chat: bool = False
+    """Whether the questions are put in the model's chat template."""
 
     @classmethod
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
@@ -59,8 +62,12 @@ class QuestionSettings(ABC):
 
     @property
     def name(self) -> str:
-        """The metric's name."""
-        return f"{self.kind}/{self.dataset}"
+        """The metric's name: `acc/gsm8k`, in chat form `acc_chat/gsm8k`."""
+        return self.name_of(self.kind)
+
+    def name_of(self, kind: str) -> str:
+        """The name of a score of this kind on the same questions."""
+        return f"{kind}{'_chat' if self.chat else ''}/{self.dataset}"
 
     @property
     def splits(self) -> list[str]:
@@ -86,8 +93,9 @@ class QuestionSettings(ABC):
             exemplar_split=dataset.train_split,
             num_fewshot=dataset.num_fewshot if config.num_fewshot is None else config.num_fewshot,
             limit=config.limit,
-            bos=config.bos.before_text,
+            bos=Bos.tokenizer if config.chat else config.bos.before_text,  # a chat template puts BOS where it belongs
             too_long=config.too_long,
+            chat=config.chat,
             **further,
         )
 
@@ -105,7 +113,8 @@ class QuestionSettings(ABC):
         """The score on the rows of the source, with the first prompt in its item; see `Score.measure`."""
         questions = self.questions(source)
         measured = self.score(questions, subject)
-        return measured.with_prompt(questions.prompts()[measured.items[0]["id"]])
+        prompts = questions.written(subject.tokenizer)
+        return measured.with_prompt(prompts.texts[measured.items[0]["id"]]).with_protocol(prompts.protocol)
 
     def questions(self, source: Source) -> "Questions":
         """What is asked of the rows of the source."""
@@ -181,9 +190,21 @@ class Questions:
     """How an answer is read."""
 
     def prompts(self) -> list[str]:
-        """The prompt of each item, which ends where its answer (or the rationale before it) begins."""
+        """The plain prompt of each item, which ends where its answer (or the rationale before it) begins."""
         prefix = self.prefix()
         return [prefix + item.question for item in self.items]
+
+    def written(self, tokenizer: Any) -> Prompts:
+        """The prompts as a model reads them, plain or in the tokenizer's chat template.
+
+        Raises:
+            NotApplicableError: the tokenizer has no chat template, or its template refuses the turns.
+            UserError: the tokenizer has not the BOS that is asked for.
+        """
+        settings = self.settings
+        if settings.chat:
+            return chat_prompts(self.exemplars.values(), self.items, tokenizer, rationale=settings.rationale)
+        return plain_prompts(self.prompts(), settings.bos, tokenizer, settings.name)
 
     def prefix(self) -> str:
         """The exemplars with their answers, which every prompt begins with."""

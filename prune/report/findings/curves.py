@@ -5,7 +5,7 @@ from typing import Any
 
 from prune.cell.result import CellResult
 from prune.report.model import CalibrationSet, Curve, Line
-from prune.report.results.join import SIZE_KNOBS, Joined, describe_knobs
+from prune.report.results.join import Joined, describe_knobs, is_of_group
 
 KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_len": "calib.seq_len"}
 """Axis of a curve -> the knob that varies along it. N:M patterns have no ratio: they are no point of a curve."""
@@ -39,7 +39,7 @@ def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Seq
 
 
 def _is_of_curve(axis: str, key: str) -> bool:
-    return key != KNOBS[axis] and (not key.startswith("calib.") or key in SIZE_KNOBS)
+    return key != KNOBS[axis] and is_of_group(key)
 
 
 def _curve_key(axis: str, result: CellResult) -> Key:
@@ -48,7 +48,7 @@ def _curve_key(axis: str, result: CellResult) -> Key:
 
 
 def _line_key(axis: str, result: CellResult) -> Key:
-    left_out = (KNOBS[axis], "calib.seed", "seed")
+    left_out = (KNOBS[axis], "calib.seed", "calib.draw", "seed")
     return tuple(sorted((key, repr(value)) for key, value in result.knobs.items() if key not in left_out))
 
 

@@ -1,6 +1,6 @@
 """Two calibration sets against each other over methods, sparsities and metrics: a draw of data counts once.
 
-All that one draw (a seed) was used for is averaged into one number, and two sets' draws are then compared as two rows are
+All that one draw was used for is averaged into one number, and two sets' draws are then compared as two rows are
 (compare.py). Arrays: S draws, K strata, N items.
 """
 
@@ -19,8 +19,10 @@ from prune.report.results.items import ItemsOfRows, RowItems, row_items, stack
 
 Stratum = tuple[int, str, str]
 """Group, what else tells a row, and metric."""
-Draws = Mapping[int | None, Mapping[Stratum, int]]
-"""Seed -> stratum -> the cell that was measured there."""
+Draw = tuple[int, int] | None
+"""Seed and number, as `CellResult.draw`."""
+Draws = Mapping[Draw, Mapping[Stratum, int]]
+"""Draw -> stratum -> the cell that was measured there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def compare_draws(balanced: Balanced, results: Sequence[CellResult], items: Item
     """(the first side minus the second, perplexities as losses; whether both have two draws or more)."""
     first = results[balanced.sides[0][0][balanced.strata[0]]].scores[balanced.strata[0][2]]
     values = [[_mean_score(draw, balanced.strata, results) for draw in side] for side in balanced.sides]
-    drawn = [None not in {results[cell].axes["seed"] for draw in side for cell in draw.values()} for side in balanced.sides]
+    drawn = [None not in {results[cell].draw for draw in side for cell in draw.values()} for side in balanced.sides]
     draw_var_R, num_draws_R = draw_variances(values, drawn)
     column = Column(
         metric="",

@@ -29,6 +29,7 @@ def notes(
         *_unusable(found),
         *_items(item_problems),
         *_unfinished(found),
+        *_repeated(found),
         *_missing_metrics(found.results, metrics),
         *_baseline(joined, baseline),
         *_seeds(found.results, joined),
@@ -93,6 +94,15 @@ def _unfinished(found: Found) -> list[str]:
     num_all = len(cells) + len(found.results)
     names = _names([cell.name or cell.id for cell in cells])
     return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Means do not include them."]
+
+
+def _repeated(found: Found) -> list[str]:
+    if not found.repeated:
+        return []
+    return [
+        f"{count(len(found.repeated), 'result')} left out, since another seed or draw took the very same calibration set, "
+        f"which counts once: {_names(found.repeated)}."
+    ]
 
 
 def _missing_metrics(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:

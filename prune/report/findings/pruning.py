@@ -107,13 +107,13 @@ def _with_masks(
     group: int, results: Sequence[CellResult], joined: Joined
 ) -> list[tuple[int | None, list[tuple[Path, int]]]]:
     """(seed, (mask file, row) of its cells) for the seeds with two masks or more."""
-    by_seed: dict[int | None, list[tuple[Path, int]]] = {}
+    by_draw: dict[tuple[int, int] | None, list[tuple[Path, int]]] = {}
     for row in joined.groups[group].rows:
         for cell in joined.rows[row].cells:
             path = results[cell].folder / MASK_FILE
             if path.exists():
-                by_seed.setdefault(results[cell].axes["seed"], []).append((path, row))
-    return [(seed, masks) for seed, masks in by_seed.items() if len(masks) > 1]
+                by_draw.setdefault(results[cell].draw, []).append((path, row))
+    return [(draw and draw[0], masks) for draw, masks in by_draw.items() if len(masks) > 1]
 
 
 def _compare(paths: Sequence[Path], step: int) -> tuple[list[list[float | None]], float]:

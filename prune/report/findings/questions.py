@@ -7,6 +7,7 @@ are averaged first, and the draws compared as in every other table (draws.py). W
 interval, and the answer says what is missing.
 
 Question sets stand with the prompt `icl` except where prompts are compared, or with all their prompts where icl was not run.
+Rows that a selector took, or whose tokens are weighted, answer other questions and are left out.
 """
 
 import math
@@ -15,7 +16,7 @@ from dataclasses import replace
 
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
-from prune.report.findings.draws import Stratum, balance, compare_draws
+from prune.report.findings.draws import Draw, Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
 from prune.report.model import Answer, Metric, Question
 from prune.report.results.items import ItemsOfRows
@@ -24,7 +25,8 @@ from prune.report.results.join import CATEGORIES, Joined, category_of
 PRETRAINING, ARITHMETIC = Category.PRETRAINING.value, Category.ARITHMETIC.value
 C4 = "c4"
 PROMPT_PAIRS = (("icl", "single"), ("icl", "zero_shot"), ("cot", "icl"))
-KINDS_IN_ORDER = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu", "ppl")
+_ASKED = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu")
+KINDS_IN_ORDER = (*_ASKED, *(f"{kind}_chat" for kind in _ASKED), "ppl")
 """Of the answers: what the study measured comes first."""
 
 
@@ -36,7 +38,7 @@ class RowsBySet:
         self.groups: list[dict[str, dict[str | None, list[int]]]] = [{} for _ in joined.groups]
         """[group]: calibration set -> prompt -> rows (several where knobs differ)."""
         for index, row in enumerate(joined.rows):
-            if row.calib is not None:
+            if row.calib is not None and row.is_plain:
                 self.groups[row.group].setdefault(row.calib, {}).setdefault(row.prompt, []).append(index)
 
     def category_of(self, calib: str) -> str:
@@ -112,7 +114,7 @@ def _c4_against(
     test, enough = None, False
     if balanced is not None:
         test, enough = compare_draws(balanced, results, items)
-    units = [{f"{name} seed {seed}": math.nan for seed in side} for name, side in zip((C4, other), sides, strict=True)]
+    units = [{f"{name} draw {draw}": math.nan for draw in side} for name, side in zip((C4, other), sides, strict=True)]
     return Contrast(
         name=f"{C4} - {other}",
         category=None,
@@ -128,14 +130,14 @@ def _c4_against(
 
 def _draws(
     by_set: RowsBySet, calib: str, metrics: Sequence[str], results: Sequence[CellResult]
-) -> dict[int | None, dict[Stratum, int]]:
-    """Seed -> where it was used and measured -> the cell."""
-    draws: dict[int | None, dict[Stratum, int]] = {}
+) -> dict[Draw, dict[Stratum, int]]:
+    """Draw -> where it was used and measured -> the cell."""
+    draws: dict[Draw, dict[Stratum, int]] = {}
     for group in range(len(by_set.groups)):
         for row in (by_set.joined.rows[index] for index in by_set.main_rows(group, calib)):
             for cell in row.cells:
                 measured = {(group, row.knobs, metric): cell for metric in metrics if metric in results[cell].scores}
-                draws.setdefault(results[cell].axes["seed"], {}).update(measured)
+                draws.setdefault(results[cell].draw, {}).update(measured)
     return draws
 
 

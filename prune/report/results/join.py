@@ -20,7 +20,13 @@ PROMPTS = tuple(style.value for style in PromptStyle)
 SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat", "calib.bos")
 """Knobs of the calibration that belong to the group: sets are compared at one size, and with BOS in one place."""
 _GROUP_AXES = ("model", "method", "sparsity")
-_OF_NOBODY = ("calib.name", "calib.seed", "seed", "calib.prompt.name", "model.name", "method.class")
+ROW_AXES = ("calib", "prompt", "select", "weight")
+"""Axes that tell the rows of a group apart; draws, by seed and number, are joined."""
+_DRAWS = ("calib.seed", "calib.draw")
+_OF_NOBODY = (
+    *("calib.name", "seed", "calib.prompt.name", "model.name", "method.class", "calib.select.class", "weight.class"),
+    *_DRAWS,
+)
 """Knobs that have an axis of their own, or mean nothing."""
 
 Identity = tuple[Any, ...]
@@ -37,11 +43,19 @@ class JoinedRow:
     knobs: str
     cells: Sequence[int]
     missing: Sequence[str]
+    select: str | None = None
+    weight: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its rows are drawn at random and its tokens count the same."""
+        return self.select is None and self.weight is None
 
     @property
     def label(self) -> str:
-        """`gsm8k-icl`, `c4`; empty without calibration data."""
-        return " ".join(part for part in ("-".join(filter(None, (self.calib, self.prompt))), self.knobs) if part)
+        """`gsm8k-icl`, `c4`, `c4-zipf-attention`; empty without calibration data."""
+        name = "-".join(filter(None, (self.calib, self.prompt, self.select, self.weight)))
+        return " ".join(part for part in (name, self.knobs) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ def join_cells(results: Sequence[CellResult], unfinished: Sequence[Unfinished]) 
     categories = categories_of(results)
     rows_of_group: dict[Identity, list[list[int]]] = {}
     for (group, _), cells in cells_of_row.items():
-        rows_of_group.setdefault(group, []).append(sorted(cells, key=lambda cell: results[cell].axes["seed"] or 0))
+        rows_of_group.setdefault(group, []).append(sorted(cells, key=lambda cell: results[cell].draw or (0, 0)))
     for members in rows_of_group.values():
         members.sort(key=lambda cells: _row_order(results[cells[0]], categories))
     missing = _missing_by_name(results, list(cells_of_row.values()), unfinished)
@@ -102,7 +116,8 @@ def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
     calib = result.axes["calib"]
     prompt = result.axes["prompt"]
     prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
-    return (_set_order(calib, categories) if calib else (-1, 0, ""), prompt_order, repr(_row_identity(result)))
+    plain = (result.axes["select"] or "", result.axes["weight"] or "")
+    return (_set_order(calib, categories) if calib else (-1, 0, ""), prompt_order, *plain, repr(_row_identity(result)))
 
 
 def _group_identity(result: CellResult) -> Identity:
@@ -113,13 +128,18 @@ def _group_identity(result: CellResult) -> Identity:
 
 
 def _row_identity(result: CellResult) -> Identity:
-    """Calibration set, prompt and their knobs; the seed joins."""
-    own = [
-        (key, _hashable(value))
-        for key, value in result.knobs.items()
-        if key.startswith("calib.") and key not in (*SIZE_KNOBS, "calib.seed")
-    ]
-    return (result.axes["calib"], result.axes["prompt"], tuple(sorted(own, key=str)))
+    """Calibration set, prompt, selector, token weights and their knobs; draws are joined."""
+    own = [(key, _hashable(value)) for key, value in result.knobs.items() if _is_of_row(key) and key not in _DRAWS]
+    return (*(result.axes[axis] for axis in ROW_AXES), tuple(sorted(own, key=str)))
+
+
+def _is_of_row(key: str) -> bool:
+    return not is_of_group(key)
+
+
+def is_of_group(key: str) -> bool:
+    """Whether rows that differ in a knob are not compared with each other."""
+    return not key.startswith(("calib.", "weight.")) or key in SIZE_KNOBS
 
 
 def _hashable(value: Any) -> Any:
@@ -132,10 +152,9 @@ def _make_rows(
     rows = []
     for group, of_group in enumerate(members):
         firsts = [results[cells[0]] for cells in of_group]
-        knobs = describe_knobs(firsts, ("calib", "prompt"), lambda key: key.startswith("calib.") and key not in SIZE_KNOBS)
-        for cells, first, text in zip(of_group, firsts, knobs, strict=True):
-            calib, prompt = first.axes["calib"], first.axes["prompt"]
-            rows.append(JoinedRow(group, calib, prompt, text, tuple(cells), missing.get(cells[0], ())))
+        for cells, first, text in zip(of_group, firsts, describe_knobs(firsts, ROW_AXES, _is_of_row), strict=True):
+            calib, prompt, select, weight = (first.axes[axis] for axis in ROW_AXES)
+            rows.append(JoinedRow(group, calib, prompt, text, tuple(cells), missing.get(cells[0], ()), select, weight))
     return rows
 
 
@@ -147,7 +166,7 @@ def _make_groups(
         rows_of[row.group].append(index)
     firsts = [results[of_group[0][0]] for of_group in members]
     dense_rows = {first.id: indices[0] for indices, first in zip(rows_of, firsts, strict=True) if first.is_dense}
-    settings = describe_knobs(firsts, _GROUP_AXES, lambda key: not key.startswith("calib.") or key in SIZE_KNOBS)
+    settings = describe_knobs(firsts, _GROUP_AXES, is_of_group)
     return [
         Group(
             model=first.axes["model"],
@@ -192,8 +211,9 @@ def _written(value: Any) -> Any:
 
 
 def _shown(key: str) -> str:
-    """A knob as the command line has it: the prompt is an axis of its own there."""
-    return key.removeprefix("calib.") if key.startswith("calib.prompt.") else key.replace("data.source", "data")
+    """A knob as the command line has it: the prompt and the selector are axes of their own there."""
+    own = key.startswith(("calib.prompt.", "calib.select."))
+    return key.removeprefix("calib.") if own else key.replace("data.source", "data")
 
 
 def _missing_by_name(
@@ -202,7 +222,7 @@ def _missing_by_name(
     """First cell of a row -> names of its cells without result, where the name without seed tells the row."""
     row_of: dict[str, set[int]] = {}
     for cells in rows:
-        first = min(cells, key=lambda cell: results[cell].axes["seed"] or 0)
+        first = min(cells, key=lambda cell: results[cell].draw or (0, 0))
         row_of.setdefault(_without_seed(results[first].name), set()).add(first)
     found: dict[int, tuple[str, ...]] = {}
     for cell in unfinished:
@@ -214,4 +234,4 @@ def _missing_by_name(
 
 
 def _without_seed(name: str) -> str:
-    return re.sub(r"/s\d+$", "", name)
+    return re.sub(r"/s\d+(d\d+)?$", "", name)

@@ -13,6 +13,7 @@ from prune.cell.state import State
 from prune.errors import UserError, nearest
 from prune.report.model import Unfinished
 from prune.report.results.grids import labels_of, not_applicable, read_grids, wanted_cells
+from prune.report.results.repeated import without_repeated
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Found:
     """The sweeps that name the cells."""
     damaged: list[str] = field(default_factory=list)
     """Files that are damaged, of which the rest is reported; what is wrong with each."""
+    repeated: list[str] = field(default_factory=list)
+    """Names of results that are left out, as their draw gave the calibration set of another."""
 
 
 def read_results(
@@ -46,6 +49,8 @@ def read_results(
         _take_cell(found, outputs / "cells" / cell_id, name, sweep_name)
     found.unfinished += not_applicable(grids)
     found.results = with_labels(found.results, labels_of(grids))
+    found.results, repeated = without_repeated(found.results)
+    found.repeated = [result.name for result in repeated]
     found.results.sort(key=lambda result: not result.is_dense)
     if model is not None:
         _keep_model(found, model)

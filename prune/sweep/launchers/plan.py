@@ -18,6 +18,7 @@ from prune.cell.state import State
 from prune.models.identity import is_known
 from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
+from prune.sweep.launchers.slurm.memory import memory_notes
 from prune.sweep.needs import is_id_known, unknown_hubs
 from prune.sweep.output.table import not_applicable_lines
 from prune.sweep.preflight import check_local_models
@@ -78,12 +79,10 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
     if len(sweep.cells) > MAX_ROWS:
         console.print(f"... and {len(sweep.cells) - MAX_ROWS} more.", **say)
     open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
-    lines = [
-        *not_applicable_lines(sweep.points),
-        *sets_of_model(sweep.cells),
-        describe_estimate(open_cells, estimate(open_cells, sweep.output_dir)),
-    ]
-    for line in [*unknown_ids(sweep.cells), *lines, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
+    notes = [*unknown_ids(sweep.cells), *job_notes(open_cells, sweep), *not_applicable_lines(sweep.points)]
+    notes += sets_of_model(sweep.cells)
+    time = describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))
+    for line in [*notes, time, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
         console.print(line, **say)
 
 
@@ -106,6 +105,13 @@ def unknown_ids(cells: Sequence[Cell]) -> list[str]:
     models = [str(cell.config.model.path) for cell in unknown if not is_known(cell.config.model)]
     named = dict.fromkeys([*models, *(hub.path for cell in unknown for hub in unknown_hubs(cell))])
     return [f"Not in the hub's local cache: {', '.join(named)}. The ids of these cells are known after launcher=prepare."]
+
+
+def job_notes(cells: Sequence[Cell], sweep: Sweep) -> list[str]:
+    """What launcher=slurm would say of the memory of the jobs of `cells`."""
+    launcher = sweep.config.launcher
+    assert isinstance(launcher, PlanLauncherConfig), launcher
+    return [f"With launcher=slurm: {note}" for note in memory_notes(cells, launcher)]
 
 
 def count_states(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> str:

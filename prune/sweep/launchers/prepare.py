@@ -203,9 +203,11 @@ def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
         return said if built.id == set_id else f"{said}, set {built.id}"
 
     rows = [_rows_name(config.data, dataset, split) for dataset, split in recipe.splits]
-    label = "-".join(part for part in (cell.axes.calib, cell.axes.prompt) if part)
+    axes = cell.axes
+    drawn = f"s{config.calib.seed}" + (f"d{axes.draw}" if axes.draw else "")
+    label = "-".join(part for part in (axes.calib, axes.prompt, axes.select) if part)
     what = set_id if is_id_known(cell) else f"by recipe {set_id}"
-    name = f"calibration set {what} ({config.model.name}, {label}, s{config.calib.seed})"
+    name = f"calibration set {what} ({config.model.name}, {label}, {drawn})"
     return Thing(name, get, (_model_name(config.model), *rows))
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from rich.console import Console
 
+from prune.calib.registry import is_random
 from prune.cell.baseline import baseline_cell
 from prune.config.data import SAMPLE_NOTE
 from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
+from prune.pruning.registry import counts_alike
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
 from prune.sweep.recorder import Outcome
@@ -48,7 +50,9 @@ def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[
         return []
     scores = {name: score for result in results.values() for name, score in result["metrics"].items() if name in metrics}
     falling = [name for name in metrics if name in scores and not scores[name]["higher_is_better"]]
-    lower = dict.fromkeys(name.partition("/")[0] if name.startswith(("ppl/", "bpb/")) else name for name in falling)
+    lower = dict.fromkeys(
+        name.partition("/")[0] if name.startswith(("ppl/", "bpb/", "bpb_chat/")) else name for name in falling
+    )
     better = f"{', '.join(lower)}: lower is better; others: higher." if lower else "Higher is better."
     return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
 
@@ -56,7 +60,7 @@ def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[
 def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
     """The lines under the table and its legend."""
     lines = []
-    if any(_drops_prompt(point) for point in points):
+    if any(_drops_prompt(point) or _dropped(point) for point in points):
         lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
@@ -139,11 +143,23 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
     prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
     shown = config.calib.shown_name
     calib = shown if axes.calib or point.reason else f"({shown})"
-    return [calib, prompt, *(overrides.get(key, "") for key in varied)]
+    dropped = _dropped(point)
+    values = [f"({overrides[key]})" if key in dropped else overrides.get(key, "") for key in varied]
+    return [calib, prompt, *values]
 
 
 def _drops_prompt(point: GridPoint) -> bool:
     return point.reason is None and not point.cell.axes.prompt
+
+
+def _dropped(point: GridPoint) -> list[str]:
+    """Of a selector and token weights those that are asked for and cannot matter."""
+    axes, config = point.cell.axes, point.cell.config
+    asked = {
+        "select": (axes.select, is_random(config.select)),
+        "weight": (axes.weight, counts_alike(config.weight)),
+    }
+    return [key for key, (kept, default) in asked.items() if point.reason is None and kept is None and not default]
 
 
 def _short_name(point: GridPoint, varied: Sequence[str]) -> str:

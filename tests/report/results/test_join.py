@@ -1,3 +1,10 @@
+import itertools
+
+import pytest
+
+from prune.cell.state import State, write_status
+from prune.report.build import build_report
+from prune.report.format import row_label
 from prune.report.results.join import Joined, calibration_sets, category_of, join_cells
 from prune.report.results.read import read_results
 from tests.report.result_files import DENSE_ID, Outputs
@@ -94,3 +101,65 @@ def test_separators_are_shown_as_they_are_typed(outputs: Outputs) -> None:
         outputs.cell("gsm8k", "icl", scores=ACC, prompt_knobs={"separator": separator})
     labels = [row.label for row in joined(outputs).rows]
     assert sorted(labels) == [f"gsm8k-icl prompt.separator={shown}" for shown in (" | ", r'"\n"', r'"\n\n"')]
+
+
+CLUSTERS = {"name": "clusters", "class": "ClustersConfig", "pool": 8}
+FIRST = {"name": "first", "class": "FirstConfig", "tokens": 64}
+
+
+def test_a_selector_and_token_weights_are_rows_of_their_own_and_draws_are_joined(outputs: Outputs) -> None:
+    score = itertools.count(1)
+    for calib, select, weight, draw in itertools.product(("c4", "pile"), (None, CLUSTERS), (None, FIRST), (0, 1, 2)):
+        outputs.cell(calib, scores={"acc/gsm8k": [next(score) % 2, 1, 0]}, draw=draw, select=select, weight=weight)
+    outputs.cell("c4", scores={"acc/gsm8k": [1, 1, 0]}, seed=1, draw=2)
+    report = build_report(outputs.root)
+    labels = [row_label(report, row) for row in range(len(report.rows.group))]
+    assert labels == [
+        *("c4", "c4-first", "c4-clusters", "c4-clusters-first"),
+        *("pile", "pile-first", "pile-clusters", "pile-clusters-first"),
+    ]
+    assert [len(cells) for cells in report.rows.cells] == [4, *[3] * 7]
+    assert (report.baseline, report.groups[0].baseline_row) == ("c4", 0)
+    (metric,) = report.rows.metrics
+    assert list(metric.to_baseline.difference) == [
+        None,
+        *(pytest.approx(mean - metric.mean[0]) for mean in metric.mean[1:]),
+    ]
+    assert [report.cells.draw[cell] for cell in report.rows.cells[0]] == [0, 1, 2, 2]
+
+
+def test_knobs_of_one_selector_and_of_one_weight_tell_rows_apart(outputs: Outputs) -> None:
+    scores = {"acc/gsm8k": [1, 1, 0]}
+    outputs.cell("c4", scores=scores)
+    for pool, tokens in ((8, 64), (4, 64), (4, 32)):
+        outputs.cell("c4", scores=scores, select=CLUSTERS | {"pool": pool}, weight=FIRST | {"tokens": tokens})
+    report = build_report(outputs.root)
+    labels = [row_label(report, row) for row in range(len(report.rows.group))]
+    assert sorted(labels) == [
+        "c4",
+        "c4-clusters-first select.pool=4 weight.tokens=32",
+        "c4-clusters-first select.pool=4 weight.tokens=64",
+        "c4-clusters-first select.pool=8 weight.tokens=64",
+    ]
+
+
+def test_the_missing_draw_of_a_row_is_known_by_its_name(outputs: Outputs) -> None:
+    scores = {"acc/gsm8k": [1, 1, 0]}
+    outputs.cell("c4", scores=scores, weight=FIRST)
+    folder = outputs.cell("c4", scores=scores, weight=FIRST, draw=1)
+    outputs.cell("c4", scores=scores)
+    (folder / "result.json").unlink()
+    write_status(folder, State.failed, "RuntimeError: out of memory")
+    outputs.grid("first")
+    report = build_report(outputs.root)
+    missing = {row_label(report, row): list(names) for row, names in enumerate(report.rows.missing)}
+    assert missing == {"c4": [], "c4-first": ["m/c4-first/wanda/50%/s0d1"]}
+
+
+def test_the_questions_look_at_plain_rows(outputs: Outputs) -> None:
+    for seed, calib in itertools.product((0, 1), ("c4", "pile")):
+        outputs.cell(calib, scores={"acc/gsm8k": [1, 1, 0]}, seed=seed)
+        outputs.cell(calib, scores={"acc/gsm8k": [0, 0, 0]}, seed=seed, weight=FIRST)
+        outputs.cell(calib, scores={"acc/gsm8k": [0, 0, 0]}, seed=seed, select=CLUSTERS)
+    first, *_ = build_report(outputs.root).questions
+    assert [(answer.contrast, answer.num_cells, answer.effect) for answer in first.answers] == [("c4 - pile", 4, 0.0)]

@@ -19,7 +19,7 @@ export function at(column, index) {
   return column?.[index] ?? null;
 }
 
-export const PROMPTS = ["icl", "cot", "single", "zero_shot"];
+export const PROMPTS = ["icl", "cot", "single", "zero_shot", "chat", "autoregressive"];
 export const PRETRAINING = "pre-training";
 
 /** What the noise of a comparison takes into account, by `Basis`. */
@@ -53,10 +53,11 @@ export function isDense(row) {
   return report.groups[report.rows.group[row]].method === "dense";
 }
 
-/** `gsm8k-icl`, `c4`; the method where there is no calibration data. */
+/** `gsm8k-icl`, `c4`, `c4-zipf-attention`; the method where there is no calibration data. */
 export function rowLabel(row) {
   const name = rowCalib(row)?.name ?? report.groups[report.rows.group[row]].method;
-  const data = [name, at(report.rows.prompt, row)].filter(Boolean).join("-");
+  const { prompt, select, weight } = report.rows;
+  const data = [name, ...[prompt, select, weight].map((axis) => at(axis, row))].filter(Boolean).join("-");
   return [data, report.rows.knobs?.[row]].filter(Boolean).join(" ");
 }
 

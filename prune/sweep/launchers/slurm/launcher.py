@@ -28,13 +28,12 @@ from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
 from prune.sweep.launchers.slurm.follow import Follower
 from prune.sweep.launchers.slurm.followed import Followed
 from prune.sweep.launchers.slurm.job import CellsJob, group_cells
-from prune.sweep.launchers.slurm.memory import memory_note
+from prune.sweep.launchers.slurm.memory import memory_notes
 from prune.sweep.launchers.slurm.options import describe_overruled, options_in_script, sbatch_parameters
 from prune.sweep.launchers.slurm.screen import Screen
 from prune.sweep.launchers.slurm.sets import SetJob, missing_sets, note_set_jobs, set_job
 from prune.sweep.launchers.slurm.submit import SubmittedJob, check_cluster, submit_jobs
 from prune.sweep.launchers.slurm.verdict import cannot_start
-from prune.sweep.needs import distinct_models
 from prune.sweep.recorder import Recorder
 from prune.sweep.sweep import Sweep
 from prune.track.tracker import NullTracker
@@ -242,10 +241,8 @@ def leave(followed: Sequence[Followed], sweep: Sweep, recorder: Recorder, consol
 
 def notes_on_jobs(cells: Sequence[Cell], launcher: SlurmLauncherConfig) -> list[str]:
     """What sbatch is not told of the shell's variables, and memory that is too little for a model."""
-    parameters = sbatch_parameters(launcher, "", os.environ)
-    notes = [describe_overruled(os.environ, options_in_script(launcher, parameters))]
-    notes += [memory_note(model, launcher, parameters) for model in distinct_models(cells)]
-    return [note for note in notes if note]
+    overruled = describe_overruled(os.environ, options_in_script(launcher, sbatch_parameters(launcher, "", os.environ)))
+    return [*([overruled] if overruled else []), *memory_notes(cells, launcher)]
 
 
 def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, num_open: int, console: Console) -> None:

@@ -1,20 +1,30 @@
 """Whether the host memory that a job asks for can hold its model."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prune.cell.cell import Cell
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.models.fetch import find_snapshot
 from prune.models.files import local_folder, model_header
 from prune.models.headers import weight_bytes
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
+from prune.sweep.launchers.slurm.options import sbatch_parameters
+from prune.sweep.needs import distinct_models
 
 GB = 2**30
 OTHERS_GB = 8
 """Beside the weights: Python, its libraries, rows, activations."""
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def memory_notes(cells: Sequence[Cell], launcher: SlurmLauncherConfig) -> list[str]:
+    """A sentence for each model of `cells` whose weights take more memory than their jobs would ask for."""
+    parameters = sbatch_parameters(launcher, "", os.environ)
+    return [note for model in distinct_models(cells) if (note := memory_note(model, launcher, parameters))]
 
 
 def memory_note(model: ModelConfig, launcher: SlurmLauncherConfig, parameters: Mapping[str, Any]) -> str | None:
