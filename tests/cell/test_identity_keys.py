@@ -52,6 +52,8 @@ PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
+MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
+MIX_OF_ONE = ["calib=mix", "calib.parts={svamp: 1.0}", *NO_SCORE]
 TOLD = {"tokens", "weights"}
 CHAT = ["model.path=TALKER", "prompt=chat"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
@@ -82,6 +84,15 @@ def calibration(key: str, value: Any, base: list[str] | None = None, elsewhere: 
     return [matters(f"{key}={value}", ALL, base), cannot(f"{key}={value}", elsewhere or MAGNITUDE)]
 
 
+def spread(weight: str) -> dict[str, list[Case] | str]:
+    """Of the knobs of a weight that spreads scores; where they are equal every token counts the same."""
+    base = [f"weight={weight}"]
+    return {
+        f"weight.{weight}.min": [matters("weight.min=0.3", PRUNED, base), cannot("weight.min=0.3", [*base, *MAGNITUDE])],
+        f"weight.{weight}.max": [matters("weight.max=3", PRUNED, base), cannot("weight.max=3", [*base, *MAGNITUDE])],
+    }
+
+
 TABLE: dict[str, list[Case] | str] = {
     "model.name": [cannot("model.name=other")],
     "model.path": [matters("model.path=CHANGED", PRUNED, MAGNITUDE), cannot("model.path=COPY")],
@@ -105,6 +116,14 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.draw": calibration("calib.draw", 1),
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
+    "calib.parts": [
+        matters("calib.parts={svamp: 0, gsm8k: null}", TOLD, MIX),
+        cannot("calib.parts={gsm8k: 0.5, svamp: 0.5}", MIX),
+        cannot("calib.parts={svamp: 2, gsm8k: 0}", MIX_OF_ONE),
+        cannot("calib.parts={svamp: 0.5, gsm8k: 0.5}"),
+    ],
+    # What a part counts is part of the set, whose tokens stay: tests/calib/test_mixtures.py.
+    "calib.weights": [cannot("calib.weights={svamp: 0.5, gsm8k: 0.5}"), cannot("calib.weights={svamp: 1}", MIX_OF_ONE)],
     "calib.compat": calibration("calib.compat", "study"),
     "calib.path": [
         matters("calib.path=OTHER/c4/train.jsonl", TOLD, OWN),
@@ -205,7 +224,10 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("weight=first", MAGNITUDE),
         cannot("weight.name=other", ["weight=first"]),
     ],
-    "weight.first.tokens": [matters("weight.tokens=8", PRUNED, ["weight=first"])],
+    "weight.first.tokens": [
+        matters("weight.tokens=8", PRUNED, ["weight=first"]),
+        cannot("weight.tokens=8", ["weight=first", *MAGNITUDE]),
+    ],
     "method.name": [cannot("method.name=other")],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
@@ -214,6 +236,11 @@ TABLE: dict[str, list[Case] | str] = {
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
+    **spread("attention"),
+    **spread("activation_norm"),
+    **spread("activation_change"),
+    **spread("similarity"),
+    **spread("frequency"),
     "sparsity.name": [cannot("sparsity.name=other")],
     "sparsity.unstructured.ratio": [matters("sparsity.ratio=0.6", PRUNED), cannot("sparsity.ratio=0.6", DENSE)],
     "sparsity.unstructured.ratios": [
