@@ -24,6 +24,7 @@ class Category(str, Enum):
     ARITHMETIC = "arithmetic"
     NLI = "NLI"
     COMMONSENSE = "commonsense"
+    SENTIMENT = "sentiment"
     TRANSLATION = "translation"
     CONTROL = "control"
     GENERATED = "generated"
@@ -217,6 +218,16 @@ class FolderSet:
     columns: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageSet:
+    """Text of one kind in many languages: no set itself, but each language is one, called `NAME_LANGUAGE`."""
+
+    name: str
+    languages: tuple[str, ...]
+    """As the hub's copy calls them."""
+    in_language: Callable[[str], TextSet]
 
 
 Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet
