@@ -170,6 +170,9 @@ class QuestionSet:
     has_rationales: bool
     num_fewshot: int = 3
     """Exemplars in the study's evaluation."""
+    rows_are_sorted: bool = False
+    """Each split holds the rows of one label and then those of the other. They are read from both halves in turn, so that
+    exemplars and the first items are not all alike; a row's number is its place in that order."""
     companion: Companion | None = None
     train_split: str = "train"
     hub_note: str = ""

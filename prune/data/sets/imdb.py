@@ -18,4 +18,5 @@ DATASET = QuestionSet(
     eval_split="test",
     answer_kind=AnswerKind.LABEL,
     has_rationales=False,
+    rows_are_sorted=True,
 )
