@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from prune.data.dataset import Companion, Hub, QuestionSet, TextSet
-from prune.data.registry import DATASETS
+from prune.data.registry import DATASETS, LANGUAGE_SETS
 from prune.data.sources.commits import COMMIT
 from prune.data.sources.hub import STREAMED_ROWS
 
@@ -58,6 +58,8 @@ def _splits(folder: str, *splits: str, end: str = "-00000-of-00001.parquet") -> 
 _ALL = ("train", "validation", "test")
 _ROUNDS = [f"{part}_r{number}" for part in ("train", "dev", "test") for number in (1, 2, 3)]
 _CHOICES = ("id", "question", "choices", "answerKey")
+_SHOWN = "de"
+"""The language in whose row a set in many languages is described; the others lie in the same way."""
 _PORTAL = "the table of sources in the card that github.com/ramp-public/portallib's data set carries"
 
 FACTS: dict[tuple[str, str | None], Facts] = {
@@ -249,6 +251,82 @@ FACTS: dict[tuple[str, str | None], Facts] = {
         f"{PAGE}/wmt/wmt14/tree/621c698f743214a85785e9cf79073f030834f20c/fr-en/partial-train (conversion branch: "
         "configuration and licence); public code pins the commit",
     ),
+    ("IWSLT/iwslt2017", "iwslt2017-en-fr"): Facts(
+        _splits("iwslt2017-en-fr", *_ALL, end="/0000.parquet"),
+        ("translation",),
+        "cc-by-nc-nd-4.0",
+        Sure.SEEN,
+        f"{PAGE}/IWSLT/iwslt2017/tree/f3165b05f97abe3dbe0e20bd6ab6ce5082eb756a/iwslt2017-en-fr/train (conversion branch of a "
+        "script; the two other splits at 19f9d9f69207076a345407bba0976583a15a4b2e); licence and column: "
+        f"{PAGE}/IWSLT/iwslt2017/blob/fc451e3790dc9caf5cbfac08a42346a7454d2c6f/README.md",
+    ),
+    ("abisee/cnn_dailymail", "3.0.0"): Facts(
+        {"train": "3.0.0/train-00000-of-00003.parquet"} | _splits("3.0.0", "validation", "test"),
+        ("article", "highlights", "id"),
+        "apache-2.0",
+        Sure.PINNED,
+        "public code that pins the commit with 3.0.0/train-*.parquet and 3.0.0/test-00000-of-00001.parquet. 287,113, 13,368 "
+        "and 11,490 rows",
+    ),
+    ("tiiuae/falcon-refinedweb", None): Facts(
+        {"train": "data/train-00000-of-05534-b8fc5348cbe605a5.parquet"},
+        ("content", "url", "timestamp", "dump", "segment", "image_urls"),
+        "odc-by",
+        Sure.PINNED,
+        "public code that pins the commit with data/, and public code that names the file; columns and licence: "
+        f"{PAGE}/tiiuae/falcon-refinedweb/blob/main/README.md (at c735840)",
+    ),
+    ("nyu-mll/glue", "sst2"): Facts(
+        _splits("sst2", *_ALL),
+        ("sentence", "label", "idx"),
+        "other",
+        Sure.PINNED,
+        f"{PAGE}/nyu-mll/glue/tree/bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c/sst2, as public code names it. 67,349, 872 and "
+        "1,821 rows; the label of a test row is -1",
+    ),
+    ("stanfordnlp/imdb", "plain_text"): Facts(
+        _splits("plain_text", "train", "test", "unsupervised"),
+        ("text", "label"),
+        "other",
+        Sure.PINNED,
+        "public code that pins the commit with plain_text/train-00000-of-00001.parquet. 25,000 rows each",
+    ),
+    ("fancyzhx/yelp_polarity", "plain_text"): Facts(
+        _splits("plain_text", "train", "test"),
+        ("text", "label"),
+        "none named",
+        Sure.PINNED,
+        "public code that pins the commit with the configuration plain_text, and public code that names the files. 560,000 "
+        "and 38,000 rows",
+    ),
+    ("cornell-movie-review-data/rotten_tomatoes", None): Facts(
+        {split: f"{split}.parquet" for split in _ALL},
+        ("text", "label"),
+        "unknown",
+        Sure.PINNED,
+        "public code that pins the commit, also with test.parquet (github.com/mlflow/mlflow, tests). 8,530, 1,066 and 1,066 "
+        "rows",
+    ),
+    ("allenai/c4", _SHOWN): Facts(
+        {
+            "train": f"multilingual/c4-{_SHOWN}.tfrecord-00000-of-02048.json.gz",
+            "validation": f"multilingual/c4-{_SHOWN}-validation.tfrecord-00000-of-00016.json.gz",
+        },
+        ("text", "timestamp", "url"),
+        "odc-by",
+        Sure.PINNED,
+        "public code that pins the commit with these files, and with those of ru and zh; numbers of shards of all languages: "
+        "the mC4 script that public code carries, made for the commit 1ddc917116b730e1859edef32896ec5c16be51d0. 108 languages; "
+        "the page of the viewer names their configurations",
+    ),
+    ("wikimedia/wikipedia", f"20231101.{_SHOWN}"): Facts(
+        {"train": f"20231101.{_SHOWN}/train-00000-of-00020.parquet"},
+        ("id", "url", "title", "text"),
+        "cc-by-sa-3.0, gfdl",
+        Sure.PINNED,
+        "public code that pins the commit with 20231101.en/train-00000-of-00041.parquet, and with the configurations ru, fr, "
+        f"zh, fa, tr, de (20 shards); {PAGE}/wikimedia/wikipedia/viewer/20231101.ko (323 configurations, as many languages)",
+    ),
 }
 """(repository, configuration) -> what is known of it."""
 
@@ -279,6 +357,13 @@ until you ask for it: `calib.revision=COMMIT`, or for a branch
 
 Rows of another commit are another calibration set, and scores on them other scores.
 
+## Languages
+
+mc4 and wikipedia have a set for each language, called as in mc4_de; the table shows German. [languages.md](languages.md) says how
+they are compared.
+
+{chr(10).join(f"- {several.name}: {', '.join(several.languages)}" for several in LANGUAGE_SETS.values())}
+
 ## Table
 """
 
@@ -291,7 +376,8 @@ def render() -> str:
 def repositories() -> dict[str, tuple[Hub, tuple[str, ...]]]:
     """Set, or companion -> its repository, and the columns that are read of it."""
     found: dict[str, tuple[Hub, tuple[str, ...]]] = {}
-    for dataset in DATASETS.values():
+    by_language = [several.in_language(_SHOWN) for several in LANGUAGE_SETS.values()]
+    for dataset in [*DATASETS.values(), *by_language]:
         if not isinstance(dataset, TextSet | QuestionSet):
             continue
         if dataset.hub is not None:

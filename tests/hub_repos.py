@@ -15,7 +15,7 @@ import zstandard
 
 from dev.sets import Facts, facts_of, repositories
 from prune.data.dataset import Hub
-from prune.data.registry import DATASETS
+from prune.data.registry import find_dataset
 from prune.data.sources.commits import COMMIT
 from prune.data.sources.sample import sample_rows
 
@@ -75,13 +75,13 @@ def _rows(name: str, split: str) -> Rows:
 
 
 def _generated(name: str) -> Sequence[str]:
-    dataset: Any = DATASETS[name]
+    dataset: Any = find_dataset(name)
     return ("train", dataset.eval_split)
 
 
 def _row(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """The row with the columns of the hub's copy."""
-    known = {"content": row.get("text"), **row}
+    known = {"content": row.get("text"), "article": row.get("text"), **row}
     return {column: known.get(column) for column in columns}
 
 

@@ -24,7 +24,7 @@ from prune.config.generated import SAMPLING
 from prune.config.select import SelectConfig
 from prune.data.dataset import GeneratedSet, TextSet
 from prune.data.identity import data_identity
-from prune.data.registry import DATASETS
+from prune.data.registry import DATASETS, known_dataset
 from prune.data.scan import UsableRows, usable_rows
 from prune.data.sources.source import Source, texts
 from prune.errors import UserError, nearest
@@ -129,7 +129,7 @@ class Generated:
 
     def _source(self) -> TextSet:
         name = self.calib.source
-        dataset = DATASETS.get(name)
+        dataset = known_dataset(name)
         if not isinstance(dataset, TextSet):
             able = [other for other, each in DATASETS.items() if isinstance(each, TextSet)]
             raise UserError(

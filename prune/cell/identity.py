@@ -14,6 +14,7 @@ from prune.config.merge import MergeConfig
 from prune.config.method import MethodConfig, Propagation
 from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.data.registry import in_its_language
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
@@ -35,7 +36,7 @@ def recipe_of(config: Config) -> Recipe | None:
     """The calibration set that pruning looks at; None where it looks at none."""
     if config.merge.cells or not uses_calibration(config):
         return None
-    return Recipe(config.calib, config.prompt, config.data, config.model, config.select).settled()
+    return Recipe(in_its_language(config.calib), config.prompt, config.data, config.model, config.select).settled()
 
 
 def propagation(config: Config) -> Propagation | None:

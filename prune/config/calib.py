@@ -51,6 +51,8 @@ class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
 
     name: str = MISSING
     """A dataset of prune/data, or of the user's own; the `calib` axis."""
+    language: str | None = None
+    """The language of calib=mc4 and calib=wikipedia, as they call it; the other sets have no use for it."""
     num_samples: int = 128
     seq_len: FromModel[int] = 2048
     """Tokens in each sequence; null takes model.seq_len."""

@@ -24,6 +24,7 @@ class Category(str, Enum):
     ARITHMETIC = "arithmetic"
     NLI = "NLI"
     COMMONSENSE = "commonsense"
+    SENTIMENT = "sentiment"
     TRANSLATION = "translation"
     CONTROL = "control"
     GENERATED = "generated"
@@ -169,6 +170,9 @@ class QuestionSet:
     has_rationales: bool
     num_fewshot: int = 3
     """Exemplars in the study's evaluation."""
+    rows_are_sorted: bool = False
+    """Each split holds the rows of one label and then those of the other. They are read from both halves in turn, so that
+    exemplars and the first items are not all alike; a row's number is its place in that order."""
     companion: Companion | None = None
     train_split: str = "train"
     hub_note: str = ""
@@ -218,6 +222,16 @@ class FolderSet:
     columns: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageSet:
+    """Text of one kind in many languages: no set itself, but each language is one, called `NAME_LANGUAGE`."""
+
+    name: str
+    languages: tuple[str, ...]
+    """As the hub's copy calls them."""
+    in_language: Callable[[str], TextSet]
 
 
 Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet

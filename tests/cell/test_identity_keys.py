@@ -107,6 +107,10 @@ TABLE: dict[str, list[Case] | str] = {
     "model.offload": [cannot("model.offload=true")],
     "model.device_map": "where the weights lie: needs GPUs",
     "calib.name": calibration("calib.name", "gsm8k"),
+    "calib.language": [
+        *calibration("calib.language", "es", ["calib=mc4"], ["calib=mc4", *MAGNITUDE]),
+        cannot("calib.language=es", TEXT),
+    ],
     "calib.num_samples": calibration("calib.num_samples", 3),
     "calib.seq_len": calibration("calib.seq_len", 40),
     "calib.seed": [

@@ -11,7 +11,7 @@ from prune.config.eval import EvalProtocol
 from prune.config.model import ModelConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.dataset import QuestionSet, TextSet
-from prune.data.registry import DATASETS
+from prune.data.registry import DATASETS, LANGUAGE_SETS
 from prune.errors import UserError
 from prune.eval.suites import ZERO_SHOT
 from prune.pruning.methods.magnitude import MagnitudeConfig
@@ -44,7 +44,7 @@ def test_every_option_composes(compose_config: Compose, option: str) -> None:
 
 def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
-    assert options("calib") == {*DATASETS, "file"}
+    assert options("calib") == {*DATASETS, *LANGUAGE_SETS, "file"}
     assert options("prompt") == {style.value for style in PromptStyle}
     assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random"}
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm"}

@@ -98,6 +98,10 @@ SIQA = {
     "answerC": "fun",
     "label": "2\n",
 }
+SST2 = {"sentence": "a joyless , endless film . ", "label": 0, "idx": 7}
+IMDB = {"text": "Slow at first.<br /><br />But <i>what</i> an ending! ", "label": 1}
+YELP = {"text": "Cold soup.\\n\\nWe left.", "label": 0}
+ROTTEN = {"text": "a warm and funny film", "label": 1}
 WMT14 = {"translation": {"en": "The cat sleeps.", "fr": "Le chat dort."}}
 
 PAIRS = [
@@ -171,7 +175,11 @@ PAIRS = [
     ("openbookqa", OPENBOOKQA, "Question: The sun is\nChoices:\nA. cold\nB. hot\nAnswer: B", None),
     ("piqa", PIQA, "Question: To cool tea,\nChoices:\nA. heat it.\nB. add milk. \nAnswer: B", None),
     ("siqa", SIQA, "Question: Kai lent Bo a coat. Why?\nChoices:\nA. rain\nB. Bo was cold\nC. fun\nAnswer: B", None),
-    ("wmt14", WMT14, "English: The cat sleeps.\nFrench: Le chat dort.", None),
+    *((name, WMT14, "English: The cat sleeps.\nFrench: Le chat dort.", None) for name in ("wmt14", "iwslt2017")),
+    ("sst2", SST2, "Review: a joyless , endless film .\nSentiment: negative", None),
+    ("imdb", IMDB, "Review: Slow at first. But <i>what</i> an ending!\nSentiment: positive", None),
+    ("yelp_polarity", YELP, "Review: Cold soup. We left.\nSentiment: negative", None),
+    ("rotten_tomatoes", ROTTEN, "Review: a warm and funny film\nSentiment: positive", None),
 ]
 """(set, row in the hub's form, pair, pair with rationale)."""
 
@@ -230,6 +238,8 @@ CLOZE = [
     (OPENBOOKQA, "openbookqa", "Question: The sun is\nAnswer: hot"),
     (PIQA, "piqa", "Question: To cool tea,\nAnswer: add milk."),
     (SIQA, "siqa", "Question: Kai lent Bo a coat. Why?\nAnswer: Bo was cold"),
+    (SST2, "sst2", "Review: a joyless , endless film .\nSentiment: negative"),
+    (IMDB, "imdb", "Review: Slow at first. But <i>what</i> an ending!\nSentiment: positive"),
 ]
 
 
@@ -244,7 +254,7 @@ def test_cloze_form(row: dict[str, Any], name: str, pair: str) -> None:
 
 
 def test_open_questions_are_in_cloze_form_as_they_are() -> None:
-    for name, row in (("gsm8k", GSM8K), ("svamp", SVAMP), ("mawps", MAWPS), ("wmt14", WMT14)):
+    for name, row in (("gsm8k", GSM8K), ("svamp", SVAMP), ("mawps", MAWPS), ("wmt14", WMT14), ("iwslt2017", WMT14)):
         assert _example(name, row).in_cloze_form() == _example(name, row)
 
 
@@ -303,6 +313,9 @@ def test_anli_without_reason_has_no_rationale() -> None:
         ("boolq", {**BOOLQ, "passage": None}, "column passage holds None"),
         ("gsm8k", {**GSM8K, "question": ["Q"]}, "column question holds"),
         ("wmt14", {"translation": {"en": "A", "fr": None}}, "column fr holds None"),
+        ("sst2", {**SST2, "label": -1}, "no label"),
+        ("imdb", {**IMDB, "label": 2}, "label 2 is unknown; it must be one of negative, positive"),
+        ("yelp_polarity", {**YELP, "text": None}, "column text holds None"),
     ],
 )
 def test_unusable_rows_are_told(name: str, row: dict[str, Any], told: str) -> None:
@@ -325,13 +338,14 @@ def test_text(name: str) -> None:
 
 
 def test_registry() -> None:
-    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2", "lambada"]
+    text_sets = ["c4", "pile", "oscar", "redpajama", "slimpajama", "wikitext2", "lambada", "cnn_dailymail", "refinedweb"]
     arithmetic = ["gsm8k", "svamp", "mawps"]
     nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
     suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa", "piqa", "siqa"]
-    made = ["random", "ellipses", "generated", "mix", "mix_all"]
-    others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", *made]
-    assert sorted(DATASETS) == sorted(text_sets + arithmetic + nli + others)
+    others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "iwslt2017", "random", "ellipses"]
+    reviews = ["sst2", "imdb", "yelp_polarity", "rotten_tomatoes"]
+    without_rows = ["generated", "mix", "mix_all"]
+    assert sorted(DATASETS) == sorted(text_sets + arithmetic + nli + others + reviews + without_rows)
     assert list(DATASETS)[: len(text_sets)] == sorted(text_sets), "texts first, each kind by name"
     assert all(name == dataset.name for name, dataset in DATASETS.items())
     assert find_dataset("gsm8k") is DATASETS["gsm8k"]
@@ -360,7 +374,7 @@ def test_definitions_follow_the_study() -> None:
 
 
 def test_unknown_name_is_told_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"'gsm8'.*Did you mean.*gsm8k.*exist: c4, lambada, oscar") as error:
+    with pytest.raises(UserError, match=r"'gsm8'.*Did you mean.*gsm8k.*exist: c4, cnn_dailymail, lambada, oscar") as error:
         find_dataset("gsm8")
     assert "ellipses" in str(error.value)
     with pytest.raises(UserError, match="Those that exist"):

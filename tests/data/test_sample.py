@@ -12,6 +12,7 @@ from prune.data.formatting.arithmetic import evaluate
 from prune.data.registry import DATASETS, find_dataset
 from prune.data.sources import sample
 from prune.data.sources.sample import GENERATORS, documentation, draw_row, eval_split, held_out_keys, row_key, sample_rows
+from prune.data.sources.sample.languages import LANGUAGES, TEXTS_BY_LANGUAGE
 from prune.data.sources.sample.prose import TEXT_SETS
 from prune.errors import UserError
 
@@ -32,6 +33,11 @@ HUB_COLUMNS = {
     "winogrande": {"sentence", "option1", "option2", "answer"},
     "boolq": {"question", "answer", "passage"},
     "wmt14": {"translation"},
+    "iwslt2017": {"translation"},
+    "sst2": {"sentence", "label", "idx"},
+    "imdb": {"text", "label"},
+    "yelp_polarity": {"text", "label"},
+    "rotten_tomatoes": {"text", "label"},
     "hellaswag": {
         *("ind", "activity_label", "ctx_a", "ctx_b", "ctx", "endings", "source_id", "split", "split_type", "label"),
     },
@@ -91,7 +97,9 @@ def test_definitions_accept_every_row(name: str) -> None:
         assert all(example.question and example.answer and example.target for example in examples)
 
 
-@pytest.mark.parametrize("name", [name for name in QUESTION_SETS if name not in ("gsm8k", "svamp", "mawps", "wmt14")])
+@pytest.mark.parametrize(
+    "name", [name for name in QUESTION_SETS if name not in ("gsm8k", "svamp", "mawps", "wmt14", "iwslt2017")]
+)
 def test_labels_are_balanced(name: str) -> None:
     dataset = find_dataset(name)
     assert isinstance(dataset, QuestionSet)
@@ -108,6 +116,43 @@ def test_documents_are_long_and_have_text(name: str) -> None:
     assert isinstance(dataset, TextSet)
     lengths = [len(dataset.text(row)) for row in sample_rows(name, "train")]
     assert sum(length > 1100 for length in lengths) >= (200 if name == "wikitext2" else 300)
+
+
+@pytest.mark.parametrize("name", TEXTS_BY_LANGUAGE)
+def test_a_language_has_rows_of_its_own_in_the_hubs_columns(name: str) -> None:
+    dataset = find_dataset(name)
+    assert isinstance(dataset, TextSet) and dataset.eval_split == eval_split(name) == "validation"
+    columns = {"text", "timestamp", "url"} if name.startswith("mc4") else {"id", "url", "title", "text"}
+    texts = {split: {row["text"] for row in sample_rows(name, split)} for split in ("train", "validation")}
+    assert {frozenset(row) for row in sample_rows(name, "train")} == {frozenset(columns)}
+    assert len(texts["train"]) >= 500 and len(texts["validation"]) >= 190
+    assert not texts["train"] & texts["validation"]
+
+
+def test_languages_of_the_sample_differ() -> None:
+    words = {
+        language: set(re.findall(r"[^\W\d_]+", " ".join(row["text"] for row in sample_rows(f"mc4_{language}", "train"))))
+        for language in LANGUAGES
+    }
+    assert set(words) == {"de", "en", "es", "zh"}
+    assert all(len(words[one] & words[other]) <= 2 for one in words for other in words if one < other)
+    assert all(max(word) > "\u4e00" for word in words["zh"])
+
+
+def test_a_language_without_rows_names_those_that_have_some() -> None:
+    with pytest.raises(UserError, match=r"no set 'mc4_fr'. It has: .*mc4_de, mc4_en, mc4_es, mc4_zh, wikipedia_de"):
+        sample_rows("mc4_fr", "train")
+
+
+@pytest.mark.parametrize("name", ["sst2", "imdb", "yelp_polarity", "rotten_tomatoes"])
+def test_a_review_says_what_its_label_does(name: str) -> None:
+    dataset = find_dataset(name)
+    assert isinstance(dataset, QuestionSet)
+    praise = re.compile("superb|joy|warms|worth|good|delights|better|all praise|surprise|wonderful")
+    for row in sample_rows(name, "train"):
+        example = dataset.example(row)
+        assert (example.target == "positive") == bool(praise.search(example.question)), example.question
+        assert "\\n" not in example.question and "<br" not in example.question
 
 
 def test_wikitext_rows_look_like_wikitext() -> None:

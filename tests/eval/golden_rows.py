@@ -91,6 +91,10 @@ def _wmt14(english: str, french: str) -> dict[str, Any]:
     return {"translation": {"fr": french, "en": english}}
 
 
+def _review(text: str, label: int, column: str = "text") -> dict[str, Any]:
+    return {column: text, "label": label}
+
+
 def _hellaswag(activity: str, ctx_a: str, ctx_b: str, label: str, *endings: str) -> dict[str, Any]:
     ctx = f"{ctx_a} {ctx_b}".strip()
     return {
@@ -220,6 +224,47 @@ ROWS: dict[str, dict[str, list[dict[str, Any]]]] = {
             _wmt14("I thank the rapporteur.", "Je remercie le rapporteur."),
         ],
         "test": [_wmt14("The door is closed.", "La porte est fermée.")],
+    },
+    "iwslt2017": {
+        "train": [
+            _wmt14("Thank you. Thank you very much.", "Merci. Merci beaucoup."),
+            _wmt14("I grew up by the sea.", "J'ai grandi au bord de la mer."),
+            _wmt14("And then it rained.", "Et puis il a plu."),
+        ],
+        "test": [_wmt14("We have a plan.", "Nous avons un plan.")],
+    },
+    "sst2": {
+        "train": [
+            _review("a film without an idea ", 0, "sentence"),
+            _review("warm , wise and funny ", 1, "sentence"),
+            _review("the jokes are older than the cast ", 0, "sentence"),
+        ],
+        "validation": [_review("one leaves the cinema happy . ", 1, "sentence")],
+    },
+    "imdb": {
+        "train": [
+            _review("I slept.<br /><br />So did my wife.", 0),
+            _review("A long film, and too long.", 0),
+            _review("We laughed <br />and cried.", 1),
+            _review("See it twice!", 1),
+        ],
+        "test": [_review("The book was bad. The film is worse.", 0)],
+    },
+    "yelp_polarity": {
+        "train": [
+            _review("Great bread!\\n\\nFriendly people.", 1),
+            _review("Waited an hour for a cold soup.", 0),
+            _review("They lost my coat.\\nNever again.", 0),
+        ],
+        "test": [_review("The best cake in town.", 1)],
+    },
+    "rotten_tomatoes": {
+        "train": [
+            _review("a tender portrait of two brothers .", 1),
+            _review("every scene is a small wonder", 1),
+            _review("it has a title , and that is all .", 0),
+        ],
+        "test": [_review("loud , slow and empty .", 0)],
     },
     "hellaswag": {
         "train": [

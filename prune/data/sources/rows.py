@@ -71,6 +71,34 @@ class Mapped(Sequence[T], Generic[S, T]):
         return place_of(self._items, index)
 
 
+class InTurn(Sequence[Row]):
+    """Rows of the first half and of the second, in turn: 0, h, 1, h + 1, and so on, where the first half has h rows."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._rows[self._row(index)]
+
+    def place(self, index: int) -> str:
+        """Where the row comes from."""
+        return place_of(self._rows, self._row(index))
+
+    def _row(self, index: int) -> int:
+        """The row that stands at `index`."""
+        position = range(len(self))[index]
+        return position // 2 + position % 2 * ((len(self) + 1) // 2)
+
+
 def read_rows(dataset: RowSet, split: str, read: Callable[[Wanted], Table]) -> Sequence[Row]:
     """The rows of a split, with the columns of the set's companion joined on its key; the row id is the index.
 
@@ -86,6 +114,8 @@ def read_rows(dataset: RowSet, split: str, read: Callable[[Wanted], Table]) -> S
             aliases=dataset.aliases,
         )
     )
+    if isinstance(dataset, QuestionSet) and dataset.rows_are_sorted:
+        return InTurn(table.rows)
     companion = dataset.companion if isinstance(dataset, QuestionSet) else None
     if companion is None or table.columns.issuperset(companion.columns):
         return table.rows

@@ -15,6 +15,7 @@ from prune.data.dataset import FolderSet, Hub, QuestionSet, Row, RowSet, TextSet
 from prune.data.formatting.columns import column_text
 from prune.data.formatting.labels import label_name
 from prune.data.formatting.nli import NLI_LABELS
+from prune.data.formatting.sentiment import SENTIMENTS
 from prune.data.registry import DATASETS
 from prune.data.sets import rte
 from prune.data.sources.source import Source, examples
@@ -170,6 +171,7 @@ _OURS: dict[tuple[str, str | None], tuple[str, Callable[[Sequence[Row]], Rows]]]
     ("aps/super_glue", "boolq"): ("boolq", _each(lambda row: {"label": int(row["answer"])})),
     ("aps/super_glue", "rte"): ("rte", _each(_super_glue_rte)),
     ("nyu-mll/glue", "rte"): ("rte", _each(_index_of(rte.LABELS))),
+    ("nyu-mll/glue", "sst2"): ("sst2", _each(_index_of(SENTIMENTS))),
     ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"): ("wikitext2", _pages),
 }
 """Repository and configuration that a definition names -> our set, and how its rows get their columns."""

@@ -9,7 +9,7 @@ from typing import Any
 from prune.cell.result import CellResult
 from prune.config.calib import PromptStyle
 from prune.data.dataset import Category
-from prune.data.registry import DATASETS
+from prune.data.registry import DATASETS, known_dataset
 from prune.report.model import CalibrationSet, Group, Unfinished
 
 CATEGORIES = (*(category.value for category in Category), "other")
@@ -99,7 +99,7 @@ def categories_of(results: Sequence[CellResult]) -> Categories:
 
 def category_of(dataset: str, categories: Categories) -> str:
     """The category of a set: what the results say, else that of a shipped set; `other` where neither knows it."""
-    known = DATASETS.get(dataset)
+    known = known_dataset(dataset)
     return categories.get(dataset) or (known.category.value if known else "other")
 
 

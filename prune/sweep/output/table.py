@@ -8,6 +8,7 @@ from rich.console import Console
 from prune.calib.registry import is_random
 from prune.cell.baseline import baseline_cell
 from prune.config.data import SAMPLE_NOTE
+from prune.data.registry import in_its_language
 from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
 from prune.pruning.registry import counts_alike
@@ -17,6 +18,9 @@ from prune.sweep.recorder import Outcome
 
 FILE_WIDTH = 160
 """A table that goes to a file may be this wide at least: there a line is not broken."""
+
+_NAMED = ("calib", "prompt", "calib.language")
+"""Keys that the first two columns tell: a set's name holds its language."""
 
 
 def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
@@ -99,7 +103,7 @@ def varied_keys(points: Sequence[GridPoint]) -> list[str]:
     for point in points:
         for key, value in _overrides(point).items():
             seen.setdefault(key, set()).add(value)
-    return [key for key, values in seen.items() if len(values) > 1 and key not in ("calib", "prompt")]
+    return [key for key, values in seen.items() if len(values) > 1 and key not in _NAMED]
 
 
 def _row(point: GridPoint, metrics: Sequence[str], outcome: Outcome) -> list[list[str]]:
@@ -141,7 +145,7 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
     axes, overrides = point.cell.axes, _overrides(point)
     config = point.cell.config
     prompt = config.prompt.name.value if axes.prompt or point.reason else f"({config.prompt.name.value})"
-    shown = config.calib.shown_name
+    shown = in_its_language(config.calib).shown_name
     calib = shown if axes.calib or point.reason else f"({shown})"
     dropped = _dropped(point)
     values = [f"({overrides[key]})" if key in dropped else overrides.get(key, "") for key in varied]
@@ -165,7 +169,7 @@ def _dropped(point: GridPoint) -> list[str]:
 def _short_name(point: GridPoint, varied: Sequence[str]) -> str:
     """The point by its calibration set, its prompt and what else varies."""
     config = point.cell.config
-    shown = {"calib": config.calib.shown_name, "prompt": config.prompt.name.value}
+    shown = {"calib": in_its_language(config.calib).shown_name, "prompt": config.prompt.name.value}
     shown |= {key: value for key, value in _overrides(point).items() if key in varied}
     return " ".join(f"{key}={value}" for key, value in shown.items())
 

@@ -19,10 +19,12 @@ from prune.data.sources.sample.arithmetic import draw_gsm8k, draw_mawps, draw_sv
 from prune.data.sources.sample.commonsense import draw_commonsense_qa, draw_siqa, draw_winogrande, split_commonsense_qa
 from prune.data.sources.sample.endings import draw_hellaswag
 from prune.data.sources.sample.entailment import draw_anli, draw_esnli, draw_rte
+from prune.data.sources.sample.languages import TEXTS_BY_LANGUAGE, draw_by_language
 from prune.data.sources.sample.prose import TEXT_SETS, draw_texts
 from prune.data.sources.sample.reading import draw_boolq, draw_race
+from prune.data.sources.sample.reviews import draw_imdb, draw_rotten_tomatoes, draw_sst2, draw_yelp_polarity
 from prune.data.sources.sample.science import draw_arc_challenge, draw_arc_easy, draw_openbookqa, draw_piqa
-from prune.data.sources.sample.translation import draw_wmt14
+from prune.data.sources.sample.translation import draw_iwslt2017, draw_wmt14
 from prune.errors import UserError
 
 GENERATORS: dict[str, Callable[[Random], dict[str, Any]]] = {
@@ -45,6 +47,11 @@ GENERATORS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "openbookqa": draw_openbookqa,
     "piqa": draw_piqa,
     "siqa": draw_siqa,
+    "iwslt2017": draw_iwslt2017,
+    "sst2": draw_sst2,
+    "imdb": draw_imdb,
+    "yelp_polarity": draw_yelp_polarity,
+    "rotten_tomatoes": draw_rotten_tomatoes,
 }
 """Question set -> one fresh row; ids are still empty."""
 
@@ -60,11 +67,14 @@ _VALIDATION_SETS = (
     "hellaswag",
     "piqa",
     "siqa",
+    "sst2",
     "c4",
     "pile",
     "oscar",
     "redpajama",
     "slimpajama",
+    "refinedweb",
+    *TEXTS_BY_LANGUAGE,
 )
 _ID_COLUMNS = {
     "svamp": "ID",
@@ -92,8 +102,9 @@ def sample_rows(name: str, split: str) -> list[dict[str, Any]]:
     Raises:
         UserError: there is no such set or split.
     """
-    if name not in GENERATORS and name not in TEXT_SETS and name != "cos_e":
-        raise UserError(f"data=sample has no set {name!r}. It has: {', '.join((*TEXT_SETS, *GENERATORS))}.")
+    shown = (*TEXT_SETS, *TEXTS_BY_LANGUAGE, *GENERATORS)
+    if name not in shown and name != "cos_e":
+        raise UserError(f"data=sample has no set {name!r}. It has: {', '.join(shown)}.")
     allowed = ("train", eval_split(name))
     if split not in allowed:
         raise UserError(f"data=sample: {name} has no split {split!r}; it has {' and '.join(allowed)}.")
@@ -132,6 +143,8 @@ def _rows(name: str, split: str) -> list[dict[str, Any]]:
     is_held_out = split != "train"
     if name in TEXT_SETS:
         return draw_texts(name, held_out=is_held_out)
+    if name in TEXTS_BY_LANGUAGE:
+        return draw_by_language(name, split)
     drawn = _drawn("commonsense_qa" if name == "cos_e" else name)
     part = range(NUM_TRAIN, NUM_TRAIN + NUM_EVAL) if is_held_out else range(NUM_TRAIN)
     return [_finished(name, drawn[index], index) for index in part]
@@ -140,7 +153,7 @@ def _rows(name: str, split: str) -> list[dict[str, Any]]:
 def _finished(name: str, drawn: dict[str, Any], index: int) -> dict[str, Any]:
     """The row with its id, in the columns of this set."""
     row = dict(drawn)
-    if name == "rte":
+    if name in ("rte", "sst2"):
         return row | {"idx": index}
     if name in ("commonsense_qa", "cos_e"):
         question, explanation = split_commonsense_qa(row | {"id": f"sample-{index}"})

@@ -1,4 +1,5 @@
-"""Text sets: c4, pile, oscar, redpajama, slimpajama and wikitext2 cut from Python's own documentation; lambada, told.
+"""Text sets: c4, pile, oscar, redpajama, slimpajama, refinedweb and wikitext2 cut from Python's own documentation; lambada and
+cnn_dailymail, told.
 
 Each set has its own modules or topics and its own cut. A document is a run of neighbouring paragraphs; the documents of one
 split may overlap, those of two splits never do.
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from prune.data.sources.sample.documentation import Passage, docstrings, paragraphs, reflow, topics
-from prune.data.sources.sample.reading import draw_race
+from prune.data.sources.sample.reading import draw_boolq, draw_race
 from prune.errors import UserError
 
 SampleRow = dict[str, object]
@@ -117,11 +118,45 @@ _CUTS = {
         " ",
         {"meta": {"redpajama_set_name": "Python documentation"}},
     ),
+    "refinedweb": _Cut(
+        (
+            "ctypes",
+            "calendar",
+            "locale",
+            "selectors",
+            "fractions",
+            "gzip",
+            "bz2",
+            "lzma",
+            "tempfile",
+            "encodings",
+            "dis",
+            "ast",
+            "socket",
+            "os",
+            "contextlib",
+            "dataclasses",
+            "operator",
+            "numbers",
+            "traceback",
+            "pydoc",
+            "timeit",
+            "mimetypes",
+            "poplib",
+            "zipimport",
+            "symtable",
+            "pkgutil",
+            "site",
+        ),
+        _web,
+        "\n",
+        {"url": "python:documentation", "dump": "sample", "segment": "0"},
+    ),
 }
 _ARTICLES = ("logging", "pdb", "pickletools", "enum", "collections", "functools")
 """Modules that wikitext2 has beside the topics."""
 
-TEXT_SETS = (*_CUTS, "wikitext2", "lambada")
+TEXT_SETS = (*_CUTS, "wikitext2", "lambada", "cnn_dailymail")
 
 
 def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
@@ -134,6 +169,8 @@ def draw_texts(name: str, *, held_out: bool) -> list[SampleRow]:
         return [{"text": text} for text in _wiki_rows(held_out)]
     if name == "lambada":
         return _diaries(held_out)
+    if name == "cnn_dailymail":
+        return _reports(held_out)
     cut = _CUTS[name]
     blocks = _blocks(docstrings(cut.modules), cut.write, held_out=held_out)
     count = NUM_DOCUMENTS["eval" if held_out else "train"]
@@ -192,6 +229,16 @@ def _diaries(held_out: bool) -> list[SampleRow]:
     rng, count = Random(f"lambada/{held_out}"), NUM_DOCUMENTS["eval" if held_out else "train"]
     stories = (" ".join(str(draw_race(rng)["article"]) for _ in range(rng.randint(4, 8))) for _ in range(count))
     return [{"text": story, "domain": None} for story in stories]
+
+
+def _reports(held_out: bool) -> list[SampleRow]:
+    """News of buildings and of people, several in a row, the first as the highlight."""
+    rng, count = Random(f"cnn_dailymail/{held_out}"), NUM_DOCUMENTS["eval" if held_out else "train"]
+    rows: list[SampleRow] = []
+    for number in range(count):
+        news = [str(draw_boolq(rng)["passage"] if rng.random() < 0.5 else draw_race(rng)["article"]) for _ in range(7)]
+        rows.append({"text": " ".join(news), "highlights": news[0], "id": str(number)})
+    return rows
 
 
 def _merged(texts: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generated translations: wmt14, English and French."""
+"""Generated translations, English and French: wmt14, and iwslt2017 with two sentences a row."""
 
 from random import Random
 
@@ -45,3 +45,9 @@ def draw_wmt14(rng: Random) -> SampleRow:
     english = f"{person_en} {verb_en} the {adjective_en} {noun_en} {time_en}."
     french = f"{person_fr} {verb_fr} {article} {adjective_fr} {noun_fr} {time_fr}."
     return {"translation": {"en": english[:1].upper() + english[1:], "fr": french[:1].upper() + french[1:]}}
+
+
+def draw_iwslt2017(rng: Random) -> SampleRow:
+    """Return a row of ``iwslt2017``: two such sentences, as a speaker says them."""
+    pairs = [draw_wmt14(rng)["translation"] for _ in range(2)]
+    return {"translation": {language: " ".join(pair[language] for pair in pairs) for language in ("en", "fr")}}

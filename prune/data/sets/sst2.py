@@ -1,0 +1,21 @@
+"""SST-2, sentences and phrases of film reviews (Socher et al. 2013), as in GLUE. The labels of its test split are not published."""
+
+from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
+from prune.data.formatting.columns import column_text
+from prune.data.formatting.sentiment import review_example
+
+
+def _example(row: Row) -> Example:
+    return review_example(column_text(row, "sentence"), row["label"])
+
+
+DATASET = QuestionSet(
+    name="sst2",
+    category=Category.SENTIMENT,
+    hub=Hub(path="nyu-mll/glue", config="sst2", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"),
+    example=_example,
+    columns=("sentence", "label"),
+    eval_split="validation",
+    answer_kind=AnswerKind.LABEL,
+    has_rationales=False,
+)
