@@ -108,13 +108,15 @@ def test_a_point_without_meaning_names_the_part(say: Say) -> None:
             ["calib.parts={gsm8k: 2, rte: 2}", "prompt=cot"],
             "Part rte of the mixture (2 sequences): prompt=cot needs rationales",
         ),
-        (
-            ["calib.parts={c4: 2, rte: 2}", "prompt=single", "calib.num_samples=1000", "calib.parts={c4: 1, rte: 999}"],
-            "Part rte of the mixture (999 sequences): calib=rte",
-        ),
     ],
 )
 def test_wrong_use_is_one_message(say: Say, line: list[str], said: str) -> None:
     done = say("calib=mix", *BARE, *line)
-    assert done.code != 0 and "Traceback" not in done.err
+    assert done.code == 2 and "Traceback" not in done.err
     assert said in done.err, done.err
+
+
+def test_a_part_that_is_too_small_fails_its_cell_and_is_named(say: Say) -> None:
+    done = say("calib=mix", *BARE, "prompt=single", "calib.num_samples=1000", "calib.parts={c4: 1, rte: 999}")
+    assert done.code == 1 and "Traceback" not in done.err
+    assert "Part rte of the mixture (999 sequences): calib=rte" in done.out + done.err
