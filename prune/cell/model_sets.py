@@ -7,6 +7,7 @@ and a dead claim: the next one makes it. Who fails says why in status.json, and 
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ def making_folder(cell: Cell) -> Path:
 def describe_set(cell: Cell) -> str:
     """`calibration set 0123456789abcdef (generated, s0)`."""
     assert cell.recipe is not None, "the caller has looked"
-    return f"calibration set {cell.recipe.id()} ({cell.axes.calib}, s{cell.config.calib.seed})"
+    calib = cell.recipe.calib
+    return f"calibration set {cell.recipe.id()} ({calib.shown_name}, s{calib.seed})"
 
 
 def calibration_set(cell: Cell, recipe: Recipe, resources: Resources, watcher: Watcher) -> "CalibrationSet":
@@ -77,6 +79,9 @@ def calibration_set(cell: Cell, recipe: Recipe, resources: Resources, watcher: W
         return resources.dense_model(config.model, resolve_device(config.device)).model
 
     def make() -> "CalibrationSet":
+        for part in recipe.parts if not is_stored(cell) else ():
+            if part.needs_model:  # another mixture may have it too
+                calibration_set(replace(cell, recipe=part), part, resources, watcher)
         return load_or_build(recipe, source, tokenizer, cell.output_dir, dense, watcher.advance)
 
     if not is_model_made(cell) or is_stored(cell):

@@ -182,6 +182,25 @@ def test_what_failed_is_not_tried_again_by_the_same_process(
     assert len(calls) == 2
 
 
+def test_the_part_of_a_mixture_that_the_model_makes_is_a_set_of_its_own_that_another_mixture_finds(
+    tmp_path: Path, compose_config: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixtures = ["calib.parts={generated: 1, c4: 1}", "calib.parts={generated: 1, pile: 1}"]
+    cells = [cell_of(compose_config, tmp_path, "calib=mix", parts) for parts in mixtures]
+    written: list[str] = []
+    build_one = store.build
+
+    def count(recipe: Any, *arguments: Any) -> Any:
+        written.append(recipe.calib.name)
+        return build_one(recipe, *arguments)
+
+    monkeypatch.setattr(store, "build", count)
+    assert [build(cell).manifest["num_samples"] for cell in cells] == [2, 2]
+    assert sorted(written) == ["c4", "generated", "pile"]
+    states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("outputs/calib/making/*/status.json")]
+    assert states == ["done"] * 3, "two mixtures and the part"
+
+
 def test_where_sets_are_made_elsewhere_a_missing_one_is_told_with_its_job(tmp_path: Path, compose_config: Compose) -> None:
     cell = cell_of(compose_config, tmp_path)
     folder = making_folder(cell)
