@@ -48,9 +48,14 @@ def a_set(padding: str = "none") -> CalibrationSet:
 
 
 def pruned(
-    made: CalibrationSet, weights: TokenWeights | None, method: Method, pattern: Pattern = HALF, batch_size: int = 3
+    made: CalibrationSet,
+    weights: TokenWeights | None,
+    method: Method,
+    pattern: Pattern = HALF,
+    batch_size: int = 3,
+    dtype: torch.dtype = torch.float32,
 ) -> str:
-    model = tiny_model(CONFIGS["llama"]())
+    model = tiny_model(CONFIGS["llama"]()).to(dtype)
     prune_model(model, weighted(made, weights), method, pattern, batch_size=batch_size, seed=0)
     return weights_sha256(model)
 
@@ -153,10 +158,10 @@ def test_weights_that_are_all_equal_change_no_bit(method: Method, pattern: Patte
     }
 
 
-@pytest.mark.parametrize("padding", ["left", "right"])
-def test_weights_that_are_all_equal_change_no_bit_beside_padding(padding: str) -> None:
+@pytest.mark.parametrize(("padding", "dtype"), [("left", torch.float32), ("right", torch.bfloat16)], ids=str)
+def test_weights_that_are_all_equal_change_no_bit_beside_padding(padding: str, dtype: torch.dtype) -> None:
     for method in METHODS:
-        alike = [pruned(a_set(padding), weights, method) for weights in (None, *ALIKE[:-1])]
+        alike = [pruned(a_set(padding), weights, method, dtype=dtype) for weights in (None, *ALIKE[:-1])]
         assert len(set(alike)) == 1, method
 
 
@@ -274,10 +279,13 @@ def test_a_dense_pass_moves_on_and_needs_no_pass_of_its_own() -> None:
 
 def test_what_the_attention_sees_is_not_weighted() -> None:
     """Neither real tokens of weight 0 nor the study's padding."""
-    tokens_NL, real_NL = calibration(padded=True)
-    for made in (CalibrationSet.of_tokens(tokens_NL, real_NL), CalibrationSet(tokens_NL, real_NL, torch.ones(5, 12))):
+    for padding in ("left", "right"):
+        tokens_NL, real_NL = tokens_and_real(padding)
+        study = CalibrationSet(tokens_NL, real_NL, torch.ones(5, 12))
         for weights in (First(1), Sequence(), Frequency(0, 1), Attention(0, 1)):
-            assert torch.equal(weighted(made, weights).attended(), made.attended())
+            for made in (CalibrationSet.of_tokens(tokens_NL, real_NL), study):
+                assert torch.equal(weighted(made, weights).attended(), made.attended())
+            assert bool((weighted(study, weights).weights_NL[~real_NL] == 1).all())
 
 
 def test_first_and_sequence_count_real_tokens_alone() -> None:
