@@ -42,7 +42,7 @@ def test_a_line_compares_selectors_and_each_result_tells_what_its_selection_cost
         ),
         (
             ["select=most_similar", "select.target=ellipses"],
-            "select.target=ellipses: ellipses is a control and has no rows.",
+            "select.target=ellipses: ellipses has no rows of its own. Sets with rows: c4",
         ),
         (["select=most_similar", "select.target_rows=0"], "select.target_rows=0 is not possible"),
         (["select=clusters", "select.num_clusters=17"], "select.num_clusters=17: the pool has 16 candidates only"),
