@@ -271,9 +271,9 @@ The licence is the one that the repository's card names. Columns that a set read
 
 Rows count by the commit that they were read at. A branch (esnli, oscar, cos_e, lambada; the repositories of most of
 lm-eval's own tasks; `calib.path=hub:owner/name` without `calib.revision`) means the commit that it had when it was first
-fetched: the hub's local cache remembers that, `launcher=prepare` and the manifest of a calibration set name it, and before it is fetched
-`launcher=plan` says "after prepare". When somebody has written to the repository since, nothing changes here until you ask
-for it: `calib.revision=COMMIT`, or for a branch
+fetched: the hub's local cache remembers that, `launcher=prepare` and the manifest of a calibration set name it, and before
+it is fetched `launcher=plan` says "after prepare". When somebody has written to the repository since, nothing changes
+here until you ask for it: `calib.revision=COMMIT`, or for a branch
 
     hf download --repo-type dataset owner/name README.md
 

@@ -7,6 +7,7 @@ python -m prune.main        run a cell, or with -m a grid (--help lists every op
 python -m prune.status      show where sweeps stand
 python -m prune.report      write tables, figures and the page of finished cells
 python -m prune.apply       put a saved mask on a dense model
+python -m prune.merge       average pruned cells, and prune the average back
 python -m prune.dashboard   save a workspace on W&B"""
 
 

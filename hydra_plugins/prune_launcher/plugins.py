@@ -34,6 +34,8 @@ class PruneSweeperConf:
 
     _target_: str = "hydra_plugins.prune_launcher.plugins.PruneSweeper"
     params: dict[str, str] = field(default_factory=dict)
+    points: list[list[str]] = field(default_factory=list)
+    """Overrides that change together: the grid has each point of `params` and of the line with each of these."""
 
 
 _store = ConfigStore.instance()
@@ -53,20 +55,23 @@ class UserFolders(SearchPathPlugin):
 class PruneSweeper(BasicSweeper):
     """Expands the overrides to the whole grid and hands it to the launcher in one piece."""
 
-    def __init__(self, params: dict[str, str]) -> None:
+    def __init__(self, params: dict[str, str], points: list[list[str]]) -> None:
         super().__init__(max_batch_size=None, params=params)
+        self._points = [list(point) for point in points]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Return what the launcher returns for the grid of `arguments`."""
-        from prune.messages.line_checks import check_groups, check_not_empty
+        from prune.messages.line_checks import check_groups, check_not_empty, check_points
 
         assert self.hydra_context is not None and self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         check_groups(overrides)
         check_not_empty(overrides)
+        check_points([override.key_or_group for override in overrides], self._points)
         (grid,) = self.split_arguments(overrides, None)
-        jobs = self.launcher.launch(grid, initial_job_idx=0)
+        whole = [[*point, *together] for point in grid for together in self._points or [[]]]
+        jobs = self.launcher.launch(whole, initial_job_idx=0)
         for job in jobs:
             job.return_value  # noqa: B018 - raises what the job raised, under a launcher of Hydra's
         return [jobs]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.calib.diversity import diversity
 from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
 from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
@@ -57,6 +58,7 @@ def build(
         "num_real_tokens": sum(len(sequence.token_ids) for sequence in drawn.packed),
         **drawn.counts,
         **drawn.about,
+        "diversity": diversity(texts_of(tokens_NL, real_NL, tokenizer)),
         "tokenizer": {
             "name": recipe.model.name,
             **tokenizer_identity(recipe.model),
@@ -71,6 +73,12 @@ def build(
         "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
     }
     return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, material.seconds)
+
+
+def texts_of(tokens_NL: Tensor, real_NL: Tensor, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The text of each sequence."""
+    ids = [tokens_L[real_L].tolist() for tokens_L, real_L in zip(tokens_NL, real_NL, strict=True)]
+    return list(tokenizer.batch_decode(ids, skip_special_tokens=True))
 
 
 def stack(packed: Sequence[Packed], seq_len: int, pad_id: int, side: PaddingSide) -> tuple[Tensor, Tensor]:

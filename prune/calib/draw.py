@@ -41,6 +41,22 @@ class Drawn:
     """What else the manifest says: how a model made or chose the text, and on what it computed."""
 
 
+EARLIER_ROWS = "num_rows_of_earlier_draws"
+"""The manifest's count of rows that earlier draws had too, as the set has too few."""
+
+
+def not_disjoint(manifest: Mapping[str, Any]) -> str | None:
+    """What to know of a draw whose rows earlier draws had too; None where it shares none."""
+    parts = manifest.get("made_of", [manifest])
+    shared = {part["name"]: (part[EARLIER_ROWS], part["num_distinct_rows"]) for part in parts if part.get(EARLIER_ROWS)}
+    if not shared:
+        return None
+    counts = ", ".join(f"{again} of {rows} rows of {name or 'the set'}" for name, (again, rows) in shared.items())
+    return (
+        f"calib.draw={manifest['draw']} is not disjoint from earlier draws, as there are too few rows: {counts} are in them."
+    )
+
+
 def start_generator(calib: CalibConfig) -> random.Random:
     """The one source of randomness of a calibration set: Mersenne Twister, seeded with the text ``calib/<set>/<seed>``.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Generic, TypeVar
 
-from prune.calib.draw import Packed
+from prune.calib.draw import EARLIER_ROWS, Packed
 from prune.calib.material import Material
 from prune.calib.registry import choose, is_random
 from prune.calib.selection import Candidate, Pool
@@ -48,7 +48,7 @@ class Drawing(Generic[Piece]):
         """(the sequences of the draw's shuffle, for a later draw how many of its rows earlier ones had, too)."""
         earlier, packed = self._drawn()
         again = set(row_ids(earlier)) & set(row_ids(packed))
-        return packed, {"num_rows_of_earlier_draws": len(again)} if earlier else {}
+        return packed, {EARLIER_ROWS: len(again)} if earlier else {}
 
     def _drawn(self) -> tuple[list[Packed], list[Packed]]:
         """(the sequences of the earlier draws of the shuffle, those of this one)."""

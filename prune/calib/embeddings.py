@@ -5,14 +5,15 @@ Shapes: N texts, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from prune.calib.material import unwatched
 from prune.config.select import Embedding
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.models.ragged import ragged_batches
+from prune.models.ragged import over_sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def embed(pool: Pool, embedding: Embedding, others: Sequence[Candidate] = ()) ->
         rows_N = tfidf([candidate.text for candidate in candidates])
     else:
         sequences = [candidate.token_ids for candidate in candidates]
-        means_NH = last_hidden_means(pool.material.dense(), sequences)
+        means_NH = last_hidden_means(pool.material.dense(), sequences, pool.material.advance)
         rows_N = torch.nn.functional.normalize(means_NH.double(), dim=1).round(decimals=DECIMALS).numpy()
     return rows_N[: len(pool.candidates)], rows_N[len(pool.candidates) :]
 
@@ -59,21 +60,26 @@ def tfidf(texts: Sequence[str]) -> Any:
         raise UserError("None of the texts has a word to compare them by. Take select.embedding=model.") from None
 
 
-def last_hidden_means(model: Any, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """float32 N x H: the mean over a sequence's tokens of what the model's head is given; 0 of an empty sequence."""
-    means: dict[int, Tensor] = {}
-    with torch.inference_mode():
-        for places, ids_BL in ragged_batches(sequences):
-            hidden_BLH = model.base_model(input_ids=ids_BL.to(model.device), use_cache=False)[0]
-            of_batch = token_means(hidden_BLH, [len(sequences[place]) for place in places]).cpu()
-            means |= dict(zip(places, of_batch, strict=True))
-    none = torch.zeros_like(next(iter(means.values()), torch.zeros(1)))
-    return torch.stack([means.get(place, none) for place in range(len(sequences))])
+def last_hidden_means(
+    model: Any, sequences: Sequence[Sequence[int]], on_progress: Callable[[int, int], None] = unwatched
+) -> Tensor:
+    """float32 N x H: the mean over a sequence's tokens of what the model's head is given; 0 of an empty sequence.
+
+    Raises:
+        UserError: there is no memory for a single sequence.
+    """
+
+    def forward(ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        return token_means(model.base_model(input_ids=ids_BL.to(model.device), use_cache=False)[0], lengths_B)
+
+    found = over_sequences(sequences, forward, on_progress)
+    none = torch.zeros_like(next(iter(found.values()), torch.zeros(1)))
+    return torch.stack([found.get(place, none) for place in range(len(sequences))])
 
 
-def token_means(hidden_BLH: Tensor, lengths: Sequence[int]) -> Tensor:
-    """float32 B x H: the mean over the first tokens of each sequence, as many as `lengths` says."""
-    lengths_B = torch.tensor(lengths, device=hidden_BLH.device)
+def token_means(hidden_BLH: Tensor, lengths_B: Tensor) -> Tensor:
+    """float32 B x H: the mean over the first tokens of each sequence, as many as `lengths_B` says."""
+    lengths_B = lengths_B.to(hidden_BLH.device)
     real_BL = torch.arange(hidden_BLH.shape[1], device=hidden_BLH.device) < lengths_B[:, None]
     return (hidden_BLH.float() * real_BL[:, :, None]).sum(dim=1) / lengths_B[:, None]
 

@@ -120,7 +120,7 @@ class Generated:
             "seconds": round(time.monotonic() - began, 1),
             "texts": [_describe(text, number in kept) for number, text in enumerate(written.texts)],
         }
-        about["made_on"] = {**describe_place(material.dense()), "generation_batch": self.calib.generation_batch}
+        about["made_on"] = {**describe_place(writer.model), "generation_batch": self.calib.generation_batch}
         return Drawn(packed, num_rows, counts, about)
 
     @property
@@ -266,10 +266,10 @@ class _Writer:
 
     def __init__(self, calib: CalibConfig, keep_share: float, material: Material, stream: _Stream) -> None:
         self._calib, self._keep_share, self._material, self._stream = calib, keep_share, material, stream
-        self._model: PreTrainedModel = material.dense()
-        self._ends = find_ends(self._model, material.encoder.tokenizer)
+        self.model: PreTrainedModel = material.dense()
+        self._ends = find_ends(self.model, material.encoder.tokenizer)
         self._special = set(material.encoder.tokenizer.all_special_ids) | set(self._ends)
-        window = find_window(self._model)
+        window = find_window(self.model)
         room = calib.max_new_tokens if window is None else window - max(calib.prefix_tokens, 1)
         self._most = min(calib.max_new_tokens, room)
         if self._most < 1:
@@ -318,7 +318,7 @@ class _Writer:
             self._material.advance(min(done + num_steps * len(prefixes), total), total)
 
         ids = [prefix for _, prefix in prefixes]
-        written = write_texts(self._model, ids, names, self._ends, calib, self._most, on_step)
+        written = write_texts(self.model, ids, names, self._ends, calib, self._most, on_step)
         self.num_written += sum(map(len, written))
         fresh = [
             Text(row, self._without_special([*prefix, *follows]), has_ended=len(follows) < self._most)
@@ -327,7 +327,7 @@ class _Writer:
         if self._keep_share < 1:
             head = self._material.encoder.head()
             sequences = [[*head, *text.token_ids] for text in fresh]
-            found = measure_perplexities(self._model, sequences, lambda done, total: None)
+            found = measure_perplexities(self.model, sequences, lambda done, total: None)
             for text, perplexity in zip(fresh, found, strict=True):
                 text.perplexity = perplexity if perplexity < float("inf") else None
         self._texts += fresh

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import prune
 from prune.calib.draw import Packed
 from prune.config.data import DataConfig, DataSource
+from prune.config.generated import SAMPLING
 from prune.config.own import own_fields
 from prune.data.dataset import Hub, QuestionSet, TextSet
 from prune.data.sources.commits import cached_commit
@@ -51,6 +52,19 @@ def describe_source(splits: Sequence[tuple[TextSet | QuestionSet, str]], data: D
 def _commit(hub: Hub) -> str:
     """The commit that was read."""
     return cached_commit(hub) or hub.revision
+
+
+def describe_model_part(manifest: Mapping[str, Any]) -> str:
+    """What the dense model did for a set, in words: what it wrote, how many candidates its perplexity kept; or nothing."""
+    parts = []
+    if "generated" in manifest:
+        length, prefixes = manifest["prefix_tokens"], manifest["generated"]["prefixes"]
+        begin = f"the first {length} tokens of {prefixes}" if length else "BOS alone"
+        knobs = ", ".join(f"{name}={manifest[name]}" for name in SAMPLING if name in manifest and name != "prefix_tokens")
+        parts.append(f"written by the dense model from {begin} ({knobs})")
+    if (kept := manifest.get("perplexity_filter")) is not None:
+        parts.append(f"{kept['num_kept']} of {kept['num_candidates']} candidates stay, of the lowest dense perplexity")
+    return ", ".join(parts)
 
 
 def describe_sequence(sequence: Packed) -> dict[str, Any]:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from prune.calib.build import texts_of
 from prune.calib.calibration_set import CalibrationSet
+from prune.calib.diversity import diversity
 from prune.calib.manifest import SCHEMA, tensors_sha256, versions
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from prune.calib.recipe import Recipe
 
 _OF_ALL = ("schema", "sequences", "tokenizer", "pad_id", "versions")
@@ -27,7 +31,7 @@ class BuiltPart:
     built: CalibrationSet
 
 
-def mixed(recipe: Recipe, parts: Sequence[BuiltPart]) -> CalibrationSet:
+def mixed(recipe: Recipe, parts: Sequence[BuiltPart], tokenizer: PreTrainedTokenizerBase) -> CalibrationSet:
     """The mixture of some sets, which were built alone with the number of sequences that each has in it."""
     sets = [part.built for part in parts]
     manifests = {part.name: part.built.manifest for part in parts}
@@ -48,6 +52,7 @@ def mixed(recipe: Recipe, parts: Sequence[BuiltPart]) -> CalibrationSet:
         "data": _describe_data([each.manifest["data"] for each in sets]),
         "num_tokens": sum(each.manifest["num_tokens"] for each in sets),
         "num_real_tokens": sum(each.manifest["num_real_tokens"] for each in sets),
+        "diversity": diversity(texts_of(tokens_NL, real_NL, tokenizer)),
         "made_of": [_describe_part(name, manifest, weights) for name, manifest in manifests.items()],
         "tokenizer": first["tokenizer"],
         "pad_id": first["pad_id"],

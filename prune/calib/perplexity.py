@@ -7,7 +7,6 @@ whole text; what lies below the 80th percentile stays.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,14 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from prune.errors import UserError
 from prune.lazy import torch
-from prune.models.batching import within_memory
-from prune.models.losses import chunk_losses
+from prune.models.losses import sequence_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-BATCH = 8
-"""Sequences that go through the model at once; a batch may move the last bits of a perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +51,16 @@ def measure_perplexities(
 ) -> list[float]:
     """exp(mean cross-entropy of all tokens but the first) of each sequence; infinite for one of fewer than two tokens.
 
-    Those of one length go through the model together, none is padded.
-
     Raises:
         UserError: a loss is not a number, or there is no memory for a single sequence.
     """
-    of_length: defaultdict[int, list[int]] = defaultdict(list)
-    for place, sequence in enumerate(sequences):
-        of_length[len(sequence)].append(place)
-    found, num_done = [math.inf] * len(sequences), 0
-    for length, places in sorted(of_length.items()):
-        if length >= 2:
-            for place, loss in zip(places, _losses(model, [sequences[place] for place in places]), strict=True):
-                found[place] = math.exp(min(loss, 700.0))  # beyond, a float has no such number
-        num_done += len(places)
-        advance(num_done, len(sequences))
-    return found
-
-
-def _losses(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> list[float]:
-    """The mean cross-entropy of each sequence, all of one length."""
-    tokens_CL = torch.tensor(sequences, dtype=torch.int64)
-
-    def attempt(batch_size: int) -> list[float]:
-        return chunk_losses(model, tokens_CL, batch_size=batch_size, on_progress=lambda done, total: None)
-
-    losses, _ = within_memory(attempt, BATCH, "The perplexity filter of a calibration set", "sequence")
+    losses = sequence_losses(model, sequences, advance)
     if any(math.isnan(loss) for loss in losses):
         raise UserError(
-            "The dense model's loss on a calibration candidate is not a number, so that calib.keep_share cannot choose. "
-            "Take another model.dtype, as in model.dtype=float32, or calib.keep_share=1."
+            "The dense model's loss on a calibration candidate is not a number, so that nothing can be chosen by it. Take "
+            "another model.dtype, as in model.dtype=float32."
         )
-    return losses
+    return [math.exp(min(loss, 700.0)) if math.isfinite(loss) else math.inf for loss in losses]  # a float ends beyond 700
 
 
 def describe_place(model: PreTrainedModel) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from prune.calib.drawing import Drawing, Piece, row_ids
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
 from prune.calib.prefixes import Pair, pack_prefixes, pair_of
-from prune.calib.registry import check_selector, select_identity
+from prune.calib.registry import check_selector, is_random, select_identity
 from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -357,10 +357,13 @@ class Questions:
         """Says how many rows would fill the set, from the mean length of those there are."""
         calib, prompt, source, num_eligible = self.calib, self.prompt, material.source, len(rows)
         num_tokens = sum(map(len, material.encoder.plain([render(row, prompt.name) for row in rows]))) if rows else 0
-        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
-        num_needed = -(-calib.num_samples * calib.seq_len * num_eligible // max(1, num_tokens))
+        num_before = calib.draw * calib.num_samples if is_random(self.select) else 0
+        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed[num_before:])
+        num_all = num_before + calib.num_samples
+        num_needed = -(-num_all * calib.seq_len * num_eligible // max(1, num_tokens))
         if most := max_pieces(prompt):
-            num_needed = min(num_needed, calib.num_samples * most)
+            num_needed = min(num_needed, num_all * most)
+        of_draws = f" after those of earlier draws (calib.draw={calib.draw})" if calib.draw else ""
         again = ", or let rows come again with calib.repeat=true" if joins_pairs(prompt) else ""
         advice = f"Lower calib.num_samples or calib.seq_len, or take a source with more rows{again}."
         if repeats(calib, prompt):
@@ -368,5 +371,5 @@ class Questions:
         return (
             f"calib={calib.name} prompt={prompt.name.value} (data={source.name}): the {num_eligible} usable rows of "
             f"its {self.dataset.train_split} split fill {num_filled} of calib.num_samples={calib.num_samples} sequences of "
-            f"{calib.filled} tokens; about {num_needed} rows would be needed. {advice}"
+            f"{calib.filled} tokens{of_draws}; about {num_needed} rows would be needed. {advice}"
         )

@@ -1,10 +1,11 @@
 """Selectors by their configuration class: see prune/calib/selection.py."""
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prune.calib.perplexity import describe_place
 from prune.calib.selection import Pick, Pool, Selector
 from prune.config.data import DataConfig
 from prune.config.options import Options, default_name, find_options, option_identity, own_knobs
@@ -52,11 +53,14 @@ class Choice:
 
     picks: Sequence[Pick]
     selector: Selector
+    made_on: Mapping[str, Any] = field(default_factory=dict)
+    """What the model computed on, where it was asked."""
 
     def describe(self, taken: Collection[int]) -> dict[str, Any]:
         """For the manifest: the size of the pool, and what the selector says of the candidates that were taken."""
         said = self.selector.describe(self.picks, taken)
-        return {"num_candidates": len(self.picks)} | ({"selection": dict(said)} if said else {})
+        place = {"made_on": dict(self.made_on)} if self.made_on else {}
+        return {"num_candidates": len(self.picks)} | ({"selection": dict(said)} if said else {}) | place
 
 
 def choose(config: SelectConfig, pool: Pool) -> Choice:
@@ -70,8 +74,10 @@ def choose(config: SelectConfig, pool: Pool) -> Choice:
     selector, num_candidates, seconds = build_selector(config), len(pool.candidates), pool.material.seconds
     assert selector is not None, "the caller has looked"
     selector.check(num_candidates)
+    made_on: Mapping[str, Any] = {}
     if selector.needs_model:
         model = pool.material.dense()
+        made_on = describe_place(model)
         pool = replace(pool, material=replace(pool.material, dense=lambda: model))
     begin = time.monotonic()
     picks = list(selector.order(pool))
@@ -80,4 +86,4 @@ def choose(config: SelectConfig, pool: Pool) -> Choice:
         raise UserError(f"select={default_name(type(config))} did not order its {num_candidates} candidates, each once.")
     if num_candidates <= pool.num_needed:
         picks.sort(key=lambda pick: pick.index)
-    return Choice(picks, selector)
+    return Choice(picks, selector, made_on)

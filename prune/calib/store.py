@@ -61,7 +61,7 @@ def load_or_build(
     if not folder.exists():
         made_with = (source, tokenizer, output_dir, dense, advance)
         parts = [BuiltPart(part.calib.name, build_part(part, *made_with)) for part in recipe.parts]
-        save(folder, mixed(recipe, parts) if parts else build(recipe, source, tokenizer, dense, advance))
+        save(folder, mixed(recipe, parts, tokenizer) if parts else build(recipe, source, tokenizer, dense, advance))
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prune.calib.manifest import describe_model_part
 from prune.cell.cell import Cell
 from prune.cell.provenance import code_state, versions
 from prune.config.model import ModelConfig
@@ -91,4 +92,7 @@ def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> s
     named = {"prompt": axes.prompt, "selected by": axes.select, "tokens weighted by": axes.weight, "draw": axes.draw}
     knobs = "".join(f", {name} {value}" for name, value in named.items() if value)
     source, sha256 = cell.config.data.name.value, calibration.manifest["tokens_sha256"]
-    return f"{axes.calib}{knobs}, {size}, seed {axes.seed}, {source} rows, sha256 {sha256}"
+    made = describe_model_part(calibration.manifest)
+    rows = "no rows" if "generated" in calibration.manifest and not cell.config.calib.prefix_tokens else f"{source} rows"
+    parts = [f"{axes.calib}{knobs}", made, size, f"seed {axes.seed}", rows, f"sha256 {sha256}"]
+    return ", ".join(part for part in parts if part)

@@ -7,6 +7,7 @@ and a dead claim: the next one makes it. Who fails says why in status.json, and 
 
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from prune.errors import UserError
 from prune.models.load import resolve_device
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from prune.calib.calibration_set import CalibrationSet
 
 PAUSE_S = 0.5
@@ -69,15 +72,12 @@ def calibration_set(cell: Cell, recipe: Recipe, resources: Resources, watcher: W
     watcher.stage("calib")
     source, tokenizer = resources.source(config.data), resources.tokenizer(config.model)
 
+    @cache
+    def dense() -> "PreTrainedModel":
+        return resources.dense_model(config.model, resolve_device(config.device)).model
+
     def make() -> "CalibrationSet":
-        return load_or_build(
-            recipe,
-            source,
-            tokenizer,
-            cell.output_dir,
-            lambda: resources.dense_model(config.model, resolve_device(config.device)).model,
-            watcher.advance,
-        )
+        return load_or_build(recipe, source, tokenizer, cell.output_dir, dense, watcher.advance)
 
     if not is_model_made(cell) or is_stored(cell):
         return make()

@@ -17,6 +17,7 @@ from prune.config.data import DataSource
 from prune.eval.metric import ItemColumn, Metric
 from prune.files import CHECKSUM, checksum, parse_json
 
+MEASURED_OF_SETS = ("dense_perplexity", "tfidf_distance", "type_token_ratio")
 NUMERIC_KNOBS = ("sparsity.ratio", "calib.num_samples", "calib.seq_len")
 
 _AGAIN = "Run its cell again: remove that file and run the line again"
@@ -46,6 +47,8 @@ class CellResult:
     """Category and source of each set that the cell read, by name."""
     sequences_sha256: str | None = None
     """Of its calibration set, whatever the order of the sequences; None without one, and of older results."""
+    of_set: Mapping[str, float | None] = field(default_factory=dict)
+    """What was measured of its calibration set: its perplexity under the dense model, its diversity."""
 
     @property
     def draw(self) -> tuple[int, int] | None:
@@ -141,10 +144,17 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         provenance=_provenance(take(plain, "provenance", (dict,))),
         source=source,
         sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
+        of_set=_of_set(plain.get("calib")),
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
         sequences_sha256=_sequences(plain.get("calib")),
     )
+
+
+def _of_set(calib: Any) -> Mapping[str, float | None]:
+    """Results of older versions say nothing of it."""
+    known = calib if isinstance(calib, dict) else {}
+    return {key: take(known, key, OPTIONAL_NUMBER) for key in MEASURED_OF_SETS if key in known}
 
 
 def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:

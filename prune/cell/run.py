@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from prune.calib.draw import not_disjoint
 from prune.cell.assembly import renewed_result
 from prune.cell.cell import Cell, asked_config, check_unchanged
 from prune.cell.dense_statistics import DENSE_NOTE
@@ -82,6 +83,8 @@ class CellRun:
     _loaded: "LoadedModel"
     _calibration: "CalibrationSet | None"
     """None where pruning looks at no inputs."""
+    _perplexity: float | None
+    """Of the calibration set under the dense model."""
 
     def __init__(self, cell: Cell, resources: Resources, watcher: Watcher, submitted: CodeState | None) -> None:
         self._cell, self._config, self._folder = cell, cell.config, cell.files
@@ -116,6 +119,7 @@ class CellRun:
         write_text(folder.config, OmegaConf.to_yaml({"canonical": cell.canonical, "asked": asked_config(cell)}))
         with PeakMemory(device) as memory:
             self._load(device)
+            self._perplexity = self._set_perplexity()
             with memory_errors("pruning", prune_advice(self._config)):
                 reports, sha256 = self._pruned()
             for planned in folder.missing_scores(cell.scores):
@@ -144,6 +148,17 @@ class CellRun:
     def _calibration_set(self) -> "CalibrationSet | None":
         recipe = self._cell.recipe
         return None if recipe is None else calibration_set(self._cell, recipe, self._resources, self._watcher)
+
+    def _set_perplexity(self) -> float | None:
+        """That of the calibration set under the dense model, which is loaded; None without one."""
+        from prune.cell.dense_perplexity import kept_at, set_perplexity
+
+        calibration, config = self._calibration, self._config
+        if calibration is None:
+            return None
+        path = kept_at(self._cell.output_dir / "calib" / calibration.id, config.model)
+        with self._clock("calib"), memory_errors("measuring the calibration set", prune_advice(config)):
+            return set_perplexity(path, self._loaded.model, calibration)
 
     def _pruned(self) -> tuple[list[LinearReport], str]:
         """Bring the dense model to the cell's weights, from what was saved or by pruning, and save what is asked for.
@@ -286,7 +301,7 @@ class CellRun:
             "model": {"notes": list(self._loaded.notes)},
             "linears": describe_linears(reports),
             "propagation": propagated and propagated.value,
-            "calib": _describe_calibration(self._calibration),
+            "calib": _describe_calibration(self._calibration, self._perplexity),
             "data": {"source": self._config.data.name.value, "root": self._config.data.root},
             "sets": describe_sets(cell),
             **describe_merge(cell),
@@ -300,6 +315,7 @@ class CellRun:
             bos_note(self._config.model, self._config.eval.bos) if self._config.eval.perplexity else None,
             code_warning(self._submitted),
             describe_ties(reports),
+            not_disjoint(self._calibration.manifest) if self._calibration else None,
             *self._loaded.notes,
         ]
         return [warning for warning in warnings if warning is not None]
@@ -312,7 +328,7 @@ class CellRun:
             log.error("status.json could not be written either")
 
 
-def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any] | None:
+def _describe_calibration(calibration: "CalibrationSet | None", perplexity: float | None) -> dict[str, Any] | None:
     from prune.calib.manifest import sequences_sha256
 
     if calibration is None:
@@ -320,5 +336,6 @@ def _describe_calibration(calibration: "CalibrationSet | None") -> dict[str, Any
     keys = ("num_samples", "seq_len", "num_tokens", "num_real_tokens", "tokens_sha256")
     sequences = sequences_sha256(calibration.tokens_NL, calibration.real_NL)
     seconds = {"seconds": dict(calibration.seconds)} if calibration.seconds else {}
+    measured = {"dense_perplexity": perplexity, **calibration.manifest.get("diversity", {})}
     described = {"id": calibration.id} | {key: calibration.manifest[key] for key in keys}
-    return described | {"sequences_sha256": sequences} | seconds
+    return described | {"sequences_sha256": sequences} | measured | seconds

@@ -194,6 +194,7 @@ class GeneratedSet:
 
     name: str
     category: Category = Category.GENERATED
+    hub: None = None
     own: None = None
 
 

@@ -1,6 +1,6 @@
 """What the words of a command line show before Hydra composes them, above all what it would narrow in silence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -67,6 +67,26 @@ def check_groups(overrides: Sequence[Override]) -> None:
             raise list_for_a_group(group, names)
         for choice in choices:
             _check_option(group, choice)
+
+
+def check_points(keys: Collection[str], points: Sequence[Sequence[str]]) -> None:
+    """Make sure that hydra.sweeper.points of an experiment file hold single values of keys that nothing else gives.
+
+    Raises:
+        UserError: they do not.
+    """
+    for override in (_parse(word) for point in points for word in point):
+        key = override.key_or_group
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line} in hydra.sweeper.points is several values: write a point for each, or move it to "
+                "hydra.sweeper.params."
+            )
+        if key in keys:
+            raise UserError(
+                f"{key} is given twice: by the line or hydra.sweeper.params, and by hydra.sweeper.points of the experiment, "
+                "whose points it tells apart. Leave it out, or write an experiment file with other points."
+            )
 
 
 def list_for_a_group(group: str, names: Sequence[str]) -> UserError:

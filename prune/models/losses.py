@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prune.lazy import torch
-from prune.models.ragged import ragged_batches
+from prune.models.ragged import over_sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,19 +42,21 @@ def sequence_losses(
     """The mean cross-entropy of each sequence in nats, over all its tokens but the first; sequences may differ in length.
 
     It is infinite where there is no second token. Logits in float32, sums in float64.
+
+    Raises:
+        UserError: there is no memory for a single sequence.
     """
-    losses = [math.inf] * len(sequences)
-    done = 0
-    with torch.inference_mode():
-        for places, ids_BL in ragged_batches(sequences):
-            if ids_BL.shape[1] > 1:
-                losses_BL = next_token_losses(model, ids_BL.to(model.device)).double().cpu()
-                for place, losses_L in zip(places, losses_BL, strict=True):
-                    num_predicted = len(sequences[place]) - 1
-                    losses[place] = float(losses_L[:num_predicted].mean()) if num_predicted else math.inf
-            done += len(places)
-            on_progress(done, len(sequences))
-    return losses
+
+    def forward(ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        num_predicted_B = lengths_B - 1
+        real_BL = torch.arange(ids_BL.shape[1] - 1) < num_predicted_B[:, None]
+        losses_BL = next_token_losses(model, ids_BL.to(model.device)).double().cpu()
+        sums_B = torch.where(real_BL, losses_BL, 0.0).sum(dim=1)
+        return sums_B / num_predicted_B
+
+    long = [ids if len(ids) > 1 else () for ids in sequences]
+    found = over_sequences(long, forward, on_progress)
+    return [float(found.get(place, math.inf)) for place in range(len(sequences))]
 
 
 def next_token_losses(model: Any, ids_BL: Tensor) -> Tensor:

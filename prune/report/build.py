@@ -12,6 +12,7 @@ from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import best_rows, judge
 from prune.report.findings.curves import find_curves
+from prune.report.findings.explanations import explain_ranking
 from prune.report.findings.notes import HOW, not_alike, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
@@ -82,7 +83,10 @@ def build_report(
         cells=_cells(found.results, joined, measured),
         rows=_rows(joined, [calib.name for calib in calibs], row_metrics),
         verdicts=verdicts,
-        questions=answer_questions(measured, found.results, joined, items if pairs_all else None),
+        questions=[
+            *answer_questions(measured, found.results, joined, items if pairs_all else None),
+            *explain_ranking(measured, found.results, joined),
+        ],
         how=HOW,
         curves=find_curves(found.results, joined, calibs),
         blocks=blocks,

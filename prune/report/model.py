@@ -240,7 +240,8 @@ class Answer:
     kind: str
     """The kind of metric, as Metric.kind."""
     unit: str
-    """Of the effect: `points` (of accuracy, in percent), `%` (change of the perplexity), `BLEU`."""
+    """Of the effect: `points` (of accuracy, in percent), `%` (change of the perplexity), `BLEU`,
+    `rank correlation`."""
     higher_is_better: bool
     effect: float | None
     low: float | None
@@ -259,7 +260,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One of the study's four questions."""
+    """One of the study's four questions, or whether what was measured of the sets explains their ranking."""
 
     title: str
     """`Is C4 the best of the pre-training sets?`."""
@@ -390,7 +391,7 @@ class Report:
     verdicts: Sequence[Verdict]
     """By group, then metric."""
     questions: Sequence[Question]
-    """The four, in the study's order."""
+    """The four, in the study's order; then one on what was measured of the sets, where results say it."""
     curves: Sequence[Curve]
     blocks: Sequence[BlockCurve]
     mask_overlaps: Sequence[MaskOverlap]

@@ -24,13 +24,17 @@ from prune.calib.build import build
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.generated import JOINER
 from prune.calib.generation import sample, write_texts
+from prune.calib.manifest import describe_model_part
 from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
+from prune.eval.contamination import read_seen
 from prune.eval.engine.fallback import generate_alone
+from prune.eval.overlap import count_overlap, split_words
 from prune.models.files import EMBEDDED_FOLDER
+from tests.architectures import CONFIGS, tiny_model
 
 TOKENIZER = make_tokenizer(bos=True)
 ROWS = text_rows(60)
@@ -139,6 +143,15 @@ def test_texts_are_those_of_a_plain_loop(model: LlamaForCausalLM) -> None:
     config = generated()
     found = write_texts(model, prefixes, names, [TOKENIZER.eos_token_id], config, 25, lambda: None)
     assert found == [naive_text(model, prefix, name, config, 25) for prefix, name in zip(prefixes, names, strict=True)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_so_are_they_of_every_architecture(name: str) -> None:
+    model, config = tiny_model(CONFIGS[name]()), generated(top_k=12, repetition_penalty=1.1)
+    prefixes = [[5, 6], [7, 8], [9, 10]]
+    found = write_texts(model, prefixes, ["a", "b", "c"], [TOKENIZER.eos_token_id], config, 20, lambda: None)
+    plain = [naive_text(model, prefix, text, config, 20) for prefix, text in zip(prefixes, "abc", strict=True)]
+    assert found == plain and any(len(text) > 5 for text in found)
 
 
 def test_a_text_ends_with_any_of_the_ends_and_the_others_go_on() -> None:
@@ -375,3 +388,26 @@ def test_values_that_no_sampler_has_are_refused(fields: dict[str, Any], words: s
 def test_prefixes_come_from_a_set_of_texts(name: str) -> None:
     with pytest.raises(UserError, match=rf"calib\.source={name} is no set of texts.*wikitext2"):
         Recipe(generated(source=name), prompt(), LOCAL, MODEL).kind.check()
+
+
+def test_what_it_shares_with_an_evaluation_is_told_by_its_words_alone() -> None:
+    made = make(generated(prefix_tokens=40, seq_len=60, keep_share=1.0))
+    seen = read_seen(made, FakeSource(wikitext2=ROWS), TOKENIZER)
+    assert not seen.row_words and seen.dataset == "generated"
+    row = made.manifest["generated"]["texts"][0]["row"]
+    words = split_words(TOKENIZER.decode(made.tokens_NL[0][1:40]))
+    assert words == split_words(ROWS[row]["text"])[: len(words)] and len(words) >= 13
+    is_shared = [seen.has_row("wikitext2", "train", row, split_words(ROWS[row]["text"]))]
+    found = count_overlap([words[:13]], is_shared, seen)
+    assert (found.num_shared_rows, found.num_shared_ngrams) == (0, 1)
+    assert count_overlap([("seven", *words[1:13])], [False], seen).num_shared_ngrams == 0
+
+
+def test_a_person_reads_in_a_line_what_the_model_did() -> None:
+    assert describe_model_part(make(generated()).manifest).startswith(
+        "written by the dense model from the first 2 tokens of wikitext2 (temperature=1.5, top_k=30, top_p=0.9, "
+        "repetition_penalty=1.3, max_new_tokens=20), "
+    )
+    alone = describe_model_part(make(generated(prefix_tokens=0, keep_share=1.0)).manifest)
+    assert alone.startswith("written by the dense model from BOS alone (") and "candidates" not in alone
+    assert describe_model_part({"name": "c4"}) == ""

@@ -261,7 +261,9 @@ def test_hidden_states_of_batches_are_those_of_each_sequence_alone(architecture:
 
 def test_token_means_leave_out_what_fills_up() -> None:
     hidden = torch.arange(24.0).reshape(2, 4, 3)
-    assert torch.equal(token_means(hidden, [2, 4]), torch.stack([hidden[0, :2].mean(dim=0), hidden[1].mean(dim=0)]))
+    assert torch.equal(
+        token_means(hidden, torch.tensor([2, 4])), torch.stack([hidden[0, :2].mean(dim=0), hidden[1].mean(dim=0)])
+    )
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "falcon_7b"])

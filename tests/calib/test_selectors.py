@@ -75,6 +75,8 @@ def test_the_manifest_gives_a_reason_for_each_row(name: str) -> None:
         for sequence in made.manifest["sequences"]:
             number = 1 if "offset" in sequence else len(sequence["rows"])
             assert len(sequence["why"]) == number and all(reason for reason in sequence["why"])
+        needs_model = name in ("least_perplexity", "activation")
+        assert ("made_on" in made.manifest) == needs_model and ("model" in made.manifest) == needs_model
     assert all("why" not in sequence for sequence in make(SelectConfig()).manifest["sequences"])
 
 

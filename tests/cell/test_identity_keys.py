@@ -47,10 +47,13 @@ QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]"
 BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
 GENERATED = ["eval.tasks=[gsm8k]", "eval.protocols=[acc]", "eval.limit=1"]
 TEXT = ["calib=c4"]
+WRITTEN = ["calib=generated", "calib.max_new_tokens=30", "eval.perplexity=[]"]
 PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
+MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
+MIX_OF_ONE = ["calib=mix", "calib.parts={svamp: 1.0}", *NO_SCORE]
 TOLD = {"tokens", "weights"}
 CHAT = ["model.path=TALKER", "prompt=chat"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
@@ -113,6 +116,14 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "calib.draw": calibration("calib.draw", 1),
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
+    "calib.parts": [
+        matters("calib.parts={svamp: 0, gsm8k: null}", TOLD, MIX),
+        cannot("calib.parts={gsm8k: 0.5, svamp: 0.5}", MIX),
+        cannot("calib.parts={svamp: 2, gsm8k: 0}", MIX_OF_ONE),
+        cannot("calib.parts={svamp: 0.5, gsm8k: 0.5}"),
+    ],
+    # What a part counts is part of the set, whose tokens stay: tests/calib/test_mixtures.py.
+    "calib.weights": [cannot("calib.weights={svamp: 0.5, gsm8k: 0.5}"), cannot("calib.weights={svamp: 1}", MIX_OF_ONE)],
     "calib.compat": calibration("calib.compat", "study"),
     "calib.path": [
         matters("calib.path=OTHER/c4/train.jsonl", TOLD, OWN),
@@ -144,6 +155,29 @@ TABLE: dict[str, list[Case] | str] = {
     "calib.category": [cannot("calib.category=arithmetic", OWN)],
     "calib.label": [cannot("calib.label=Mine", OWN)],
     "calib.bad_rows": "error refuses what skip leaves out: tests/sweep/test_own_sets.py",
+    "calib.source": [matters("calib.source=c4", TOLD, WRITTEN), cannot("calib.source=c4", TEXT)],
+    "calib.prefix_tokens": [matters("calib.prefix_tokens=3", TOLD, WRITTEN), cannot("calib.prefix_tokens=3", TEXT)],
+    "calib.temperature": [
+        matters("calib.temperature=1.5", TOLD, WRITTEN),
+        cannot("calib.temperature=1.5", [*WRITTEN, "calib.top_k=1"]),
+    ],
+    "calib.top_k": [matters("calib.top_k=1", TOLD, WRITTEN), cannot("calib.top_k=1", TEXT)],
+    "calib.top_p": [matters("calib.top_p=0.1", TOLD, WRITTEN), cannot("calib.top_p=0.1", TEXT)],
+    "calib.repetition_penalty": [
+        matters("calib.repetition_penalty=2", TOLD, WRITTEN),
+        cannot("calib.repetition_penalty=2", TEXT),
+    ],
+    "calib.max_new_tokens": [
+        matters("calib.max_new_tokens=20", TOLD, WRITTEN),
+        cannot("calib.max_new_tokens=20", TEXT),
+    ],
+    "calib.generation_batch": [cannot("calib.generation_batch=1", WRITTEN)],
+    "calib.keep_share": [
+        matters("calib.keep_share=0.3", TOLD, [*TEXT, *NO_SCORE]),
+        matters("calib.keep_share=0.3", TOLD, WRITTEN),
+        cannot("calib.keep_share=1", TEXT),
+        cannot("calib.keep_share=0.3"),
+    ],
     "prompt.name": calibration("prompt", "single", elsewhere=TEXT),
     "prompt.num_shots": calibration("prompt.num_shots", 1, elsewhere=TEXT),
     "prompt.num_cot_steps": calibration(

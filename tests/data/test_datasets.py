@@ -329,7 +329,7 @@ def test_registry() -> None:
     arithmetic = ["gsm8k", "svamp", "mawps"]
     nli = ["esnli", "anli_r1", "anli_r2", "anli_r3", "rte"]
     suite = ["hellaswag", "arc_easy", "arc_challenge", "openbookqa", "piqa", "siqa"]
-    others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "random", "ellipses"]
+    others = ["commonsense_qa", "race", "winogrande", "boolq", *suite, "wmt14", "random", "ellipses", "generated"]
     assert sorted(DATASETS) == sorted(text_sets + arithmetic + nli + others)
     assert list(DATASETS)[: len(text_sets)] == sorted(text_sets), "texts first, each kind by name"
     assert all(name == dataset.name for name, dataset in DATASETS.items())

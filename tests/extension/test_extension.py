@@ -1,4 +1,4 @@
-"""What an installed package adds, with no line of prune changed: a set, a method and a launcher, by file,
+"""What an installed package adds, with no line of prune changed: a set, a method, a selector and a launcher, by file,
 YAML and entry point."""
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.extension.installed import LINE, install
+from tests.extension.installed import LINE, SOURCE, install
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,23 @@ def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: d
     assert told.returncode == 0, told.stderr
     tables = "".join(path.read_text() for path in (tmp_path / "outputs/report").rglob("*.csv"))
     assert "letters/capitals" in tables, told.stdout
+
+
+def test_a_selector_chooses_says_why_and_counts_by_its_code(tmp_path: Path) -> None:
+    environment = install(tmp_path / "site")
+    line = [*LINE, "method=wanda", "prompt=single", "calib.num_samples=1", "select=loudest", "select.letters=P"]
+    done = run(tmp_path, environment, *line)
+    assert done.returncode == 0, done.stderr
+    (manifest,) = (json.loads(path.read_text()) for path in tmp_path.glob("outputs/calib/*/manifest.json"))
+    assert manifest["select"]["extension"]["distribution"] == "prune-capitals" and manifest["select"]["letters"] == "P"
+    rows = [json.loads(text) for text in (SOURCE / "rows/capitals/train.jsonl").read_text().splitlines()]
+    ((reason,),) = (sequence["why"] for sequence in manifest["sequences"])
+    assert reason["capitals"] == max(json.dumps(row).count("P") for row in rows)
+    assert "tiny/capitals-single-loudest/wanda/50%/s0" in results(tmp_path)
+    path = tmp_path / "site/prune_capitals/loudest.py"
+    path.write_text(path.read_text() + "\n# edited in place\n")
+    assert run(tmp_path, environment, *line).returncode == 0
+    assert len(list(tmp_path.glob("outputs/calib/*/manifest.json"))) == 2
 
 
 def test_a_token_weight_of_the_extension(environment: dict[str, str], tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def test_a_grid_of_mixtures_and_plain_sets(say: Say) -> None:
     mixed = results()["tiny/c4+gsm8k-icl/wanda/50%/s0"]
     assert mixed["sets"]["c4+gsm8k"] == {"category": "mixture", "source": "sample"}
     assert mixed["axes"]["calib"] == "c4+gsm8k"
+    assert mixed["calib"]["dense_perplexity"] > 1 and 0 < mixed["calib"]["tfidf_distance"] <= 1
+    assert len(list(Path("outputs/calib", mixed["calib"]["id"]).glob("dense-*.json"))) == 1
     page = next(Path("outputs").glob("sweeps/*/report/index.html")).read_text()
     assert '"c4+gsm8k"' in page and '"mixture"' in page
 

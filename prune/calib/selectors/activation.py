@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prune.calib.embeddings import DECIMALS, kmeans, token_means, watched_outputs
+from prune.calib.material import unwatched
 from prune.calib.selection import Pick, Pool, Selector, told
 from prune.config.checks import require_at_least
 from prune.config.select import SelectConfig
 from prune.lazy import torch
 from prune.models.blocks import find_blocks
-from prune.models.ragged import ragged_batches
+from prune.models.ragged import over_sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,8 @@ class Activation(Selector):
         import numpy as np
 
         sequences = [candidate.token_ids for candidate in pool.candidates]
-        projected_ND = project_outputs(pool.material.dense(), sequences, self.dimensions, pool.seed)
+        material = pool.material
+        projected_ND = project_outputs(material.dense(), sequences, self.dimensions, pool.seed, material.advance)
         rows_ND = projected_ND.double().round(decimals=DECIMALS).numpy()
         cluster_of, centres_KD = kmeans(rows_ND, min(pool.num_needed, len(rows_ND)), pool.seed, NUM_STARTS)
         distances = np.linalg.norm(rows_ND - centres_KD[cluster_of], axis=1).tolist()
@@ -66,13 +68,22 @@ class Activation(Selector):
         return [Pick(index, {"cluster": cluster_of[index], "distance": told(distances[index])}) for _, index in ranked]
 
 
-def project_outputs(model: Any, sequences: Sequence[Sequence[int]], dimensions: int, seed: int) -> Tensor:
+def project_outputs(
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    dimensions: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] = unwatched,
+) -> Tensor:
     """float32 N x dimensions: for each block the mean of its output over the tokens, of length 1; all blocks one after the
     other; times a matrix of normal numbers of variance 1 / dimensions.
 
     The authors' code (cola/sample_selection.py) takes the output of a submodule of each block that the common models lack,
     and counts padding in the means; the paper speaks of blocks and tokens, and so does this. The product is summed block by
     block, so that the long rows are never held.
+
+    Raises:
+        UserError: there is no memory for a single sequence.
     """
     import numpy as np
 
@@ -80,13 +91,15 @@ def project_outputs(model: Any, sequences: Sequence[Sequence[int]], dimensions: 
     hidden_size = model.config.get_text_config().hidden_size
     normal = np.random.RandomState(seed % 2**32).standard_normal((len(blocks), hidden_size, dimensions))
     matrix_KHD = torch.from_numpy(normal / np.sqrt(dimensions)).float()
-    rows_ND = torch.zeros(len(sequences), dimensions)
-    with torch.inference_mode():
-        for places, ids_BL in ragged_batches(sequences):
-            lengths = [len(sequences[place]) for place in places]
-            with watched_outputs(blocks) as outputs:
-                model.base_model(input_ids=ids_BL.to(model.device), use_cache=False)
-            for hidden_BLH, matrix_HD in zip(outputs, matrix_KHD, strict=True):
-                means_BH = token_means(hidden_BLH, lengths).cpu()
-                rows_ND[places] += means_BH / (means_BH.norm(dim=1, keepdim=True) + TINY) @ matrix_HD
-    return rows_ND
+
+    def forward(ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        with watched_outputs(blocks) as outputs:
+            model.base_model(input_ids=ids_BL.to(model.device), use_cache=False)
+        projected_BD = torch.zeros(len(ids_BL), dimensions)
+        for hidden_BLH, matrix_HD in zip(outputs, matrix_KHD, strict=True):
+            means_BH = token_means(hidden_BLH, lengths_B).cpu()
+            projected_BD += means_BH / (means_BH.norm(dim=1, keepdim=True) + TINY) @ matrix_HD
+        return projected_BD
+
+    found, none = over_sequences(sequences, forward, on_progress), torch.zeros(dimensions)
+    return torch.stack([found.get(place, none) for place in range(len(sequences))])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prune.calib.perplexity import measure_perplexities
 from prune.calib.selection import Pick, Pool, Selector, by_score, told
 from prune.config.select import SelectConfig
 
@@ -30,9 +31,8 @@ class LeastPerplexity(Selector):
         return True
 
     def order(self, pool: Pool) -> Sequence[Pick]:
-        """By the loss; a candidate of one token, which predicts nothing, comes last."""
-        from prune.models.losses import sequence_losses
-
-        losses = sequence_losses(pool.material.dense(), [candidate.token_ids for candidate in pool.candidates])
-        why = [{"perplexity": told(math.exp(loss)) if math.isfinite(loss) else None} for loss in losses]
-        return by_score([-loss for loss in losses], why)
+        """By the perplexity; a candidate of one token, which predicts nothing, comes last."""
+        sequences = [candidate.token_ids for candidate in pool.candidates]
+        found = measure_perplexities(pool.material.dense(), sequences, pool.material.advance)
+        why = [{"perplexity": told(perplexity) if math.isfinite(perplexity) else None} for perplexity in found]
+        return by_score([-perplexity for perplexity in found], why)

@@ -49,7 +49,14 @@ def _curve_key(axis: str, result: CellResult) -> Key:
 
 def _line_key(axis: str, result: CellResult) -> Key:
     left_out = (KNOBS[axis], "calib.seed", "calib.draw", "seed")
-    return tuple(sorted((key, repr(value)) for key, value in result.knobs.items() if key not in left_out))
+    shares = _shares(result) if axis == "num_samples" else {}
+    return tuple(sorted((key, repr(value)) for key, value in {**result.knobs, **shares}.items() if key not in left_out))
+
+
+def _shares(result: CellResult) -> dict[str, Any]:
+    """The parts of a mixture by share, which stays as its size grows; to the percent."""
+    num_samples = result.knobs.get("calib.num_samples") or 1
+    return {key: round(value / num_samples, 2) for key, value in result.knobs.items() if key.startswith("calib.parts.")}
 
 
 def _make_curve(

@@ -84,6 +84,10 @@ class Evidence:
         """The metric on one set, if there is one."""
         return [index for index, metric in enumerate(self.metrics) if metric.dataset == dataset]
 
+    def row_score(self, row: int, metric: int) -> float:
+        """The mean of a row on one of the metrics, as it is compared; NaN where it has none."""
+        return self._rows[row][metric]
+
     def row_difference(self, first: Sequence[int], second: Sequence[int], metrics: Sequence[int]) -> float:
         """Mean over metrics that both have of (mean of the first rows - mean of the second rows); NaN without any."""
         if not first or not second:

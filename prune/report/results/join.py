@@ -29,6 +29,9 @@ _OF_NOBODY = (
 )
 """Knobs that have an axis of their own, or mean nothing."""
 
+_OF_PARTS = "calib.rows_of."
+"""What identifies the rows of a mixture's parts; their names and numbers tell mixtures apart."""
+
 Identity = tuple[Any, ...]
 Categories = Mapping[str, str]
 
@@ -201,7 +204,12 @@ def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: C
 
 
 def _differing_keys(results: Sequence[CellResult], counts: Callable[[str], bool]) -> list[str]:
-    keys = dict.fromkeys(key for result in results for key in result.knobs if key not in _OF_NOBODY and counts(key))
+    keys = dict.fromkeys(
+        key
+        for result in results
+        for key in result.knobs
+        if key not in _OF_NOBODY and not key.startswith(_OF_PARTS) and counts(key)
+    )
     return [key for key in keys if len({repr(result.knobs.get(key)) for result in results}) > 1]
 
 

@@ -157,7 +157,7 @@ def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console
         for cell in cells:
             if who := recorder.outcome.held.get(cell.id):
                 console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
-        made_by = submit_sets(fresh, sweep, console) if fresh else {}
+        made_by = submit_sets(fresh, sweep, console, can_wait=bool(followed)) if fresh else {}
         submitted = submit_fresh(fresh, sweep, made_by, can_wait=bool(followed)) if fresh else []
     for job in submitted:
         followed += [Followed(cell, job.id, job.log, set_job_id=made_by.get(set_id_of(cell))) for cell in job.cells]
@@ -166,7 +166,7 @@ def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console
     return followed, num_open
 
 
-def submit_sets(fresh: Sequence[Cell], sweep: Sweep, console: Console) -> dict[str, str]:
+def submit_sets(fresh: Sequence[Cell], sweep: Sweep, console: Console, *, can_wait: bool) -> dict[str, str]:
     """Calibration set -> the job on its way that makes it, for those of `fresh` that the model makes and that are not there.
 
     Those that no job makes yet are submitted first.
@@ -179,7 +179,8 @@ def submit_sets(fresh: Sequence[Cell], sweep: Sweep, console: Console) -> dict[s
         def make_job(cells: list[Cell]) -> SetJob:
             return SetJob(cells, list(sweep.overrides), str(Path.cwd()))
 
-        jobs, _ = submit_jobs(groups, launcher, sweep.name, _jobs_folder(sweep), make_job, note=note_set_jobs)
+        folder = _jobs_folder(sweep)
+        jobs, _ = submit_jobs(groups, launcher, sweep.name, folder, make_job, can_wait=can_wait, note=note_set_jobs)
         made_by |= {set_id_of(cell): job.id for job in jobs for cell in job.cells}
         named = describe_ids(job.id for job in jobs)
         words = f"Submitted {len(jobs)} jobs for calibration sets that the model makes, which cells wait for: {named}."
