@@ -69,6 +69,8 @@ class Recipe:
             UserError: there is no dataset of this name.
         """
         dataset = calibration_dataset(self.calib)
+        if self.calib.is_mixture:  # whose parts are asked one by one
+            return KINDS[type(dataset)](dataset, self)
         calib = replace(self.calib, seq_len=self._real_tokens or self.calib.seq_len, real_tokens=self._real_tokens)
         return KINDS[type(dataset)](dataset, replace(self, calib=calib))
 

@@ -45,7 +45,7 @@ def test_chat_beside_icl_and_a_text_that_has_no_prompt(talker: str, say: Say) ->
     names = {"tiny/dense", "tiny/svamp-icl/wanda/50%/s0", "tiny/svamp-chat/wanda/50%/s0", "tiny/c4/wanda/50%/s0"}
     assert set(results()) == names
     manifests = [json.loads(path.read_text()) for path in Path("outputs").glob("calib/*/manifest.json")]
-    assert sum("chat_template_sha256" in manifest["tokenizer"] for manifest in manifests) == 1
+    assert sum("chat_template_sha256" in manifest for manifest in manifests) == 1
     assert not say("-m", talker, "calib=svamp,c4", "prompt=icl,chat", *BARE, "launcher=plan").code
 
 
@@ -93,6 +93,19 @@ def test_own_conversations(talker: str, say: Say) -> None:
     assert "tiny/talks-chat/wanda/50%/s0" in results()
     (manifest,) = [json.loads(path.read_text()) for path in Path("outputs").glob("calib/*/manifest.json")]
     assert manifest["name"] is None and manifest["prompt"]["name"] == "chat" and manifest["num_rows"] == 12
+
+
+def test_a_mixture_has_the_chat_form_in_its_parts_of_questions(talker: str, say: Say) -> None:
+    mixed = ["calib=mix", "calib.parts={c4:1,svamp:1}", "prompt=chat"]
+    done = say(talker, *mixed, *BARE, "eval.tasks=[svamp]", "eval.protocols=[bpb]", "eval.limit=2", "eval.chat=true")
+    assert done.code == 0, done.err
+    manifests = [json.loads(path.read_text()) for path in Path("outputs").glob("calib/*/manifest.json")]
+    (mix,) = [manifest for manifest in manifests if "made_of" in manifest]
+    text, asked = mix["made_of"]
+    assert (text["prompt"], asked["prompt"]["name"]) == (None, "chat") and "chat_template_sha256" in asked
+    assert text["bos"]["id"] is not None and asked["bos"]["id"] is None, "a window has its BOS, a template its own"
+    refused = say(*mixed, *BARE)
+    assert refused.code == 2 and "prompt=chat: the tokenizer of model=tiny has no chat template" in refused.err
 
 
 def test_the_studys_forms(talker: str, say: Say) -> None:
