@@ -34,7 +34,7 @@ class Drawing(Generic[Piece]):
     candidates: Callable[[Sequence[Piece]], Sequence[Candidate]]
     """The pieces as a selector sees them."""
     too_few: Callable[[Sequence[Packed], Sequence[int]], str]
-    """What is said of sequences that too few rows (given by id) have filled."""
+    """What is said of the sequences of this draw that too few rows (given by id) have filled."""
 
     def draw(self, material: Material) -> tuple[list[Packed], dict[str, Any]]:
         """(the sequences, counts for the manifest and what a selector says of its choice).
@@ -92,7 +92,7 @@ class Drawing(Generic[Piece]):
     def _check_filled(self, packed: Sequence[Packed], num_samples: int, eligible: Sequence[int]) -> None:
         longest = max((len(sequence.rows) for sequence in packed), default=0)
         if len(packed) < num_samples or longest > len(eligible):
-            raise UserError(self.too_few(packed, eligible))
+            raise UserError(self.too_few(packed[num_samples - self.calib.num_samples :], eligible))
 
 
 def row_ids(packed: Sequence[Packed]) -> list[int]:

@@ -14,7 +14,7 @@ from prune.calib.drawing import Drawing, Piece, row_ids
 from prune.calib.encoder import Encoder
 from prune.calib.material import Material
 from prune.calib.prefixes import Pair, pack_prefixes, pair_of
-from prune.calib.registry import check_selector, is_random, select_identity
+from prune.calib.registry import check_selector, select_identity
 from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, Compat, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -357,9 +357,8 @@ class Questions:
         """Says how many rows would fill the set, from the mean length of those there are."""
         calib, prompt, source, num_eligible = self.calib, self.prompt, material.source, len(rows)
         num_tokens = sum(map(len, material.encoder.plain([render(row, prompt.name) for row in rows]))) if rows else 0
-        num_before = calib.draw * calib.num_samples if is_random(self.select) else 0
-        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed[num_before:])
-        num_all = num_before + calib.num_samples
+        num_filled = sum(len(set(sequence.rows)) == len(sequence.rows) for sequence in packed)
+        num_all = (calib.draw + 1) * calib.num_samples
         num_needed = -(-num_all * calib.seq_len * num_eligible // max(1, num_tokens))
         if most := max_pieces(prompt):
             num_needed = min(num_needed, num_all * most)
