@@ -134,7 +134,8 @@ def column_sums(
 ) -> Tensor:
     """The softmax that each token receives in one sequence, summed over heads and real queries, L in float32 or wider.
 
-    `mask` (True = seen, or added to the logits) and `bias` (added) are 1 or Q x L x L; `is_causal` masks what comes later.
+    `mask` (True = seen, or added to the logits) and `bias` (added) are 1 or Q x L x L; `is_causal`, where there is no mask,
+    masks what comes later.
     """
     num_heads, length, width = query_QLD.shape
     wide = torch.promote_types(query_QLD.dtype, torch.float32)
@@ -142,16 +143,17 @@ def column_sums(
     total_L = torch.zeros(length, dtype=wide, device=query_QLD.device)
     places = torch.arange(length, device=query_QLD.device)
     for chunk_C in torch.split(places[real_L], max(1, LOGITS_AT_ONCE // (num_heads * length))):
+        end = int(chunk_C[-1]) + 1 if is_causal else length
         query = query_QLD[:, chunk_C].to(wide).reshape(len(key_KDL), -1, width)
-        logits_QCL = (query @ key_KDL).reshape(num_heads, -1, length)
+        logits_QCL = (query @ key_KDL[..., :end]).reshape(num_heads, -1, end)
         if bias is not None:
-            logits_QCL = logits_QCL + bias[:, chunk_C]
+            logits_QCL = logits_QCL + bias[:, chunk_C, :end]
         if is_causal:
-            logits_QCL.masked_fill_(places > chunk_C[:, None], -torch.inf)
+            logits_QCL.masked_fill_(places[:end] > chunk_C[:, None], -torch.inf)
         if mask is not None:
             seen = mask[:, chunk_C]
             logits_QCL = logits_QCL.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else logits_QCL + seen
-        total_L += logits_QCL.softmax(dim=-1).sum(dim=(0, 1))
+        total_L[:end] += logits_QCL.softmax(dim=-1).sum(dim=(0, 1))
     return total_L
 
 
