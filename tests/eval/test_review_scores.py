@@ -27,9 +27,7 @@ NUM_ITEMS = 12
 
 
 def measured(name: str, protocol: EvalProtocol, num_fewshot: int) -> Measured:
-    config = EvalConfig(
-        name="q", seq_len=32, tasks=[name], protocols=[protocol], num_fewshot=num_fewshot, limit=NUM_ITEMS
-    )
+    config = EvalConfig(name="q", seq_len=32, tasks=[name], protocols=[protocol], num_fewshot=num_fewshot, limit=NUM_ITEMS)
     (planned,) = plan_metrics(config, SAMPLE)
     return measure(planned, Subject(MODEL, TOKENIZER, 3), open_source(SAMPLE))
 

@@ -54,11 +54,12 @@ def manifests(folder: Path) -> list[Mapping[str, Any]]:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A folder in which one line prepared every shipped set, for calibration and for scores; the hub is gone since."""
     folder = tmp_path_factory.mktemp("everything")
-    line = [*without(SMALL, "method", "eval.perplexity"), "data=hub", f"calib={','.join([*SETS, *LANGUAGES])}", "method=wanda"]
-    line += ["calib.language=de"]
+    line = [*without(SMALL, "method", "eval.perplexity"), "data=hub", "method=wanda"]
+    line += [f"calib={','.join([*SETS, *LANGUAGES])}", "calib.language=de"]
     with serve(model_repo("owner/tiny"), *all_repos()) as endpoint:
         said = run(
-            folder, *line, "eval.perplexity=[c4,pile,slimpajama,wikitext2,mc4_de]", "eval.tasks=[esnli,commonsense_qa,wmt14]",
+            folder, *line, "eval.perplexity=[c4,pile,slimpajama,wikitext2,mc4_de]",
+            "eval.tasks=[esnli,commonsense_qa,wmt14]",
             *("eval.num_fewshot=1", "eval.num_chunks=1", "eval.seq_len=64", "launcher=prepare"),
             HF_ENDPOINT=endpoint, HF_TOKEN=LETS_IN,
         )  # fmt: skip
