@@ -358,6 +358,12 @@ until you ask for it: `calib.revision=COMMIT`, or for a branch
 
 Rows of another commit are another calibration set, and scores on them other scores.
 
+## Order
+
+Rows keep their order, but those of imdb and rotten_tomatoes, which lie sorted by label (from memory: the negative reviews of
+imdb first, of rotten_tomatoes the positive ones). They are read from both halves of a split in turn, so that exemplars and a
+limited number of items hold both labels: row 2k is row k of the file, row 2k + 1 is row k of its second half.
+
 ## Languages
 
 mc4 and wikipedia have a set for each language, called as in mc4_de; the table shows German. [languages.md](languages.md)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from prune.calib.manifest import describe_source
 from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import QuestionSet
 from prune.data.registry import find_dataset
@@ -45,6 +46,12 @@ def test_the_first_rows_of_a_sorted_set_are_not_all_alike(tmp_path: Path, name: 
     source, dataset = write(tmp_path, name, [0] * 4 + [1] * 4), question_set(name)
     assert [example.target for example in examples(source, dataset, "train")[:4]] == ["negative", "positive"] * 2
     assert examples(source, dataset, "train")[3].question == "Review: Review 5.\nSentiment:"
+
+
+def test_the_manifest_says_what_the_number_of_a_row_means() -> None:
+    told = describe_source([(question_set("imdb"), "train")], DataConfig(name=DataSource.sample))
+    assert told["row_order"] == "from both halves of the split in turn"
+    assert "row_order" not in describe_source([(question_set("sst2"), "train")], DataConfig(name=DataSource.sample))
 
 
 def test_a_bad_row_of_a_sorted_set_is_told_by_its_line(tmp_path: Path) -> None:
