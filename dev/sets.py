@@ -256,8 +256,8 @@ FACTS: dict[tuple[str, str | None], Facts] = {
         ("translation",),
         "cc-by-nc-nd-4.0",
         Sure.SEEN,
-        f"{PAGE}/IWSLT/iwslt2017/tree/f3165b05f97abe3dbe0e20bd6ab6ce5082eb756a/iwslt2017-en-fr/train (conversion branch of a "
-        "script; the two other splits at 19f9d9f69207076a345407bba0976583a15a4b2e); licence and column: "
+        f"{PAGE}/IWSLT/iwslt2017/tree/f3165b05f97abe3dbe0e20bd6ab6ce5082eb756a/iwslt2017-en-fr/train (conversion branch of "
+        "a script; the two other splits at 19f9d9f69207076a345407bba0976583a15a4b2e); licence and column: "
         f"{PAGE}/IWSLT/iwslt2017/blob/fc451e3790dc9caf5cbfac08a42346a7454d2c6f/README.md",
     ),
     ("abisee/cnn_dailymail", "3.0.0"): Facts(
@@ -315,17 +315,18 @@ FACTS: dict[tuple[str, str | None], Facts] = {
         ("text", "timestamp", "url"),
         "odc-by",
         Sure.PINNED,
-        "public code that pins the commit with these files, and with those of ru and zh; numbers of shards of all languages: "
-        "the mC4 script that public code carries, made for the commit 1ddc917116b730e1859edef32896ec5c16be51d0. 108 languages; "
-        "the page of the viewer names their configurations",
+        "public code that pins the commit with these files, and with those of ru and zh; numbers of shards of all "
+        "languages: the mC4 script that public code carries, made for the commit 1ddc917116b730e1859edef32896ec5c16be51d0. "
+        "108 languages; the page of the viewer names their configurations",
     ),
     ("wikimedia/wikipedia", f"20231101.{_SHOWN}"): Facts(
         {"train": f"20231101.{_SHOWN}/train-00000-of-00020.parquet"},
         ("id", "url", "title", "text"),
         "cc-by-sa-3.0, gfdl",
         Sure.PINNED,
-        "public code that pins the commit with 20231101.en/train-00000-of-00041.parquet, and with the configurations ru, fr, "
-        f"zh, fa, tr, de (20 shards); {PAGE}/wikimedia/wikipedia/viewer/20231101.ko (323 configurations, as many languages)",
+        "public code that pins the commit with 20231101.en/train-00000-of-00041.parquet, and with the configurations ru, "
+        f"fr, zh, fa, tr, de (20 shards); {PAGE}/wikimedia/wikipedia/viewer/20231101.ko "
+        "(323 configurations, as many languages)",
     ),
 }
 """(repository, configuration) -> what is known of it."""
@@ -357,10 +358,16 @@ until you ask for it: `calib.revision=COMMIT`, or for a branch
 
 Rows of another commit are another calibration set, and scores on them other scores.
 
+## Order
+
+Rows keep their order, but those of imdb and rotten_tomatoes, which lie sorted by label (from memory: the negative reviews of
+imdb first, of rotten_tomatoes the positive ones). They are read from both halves of a split in turn, so that exemplars and a
+limited number of items hold both labels: row 2k is row k of the file, row 2k + 1 is row k of its second half.
+
 ## Languages
 
-mc4 and wikipedia have a set for each language, called as in mc4_de; the table shows German. [languages.md](languages.md) says how
-they are compared.
+mc4 and wikipedia have a set for each language, called as in mc4_de; the table shows German. [languages.md](languages.md)
+says how they are compared.
 
 {chr(10).join(f"- {several.name}: {', '.join(several.languages)}" for several in LANGUAGE_SETS.values())}
 

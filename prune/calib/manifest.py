@@ -39,6 +39,8 @@ def describe_source(splits: Sequence[tuple[TextSet | QuestionSet, str]], data: D
     described: dict[str, Any] = {"source": data.name.value, "split": split}
     described["root"] = data.root if data.name is DataSource.local else None
     described["research_data"] = data.name is not DataSource.sample
+    if isinstance(dataset, QuestionSet) and dataset.rows_are_sorted:
+        described["row_order"] = "from both halves of the split in turn"
     if data.name is DataSource.sample:
         described["note"] = NOT_RESEARCH_DATA
     if data.name is DataSource.hub and dataset.hub is not None:

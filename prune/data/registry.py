@@ -1,7 +1,7 @@
 """The datasets, by name.
 
-A dataset is one module that defines DATASET (or DATASETS; LANGUAGES for one in many languages). Those in sets/ are found by themselves; an installed package
-offers its own as an entry point of the group `prune.datasets` that names such a module.
+A dataset is one module that defines DATASET (or DATASETS; LANGUAGES where it is in many languages). Those in sets/ are found
+by themselves; an installed package offers its own as an entry point of the group `prune.datasets` that names such a module.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ def _sets_of(module: ModuleType) -> Sequence[Dataset | LanguageSet]:
 
 
 DATASETS, LANGUAGE_SETS = _find_datasets()
-"""Name -> definition; and name -> definition of the sets in many languages, whose sets of one language `find_dataset` makes."""
+"""Name -> definition; and those in many languages, of which `find_dataset` makes a set for each language."""
 
 
 def known_dataset(name: str, own: Mapping[str, OwnSetConfig] = MappingProxyType({})) -> Dataset | None:
@@ -94,7 +94,7 @@ def find_dataset(name: str, own: Mapping[str, OwnSetConfig] = MappingProxyType({
 
 
 def _split_language(name: str) -> tuple[LanguageSet | None, str]:
-    """(the set in many languages that a name begins with, the language): of `mc4_de` mc4 and de, of `mc4` mc4 and nothing."""
+    """(the set in many languages that a name begins with, the language after it): `mc4_de` -> mc4, de; `mc4` -> mc4, ''."""
     several = next((each for each in LANGUAGE_SETS.values() if f"{name}_".startswith(f"{each.name}_")), None)
     return several, "" if several is None else name[len(several.name) + 1 :]
 
@@ -103,7 +103,8 @@ def _no_language(several: LanguageSet, language: str) -> str:
     """Says that there is no such language, or that one has to be named."""
     name, listed = several.name, f"Those that there are: {', '.join(several.languages)}."
     if not language:
-        return f"{name} is text in many languages: name one, as calib={name} calib.language=de or, elsewhere, {name}_de. {listed}"
+        asked = f"calib={name} calib.language=de or, elsewhere, {name}_de"
+        return f"{name} is text in many languages: name one, as {asked}. {listed}"
     return f"{name} has no language {language!r}. {nearest(language, several.languages)}{listed}"
 
 
@@ -156,9 +157,8 @@ def without_open_answers(names: Sequence[str], own: Mapping[str, OwnSetConfig]) 
 
 def with_perplexity() -> str:
     """A sentence that names the sets with held-out text."""
-    listed = _list_sets(
-        "with held-out text", lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None
-    )
+    what = "with held-out text"
+    listed = _list_sets(what, lambda dataset: isinstance(dataset, TextSet) and dataset.eval_split is not None)
     return f"{listed.removesuffix('.')}, and by language {', '.join(f'{name}_de' for name in LANGUAGE_SETS)} and so on."
 
 

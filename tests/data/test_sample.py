@@ -47,6 +47,7 @@ HUB_COLUMNS = {
     "piqa": {"goal", "sol1", "sol2", "label"},
     "siqa": {"context", "question", "answerA", "answerB", "answerC", "label"},
 }
+OPEN = {"gsm8k", "svamp", "mawps", "wmt14", "iwslt2017"}
 RATIONALES = {"gsm8k", "svamp", "mawps", "esnli", "anli_r1", "anli_r2", "anli_r3", "commonsense_qa"}
 
 
@@ -97,9 +98,7 @@ def test_definitions_accept_every_row(name: str) -> None:
         assert all(example.question and example.answer and example.target for example in examples)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in QUESTION_SETS if name not in ("gsm8k", "svamp", "mawps", "wmt14", "iwslt2017")]
-)
+@pytest.mark.parametrize("name", [name for name in QUESTION_SETS if name not in OPEN])
 def test_labels_are_balanced(name: str) -> None:
     dataset = find_dataset(name)
     assert isinstance(dataset, QuestionSet)

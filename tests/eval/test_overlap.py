@@ -96,7 +96,7 @@ def calibration(
 
 
 def ask(name: str, **changes: Any) -> PlannedMetric:
-    kind = "perplexity" if isinstance(DATASETS[name], TextSet) else "tasks"
+    kind = "perplexity" if isinstance(find_dataset(name), TextSet) else "tasks"
     config = EvalConfig(**{"name": "q", "seq_len": 16, "num_fewshot": 0, kind: [name]} | changes)
     return plan_metrics(config, SAMPLE)[0]
 
@@ -431,6 +431,24 @@ def test_a_chunk_shares_a_run_or_a_row() -> None:
     assert by_run.num_shared_ngrams in (1, 2)
     by_row = measure_overlap(planned, calibration("c4", [[BOS, *ids[:3]]], [3], num_rows=4), source, TOKENIZER)
     assert (by_row.num_shared_rows, by_row.num_shared_ngrams) == (num_chunks, 0), "another part of the same document"
+
+
+def test_languages_are_sets_apart_and_the_splits_of_one_are_of_one_set() -> None:
+    """Row 0 of another language or split is another row; a page that stands in two languages is shared by its words."""
+    train = documents("Eine Seite, die nur im ersten Teil steht und dort lang genug ist.", TEXT)
+    source = Rows(mc4_de_validation=documents(TEXT), mc4_de_train=train, mc4_es_train=train)
+    planned = ask("mc4_de", seq_len=50, bos=Bos.none)
+    for name, split, rows, shares in (
+        ("mc4_de", "train", [0], False),
+        ("mc4_es", "train", [0], False),
+        ("mc4_de", "train", [1], True),
+        ("mc4_es", "train", [1], True),
+    ):
+        made = calibration(name, [[BOS, 5]], rows, num_rows=2)
+        seen = read_seen(made, source, TOKENIZER)
+        assert seen.rows == {(name, split, rows[0])}
+        found = measure_overlap(planned, made, source, TOKENIZER)
+        assert found.num_shared_rows == (found.num_items if shares else 0) and found.num_items > 3
 
 
 def test_headings_and_empty_lines_are_no_shared_rows() -> None:

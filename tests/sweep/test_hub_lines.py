@@ -22,6 +22,9 @@ from .test_hub_identity import ids_of
 from .test_prepare import COMMIT, NOWHERE, Prepared, gsm8k_repo, model_repo, run, things
 
 SETS = [name for name, dataset in DATASETS.items() if isinstance(dataset, TextSet | QuestionSet) and dataset.hub is not None]
+LANGUAGES = ["mc4", "wikipedia"]
+"""Sets in many languages, of which the small hub has German."""
+NAMES = [*SETS, *(f"{name}_de" for name in LANGUAGES)]
 SMALL = (
     *("model=hf", "model.path=owner/tiny", "model.seq_len=64", "calib.num_samples=2", "calib.seq_len=64"),
     *("eval=perplexity", "eval.perplexity=[]", "tracker=none", "method=magnitude"),
@@ -51,10 +54,12 @@ def manifests(folder: Path) -> list[Mapping[str, Any]]:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A folder in which one line prepared every shipped set, for calibration and for scores; the hub is gone since."""
     folder = tmp_path_factory.mktemp("everything")
-    line = [*without(SMALL, "method", "eval.perplexity"), "data=hub", f"calib={','.join(SETS)}", "method=wanda"]
+    line = [*without(SMALL, "method", "eval.perplexity"), "data=hub", "method=wanda"]
+    line += [f"calib={','.join([*SETS, *LANGUAGES])}", "calib.language=de"]
     with serve(model_repo("owner/tiny"), *all_repos()) as endpoint:
         said = run(
-            folder, *line, "eval.perplexity=[c4,pile,slimpajama,wikitext2]", "eval.tasks=[esnli,commonsense_qa,wmt14]",
+            folder, *line, "eval.perplexity=[c4,pile,slimpajama,wikitext2,mc4_de]",
+            "eval.tasks=[esnli,commonsense_qa,wmt14]",
             *("eval.num_fewshot=1", "eval.num_chunks=1", "eval.seq_len=64", "launcher=prepare"),
             HF_ENDPOINT=endpoint, HF_TOKEN=LETS_IN,
         )  # fmt: skip
@@ -64,12 +69,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def test_every_shipped_set_is_prepared_in_one_line(everything: Prepared) -> None:
     found = things(everything.said)
-    assert {f"rows {name}/train" for name in SETS} <= set(found)
-    brought = {found[f"rows {name}/train"].partition(", ")[2] for name in SETS}
+    assert {f"rows {name}/train" for name in NAMES} <= set(found)
+    brought = {found[f"rows {name}/train"].partition(", ")[2] for name in NAMES}
     assert brought == {"40 rows", f"40 rows, commit {MOVING[:8]}"}
-    moving = {name for name in SETS if "commit" in found[f"rows {name}/train"]}
+    moving = {name for name in NAMES if "commit" in found[f"rows {name}/train"]}
     assert moving == {"commonsense_qa", "esnli", "oscar", "lambada"}
-    assert len(manifests(everything.folder)) == len(SETS)
+    assert len(manifests(everything.folder)) == len(NAMES)
 
 
 def test_sets_at_a_branch_are_named_by_their_commit_and_run_without_a_network(everything: Prepared) -> None:

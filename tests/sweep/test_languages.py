@@ -43,6 +43,7 @@ def test_the_experiment_runs_two_of_its_points(say: Say) -> None:
     assert german["axes"]["calib"] == "mc4_de" and german["axes"]["prompt"] is None
     manifests = [json.loads(path.read_text()) for path in Path("outputs").glob("calib/*/manifest.json")]
     assert {manifest["name"] for manifest in manifests} == {"mc4_de", "mc4_zh"}
+    assert set(german["overlap"]) == set(german["metrics"])
     assert not any(each["num_shared_rows"] for each in german["overlap"].values()), "train and validation of one language"
     for name, score in found["tiny/dense"]["metrics"].items():
         assert score["value"] == pytest.approx(plain_perplexity(name.removeprefix("ppl/")), rel=1e-4)

@@ -1,4 +1,4 @@
-"""SST-2, sentences and phrases of film reviews (Socher et al. 2013), as in GLUE. The labels of its test split are not published."""
+"""SST-2, sentences and phrases of film reviews (Socher et al. 2013), as in GLUE. Test rows have no label."""
 
 from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
 from prune.data.formatting.columns import column_text

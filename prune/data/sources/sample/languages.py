@@ -61,8 +61,9 @@ _LANGUAGES = {
         days=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
         weather=("sunny", "cold", "rainy", "windy", "foggy"),
         errands=(
-            "went to the market and bought some fruit", "walked to the river and caught a fish", "read a book in the library",
-            "met an old friend at the station", "fed the birds in the park", "swam in the lake", "baked a loaf of bread",
+            "went to the market and bought some fruit", "walked to the river and caught a fish",
+            "read a book in the library", "met an old friend at the station",
+            "fed the birds in the park", "swam in the lake", "baked a loaf of bread",
             "wrote a long letter to an aunt",
         ),
         entry="On {day} it was {weather}. {person} {errand}.",
@@ -101,8 +102,8 @@ _LANGUAGES = {
         days=("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"),
         weather=("晴朗", "寒冷", "多雨", "有风", "有雾"),
         errands=(
-            "去市场买了水果", "在河边钓到一条鱼", "在图书馆看了一本书", "在车站遇见了一位老朋友", "在公园里喂鸟", "在湖里游泳",
-            "在家里做了面包", "给姑姑写了一封长信",
+            "去市场买了水果", "在河边钓到一条鱼", "在图书馆看了一本书", "在车站遇见了一位老朋友", "在公园里喂鸟",
+            "在湖里游泳", "在家里做了面包", "给姑姑写了一封长信",
         ),
         entry="{day}天气{weather}，{person}{errand}。",
         towns=("石田", "林家镇", "老桥", "新村", "湖口", "水磨", "海林", "玫瑰山"),

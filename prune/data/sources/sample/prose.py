@@ -1,5 +1,4 @@
-"""Text sets: c4, pile, oscar, redpajama, slimpajama, refinedweb and wikitext2 cut from Python's own documentation; lambada and
-cnn_dailymail, told.
+"""Text sets: c4, pile, oscar, redpajama, slimpajama, refinedweb, wikitext2 cut from Python's own documentation; others told.
 
 Each set has its own modules or topics and its own cut. A document is a run of neighbouring paragraphs; the documents of one
 split may overlap, those of two splits never do.

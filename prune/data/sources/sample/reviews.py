@@ -20,8 +20,8 @@ _VERDICTS = (
         "is worse than ever", "deserves no praise", "is a great disappointment", "is poor",
     ),
     (
-        "is superb", "is a joy", "warms the heart", "is worth every minute", "is good from start to finish", "delights everyone",
-        "is better than ever", "deserves all praise", "is a great surprise", "is wonderful",
+        "is superb", "is a joy", "warms the heart", "is worth every minute", "is good from start to finish",
+        "delights everyone", "is better than ever", "deserves all praise", "is a great surprise", "is wonderful",
     ),
 )  # fmt: skip
 """Of label 0, negative, and of label 1, positive."""

@@ -35,6 +35,12 @@ _TIMES = (
 
 def draw_wmt14(rng: Random) -> SampleRow:
     """Return a row of ``wmt14``: a sentence in both languages, articles and adjectives agreeing with the noun."""
+    english, french = _draw_pair(rng)
+    return {"translation": {"en": english, "fr": french}}
+
+
+def _draw_pair(rng: Random) -> tuple[str, str]:
+    """The sentence in English and in French."""
     person_en, person_fr = rng.choice(_PEOPLE)
     verb_en, verb_fr = rng.choice(_VERBS)
     noun_en, noun_fr, gender = rng.choice(_NOUNS)
@@ -44,10 +50,10 @@ def draw_wmt14(rng: Random) -> SampleRow:
     adjective_fr = feminine if gender == "f" else masculine
     english = f"{person_en} {verb_en} the {adjective_en} {noun_en} {time_en}."
     french = f"{person_fr} {verb_fr} {article} {adjective_fr} {noun_fr} {time_fr}."
-    return {"translation": {"en": english[:1].upper() + english[1:], "fr": french[:1].upper() + french[1:]}}
+    return english[:1].upper() + english[1:], french[:1].upper() + french[1:]
 
 
 def draw_iwslt2017(rng: Random) -> SampleRow:
     """Return a row of ``iwslt2017``: two such sentences, as a speaker says them."""
-    pairs = [draw_wmt14(rng)["translation"] for _ in range(2)]
-    return {"translation": {language: " ".join(pair[language] for pair in pairs) for language in ("en", "fr")}}
+    (english, french), (more_english, more_french) = _draw_pair(rng), _draw_pair(rng)
+    return {"translation": {"en": f"{english} {more_english}", "fr": f"{french} {more_french}"}}
