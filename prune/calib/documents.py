@@ -157,14 +157,20 @@ class Documents:
         return [(self.dataset, self.dataset.train_split)]
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """With a source, refuse rows that are no text; only tokens show whether documents are long enough.
+        """With a source, refuse rows that are no text, or too few; only tokens show whether documents are long enough.
 
         Raises:
-            UserError: some rows are bad, and `calib.bad_rows` does not skip them.
+            UserError: some rows are bad, and `calib.bad_rows` does not skip them, or there are fewer than sequences.
         """
         check_selector(self.select, pool_size(self.calib, self.select))
         if source is not None and data is not None:
-            self._usable(source, data)
+            num_usable, calib = len(self._usable(source, data)), self.calib
+            if num_usable < (calib.draw + 1) * calib.num_samples:
+                earlier = f", after as many of each earlier draw (calib.draw={calib.draw})" if calib.draw else ""
+                raise UserError(
+                    f"calib={calib.name}: each sequence is of a row of its own, and there are {num_usable}; "
+                    f"calib.num_samples={calib.num_samples} are asked for{earlier}. Lower it, or give more rows."
+                )
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, of which none is repeated, what is filtered, and what selects among them."""

@@ -170,3 +170,15 @@ def test_a_yaml_that_cannot_be(folder: Path, say: Say) -> None:
         (folder / "mine/calib/mine.yaml").write_text(text)
         done = say("calib=c4", *BARE)
         assert done.code == 2 and "mine.yaml" in done.err and message in done.err, done.err
+
+
+def test_fewer_rows_than_sequences_are_told_before_anything_runs(folder: Path, say: Say) -> None:
+    write(folder / "river.jsonl", TEXTS)
+    asked = {
+        "calib.num_samples=13": "there are 12; calib.num_samples=13 are asked for. Lower it",
+        "calib.draw=6": "there are 12; calib.num_samples=2 are asked for, after as many of each earlier draw (calib.draw=6)",
+    }
+    for word, message in asked.items():
+        done = say("calib=file", "calib.path=river.jsonl", *BARE, word)
+        assert (done.code, message in done.err) == (2, True), done.err
+    assert not Path("outputs/cells").exists()
