@@ -11,7 +11,7 @@ from prune.files import write_text
 from prune.report.__main__ import main as report_main
 from tests.report.result_files import Outputs
 
-COMMANDS = ("main", "status", "report", "apply", "dashboard")
+COMMANDS = ("main", "status", "report", "apply", "merge", "dashboard")
 
 
 def test_the_package_lists_its_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prune.config.select import SelectConfig
+from prune.config.weight import WeightConfig
 from prune.eval.metric import are_comparable
 
 AXES = {
@@ -21,6 +23,9 @@ AXES = {
 ANY = "any"
 """The value of an axis that does not matter to the cell: the prompt of raw text, the calibration set of magnitude."""
 
+PLAIN = {"select": SelectConfig().name, "weight": WeightConfig().name}
+"""Axis -> its value where nothing else is asked for, or what is asked for cannot matter."""
+
 BLOCK = "block"
 """Step of the history: the block's index."""
 
@@ -37,7 +42,7 @@ def run_config(asked: Mapping[str, Any], result: Result) -> dict[str, Any]:
     """The configuration as asked for, nested, with `any` for an axis that does not matter, and seed, ids, provenance."""
     axes = result["axes"]
     config = dict(asked) | {axis: {"name": ANY} for axis in ("calib", "prompt", "sparsity") if axes[axis] is None}
-    config |= {axis: {"name": ANY} for axis in ("select", "weight") if axes["calib"] is None}
+    config |= {axis: {"name": plain if axes["calib"] else ANY} for axis, plain in PLAIN.items() if axes.get(axis) is None}
     config["sparsity"] = dict(config["sparsity"]) | {"label": axes["sparsity"] or ANY}
     return config | {
         "seed": axes["seed"],

@@ -116,7 +116,7 @@ def test_a_knob_of_the_extension_is_checked(environment: dict[str, str], tmp_pat
 
 def test_help_lists_the_options(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(tmp_path, environment, "--help")
-    assert "alternate, dense" in done.stdout and "capitals, commonsense_qa" in done.stdout, done.stdout
+    assert "alternate, dense" in done.stdout and "capitals, cnn_dailymail" in done.stdout, done.stdout
     assert "launcher:   backwards, local" in done.stdout
 
 

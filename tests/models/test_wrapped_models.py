@@ -62,19 +62,25 @@ def test_a_pickled_file_that_is_left_beside_the_weights_is_not_read(tmp_path: Pa
     assert load_model(config(tmp_path), "cpu").notes == ()
 
 
-def test_no_table_of_the_library_is_shown(tmp_path: Path) -> None:
+def test_no_table_of_the_library_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_weights(save(tmp_path), lambda tensors: tensors | {"score.weight": torch.ones(4)})
     shown: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: shown.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("transformers").addHandler(handler)
+    logger = logging.getLogger("transformers")
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    for name, each in logging.root.manager.loggerDict.items():  # Hydra, in an earlier test, disables those that there are
+        if name.startswith("transformers") and isinstance(each, logging.Logger):
+            monkeypatch.setattr(each, "disabled", False)
+            each.manager._clear_cache()
+    logger.addHandler(handler)
     try:
         assert load_model(config(tmp_path), "cpu").left_out == {"score.weight"}
         assert shown == []
         AutoModelForCausalLM.from_pretrained(tmp_path)
         assert any("UNEXPECTED" in text for text in shown), "the library has one"
     finally:
-        logging.getLogger("transformers").removeHandler(handler)
+        logger.removeHandler(handler)
 
 
 def test_a_block_that_is_missing_in_the_middle(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_parallel_coordinates_run_over_the_axes_and_the_scores(panels: dict[str,
     (parallel,) = panels["Parallel Coordinates Plot"]
     assert [column["accessor"] for column in parallel["columns"]] == [
         *("config:model.value.name", "config:calib.value.name", "config:prompt.value.name"),
+        *("config:select.value.name", "config:weight.value.name"),
         *("config:method.value.name", "config:sparsity.value.label", "config:seed.value"),
         *("summary:ppl/wikitext2", "summary:acc/gsm8k"),
     ]

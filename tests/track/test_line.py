@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prune.track.content import AXES, block_history
+from prune.track.content import AXES, PLAIN, block_history
 from prune.track.wandb_state import read_mirrored
 
 from ..conftest import Said
@@ -55,7 +55,8 @@ def test_the_runs_say_what_the_results_say(say: Say, tmp_path: Path) -> None:
         assert logged.run.job_type == result["axes"]["method"]
         for axis, key in AXES.items():
             value = result["axes"][axis]
-            assert value_at(logged.config, key) == (value if value is not None or axis == "seed" else "any")
+            plain = PLAIN[axis] if axis in PLAIN and result["axes"]["calib"] else "any"
+            assert value_at(logged.config, key) == (value if value is not None or axis == "seed" else plain)
         for metric, entry in result["metrics"].items():
             assert logged.summary[metric] == entry["value"]
         assert logged.summary["sparsity/reached"] == result["sparsity"]["reached"]
