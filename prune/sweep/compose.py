@@ -3,8 +3,9 @@
 Hydra takes a tenth of a second to compose a point. A point differs from the first one in the overrides of a few groups, and
 what a group holds depends on the overrides of that group alone. So the first point is composed, then it again with another
 option of one group, for each option that the grid names; values inside a group are set on a copy of its option, as Hydra
-sets them. A point takes each of its groups from there. Overrides that may reach further (experiment, hydra, additions and
-deletions) are not taken apart: such points are composed whole.
+sets them. A point takes each of its groups from there. An experiment that all points share is part of each
+composition. Other overrides that may reach further (several experiments, hydra, additions and deletions) are not taken
+apart: such points are composed whole.
 """
 
 import copy
@@ -29,8 +30,8 @@ Choice: TypeAlias = tuple[str, Overrides]
 """A group and its overrides in a point."""
 ComposeWhole: TypeAlias = Callable[[list[str]], DictConfig]
 
-FAR_REACHING = ("experiment", "hydra")
-"""Keys whose overrides may change any group."""
+EXPERIMENT = "experiment"
+"""The key whose override may change any group: it is the same in all points, or they are composed whole."""
 
 _REFERENCE = re.compile(r"\$\{[^:{}]*\}")
 """An interpolation that takes the value of a key, unlike one with a resolver (`${oc.env:HOME}`)."""
@@ -79,12 +80,13 @@ def compose_points(job_overrides: Sequence[Sequence[str]], compose: ComposeWhole
     """The configurations of all points, in order; equal to those of `compose` on each of them.
 
     Args:
-        job_overrides: of each point, the same keys in the same order (as a product makes them).
+        job_overrides: of each point.
         compose: Hydra's own composition of one point.
     """
     points = [_by_group(overrides) for overrides in job_overrides]
     groups = [point for point in points if point is not None]
-    if not points or len(groups) < len(points) or any(point.keys() != groups[0].keys() for point in groups):
+    experiments = {point.get(EXPERIMENT) for point in groups}
+    if not points or len(groups) < len(points) or len(experiments) > 1:
         return [to_config(compose(list(overrides))) for overrides in job_overrides]
     assembly = _Assembly(groups[0], list(job_overrides[0]), compose)
     return [assembly.config(point) for point in groups]
@@ -173,7 +175,7 @@ def _by_group(overrides: Sequence[str]) -> Point | None:
     groups: Point = {}
     for override in overrides:
         key = re.split(r"[.=]", override, maxsplit=1)[0]
-        if not key.isidentifier() or key in FAR_REACHING:
+        if not key.isidentifier() or key == "hydra":
             return None
         groups[key] = (*groups.get(key, ()), override)
     return groups

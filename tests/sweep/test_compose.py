@@ -47,6 +47,8 @@ def product(*axes: str) -> list[list[str]]:
         (["calib=gsm8k,c4", "calib.seed=0,1,2,3,4,5", "sparsity.ratio=0.1,0.2,0.3", "tracker.project=null,'a b'"], 5),
         (["sparsity=nm", "sparsity.n=1,2", "sparsity.m=4,8", "launcher=slurm", "launcher.setup=[],[a]"], 3),
         (["experiment=prompts,study", "calib.seed=0,1"], 4),
+        (["experiment=study", "calib=gsm8k,c4,pile", "prompt=icl,cot", "sparsity.ratio=0.3,0.5"], 5),
+        (["experiment=strategies", "calib=c4,gsm8k", "calib.num_samples=8,16", "method=wanda,sparsegpt"], 4),
     ],
 )
 def test_assembled_points_equal_hydras_own(hydra_compose: Counted, axes: list[str], num_compositions: int) -> None:
@@ -54,6 +56,21 @@ def test_assembled_points_equal_hydras_own(hydra_compose: Counted, axes: list[st
     assembled = compose_points(points, hydra_compose)
     assert hydra_compose.count == num_compositions
     assert assembled == [to_config(compose("config", overrides=point)) for point in points]
+
+
+def test_points_may_differ_in_what_they_give(hydra_compose: Counted) -> None:
+    together = [
+        ["calib=c4"],
+        ["calib=mix", "calib.parts={c4:0.5,gsm8k:0.5}"],
+        ["calib=gsm8k", "prompt=chat"],
+        ["calib=c4", "select=zipf", "weight=first", "weight.tokens=8"],
+        ["calib.num_samples=4", "sparsity=2to4"],
+        ["eval.limit=3"],
+    ]
+    points = [["experiment=strategies", f"method={method}", *point] for method in ("wanda", "ria") for point in together]
+    assembled = compose_points(points, hydra_compose)
+    assert assembled == [to_config(compose("config", overrides=point)) for point in points]
+    assert hydra_compose.count < len(points)
 
 
 def test_what_is_null_follows_the_model(hydra_compose: Counted) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from prune.cli import CONFIG_DIR
 from prune.sweep.grid import read_grid
-from tests.conftest import RunLine, Said
+from tests.conftest import Said
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIG_DIR, "experiment").glob("*.yaml"))
 HERE = ("model=tiny", "data=sample", "tracker=none")
@@ -68,15 +68,15 @@ def test_what_points_give_is_not_given_again(say: Callable[..., Said], tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in ("study", "prompts")])
-def test_two_points_of_an_experiment_run(run_line: RunLine, tmp_path: Path, experiment: str) -> None:
-    planned = run_line(f"experiment={experiment}", *HERE, "launcher=plan", "sweep.name=planned")
-    assert planned.returncode == 0, planned.stderr
+def test_two_points_of_an_experiment_run(say: Callable[..., Said], tmp_path: Path, experiment: str) -> None:
+    planned = say(f"experiment={experiment}", *HERE, "launcher=plan", "sweep.name=planned")
+    assert planned.code == 0, planned.err
     rows, _ = read_grid(tmp_path / "outputs/sweeps/planned/grid.jsonl")
     kept = [row["overrides"] for row in rows if row["cell"] and not any("seed=1" in word for word in row["overrides"])]
     last = 1 if experiment == "cot_steps" else -1  # no generated rationale has more than two sentences
     for overrides in (kept[0], kept[last]):
         words = {word.partition("=")[0]: word for word in (*overrides, *HERE, *SMALL)}
         del words["sweep.name"], words["launcher"], words["experiment"]
-        done = run_line(*words.values())
-        assert done.returncode == 0, done.stderr
+        done = say(*words.values())
+        assert done.code == 0, done.err
     assert len(list(tmp_path.glob("outputs/cells/*/result.json"))) >= 2
