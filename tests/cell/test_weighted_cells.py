@@ -75,6 +75,7 @@ def test_a_weight_is_part_of_a_cell_and_equal_knobs_are_none(compose_config: Com
         assert alike.id == cells[0].id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALED)
 def test_equal_knobs_have_the_numbers_of_none(compose_config: Compose, tmp_path: Path, name: str) -> None:
     """Nearly equal ones too have an id of their own, and need the whole path."""

@@ -100,6 +100,7 @@ def test_a_written_label_is_read_as_it_stands() -> None:
         assert row["gold"] == item.target and row["correct"] == (row["prediction"] == item.target)
 
 
+@pytest.mark.slow
 def test_talks_are_scored_by_bleu_of_what_is_written() -> None:
     head, items = questions("iwslt2017", 1)
     found = measured("iwslt2017", EvalProtocol.acc, 1)

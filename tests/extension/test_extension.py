@@ -58,6 +58,7 @@ def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: d
     assert "letters/capitals" in tables, told.stdout
 
 
+@pytest.mark.slow
 def test_a_selector_chooses_says_why_and_counts_by_its_code(tmp_path: Path) -> None:
     environment = install(tmp_path / "site")
     line = [*LINE, "method=wanda", "prompt=single", "calib.num_samples=1", "select=loudest", "select.letters=P"]
@@ -75,6 +76,7 @@ def test_a_selector_chooses_says_why_and_counts_by_its_code(tmp_path: Path) -> N
     assert len(list(tmp_path.glob("outputs/calib/*/manifest.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_token_weight_of_the_extension(environment: dict[str, str], tmp_path: Path) -> None:
     """It weighs, its knob counts, and its code is part of the cell."""
     line = [*LINE, "eval.tasks=[]", "method=wanda"]
