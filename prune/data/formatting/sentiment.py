@@ -2,7 +2,8 @@
 
 import re
 
-from prune.data.dataset import Example
+from prune.data.dataset import Example, Row
+from prune.data.formatting.columns import column_text
 from prune.data.formatting.labels import label_name
 
 SENTIMENTS = ("negative", "positive")
@@ -12,8 +13,8 @@ _BREAK = re.compile(r"(?:<br\s*/?>|\\n|\s)+")
 r"""What stands for a line break in copies of IMDB (`<br />`) and Yelp (`\n` as two characters), and blanks."""
 
 
-def review_example(text: str, label: object) -> Example:
-    """A review on one line, answered by its sentiment; in cloze form it is the same, as the labels are words."""
-    sentiment = label_name(label, SENTIMENTS)
-    review = _BREAK.sub(" ", text).strip()
+def review_example(row: Row, column: str = "text") -> Example:
+    """The review in a column, on one line, answered by its sentiment; in cloze form it is the same, as labels are words."""
+    sentiment = label_name(row["label"], SENTIMENTS)
+    review = _BREAK.sub(" ", column_text(row, column)).strip()
     return Example(question=f"Review: {review}\nSentiment:", answer=sentiment, target=sentiment, choices=SENTIMENTS)

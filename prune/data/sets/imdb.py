@@ -1,19 +1,13 @@
 """IMDB, film reviews of several paragraphs (Maas et al. 2011)."""
 
-from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
-from prune.data.formatting.columns import column_text
+from prune.data.dataset import AnswerKind, Category, Hub, QuestionSet
 from prune.data.formatting.sentiment import review_example
-
-
-def _example(row: Row) -> Example:
-    return review_example(column_text(row, "text"), row["label"])
-
 
 DATASET = QuestionSet(
     name="imdb",
     category=Category.SENTIMENT,
     hub=Hub(path="stanfordnlp/imdb", config="plain_text", revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31"),
-    example=_example,
+    example=review_example,
     columns=("text", "label"),
     eval_split="test",
     answer_kind=AnswerKind.LABEL,

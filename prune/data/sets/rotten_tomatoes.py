@@ -1,19 +1,13 @@
 """Rotten Tomatoes, sentences of film reviews (Pang and Lee 2005)."""
 
-from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
-from prune.data.formatting.columns import column_text
+from prune.data.dataset import AnswerKind, Category, Hub, QuestionSet
 from prune.data.formatting.sentiment import review_example
-
-
-def _example(row: Row) -> Example:
-    return review_example(column_text(row, "text"), row["label"])
-
 
 DATASET = QuestionSet(
     name="rotten_tomatoes",
     category=Category.SENTIMENT,
     hub=Hub(path="cornell-movie-review-data/rotten_tomatoes", revision="aa13bc287fa6fcab6daf52f0dfb9994269ffea28"),
-    example=_example,
+    example=review_example,
     columns=("text", "label"),
     eval_split="test",
     answer_kind=AnswerKind.LABEL,

@@ -1,19 +1,15 @@
 """SST-2, sentences and phrases of film reviews (Socher et al. 2013), as in GLUE. Test rows have no label."""
 
-from prune.data.dataset import AnswerKind, Category, Example, Hub, QuestionSet, Row
-from prune.data.formatting.columns import column_text
+from functools import partial
+
+from prune.data.dataset import AnswerKind, Category, Hub, QuestionSet
 from prune.data.formatting.sentiment import review_example
-
-
-def _example(row: Row) -> Example:
-    return review_example(column_text(row, "sentence"), row["label"])
-
 
 DATASET = QuestionSet(
     name="sst2",
     category=Category.SENTIMENT,
     hub=Hub(path="nyu-mll/glue", config="sst2", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"),
-    example=_example,
+    example=partial(review_example, column="sentence"),
     columns=("sentence", "label"),
     eval_split="validation",
     answer_kind=AnswerKind.LABEL,
