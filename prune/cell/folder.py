@@ -174,7 +174,7 @@ class CellFolder:
         pruned = self.read_pruned()
         return pruned is not None and save.value in pruned["saved"] and self.saved(save).exists()
 
-    def saved_weights(self) -> bool:
+    def keeps_weights(self) -> bool:
         """Whether the folder holds the weights in any way."""
         return any(self.is_saved(save) for save in SAVED)
 

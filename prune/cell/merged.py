@@ -63,7 +63,7 @@ def _find_parent(output_dir: Path, cell: str) -> Parent:
         )
     if result["calib"] is None:
         raise UserError(f"{result['name']} ({cell}) was pruned without a calibration set: merging is between such sets.")
-    if not folder.saved_weights():
+    if not folder.keeps_weights():
         raise UserError(
             f"{result['name']} ({cell}) kept no weights. Run its line again with save=mask (enough for methods that only "
             "remove) or save=model."

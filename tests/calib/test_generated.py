@@ -12,7 +12,6 @@ from calib_fakes import LOCAL, MODEL, FakeSource, calib, make_tokenizer, prompt,
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
-    LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
     TemperatureLogitsWarper,
@@ -35,6 +34,7 @@ from prune.eval.engine.fallback import generate_alone
 from prune.eval.overlap import count_overlap, split_words
 from prune.models.files import EMBEDDED_FOLDER
 from tests.architectures import CONFIGS, tiny_model
+from tests.eval.small_models import make_llama
 
 TOKENIZER = make_tokenizer(bos=True)
 ROWS = text_rows(60)
@@ -43,20 +43,7 @@ SAMPLED = {"temperature": 1.5, "top_k": 30, "top_p": 0.9, "repetition_penalty": 
 
 
 def make_model(seed: int = 0, window: int = 512) -> LlamaForCausalLM:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(TOKENIZER),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=window,
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    return LlamaForCausalLM(config).eval()
+    return make_llama(len(TOKENIZER), seed=seed, window=window)
 
 
 LLAMA = make_model()
