@@ -8,6 +8,7 @@ from prune.calib.draw import Drawn, Packed, start_generator
 from prune.calib.material import Material
 from prune.config.calib import CalibConfig
 from prune.config.data import DataConfig
+from prune.config.select import SelectConfig
 from prune.data.dataset import ControlSet
 from prune.data.identity import code_identity
 from prune.data.sources.source import Source
@@ -27,6 +28,8 @@ class Controls:
     piece: ClassVar[str] = "sequence"
     splits: ClassVar[Sequence[Any]] = ()
     needs_model: ClassVar[bool] = False
+    select: ClassVar[SelectConfig] = SelectConfig()
+    """There are no rows to choose among."""
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
         """Nothing to refuse."""

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
 from prune.config.mixture import OWN_PART
 from prune.config.own import OwnSetConfig, own_fields
+from prune.config.select import SelectConfig
 from prune.data.dataset import MixtureSet, RowSet
 from prune.data.sources.source import Source
 from prune.errors import NotApplicableError, UserError
@@ -51,6 +52,10 @@ class Part(Protocol):
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that it reads."""
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether the dense model makes or chooses its text."""
+
 
 PartT = TypeVar("PartT", bound=Part)
 
@@ -80,6 +85,13 @@ class Mixture:
     calib: CalibConfig
     parts: Sequence[Part]
     """In the order that they stand in."""
+    select: ClassVar[SelectConfig] = SelectConfig()
+    """Rows are chosen inside each part."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a part does."""
+        return any(part.needs_model for part in self.parts)
 
     @property
     def prompt(self) -> PromptConfig | None:

@@ -99,18 +99,16 @@ class Recipe:
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
-        kind, selector = self.kind, build_selector(self.select)
-        makes_choices = selector is not None and not isinstance(kind, Controls | Mixture)
-        return [*kind.splits, *(selector.reads(self.data) if selector and makes_choices else ())]
+        kind = self.kind
+        selector = build_selector(kind.select)
+        return [*kind.splits, *(selector.reads(self.data) if selector else ())]
 
     @property
     def needs_model(self) -> bool:
         """Whether the dense model makes or chooses the text, so that its weights are part of what the set is."""
-        if self.calib.is_mixture:
-            return any(part.needs_model for part in self.parts)
-        kind, selector = self.kind, build_selector(self.select)
-        of_selector = selector is not None and selector.needs_model and not isinstance(kind, Controls)
-        return of_selector or (not isinstance(kind, Mixture) and kind.needs_model)
+        kind = self.kind
+        selector = build_selector(kind.select)
+        return kind.needs_model or (selector is not None and selector.needs_model)
 
     def canonical(self) -> dict[str, Any]:
         """Plain values of all that can change the tokens but the tokenizer: the set, its rows, and where BOS stands.
