@@ -45,7 +45,8 @@ def build(
     material = Material(source, encoder, recipe.data, dense, advance)
     drawn = kind.draw(material)
     pad_id, side = find_pad(tokenizer), kind.prompt.padding_side if kind.prompt else PaddingSide.left
-    tokens_NL, real_NL = stack(drawn.packed, calib.seq_len, pad_id, side)
+    packed = drawn.packed[::-1] if recipe.is_reversed else drawn.packed
+    tokens_NL, real_NL = stack(packed, calib.seq_len, pad_id, side)
     weights_NL = torch.ones_like(real_NL, dtype=torch.float32) if calib.compat is Compat.study else real_NL.float()
     is_chat = kind.prompt is not None and kind.prompt.name is PromptStyle.chat
     manifest = {
@@ -55,7 +56,7 @@ def build(
         "data": describe_source(kind.splits, recipe.data),
         "num_rows": drawn.num_rows,
         "num_tokens": calib.num_samples * calib.seq_len,
-        "num_real_tokens": sum(len(sequence.token_ids) for sequence in drawn.packed),
+        "num_real_tokens": sum(len(sequence.token_ids) for sequence in packed),
         **drawn.counts,
         **drawn.about,
         "diversity": diversity(texts_of(tokens_NL, real_NL, tokenizer)),
@@ -70,7 +71,7 @@ def build(
         "tokens_sha256": tensors_sha256(tokens_NL, real_NL),
         "token_weights_sha256": tensors_sha256(weights_NL),
         "versions": versions(),
-        "sequences": [describe_sequence(sequence) for sequence in drawn.packed],
+        "sequences": [describe_sequence(sequence) for sequence in packed],
     }
     return CalibrationSet(tokens_NL, real_NL, weights_NL, manifest["id"], manifest, material.seconds)
 

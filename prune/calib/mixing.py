@@ -43,6 +43,10 @@ def mixed(recipe: Recipe, parts: Sequence[BuiltPart], tokenizer: PreTrainedToken
     if weights:
         parts_N = number_parts(sequences)
         weights_NL = scaled(weights_NL, parts_N, [weights[part.name] for part in parts])
+    if recipe.is_reversed:
+        tokens_NL, real_NL, weights_NL = (each.flip(0) for each in (tokens_NL, real_NL, weights_NL))
+        sequences = sequences[::-1]
+        parts_N = number_parts(sequences) if weights else None
     first = sets[0].manifest
     manifest = {
         "schema": SCHEMA,

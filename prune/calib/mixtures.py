@@ -61,10 +61,11 @@ PartT = TypeVar("PartT", bound=Part)
 
 
 def part_config(calib: CalibConfig, name: str, own: Mapping[str, OwnSetConfig]) -> CalibConfig:
-    """The part `name` of a mixture as a set of its own; `own` are the user's own sets."""
+    """The part `name` of a mixture as a set of its own, in the order it is drawn in; `own` are the user's own sets."""
     definition = OwnSetConfig() if name != OWN_PART else calib
     fields = own_fields(own.get(name, definition))
-    return replace(calib, name=name, num_samples=calib.portions.counts[name], parts=None, weights=None, **fields)
+    count = calib.portions.counts[name]
+    return replace(calib, name=name, num_samples=count, parts=None, weights=None, reverse=False, **fields)
 
 
 @contextmanager

@@ -94,7 +94,14 @@ class Recipe:
     def settled(self) -> "Recipe":
         """The same set: a mixture that has one part left is that part."""
         parts = self.parts
-        return parts[0] if len(parts) == 1 else self
+        if len(parts) != 1:
+            return self
+        return replace(parts[0], calib=replace(parts[0].calib, reverse=self.calib.reverse))
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the sequences stand in another order than they are drawn in."""
+        return self.calib.reverse and self.calib.num_samples > 1
 
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
@@ -119,6 +126,7 @@ class Recipe:
         padded = {} if self._real_tokens is None else {"real_tokens": self._real_tokens}
         draw = {"draw": self.calib.draw} if self.calib.draw else {}
         weights = {"model": model_identity(self.model)} if self.needs_model else {}
+        backwards = {"reverse": True} if self.is_reversed else {}
         return {
             "name": self.calib.name if self.calib.path is None else None,
             "num_samples": self.calib.num_samples,
@@ -130,6 +138,7 @@ class Recipe:
             **skips,
             **padded,
             **draw,
+            **backwards,
             **weights,
         }
 

@@ -63,6 +63,9 @@ class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
     """Draws rows and windows; an axis of its own."""
     draw: int = 0
     """Which of disjoint draws of one shuffle: 0 is its first part, 1 the next, and so on; an axis of its own."""
+    reverse: bool = False
+    """Give the sequences to the pruner in reverse order. In exact arithmetic nothing changes, so that the difference is what
+    rounding alone does: the noise row of a study."""
     repeat: bool = True
     """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
     distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""

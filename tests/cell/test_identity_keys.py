@@ -119,6 +119,7 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("calib.seed=1", DENSE),
     ],
     "calib.draw": calibration("calib.draw", 1),
+    "calib.reverse": "weights move by rounding alone, which differs by machine: tests/calib/test_reverse.py",
     "calib.repeat": "false refuses what true repeats: no two sets differ, but a finished cell must not stand for a refused",
     "calib.parts": [
         matters("calib.parts={svamp: 0, gsm8k: null}", TOLD, MIX),
