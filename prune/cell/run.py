@@ -229,6 +229,7 @@ class CellRun:
         masks: "MaskKeeper",
     ) -> list[LinearReport]:
         """Prune the model by a method, check what was reached, and write blocks.jsonl."""
+        from prune.pruning.expert_inputs import rule_of
         from prune.pruning.layerwise import check_reached, prune_model
 
         config = self._config
@@ -239,6 +240,7 @@ class CellRun:
             patterns,
             batch_size=config.batch_size,
             seed=config.calib.seed,
+            experts=rule_of(config.method),
             on_block=self._watcher.advance,
             on_mask=masks if config.save is Save.mask else (lambda block, name, mask_OI: None),
         )

@@ -36,6 +36,10 @@ class LinearReport:
     """Left as it was, by method.targets and method.skip."""
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
+    tokens: int | None = None
+    """That the router sent to the expert whose matrix this is; None for other linears, and without inputs."""
+    statistic: str | None = None
+    """Which tokens such a matrix was pruned by: routed, or all of its layer."""
 
 
 MAX_TIES = 0.01

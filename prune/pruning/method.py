@@ -53,6 +53,11 @@ class NoStatistic:
         """Ignore them."""
 
 
+def fewest_tokens(statistic: Statistic) -> int:
+    """How many tokens a statistic must have seen to be of use: its class's `min_tokens`, or 1."""
+    return int(getattr(statistic, "min_tokens", 1))
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A pruned linear."""

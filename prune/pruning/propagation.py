@@ -9,12 +9,13 @@ Shapes: N samples, L tokens, I in.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.expert_inputs import BlockStatistics
 from prune.pruning.method import Keepable, Method, Statistic
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ class KeptInputs:
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """The statistics of the block, moved to its device."""
         self._move(index, next(find_blocks(self.model)[index].parameters()).device)
-        return {name: self.blocks[index][name] for name in wanted}
+        block = self.blocks[index]
+        found = BlockStatistics({name: block[name] for name in wanted})
+        found.routing = getattr(block, "routing", {})
+        return found
 
     def leave(self, index: int) -> None:
         """Back to host memory, with what was computed from them once for all."""
@@ -138,16 +142,31 @@ def collect_all(
     num_blocks = len(walk.groups)
     with torch.no_grad():
         for index in range(num_blocks):
-            collected = walk.collect(index, several, advance=index + 1 < num_blocks)
-            for kind, blocks in kept.items():
-                blocks.append({name: _to_host(statistic, kind) for name, statistic in collected.items()})
+            if walk.has_experts(index):
+                _collect_each(walk, index, several.methods, kept)
+            else:
+                collected = walk.collect(index, several, advance=index + 1 < num_blocks)
+                for kind, blocks in kept.items():
+                    blocks.append({name: _to_host(statistic, kind) for name, statistic in collected.items()})
             on_block(index + 1, num_blocks)
     return kept
 
 
+def _collect_each(
+    walk: "Walk", index: int, methods: Mapping[Kind, Method], kept: Mapping[Kind, list[dict[str, Keepable]]]
+) -> None:
+    """Add the statistics of a block with experts, kind by kind: how many tokens are too few depends on the kind."""
+    for kind, method in methods.items():
+        collected = walk.collect(index, method)
+        block = BlockStatistics({name: _to_host(statistic, kind) for name, statistic in collected.items()})
+        block.routing = collected.routing
+        kept[kind].append(cast("dict[str, Keepable]", block))
+    if index + 1 < len(walk.groups):
+        walk.advance(index)
+
+
 def _to_host(statistic: Statistic, kind: Kind) -> Keepable:
-    assert isinstance(statistic, _StatisticsByKind)
-    part = statistic.parts[kind]
+    part = statistic.parts[kind] if isinstance(statistic, _StatisticsByKind) else statistic
     assert isinstance(part, Keepable), type(part)
     part.move(torch.device("cpu"))
     return part
