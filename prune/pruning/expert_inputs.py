@@ -3,7 +3,7 @@
 Shapes: T tokens of a batch, P of them that came to one expert, I in.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,35 @@ def one_group(groups: Mapping[str, list[str]], linears: "Mapping[str, Linear]") 
         else:
             merged[first] = names
     return merged
+
+
+def in_portions(
+    names: Sequence[str],
+    linears: "Mapping[str, Linear]",
+    groups: Mapping[str, Sequence[str]],
+    sizes: Mapping[str, int],
+    limit: int,
+) -> list[list[str]]:
+    """Linears in portions, in order, whose groups' statistics take up to `limit` bytes; an expert is never divided.
+
+    The ordinary ones, and at least one expert, are in the first.
+    """
+    group_of = {name: first for first, members in groups.items() for name in members}
+    together: dict[tuple[int, int] | None, list[str]] = {}
+    for name in names:
+        together.setdefault(expert_of(name, linears), []).append(name)
+    portions: list[list[str]] = [together.pop(None, [])]
+    held = {group_of[name] for name in portions[0]}
+    has_expert = False
+    for own in together.values():
+        needed = {group_of[name] for name in own}
+        if has_expert and sum(sizes[first] for first in held | needed) > limit:
+            portions.append([])
+            held = set()
+        portions[-1] += own
+        held |= needed
+        has_expert = True
+    return portions
 
 
 @contextmanager

@@ -21,11 +21,12 @@ from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.experts import ExpertMatrix
 from prune.models.experts_forward import one_by_one
+from prune.models.host_memory import room_on
 from prune.models.offload import is_offloaded, on_device
 from prune.pruning.attention import check_seen
-from prune.pruning.expert_inputs import BlockStatistics, ExpertRule, Fed, Routing, expert_of, one_group
+from prune.pruning.expert_inputs import BlockStatistics, ExpertRule, Fed, Routing, expert_of, in_portions, one_group
 from prune.pruning.feeding import Counts, SeenBatch, Watched, run_watched
-from prune.pruning.method import fewest_tokens
+from prune.pruning.method import fewest_tokens, statistic_bytes
 from prune.pruning.replay import REHEARSAL_TOKENS, Call, record_calls, rehearse, same_calls
 from prune.pruning.token_weights import Need
 from prune.pruning.weighted_set import WeightedSet
@@ -56,6 +57,10 @@ class _Gathered:
             counts.feed(fed, self.statistics[fed.name])
         elif fed.tokens_P is not None:
             self.num_routed[fed.name] += counts.num_counting(fed.tokens_P)
+
+
+SHARE_OF_ROOM = 0.5
+"""Of the memory that is left, the most that statistics of a block's experts take at once; solving needs the rest."""
 
 
 class Walk:
@@ -128,6 +133,21 @@ class Walk:
             if advance:
                 self.advance(index)
         return found
+
+    def portions(self, index: int, method: "StartsStatistic", wanted: Collection[str]) -> list[list[str]]:
+        """The wanted linears, experts last, in portions whose statistics fit beside each other in the room that is left.
+
+        One, but for experts: pruning one of them changes no other's inputs, so that they can be seen in passes of their own.
+        """
+        linears, groups = self._linears[index], self.groups[index]
+        layers = {linear.experts for linear in linears.values() if isinstance(linear, ExpertMatrix)}
+        if len(layers) != 1 or not any(expert_of(name, linears) for name in wanted):
+            return [list(wanted)]
+        device = next(iter(linears.values())).weight.device
+        with on_device(self._blocks[index]):
+            limit = int(SHARE_OF_ROOM * room_on(device))
+        sizes = {first: statistic_bytes(method, read_weight(linears[first]).shape[1], self._model.dtype) for first in groups}
+        return in_portions(list(wanted), linears, groups, sizes, limit)
 
     def _gather(
         self,

@@ -8,7 +8,7 @@ Shapes: O out, I in.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight, write_weight
 from prune.models.offload import on_device
-from prune.pruning.expert_inputs import ExpertRule, expert_of
+from prune.pruning.expert_inputs import ExpertRule, Routing, expert_of
 from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
@@ -108,32 +108,41 @@ def _prune_block(
     inputs: Inputs | None,
     seed: int,
     on_mask: Callable[[int, str, Tensor], None],
-) -> Iterator[LinearReport]:
+) -> list[LinearReport]:
     """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
-    statistics = inputs.enter(index, chosen) if inputs else {}
-    routing = getattr(statistics, "routing", {})
-    together = {key: _group(named, chosen, key, method, statistics) for key in {expert_of(name, named) for name in chosen}}
-    for name, linear in named.items():
-        if name in chosen:
-            group = together[expert_of(name, named)]
-            report, mask_OI = _prune_linear(linear, group, chosen[name], block=index, name=name, seed=seed)
+    found: dict[str, LinearReport] = {}
+
+    def prune(names: Collection[str]) -> None:
+        patterns = {name: chosen[name] for name in names}
+        statistics = inputs.enter(index, patterns) if inputs else {}
+        routing: Mapping[str, Routing] = getattr(statistics, "routing", {})
+        groups = _groups(named, patterns, method, statistics)
+        for name in names:
+            report, mask_OI = _prune_linear(named[name], groups[name], chosen[name], block=index, name=name, seed=seed)
             on_mask(index, name, mask_OI)
             seen = routing.get(name)
-            yield replace(report, tokens=seen.num_tokens, statistic=seen.tokens.value) if seen else report
-        else:
-            yield _skipped(linear, index, name)
+            found[name] = replace(report, tokens=seen.num_tokens, statistic=seen.tokens.value) if seen else report
+
+    for portion in inputs.portions(index, chosen) if inputs else [chosen]:
+        prune(portion)
+    return [found[name] if name in found else _skipped(linear, index, name) for name, linear in named.items()]
 
 
-def _group(
+def _groups(
     named: Mapping[str, "Linear"],
     chosen: Mapping[str, Pattern],
-    expert: tuple[int, int] | None,
     method: "Method",
     statistics: Mapping[str, "Statistic"],
-) -> GroupPruner:
-    """For the chosen linears of one expert, or those of none: experts that share a statistic would be too much at once."""
-    own = {name: pattern for name, pattern in chosen.items() if expert_of(name, named) == expert}
-    return GroupPruner(method, {name: read_weight(named[name]) for name in own}, statistics, own)
+) -> dict[str, GroupPruner]:
+    """Name -> what prunes it: one for each expert, as all experts that share a statistic would be too much at once."""
+    own: dict[tuple[int, int] | None, dict[str, Pattern]] = {}
+    for name, pattern in chosen.items():
+        own.setdefault(expert_of(name, named), {})[name] = pattern
+    groups = {
+        key: GroupPruner(method, {name: read_weight(named[name]) for name in patterns}, statistics, patterns)
+        for key, patterns in own.items()
+    }
+    return {name: groups[expert_of(name, named)] for name in chosen}
 
 
 def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", reports: Sequence[LinearReport]) -> None:

@@ -87,6 +87,20 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
     }
 
 
+def describe_few_tokens(reports: Sequence[LinearReport]) -> str | None:
+    """A warning about experts that were pruned by all tokens, as too few came to them; None without."""
+    seen = {(each.block, each.name.rpartition(".")[0]): each for each in reports if each.statistic is not None}
+    few = [each for each in seen.values() if each.statistic == "all"]
+    if not few:
+        return None
+    blocks = sorted({each.block for each in few})
+    return (
+        f"{len(few)} of {len(seen)} experts (blocks {blocks[0]} to {blocks[-1]}) got at most "
+        f"{max(each.tokens or 0 for each in few)} tokens, which is too few: they were pruned by all tokens of their layer "
+        "(method.min_tokens). blocks.jsonl names them; more samples (calib.num_samples) reach more experts."
+    )
+
+
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:
     """A warning about the share of ties over all linears; None up to `MAX_TIES`."""
     counted = [(report.ties * report.num_removed, report.num_removed) for report in reports if report.ties is not None]

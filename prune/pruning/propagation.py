@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 import torch
 from torch import Tensor
 
+from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.pruning.expert_inputs import BlockStatistics
-from prune.pruning.method import Keepable, Method, Statistic
+from prune.pruning.method import Keepable, Method, Statistic, statistic_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 class Inputs(Protocol):
     """Where the statistics of each block come from, one block after another."""
+
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """The `wanted` linears as `enter` is to be asked for them, one portion pruned after the other.
+
+        Raises:
+            UserError: their statistics do not fit in memory together, and cannot be had apart.
+        """
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Name -> statistic for the `wanted` linears (none of them is possible) of a block that is still dense.
@@ -55,6 +63,10 @@ class PrunedInputs:
     last: int
     """The last block of which anything is wanted."""
 
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """Experts in as many as the memory needs."""
+        return self.walk.portions(index, self.method, wanted)
+
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Collected in a pass that ends at the last wanted input."""
         return self.walk.collect(index, self.method, wanted) if wanted else {}
@@ -71,6 +83,16 @@ class DenseInputs:
 
     walk: "Walk"
     method: Method
+
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """One: what enters the next block must leave this one before any of it is pruned."""
+        found = self.walk.portions(index, self.method, wanted)
+        if len(found) > 1:
+            raise UserError(
+                f"block {index}: the statistics of its experts do not fit in memory together, and with "
+                "method.propagation=dense they must. method.propagation=pruned takes some experts at a time."
+            )
+        return found
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Collected in the one pass of this block."""
@@ -94,6 +116,10 @@ class KeptInputs:
     model: "PreTrainedModel"
     blocks: Sequence[Mapping[str, Keepable]]
     """Linear -> statistic, for each block."""
+
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """One: they are all there."""
+        return [wanted]
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """The statistics of the block, moved to its device."""
@@ -119,14 +145,11 @@ def kind_of(method: Method) -> Kind:
 
 def kept_bytes(model: "PreTrainedModel", walk: "Walk", method: Method) -> int:
     """Bytes of one method's statistics for all linears of the model; linears with the same input share one."""
-    wide = torch.promote_types(model.dtype, torch.float32).itemsize // torch.float32.itemsize
     total = 0
     for block, groups in zip(find_blocks(model), walk.groups, strict=True):
         linears = find_linears(block)
         for first in groups:
-            statistic = method.start_statistic(read_weight(linears[first]).shape[1], torch.device("meta"))
-            assert isinstance(statistic, Keepable), type(statistic)
-            total += wide * statistic.num_bytes
+            total += statistic_bytes(method, read_weight(linears[first]).shape[1], model.dtype)
     return total
 
 

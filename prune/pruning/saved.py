@@ -236,7 +236,7 @@ def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None
 
 
 def _weights_of_loaded(folder: Path, model: "PreTrainedModel") -> Weights | None:
-    """As `_weights_of_folder` where files have a matrix for each expert: transformers, which puts them together, loads it."""
+    """As `_weights_of_folder` where files have a matrix for each expert: transformers puts them together."""
     try:
         with no_progress_bar(), no_load_report():
             found: Any = type(model).from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
