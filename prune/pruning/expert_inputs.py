@@ -99,22 +99,23 @@ def in_portions(
 ) -> list[list[str]]:
     """Linears in portions, in order, whose groups' statistics take up to `limit` bytes; an expert is never divided.
 
-    The ordinary ones, and at least one expert, are in the first.
+    The ordinary ones, and at least one expert, are in the first; their statistics are there beside those of all portions.
     """
     group_of = {name: first for first, members in groups.items() for name in members}
     together: dict[tuple[int, int] | None, list[str]] = {}
     for name in names:
         together.setdefault(expert_of(name, linears), []).append(name)
     portions: list[list[str]] = [together.pop(None, [])]
-    held = {group_of[name] for name in portions[0]}
+    ordinary = {group_of[name] for name in portions[0]}
+    held = ordinary
     has_expert = False
     for own in together.values():
         needed = {group_of[name] for name in own}
         if has_expert and sum(sizes[first] for first in held | needed) > limit:
             portions.append([])
-            held = set()
+            held = ordinary
         portions[-1] += own
-        held |= needed
+        held = held | needed
         has_expert = True
     return portions
 

@@ -137,7 +137,8 @@ class Walk:
     def portions(self, index: int, method: "StartsStatistic", wanted: Collection[str]) -> list[list[str]]:
         """The wanted linears, experts last, in portions whose statistics fit beside each other in the room that is left.
 
-        One, but for experts: pruning one of them changes no other's inputs, so that they can be seen in passes of their own.
+        One, but for experts: pruning one of them changes no other's inputs, so that they can be seen in passes of their own,
+        as long as the ordinary ones of the block stay dense.
         """
         linears, groups = self._linears[index], self.groups[index]
         layers = {linear.experts for linear in linears.values() if isinstance(linear, ExpertMatrix)}
@@ -159,7 +160,8 @@ class Walk:
         advance: bool = False,
     ) -> _Gathered:
         """The statistics of groups from one pass over the calibration set."""
-        needs_all = advance or (self._by_block is not None and bool(self._by_block.needs))
+        counts_all = self._rule.tokens is ExpertTokens.all and self.has_experts(index)
+        needs_all = advance or counts_all or (self._by_block is not None and bool(self._by_block.needs))
         last = None if needs_all else list(groups)[-1]
         linears, block = self._linears[index], self._blocks[index]
         with on_device(block):

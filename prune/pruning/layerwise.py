@@ -112,9 +112,8 @@ def _prune_block(
     """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
     found: dict[str, LinearReport] = {}
 
-    def prune(names: Collection[str]) -> None:
+    def prune(names: Collection[str], statistics: Mapping[str, "Statistic"]) -> None:
         patterns = {name: chosen[name] for name in names}
-        statistics = inputs.enter(index, patterns) if inputs else {}
         routing: Mapping[str, Routing] = getattr(statistics, "routing", {})
         groups = _groups(named, patterns, method, statistics)
         for name in names:
@@ -123,8 +122,22 @@ def _prune_block(
             seen = routing.get(name)
             found[name] = replace(report, tokens=seen.num_tokens, statistic=seen.tokens.value) if seen else report
 
-    for portion in inputs.portions(index, chosen) if inputs else [chosen]:
-        prune(portion)
+    if inputs is None:
+        prune(chosen, {})
+        return _in_order(named, found, index)
+    first, *others = inputs.portions(index, chosen)
+    last = [name for name in first if others and expert_of(name, named) is None]
+    statistics = inputs.enter(index, first)
+    kept = {name: statistics[name] for name in last}
+    prune([name for name in first if name not in kept], statistics)
+    for portion in others:
+        statistics = {}  # before there are others
+        prune(portion, inputs.enter(index, portion))
+    prune(last, kept)  # what enters experts depends on them
+    return _in_order(named, found, index)
+
+
+def _in_order(named: Mapping[str, "Linear"], found: Mapping[str, LinearReport], index: int) -> list[LinearReport]:
     return [found[name] if name in found else _skipped(linear, index, name) for name, linear in named.items()]
 
 
