@@ -119,4 +119,4 @@ def one_by_one(inside: nn.Module, watch: Watch | None = None) -> Iterator[None]:
 def _linear(module: Any, name: str, expert: int, x_TI: Tensor) -> Tensor:
     weight = getattr(module, name)[expert]
     bias = getattr(module, f"{name}_bias")[expert] if module.has_bias else None
-    return torch.nn.functional.linear(x_TI, weight.t() if module.is_transposed else weight, bias)
+    return torch.nn.functional.linear(x_TI.to(weight.dtype), weight.t() if module.is_transposed else weight, bias)

@@ -446,7 +446,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model, one with a chat template, a mixture; rows, others, the rows again."""
+    """A changed and an equal copy of the embedded model, one with a chat template, a mixture; rows, others, rows again."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("copy", "changed", "talker"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
