@@ -11,7 +11,7 @@ from prune.cell.merged import merged_form
 from prune.config.config import Config
 from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
-from prune.config.method import ExpertTokens, MethodConfig, Propagation
+from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
 from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
@@ -65,7 +65,8 @@ def expert_choice(config: Config) -> dict[str, Any]:
         return {}
     if method.experts is ExpertTokens.all:
         return {"experts": method.experts.value}
-    return {} if method.min_tokens is None else {"min_tokens": method.min_tokens}
+    chosen = {} if method.min_tokens is None else {"min_tokens": method.min_tokens}
+    return chosen if method.router_weight is RouterWeight.none else chosen | {"router_weight": method.router_weight.value}
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     if (extension := extension_identity(type(config.method).__module__)) is not None:
         form["extension"] = extension
     targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
-    for key in ("propagation", "experts", "min_tokens"):
+    for key in ("propagation", "experts", "router_weight", "min_tokens"):
         del form[key]
     if isinstance(config.method, DenseConfig):
         return form

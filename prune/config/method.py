@@ -20,6 +20,14 @@ class ExpertTokens(str, Enum):
     all = "all"
 
 
+class RouterWeight(str, Enum):
+    """What a token counts in the statistics of an expert that it came to: 1, what the router gives it, or that squared."""
+
+    none = "none"
+    gate = "gate"
+    gate2 = "gate2"
+
+
 @dataclass(kw_only=True, slots=True)
 class MethodConfig:
     """A pruning method; each has a subclass with its own knobs."""
@@ -36,6 +44,8 @@ class MethodConfig:
     experts: ExpertTokens = ExpertTokens.routed
     """all: every token's inputs count for every expert of its layer, whichever the router sends it to. Without effect on
     models without experts."""
+    router_weight: RouterWeight = RouterWeight.none
+    """gate2 is that of MoE-Pruner (arXiv 2410.12013). Tokens that come to an expert only because of `min_tokens` count 1."""
     min_tokens: int | None = None
     """An expert that fewer tokens came to is pruned by all tokens of its layer; without it 32 where a method needs a
     Hessian, else 1."""

@@ -5,13 +5,13 @@ Shapes: T tokens of a batch, P of them that came to one expert, I in.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from prune.config.method import ExpertTokens, MethodConfig
+from prune.config.method import ExpertTokens, MethodConfig, RouterWeight
 from prune.errors import UserError
 from prune.models.experts import ExpertMatrix
 from prune.models.experts_forward import ExpertPass, inner_of, one_by_one
@@ -26,13 +26,14 @@ class ExpertRule:
     """Which tokens the statistics of an expert see."""
 
     tokens: ExpertTokens = ExpertTokens.routed
+    router_weight: RouterWeight = RouterWeight.none
     min_tokens: int | None = None
     """An expert that fewer came to is pruned by all tokens; None: as the method's statistic needs."""
 
 
 def rule_of(config: MethodConfig) -> ExpertRule:
     """What a configuration says of experts."""
-    return ExpertRule(config.experts, config.min_tokens)
+    return ExpertRule(config.experts, config.router_weight, config.min_tokens)
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,12 @@ class Fed:
     """None where the tokens are to be counted only."""
     tokens_P: Tensor | None = None
     """The numbers of its tokens in the batch, ascending; None: all of them."""
+    weight_P: Tensor | None = None
+    """What each of these counts, besides what it counts anyway; None: 1."""
 
     def copied(self) -> "Fed":
         """The same, safe from a block that overwrites it."""
-        return self if self.x is None else Fed(self.name, self.x.detach().clone(), self.tokens_P)
+        return self if self.x is None else replace(self, x=self.x.detach().clone())
 
 
 Take = Callable[[Fed], None]
@@ -126,6 +129,7 @@ def watched_experts(
     linears: "Mapping[str, Linear]",
     names: Collection[str],
     pooled: Collection[str],
+    router_weight: RouterWeight,
     take: Take,
     stop: Callable[[str], None],
 ) -> Iterator[None]:
@@ -140,16 +144,19 @@ def watched_experts(
         if isinstance(linear, ExpertMatrix)
     }
 
+    power = {RouterWeight.none: 0, RouterWeight.gate: 1, RouterWeight.gate2: 2}[router_weight]
+
     def see(seen: ExpertPass) -> None:
         last = by_place[seen.experts, seen.expert, True]
         take(Fed(last, None, seen.tokens_P))
         first = by_place[seen.experts, seen.expert, False]
+        weight_P = None if power == 0 else seen.gates_P.float() ** power
         if first in names:
-            take(Fed(first, seen.hidden_TH) if first in pooled else Fed(first, seen.input_PH, seen.tokens_P))
+            take(Fed(first, seen.hidden_TH) if first in pooled else Fed(first, seen.input_PH, seen.tokens_P, weight_P))
             stop(first)
         if last in names:
             of_all = partial(inner_of, seen.experts, seen.expert, seen.hidden_TH)
-            take(Fed(last, of_all()) if last in pooled else Fed(last, seen.inner_PI, seen.tokens_P))
+            take(Fed(last, of_all()) if last in pooled else Fed(last, seen.inner_PI, seen.tokens_P, weight_P))
             stop(last)
 
     with one_by_one(block, see):

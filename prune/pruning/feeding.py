@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from prune.config.method import RouterWeight
 from prune.errors import UserError
 from prune.pruning.attention import ReceivedAttention, watch_attention
 from prune.pruning.expert_inputs import Fed, Take, watched_experts
@@ -43,21 +44,23 @@ class Counts:
         if fed.tokens_P is None:
             self._feed_all(fed.name, fed.x, statistic)
         else:
-            self._feed_some(fed.x, fed.tokens_P, statistic)
+            self._feed_some(fed.x, fed.tokens_P, fed.weight_P, statistic)
 
     def num_counting(self, tokens_P: Tensor) -> int:
         """How many of the tokens with these numbers count."""
         return int((self.weights_BL.reshape(-1)[tokens_P.to(self.weights_BL.device)] > 0).sum())
 
-    def _feed_some(self, x_PI: Tensor, tokens_P: Tensor, statistic: "Statistic") -> None:
+    def _feed_some(self, x_PI: Tensor, tokens_P: Tensor, factor_P: Tensor | None, statistic: "Statistic") -> None:
         for number, is_weighted in enumerate(self.is_weighted):
             weight_L = self.weights_BL[number].to(x_PI.device)
             places_P = tokens_P - number * len(weight_L)
             here_P = (places_P >= 0) & (places_P < len(weight_L))
             weight_P = weight_L[places_P[here_P]]
+            if factor_P is not None:
+                weight_P = weight_P * factor_P[here_P]
             counts_P = weight_P > 0
             if bool(counts_P.any()):
-                statistic.add(x_PI[here_P][counts_P], weight_P[counts_P] if is_weighted else None)
+                statistic.add(x_PI[here_P][counts_P], weight_P[counts_P] if is_weighted or factor_P is not None else None)
 
     def _feed_all(self, name: str, x: Tensor, statistic: "Statistic") -> None:
         num_tokens = x.shape[:-1].numel()
@@ -87,6 +90,8 @@ class Watched:
     """The linear at whose input the pass may end."""
     pooled: Collection[str] = ()
     """Matrices of experts that take what all tokens make there, whichever expert they came to."""
+    router_weight: RouterWeight = RouterWeight.none
+    """What tokens count in the others of experts."""
 
     def stop(self, name: str) -> None:
         """End the pass, if the linear is the last."""
@@ -106,7 +111,7 @@ def run_watched(forward: Callable[[], Tensor], watched: Watched, take: Take) -> 
 
     called = {name: linear for name in watched.names if isinstance(linear := watched.linears[name], nn.Module)}
     handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in called.items()]
-    experts = (watched.block, watched.linears, watched.names, watched.pooled)
+    experts = (watched.block, watched.linears, watched.names, watched.pooled, watched.router_weight)
     try:
         with watched_experts(*experts, take, watched.stop) if len(called) < len(watched.names) else nullcontext():
             return forward()

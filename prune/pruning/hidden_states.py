@@ -169,7 +169,7 @@ class Walk:
             statistics = {
                 first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
             }
-            gathered = _Gathered(Watched(block, linears, groups, last, pooled), statistics)
+            gathered = _Gathered(Watched(block, linears, groups, last, pooled, self._rule.router_weight), statistics)
             for batch in self._batches:
                 hidden_BLH = self._feed(index, batch, gathered)
                 if advance and hidden_BLH is not None:

@@ -240,6 +240,10 @@ TABLE: dict[str, list[Case] | str] = {
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
     "method.propagation": [matters("method.propagation=dense", PRUNED), cannot("method.propagation=dense", MAGNITUDE)],
     "method.experts": [matters("method.experts=all", PRUNED, MIXTURE), cannot("method.experts=all")],
+    "method.router_weight": [
+        matters("method.router_weight=gate2", PRUNED, MIXTURE),
+        cannot("method.router_weight=gate2"),
+    ],
     "method.min_tokens": [
         matters("method.min_tokens=1000", PRUNED, MIXTURE),
         cannot("method.min_tokens=1000", [*MIXTURE, "method.experts=all"]),
