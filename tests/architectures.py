@@ -14,7 +14,6 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
-    MixtralConfig,
     Olmo2Config,
     OPTConfig,
     Phi3Config,
@@ -109,11 +108,6 @@ FINAL_NORMS = dict.fromkeys(CONFIGS, "model.norm") | {
     "falcon_rw": "transformer.ln_f",
 }
 """Where the hidden states of the last block go in."""
-
-
-def mixture_config() -> PretrainedConfig:
-    """A model whose experts are fused 3-D parameters."""
-    return MixtralConfig(**_GROUPED, num_local_experts=4)
 
 
 def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:

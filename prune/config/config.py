@@ -14,7 +14,7 @@ from prune.config.data import DataConfig
 from prune.config.eval import EvalConfig
 from prune.config.launcher import LauncherConfig
 from prune.config.merge import MergeConfig
-from prune.config.method import MethodConfig
+from prune.config.method import ExpertTokens, MethodConfig, RouterWeight
 from prune.config.model import ModelConfig
 from prune.config.select import SelectConfig
 from prune.config.sparsity import SparsityConfig
@@ -87,8 +87,15 @@ class Config:
     def __post_init__(self) -> None:
         self._fill_from_model()
         require_at_least("batch_size", self.batch_size, 1)
+        require_at_least("method.min_tokens", self.method.min_tokens, 1)
         if not self.output_dir.strip():
             raise UserError("output_dir is empty: it must name a folder, as in output_dir=outputs (or . for this one).")
+        if self.method.experts is ExpertTokens.all and self.method.router_weight is not RouterWeight.none:
+            raise UserError(
+                f"method.experts=all and method.router_weight={self.method.router_weight.value} do not go together: the "
+                "router gives nothing to tokens that it sends elsewhere. Give method.experts=routed, or "
+                "method.router_weight=none."
+            )
         if self.model.device_map is not None and self.device is Device.cpu:
             raise UserError(
                 f"device=cpu and model.device_map={self.model.device_map} do not go together: a map spreads a model over "

@@ -298,6 +298,20 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlockExperts:
+    """The tokens of the calibration set that came to the experts of a block, over a row's seeds."""
+
+    block: int
+    num_experts: int
+    lowest: int
+    """Of the expert that the fewest came to."""
+    median: float
+    highest: int
+    num_all: int
+    """Experts that were pruned by all tokens of their layer, in all seeds together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockCurve:
     """A row's blocks, mean over its seeds."""
 
@@ -306,6 +320,8 @@ class BlockCurve:
     """By block: the method's estimate of the relative squared output error, mean over the block's linears."""
     sparsity: Numbers
     """By block: share of the weights that are zero."""
+    experts: Sequence[BlockExperts] = ()
+    """Of blocks whose experts were pruned by their inputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

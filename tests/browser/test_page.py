@@ -4,12 +4,14 @@ The numbers are those of tests/report/page_reports.py: group g of a plan has ppl
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from prune.report.compare.statistics import wilson
+from prune.report.model import BlockExperts
 from tests.browser.conftest import Open, Opened
 from tests.report.page_reports import HOSTILE, small_report
 
@@ -271,6 +273,18 @@ def test_blocks_masks_cost_overlap_and_seeds_print_their_numbers(open_page: Open
     page.locator("#seeds").get_by_role("button", name="Mean").click()
     expect(page.locator("#seeds tbody tr").first).to_contain_text("gemma3_270m sparsegpt 70%")
     expect(page.locator("#seeds tbody tr").first).to_contain_text("missing: gemma3_270m/rte-cot/sparsegpt/70%/s2")
+
+
+def test_the_tokens_of_experts_stand_below_the_blocks(open_page: Open) -> None:
+    report = small_report()
+    experts = [BlockExperts(block=2, num_experts=4, lowest=0, median=7.5, highest=20, num_all=1)]
+    first, *others = report.blocks
+    opened = open_page(replace(report, blocks=[replace(first, experts=experts), *others]))
+    table = opened.drawn().locator("#blocks table")
+    expect(table).to_have_count(1)
+    expect(table.locator("thead th")).to_have_text(["block", "experts", "fewest", "median", "most", "all"])
+    expect(table.locator("tbody tr")).to_have_text("2407.5201")
+    assert opened.trouble == []
 
 
 def test_unfinished_cells_are_listed_with_their_reason_as_text(open_page: Open) -> None:

@@ -31,8 +31,10 @@ from prune.eval.metric import PlannedMetric
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
 from prune.pruning.registry import METHODS, WEIGHTS
+from tests.architectures import tiny_model
 from tests.chat_templates import CHATML
 from tests.conftest import Compose
+from tests.mixtures import mixture
 
 SMALL = (
     *("model.seq_len=48", "calib=svamp", "calib.num_samples=2", "method=wanda", "eval.perplexity=[c4]", "eval.tasks=[]"),
@@ -56,6 +58,7 @@ MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
 MIX_OF_ONE = ["calib=mix", "calib.parts={svamp: 1.0}", *NO_SCORE]
 TOLD = {"tokens", "weights"}
 CHAT = ["model.path=TALKER", "prompt=chat"]
+MIXTURE = ["model.path=MIXTURE"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
 STUDY = ["calib.compat=study"]
 CLUSTERS = ["select=clusters"]
@@ -237,6 +240,16 @@ TABLE: dict[str, list[Case] | str] = {
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
     "method.propagation": [matters("method.propagation=dense", PRUNED), cannot("method.propagation=dense", MAGNITUDE)],
+    "method.experts": [matters("method.experts=all", PRUNED, MIXTURE), cannot("method.experts=all")],
+    "method.router_weight": [
+        matters("method.router_weight=gate2", PRUNED, MIXTURE),
+        cannot("method.router_weight=gate2"),
+    ],
+    "method.min_tokens": [
+        matters("method.min_tokens=1000", PRUNED, MIXTURE),
+        cannot("method.min_tokens=1000", [*MIXTURE, "method.experts=all"]),
+        cannot("method.min_tokens=1000"),
+    ],
     "method.wanda.variant": [matters("method.variant=true", PRUNED)],
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
@@ -431,18 +444,21 @@ class Runs:
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:
-        for name in ("CHANGED", "COPY", "TALKER", "ROWS", "OTHER", "AGAIN"):
+        for name in ("CHANGED", "COPY", "TALKER", "MIXTURE", "ROWS", "OTHER", "AGAIN"):
             word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
         return word
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model, and one with a chat template; rows, other rows, the rows again."""
+    """A changed and an equal copy of the embedded model, one with a chat template, a mixture; rows, others, rows again."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("copy", "changed", "talker"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
     (folder / "talker/chat_template.jinja").write_text(CHATML)
+    shutil.copytree(EMBEDDED_FOLDER, folder / "mixture")
+    vocabulary = json.loads((EMBEDDED_FOLDER / "config.json").read_text())["vocab_size"]
+    tiny_model(mixture("mixtral", vocab_size=vocabulary)).save_pretrained(folder / "mixture")
     weights = bytearray((folder / "changed/model.safetensors").read_bytes())
     weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
     (folder / "changed/model.safetensors").write_bytes(weights)

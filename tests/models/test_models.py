@@ -27,7 +27,7 @@ from prune.models.chat import has_chat_template
 from prune.models.files import check_model, check_seq_len, model_window
 from prune.models.gguf import read_gguf_header
 from prune.models.load import LoadedModel, load_model, load_tokenizer
-from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, WINDOW, mixture_config, save_tokenizer, tiny_model
+from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, WINDOW, save_tokenizer, tiny_model
 from tests.conftest import HANGS_S
 
 gguf = pytest.importorskip("gguf")
@@ -353,14 +353,6 @@ def test_write_weight_is_in_place_and_keeps_the_type() -> None:
     assert torch.equal(read_weight(linear), weight_OI.bfloat16())
     assert weights_sha256(model) != before
     assert count_sparsity(model)[0] == 1
-
-
-def test_fused_experts_are_refused_by_name() -> None:
-    block = find_blocks(tiny_model(mixture_config()))[0]
-    with pytest.raises(
-        UserError, match=r"mixture-of-experts weights in one tensor \(mlp\.experts\.gate_up_proj, 4 x 64 x 16\)"
-    ):
-        find_linears(block)
 
 
 def test_quantised_and_empty_blocks_are_refused() -> None:

@@ -21,10 +21,11 @@ from transformers import (
     GraniteConfig,
     GraniteMoeHybridConfig,
     JambaConfig,
+    JetMoeConfig,
+    Llama4TextConfig,
     MambaConfig,
     MptConfig,
     PretrainedConfig,
-    Qwen2MoeConfig,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
     Qwen3_5TextConfig,
@@ -39,7 +40,7 @@ from transformers import (
 from prune.config.eval import Bos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.models.blocks import find_linears, weights_sha256
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
 from prune.models.bos import text_ids
 from prune.models.fetch import needed_files
 from prune.models.files import check_model
@@ -50,7 +51,8 @@ from prune.pruning.layerwise import check_reached, prune_model
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.saved import save_model
 from prune.pruning.sparsity import Unstructured
-from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, calibration_set, mixture_config, save_tokenizer, tiny_model
+from tests.architectures import CONFIGS, NUM_BLOCKS, VOCAB, calibration_set, save_tokenizer, tiny_model
+from tests.mixtures import mixture
 
 SMALL = {
     **{"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 64},
@@ -303,22 +305,43 @@ def dbrx() -> PretrainedConfig:
 
 
 EXPERTS = {
-    "dbrx": dbrx,
-    "mixtral": mixture_config,
-    "qwen2_moe": lambda: Qwen2MoeConfig(**SMALL, num_experts=4, moe_intermediate_size=8, shared_expert_intermediate_size=8),
-    "jamba": lambda: JambaConfig(**SMALL, num_experts=4, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=1),
+    "dbrx": (dbrx, "its experts", r"DbrxBlock holds mixture-of-experts weights .*\(ffn\.experts\.mlp\.w1, 128 x 16\)"),
+    "llama4_text": (
+        lambda: Llama4TextConfig(**SMALL, num_local_experts=4, intermediate_size_mlp=16, head_dim=8),
+        "all run on every token",
+        r"Llama4TextDecoderLayer holds .*\(feed_forward\.experts\.gate_up_proj, 4 x 16 x 64\)",
+    ),
+    "jetmoe": (
+        lambda: JetMoeConfig(**SMALL, num_local_experts=4),
+        "its attention is a mixture of experts as well",
+        r"JetMoeDecoderLayer holds .*\(self_attention\.experts\.input_linear\.weight, 4 x 256 x 16\)",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", EXPERTS)
-def test_experts_are_refused_by_the_header_and_when_loaded(
+def test_experts_of_another_layout_are_refused_by_type_and_by_their_tensors(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(tmp_path, EXPERTS[kind]())
-    check_refused(tmp_path, r"model odd is a mixture of experts \(.*\.experts\..*Give a dense model")
-    monkeypatch.setattr("prune.models.files.check_experts", lambda name, header: None)
-    with pytest.raises(UserError, match=r"model odd \(.*holds mixture-of-experts weights in one tensor \(.*experts"):
+    make, reason, tensor = EXPERTS[kind]
+    save(tmp_path, make())
+    check_refused(tmp_path, rf"model odd: model_type {kind} cannot be pruned block by block: .*{reason}")
+    monkeypatch.setattr("prune.models.checks.UNFIT", {})
+    with pytest.raises(UserError, match=rf"model odd \(.*{tensor} in a layout that is not known"):
         load_model(config(tmp_path), "cpu")
+
+
+def test_a_matrix_beside_known_experts_is_named_and_a_router_is_not() -> None:
+    block = find_blocks(tiny_model(mixture("mixtral")))[0]
+    assert not any("gate" in name.split(".") for name in find_linears(block))
+    block.mlp.scales = nn.Parameter(torch.ones(4, 4))
+    with pytest.raises(UserError, match=r"MixtralDecoderLayer holds other weights in one tensor \(mlp\.scales, 4 x 4\)"):
+        find_linears(block)
+
+
+def test_only_beside_experts_a_gate_is_a_router() -> None:
+    block = nn.ModuleDict({"gate": nn.Linear(4, 1), "router": nn.Linear(4, 4)})
+    assert list(find_linears(block)) == ["gate", "router"]
 
 
 OTHERS = {

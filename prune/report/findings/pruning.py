@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult
-from prune.report.model import BlockCurve, MaskOverlap
+from prune.report.model import BlockCurve, BlockExperts, MaskOverlap
 from prune.report.results.join import Joined
 
 MASK_FILE = "mask.safetensors"
@@ -32,25 +32,48 @@ def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[Bl
     curves, problems = [], []
     for row in pruned[:MAX_BLOCK_ROWS]:
         try:
-            blocks = [_read_blocks(results[cell].folder) for cell in joined.rows[row].cells]
+            linears = [CellFolder(results[cell].folder).read_linears() for cell in joined.rows[row].cells]
+            blocks, experts = [_by_block(of_cell) for of_cell in linears], _experts(linears)
         except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, OSError) as error:
             problems.append(
                 f"blocks.jsonl of {results[joined.rows[row].cells[0]].name} or another seed is damaged: {error}."
             )
             continue
-        curve = _mean_blocks(row, [of_cell for of_cell in blocks if of_cell])
+        curve = _mean_blocks(row, [of_cell for of_cell in blocks if of_cell], experts)
         curves += [] if curve is None else [curve]
     if len(pruned) > MAX_BLOCK_ROWS:
         problems.append(f"Errors and sparsities by block are shown for the first {MAX_BLOCK_ROWS} of {len(pruned)} rows.")
     return curves, problems
 
 
-def _read_blocks(folder: Path) -> list[tuple[float | None, float]]:
+def _experts(cells: Sequence[Sequence[Mapping[str, Any]]]) -> list[BlockExperts]:
+    """The tokens that came to the experts of each block; the lines of their matrices, `<layer>.<expert>.<kind>`, say it."""
+    by_block: dict[int, dict[tuple[int, str], tuple[int, bool]]] = {}
+    for number, linears in enumerate(cells):
+        for linear in linears:
+            if linear.get("tokens") is not None:
+                expert = (number, str(linear["name"]).rpartition(".")[0])
+                seen = int(linear["tokens"]), linear["statistic"] == "all"
+                by_block.setdefault(linear["block"], {})[expert] = seen
+    return [
+        BlockExperts(
+            block=block,
+            num_experts=len({name for _, name in experts}),
+            lowest=min(tokens for tokens, _ in experts.values()),
+            median=float(np.median([tokens for tokens, _ in experts.values()])),
+            highest=max(tokens for tokens, _ in experts.values()),
+            num_all=sum(is_all for _, is_all in experts.values()),
+        )
+        for block, experts in sorted(by_block.items())
+    ]
+
+
+def _by_block(linears: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, float]]:
     """(mean error of its linears, share of its weights that are zero) of every block."""
     by_block: dict[int, list[Mapping[str, Any]]] = {}
-    for linear in CellFolder(folder).read_linears():
+    for linear in linears:
         by_block.setdefault(linear["block"], []).append(linear)
-    return [_summarise_block(linears) for _, linears in sorted(by_block.items())]
+    return [_summarise_block(of_block) for _, of_block in sorted(by_block.items())]
 
 
 def _summarise_block(linears: Sequence[Mapping[str, Any]]) -> tuple[float | None, float]:
@@ -59,7 +82,9 @@ def _summarise_block(linears: Sequence[Mapping[str, Any]]) -> tuple[float | None
     return (sum(errors) / len(errors) if errors else None), zero / weights
 
 
-def _mean_blocks(row: int, cells: Sequence[Sequence[tuple[float | None, float]]]) -> BlockCurve | None:
+def _mean_blocks(
+    row: int, cells: Sequence[Sequence[tuple[float | None, float]]], experts: Sequence[BlockExperts]
+) -> BlockCurve | None:
     """Mean over the cells; None when there is none, or they differ in the number of blocks."""
     if not cells or len({len(blocks) for blocks in cells}) > 1:
         return None
@@ -69,6 +94,7 @@ def _mean_blocks(row: int, cells: Sequence[Sequence[tuple[float | None, float]]]
         row=row,
         error=[float(np.mean(of_block)) if of_block else None for of_block in errors],
         sparsity=[float(np.mean([sparsity for _, sparsity in of_block])) for of_block in by_block],
+        experts=experts,
     )
 
 

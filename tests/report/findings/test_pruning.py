@@ -9,6 +9,7 @@ from prune.pruning.saved import MASK_FILE as WRITTEN_MASK_FILE
 from prune.report.build import build_report
 from prune.report.findings import pruning
 from prune.report.findings.pruning import MASK_FILE, count_common
+from prune.report.model import BlockExperts
 from tests.report.result_files import Outputs
 
 ACC = {"acc/gsm8k": [1, 0]}
@@ -31,6 +32,27 @@ def test_blocks_are_means_over_linears_and_seeds(outputs: Outputs) -> None:
     (curve,) = build_report(outputs.root).blocks
     assert curve.error == pytest.approx([0.3, 0.5])
     assert curve.sparsity == pytest.approx([0.75, 0.5])
+
+
+def test_the_tokens_of_experts_by_hand(outputs: Outputs) -> None:
+    """Two experts of two matrices in one block, in two seeds; the other block has none."""
+    keys = {"num_zero": 1, "num_weights": 2, "error": 0.1}
+    for seed, tokens in enumerate(([10, 0], [20, 4])):
+        lines = [
+            {
+                "block": 1,
+                "name": f"mlp.experts.{expert}.{kind}",
+                "tokens": number,
+                "statistic": ["routed", "all"][not number],
+            }
+            for expert, number in enumerate(tokens)
+            for kind in ("up_proj", "down_proj")
+        ]
+        lines += [{"block": block, "name": "q_proj", "tokens": None, "statistic": None} for block in range(2)]
+        folder = outputs.cell("c4", scores=ACC, seed=seed)
+        (folder / "blocks.jsonl").write_text("".join(json.dumps(line | keys) + "\n" for line in lines))
+    (curve,) = build_report(outputs.root).blocks
+    assert list(curve.experts) == [BlockExperts(block=1, num_experts=2, lowest=0, median=7.0, highest=20, num_all=1)]
 
 
 def test_damaged_blocks_are_said(outputs: Outputs) -> None:

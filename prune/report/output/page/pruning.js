@@ -18,8 +18,29 @@ export function blocks() {
       () => blockChart(group, found, "error", "relative squared error", (y) => plain(y, 4)),
       () => blockChart(group, found, "sparsity", "share of zeros", (y) => percent(y)),
     ]);
+  const tables = [...byGroup].flatMap(([group, found]) =>
+    found.filter((curve) => curve.experts?.length).map((curve) => () => expertTable(group, curve)),
+  );
   const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
-  return [el("p", {}, note), someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." })];
+  const shown = someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." });
+  return [el("p", {}, note), shown, ...(tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [])];
+}
+
+function expertTable(group, { row, experts }) {
+  const label = `${groupLabel(report.groups[group])}, ${rowLabel(row)}`;
+  const note = "calibration tokens that came to the experts of each block; all: experts pruned by all tokens of their layer";
+  const heads = ["block", "experts", "fewest", "median", "most", "all"].map((name) => el("th", { scope: "col" }, name));
+  const lines = experts.map(({ block, num_experts, lowest, median, highest, num_all }) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, String(block)),
+      [num_experts, lowest, median, highest, num_all].map((number) => el("td", { class: "number" }, plain(number, 6))),
+    ),
+  );
+  const caption = el("caption", {}, label, el("small", {}, note));
+  const table = el("table", {}, caption, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, lines));
+  return scrollBox(`Tokens of the experts of ${label}`, table);
 }
 
 function blockChart(group, found, field, yLabel, yText) {
