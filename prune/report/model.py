@@ -306,6 +306,8 @@ class BlockCurve:
     """By block: the method's estimate of the relative squared output error, mean over the block's linears."""
     sparsity: Numbers
     """By block: share of the weights that are zero."""
+    dropped: Sequence[str] = ()
+    """Which whole parts went, in words, of each of its cells; nothing where none did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

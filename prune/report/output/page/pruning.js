@@ -19,7 +19,11 @@ export function blocks() {
       () => blockChart(group, found, "sparsity", "share of zeros", (y) => percent(y)),
     ]);
   const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
-  return [el("p", {}, note), someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." })];
+  const dropped = [...byGroup].flatMap(([group, found]) =>
+    found.flatMap((curve) => curve.dropped.map((words) => `${groupLabel(report.groups[group])}, ${rowLabel(curve.row)}: ${words}.`)),
+  );
+  const parts = dropped.length ? [el("ul", {}, dropped.map((words) => el("li", {}, words)))] : [];
+  return [el("p", {}, note), ...parts, someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." })];
 }
 
 function blockChart(group, found, field, yLabel, yText) {
