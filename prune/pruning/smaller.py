@@ -8,7 +8,7 @@ every module must be what that one has: what a configuration cannot say is refus
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def without_blocks(model: PreTrainedModel, dropped: Collection[int], *, in_place
         del blocks[index]
     _keep_layers(smaller.config.get_text_config(), kept, num_blocks)
     what = f"without blocks {', '.join(map(str, sorted(dropped)))}"
-    check_described(smaller, what, {name: None for name in PLACES})
+    check_described(smaller, what, PLACES)
     return smaller
 
 
@@ -67,13 +67,12 @@ def _keep_layers(config: PretrainedConfig, kept: list[int], num_blocks: int) -> 
     settings.num_hidden_layers = len(kept)
 
 
-def check_described(smaller: PreTrainedModel, what: str, renewed: Mapping[str, int | None]) -> None:
+def check_described(smaller: PreTrainedModel, what: str, renewed: Collection[str]) -> None:
     """Make sure that a model built from the configuration of `smaller`, as it is saved, is one like it.
 
     Args:
         what: the model, in words.
-        renewed: settings of modules that the new model has right, and that `smaller` takes from it: name -> their value
-            before, or None for any.
+        renewed: names of settings of modules that the new model has right, and that `smaller` takes from it.
 
     Raises:
         UserError: it is not.
@@ -89,7 +88,7 @@ def check_described(smaller: PreTrainedModel, what: str, renewed: Mapping[str, i
         for key in own.keys() & right.keys():
             if own[key] == right[key]:
                 continue
-            if key not in renewed or renewed[key] not in (None, own[key]):
+            if key not in renewed:
                 raise _undescribed(smaller, what, f"{key} of {name} would be {right[key]}, and is {own[key]}")
             setattr(module, key, right[key])
 

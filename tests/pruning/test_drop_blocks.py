@@ -111,9 +111,7 @@ def test_greedy_takes_the_steps_of_sleb(model: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_evolution_finds_the_best_of_all_pairs(
-    model: PreTrainedModel, pair_losses: dict[Blocks, float], seed: int
-) -> None:
+def test_evolution_finds_the_best_of_all_pairs(model: PreTrainedModel, pair_losses: dict[Blocks, float], seed: int) -> None:
     config = BlocksConfig(search=Search.evolution, num=2)
     chosen = choose_blocks(model, padded_set(), config, batch_size=4, seed=seed)
     best = min(pair_losses, key=pair_losses.__getitem__)
@@ -122,9 +120,7 @@ def test_evolution_finds_the_best_of_all_pairs(
     assert chosen["num_measured"] <= 1 + len(pair_losses), "no pair is measured twice"
 
 
-def test_losses_asked_for_together_alone_and_by_hand_agree(
-    model: PreTrainedModel, pair_losses: dict[Blocks, float]
-) -> None:
+def test_losses_asked_for_together_alone_and_by_hand_agree(model: PreTrainedModel, pair_losses: dict[Blocks, float]) -> None:
     losses = SkippedLosses(model, find_blocks(model), padded_set(), batch_size=2)
     before = [vars(block).get("forward") for block in find_blocks(model)]
     of_three = [pair for pair in pair_losses if 3 in pair]
