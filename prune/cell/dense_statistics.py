@@ -89,6 +89,7 @@ class DensePasses:
         calibration: CalibrationSet,
         on_block: Callable[[int, int], None],
     ) -> Inputs:
+        from prune.pruning.expert_inputs import rule_of
         from prune.pruning.hidden_states import Walk
         from prune.pruning.propagation import DenseInputs, KeptInputs, collect_all, kind_of
 
@@ -96,7 +97,7 @@ class DensePasses:
         kind = kind_of(method)
         if kind not in self._kept:
             with torch.no_grad():
-                walk = Walk(model, calibration, batch_size=cell.config.batch_size)
+                walk = Walk(model, calibration, batch_size=cell.config.batch_size, experts=rule_of(cell.config.method))
             methods = [build_method(other.config.method) for other in others or ()]
             fitting = [] if others == [] else _fitting(model, walk, [method, *methods])
             if kind not in map(kind_of, fitting):

@@ -12,11 +12,13 @@ from prune.config.config import Config
 from prune.config.drop import DropConfig
 from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
-from prune.config.method import MethodConfig, Propagation
+from prune.config.method import ExpertTokens, MethodConfig, Propagation
 from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.errors import UserError
+from prune.models.checks import has_experts
+from prune.models.fetch import settings_here
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
@@ -56,7 +58,20 @@ def pass_key(config: Config) -> str | None:
     if recipe is None or propagation(config) is not Propagation.dense:
         return None
     place = (config.device, config.batch_size, config.model.offload, config.model.device_map)
-    return repr((recipe.id(), option_identity(config.weight), model_identity(config.model), place))
+    return repr((recipe.id(), option_identity(config.weight), model_identity(config.model), place, expert_choice(config)))
+
+
+def expert_choice(config: Config) -> dict[str, Any]:
+    """Which tokens experts are pruned by, where that is not the default, and there are inputs and experts.
+
+    Whether there are experts, config.json says; a GGUF file might hold some.
+    """
+    method, model = config.method, config.model
+    if not uses_calibration(config) or not (model.gguf_file or has_experts(settings_here(model))):
+        return {}
+    if method.experts is ExpertTokens.all:
+        return {"experts": method.experts.value}
+    return {} if method.min_tokens is None else {"min_tokens": method.min_tokens}
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -110,11 +125,13 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     if (extension := extension_identity(type(config.method).__module__)) is not None:
         form["extension"] = extension
     targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
-    del form["propagation"]
+    for key in ("propagation", "experts", "min_tokens"):
+        del form[key]
     if isinstance(config.method, DenseConfig):
         return form
     if propagation(config) is Propagation.dense:
         form["propagation"] = Propagation.dense.value
+    form |= expert_choice(config)
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})

@@ -12,7 +12,7 @@ from prune.config.model import ModelConfig
 from prune.data.sources.source import ReadOnce, Source, open_source
 from prune.files import now
 from prune.lazy import torch
-from prune.models.blocks import find_blocks, find_linears
+from prune.models.blocks import find_blocks, find_linears, held_by
 from prune.models.host_memory import keep_freed_memory
 from prune.models.identity import model_identity, tokenizer_identity
 from prune.models.load import load_model, load_tokenizer
@@ -94,4 +94,6 @@ class DenseCopy:
 
 
 def _prunable_weights(loaded: LoadedModel) -> list[Tensor]:
-    return [linear.weight.data for block in find_blocks(loaded.model) for linear in find_linears(block).values()]
+    linears = (linear for block in find_blocks(loaded.model) for linear in find_linears(block).values())
+    held = {id(tensor): tensor for tensor in map(held_by, linears)}
+    return [tensor.data for tensor in held.values()]

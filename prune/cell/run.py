@@ -32,7 +32,7 @@ from prune.cell.watcher import Watcher
 from prune.config.config import Save
 from prune.config.data import SAMPLE_NOTE
 from prune.config.drop import DropConfig
-from prune.config.method import Propagation
+from prune.config.method import ExpertTokens, Propagation
 from prune.data.privacy import private_rows
 from prune.errors import UserError
 from prune.eval.contamination import measure_overlap
@@ -44,7 +44,7 @@ from prune.files import now, write_text
 from prune.models.blocks import weights_sha256
 from prune.models.fit import bos_note
 from prune.models.load import resolve_device
-from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity, describe_ties
+from prune.pruning.linear_report import LinearReport, describe_few_tokens, describe_linears, describe_sparsity, describe_ties
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
 
@@ -258,6 +258,7 @@ class CellRun:
         masks: "MaskKeeper",
     ) -> list[LinearReport]:
         """Prune the model by a method, check what was reached, and write blocks.jsonl."""
+        from prune.pruning.expert_inputs import rule_of
         from prune.pruning.layerwise import check_reached, prune_model
 
         config = self._config
@@ -268,6 +269,7 @@ class CellRun:
             patterns,
             batch_size=config.batch_size,
             seed=config.calib.seed,
+            experts=rule_of(config.method),
             on_block=self._watcher.advance,
             on_mask=masks if config.save is Save.mask else (lambda block, name, mask_OI: None),
         )
@@ -345,6 +347,7 @@ class CellRun:
             bos_note(self._config.model, self._config.eval.bos) if self._config.eval.perplexity else None,
             code_warning(self._submitted),
             describe_ties(reports),
+            describe_few_tokens(reports) if self._config.method.experts is ExpertTokens.routed else None,
             not_disjoint(self._calibration.manifest) if self._calibration else None,
             *self._loaded.notes,
         ]

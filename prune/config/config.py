@@ -87,6 +87,7 @@ class Config:
     def __post_init__(self) -> None:
         self._fill_from_model()
         require_at_least("batch_size", self.batch_size, 1)
+        require_at_least("method.min_tokens", self.method.min_tokens, 1)
         if not self.output_dir.strip():
             raise UserError("output_dir is empty: it must name a folder, as in output_dir=outputs (or . for this one).")
         if self.model.device_map is not None and self.device is Device.cpu:

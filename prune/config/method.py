@@ -13,6 +13,13 @@ class Propagation(str, Enum):
     dense = "dense"
 
 
+class ExpertTokens(str, Enum):
+    """Which tokens an expert of a mixture is pruned by: those that the router sends to it, or all."""
+
+    routed = "routed"
+    all = "all"
+
+
 @dataclass(kw_only=True, slots=True)
 class MethodConfig:
     """A pruning method; each has a subclass with its own knobs."""
@@ -26,6 +33,12 @@ class MethodConfig:
     propagation: Propagation = Propagation.pruned
     """dense: every block is pruned by inputs from the dense model, so that one pass serves all cells of a calibration set,
     whatever their ratio, pattern or method. Another result than pruned; without effect on methods that need no inputs."""
+    experts: ExpertTokens = ExpertTokens.routed
+    """all: every token's inputs count for every expert of its layer, whichever the router sends it to. Without effect on
+    models without experts."""
+    min_tokens: int | None = None
+    """An expert that fewer tokens came to is pruned by all tokens of its layer; without it 32 where a method needs a
+    Hessian, else 1."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""

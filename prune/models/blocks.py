@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from prune.errors import UserError
 from prune.lazy import torch
+from prune.models.experts import ExpertMatrix, held_parameters, is_fused, is_router, matrices_of, num_experts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
     from transformers.pytorch_utils import Conv1D
 
-    Linear: TypeAlias = nn.Linear | Conv1D
+    Linear: TypeAlias = nn.Linear | Conv1D | ExpertMatrix
     """A prunable matrix; Conv1D (GPT-2) stores it transposed, I x O."""
 
 
@@ -63,30 +64,39 @@ def _hold_linears(blocks: nn.ModuleList) -> bool:
     return len(blocks) > 0 and all(any(map(_is_linear, block.modules())) for block in blocks)
 
 
-def _is_linear(module: nn.Module) -> TypeGuard[Linear]:
+def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, (torch.nn.Linear, Conv1D))
 
 
 def find_linears(block: nn.Module) -> dict[str, Linear]:
-    """Return name inside the block -> prunable matrix, in the order of the module tree.
+    """Return name inside the block -> prunable matrix, in the order of the module tree, those of fused experts behind.
 
-    Raises UserError when the block has none, holds other matrices (experts in one tensor, say), or quantised weights.
+    What chooses experts is left out: no published method prunes it.
+
+    Raises UserError when the block has none, holds other matrices (experts in a tensor of unknown layout, say), or
+    quantised weights.
     """
+    fused = {name: module for name, module in block.named_modules() if is_fused(module)}
+    counts = {num_experts(module) for module in fused.values()}
     linears: dict[str, Linear] = {}
     others: dict[str, nn.Parameter] = {}
     for name, module in block.named_modules():
+        if is_router(name, module, counts):
+            continue
         if _is_linear(module) and not _is_read_directly(block, name):
             linears[name] = module
         others |= {f"{name}.{key}".lstrip("."): parameter for key, parameter in _other_matrices(module).items()}
+    for name, module in fused.items():
+        linears |= {f"{name}.{key}": matrix for key, matrix in matrices_of(module).items()}
     if others:
         largest = max(others, key=lambda name: others[name].numel())
         kind = "mixture-of-experts" if "expert" in largest else "other"
         shape = " x ".join(map(str, others[largest].shape))
         raise UserError(
-            f"{type(block).__name__} holds {kind} weights in one tensor ({largest}, {shape}); only models whose matrices "
-            "are separate linear layers can be pruned."
+            f"{type(block).__name__} holds {kind} weights in one tensor ({largest}, {shape}) in a layout that is not "
+            "known; only linear layers, and experts as most models of transformers hold them, can be pruned."
         )
     if not linears:
         raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")
@@ -105,7 +115,7 @@ def check_own_weights(blocks: nn.ModuleList) -> None:
     seen: dict[int, tuple[int, str]] = {}
     for index, block in enumerate(blocks):
         for name, linear in find_linears(block).items():
-            first = seen.setdefault(id(linear.weight), (index, name))
+            first = seen.setdefault(id(held_by(linear)), (index, name))
             if first[0] != index:
                 raise UserError(
                     f"blocks {first[0]} and {index} share one weight ({first[1]}), which would be pruned twice, by the "
@@ -128,7 +138,7 @@ def _is_read_directly(block: nn.Module, name: str) -> bool:
 
 
 def _other_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The matrices of a module that are not the weight of a linear: they would be passed over in silence.
+    """The matrices of a module that are neither a linear's weight nor fused experts: they would be passed over in silence.
 
     Kernels of convolutions are left alone on purpose, and A_log, the states of a Mamba mixer, is no weight matrix. A vector
     may have further dimensions of size 1.
@@ -136,6 +146,7 @@ def _other_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
     if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
         return {}
     known = {"A_log", "weight"} if _is_linear(module) else {"A_log"}
+    known |= held_parameters(module) if is_fused(module) else set()
     own = module.named_parameters(recurse=False)
     return {key: each for key, each in own if key not in known and sum(size > 1 for size in each.shape) >= 2}
 
@@ -150,14 +161,19 @@ def named_linears(model: PreTrainedModel) -> dict[str, Linear]:
 
 
 def read_weight(linear: Linear) -> Tensor:
-    """Return the weight as O x I; a view, also of the transposed Conv1D."""
+    """Return the weight as O x I; a view, also of the transposed Conv1D and of an expert's matrix."""
     weight = linear.weight.detach()
-    return weight if isinstance(linear, torch.nn.Linear) else weight.t()
+    return weight if isinstance(linear, torch.nn.Linear | ExpertMatrix) else weight.t()
 
 
 def write_weight(linear: Linear, weight_OI: Tensor) -> None:
     """Write a weight in place, in the type and layout of the linear. The only place that changes a model."""
     read_weight(linear).copy_(weight_OI)
+
+
+def held_by(linear: Linear) -> Tensor:
+    """Return the tensor that holds the weight: its own, or that of all experts of a layer."""
+    return linear.held if isinstance(linear, ExpertMatrix) else linear.weight
 
 
 def count_sparsity(model: PreTrainedModel) -> tuple[int, int]:

@@ -25,8 +25,15 @@ UNFIT = {
     "rwkv": "it changes its own weights while it runs (rescale_every in config.json), and reads padding like text",
     "zamba": "its hybrid blocks share the weights of one transformer block",
     "zamba2": "its hybrid blocks share the weights of one or two transformer blocks",
+    "dbrx": "the matrices of its experts lie side by side in one, and transformers runs them in a way of its own",
+    **dict.fromkeys(("llama4", "llama4_text"), "its experts all run on every token, most of them on zeros"),
+    "jetmoe": "its attention is a mixture of experts as well, and transformers runs both in a way of its own",
+    "longcat_flash": "some of its experts do nothing, and transformers runs them in a way of its own",
 }
 """Types that transformers loads as causal ones, and why they cannot be pruned block by block."""
+
+_NUM_EXPERTS = re.compile(r"(num|n)_(\w+_)?experts")
+"""Names that the number of experts of a layer has in config.json."""
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 """What peft saves."""
@@ -174,21 +181,6 @@ def check_tensor_names(name: str, header: Header | None) -> None:
             )
 
 
-def check_experts(name: str, header: Header | None) -> None:
-    """Make sure that the model is no mixture of experts.
-
-    Raises:
-        UserError: it is one: a text passes few of the experts, and transformers keeps all of a block in one tensor.
-    """
-    place, blocks = decoder_blocks(header or {})
-    found = next((f"{place}{number}.{key}" for number, block in blocks.items() for key in block if ".experts." in key), None)
-    if found is not None:
-        raise UserError(
-            f"model {name} is a mixture of experts ({found}); only models whose matrices are separate linear layers that "
-            "every text passes can be pruned. Give a dense model as model.path."
-        )
-
-
 def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> None:
     """Make sure that config.json describes the weights: as many blocks, and no wider, or it would be built for hours.
 
@@ -230,6 +222,12 @@ def _extra_blocks(settings: dict[str, Any], num_blocks: int, blocks: dict[int, H
         return []
     ordinary = {name for number, block in blocks.items() if number < num_blocks for name in block}
     return sorted(number for number, block in blocks.items() if number >= num_blocks and block.keys() <= ordinary)
+
+
+def has_experts(settings: dict[str, Any]) -> bool:
+    """Whether the configuration of a model speaks of several experts in a layer."""
+    sizes = settings | text_settings(settings)
+    return any(_NUM_EXPERTS.fullmatch(key) and isinstance(value, int) and value > 1 for key, value in sizes.items())
 
 
 def text_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -34,9 +34,13 @@ class ExpertMatrix:
     @property
     def weight(self) -> Tensor:
         """O x I, whatever the layout; writing to it changes the model. Made anew, as the tensor may have been moved."""
+        return self.within(self.held.detach())
+
+    def within(self, held: Tensor) -> Tensor:
+        """The view of this matrix, O x I, into any tensor of that layout."""
         experts: Any = self.experts
-        held: Tensor = getattr(experts, self.parameter).detach()[self.expert]
-        weight_OI = held.t() if experts.is_transposed else held
+        own = held[self.expert]
+        weight_OI = own.t() if experts.is_transposed else own
         if not self.parameter.startswith("gate_up"):
             return weight_OI
         is_up = self.kind == "up_proj"
@@ -46,6 +50,12 @@ class ExpertMatrix:
         return weight_OI[half:] if is_up else weight_OI[:half]
 
     @property
+    def held(self) -> nn.Parameter:
+        """The tensor of all experts."""
+        held: nn.Parameter = getattr(self.experts, self.parameter)
+        return held
+
+    @property
     def parameter(self) -> str:
         """The name of the tensor in its module."""
         return "gate_up_proj" if self.kind != "down_proj" and self.experts.has_gate else self.kind
@@ -53,8 +63,10 @@ class ExpertMatrix:
 
 def is_fused(module: nn.Module) -> bool:
     """Whether a module holds the matrices of several experts in tensors whose layout it says."""
-    down, marks = getattr(module, "down_proj", None), ("is_transposed", "is_concatenated", "has_gate", "has_bias")
-    return isinstance(down, torch.nn.Parameter) and down.dim() == 3 and all(hasattr(module, mark) for mark in marks)
+    if not all(hasattr(module, mark) for mark in ("is_transposed", "is_concatenated", "has_gate", "has_bias")):
+        return False
+    held = [getattr(module, name, None) for name in _tensors(module)]
+    return all(isinstance(each, torch.nn.Parameter) and each.dim() == 3 for each in held)
 
 
 def num_experts(module: nn.Module) -> int:
@@ -73,10 +85,10 @@ def matrices_of(module: nn.Module) -> dict[str, ExpertMatrix]:
 
 def held_parameters(module: nn.Module) -> set[str]:
     """Names of the parameters of a fused module that its matrices and their biases are."""
-    return {"gate_up_proj" if module.has_gate else "up_proj", "down_proj", *(_BIASES if module.has_bias else ())}
+    return {*_tensors(module), *(_BIASES if module.has_bias else ())}
 
 
-def is_router(name: str, num_outputs: int, counts: set[int]) -> bool:
+def is_router(name: str, module: nn.Module, counts: set[int]) -> bool:
     """Whether a module with this name in a block chooses experts, or weighs a shared one, and so is never pruned.
 
     `counts` are the numbers of experts of the block's layers; a router may have a network of its own under its name.
@@ -84,4 +96,9 @@ def is_router(name: str, num_outputs: int, counts: set[int]) -> bool:
     parts = name.split(".")
     if not counts or _ROUTER_PARTS.isdisjoint(parts):
         return False
-    return "router" in parts or num_outputs in counts | {1}
+    return "router" in parts or any(len(each) in counts | {1} for each in module.parameters(recurse=False))
+
+
+def _tensors(module: nn.Module) -> tuple[str, str]:
+    """Names of the tensors that hold the first and the last matrices of fused experts."""
+    return ("gate_up_proj" if module.has_gate else "up_proj"), "down_proj"

@@ -87,17 +87,20 @@ def run_experts(experts: nn.Module, hidden_states: Tensor, top_k_index: Tensor, 
 
 @contextmanager
 def one_by_one(inside: nn.Module, watch: Watch | None = None) -> Iterator[None]:
-    """Run all fused experts inside a module, or model, one by one; `watch` sees each. May be nested; the inner watch counts.
+    """Run fused experts inside a module, or model, one by one; `watch` sees each. May be nested: the innermost watch sees.
 
     An exception of `watch` ends the forward pass.
     """
+    found: list[Any] = [module for module in inside.modules() if is_fused(module)]
+    if not found:
+        yield
+        return
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
     ALL_EXPERTS_FUNCTIONS.register(NAME, run_experts)
-    found: list[Any] = [module for module in inside.modules() if is_fused(module)]
     configs = {id(module.config): module.config for module in found}
     implementations = {key: config._experts_implementation for key, config in configs.items()}
-    watches = {module: _watches.pop(module, None) for module in found}
+    watches = {module: _watches.get(module) for module in found}
     try:
         for config in configs.values():
             config._experts_implementation = NAME

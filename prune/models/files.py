@@ -12,7 +12,6 @@ from prune.errors import UserError
 from prune.models.checks import (
     adapter_problem,
     check_causal,
-    check_experts,
     check_quantised,
     check_sizes,
     check_tensor_names,
@@ -77,7 +76,6 @@ def check_model(config: ModelConfig) -> None:
         check_causal(config.name, settings)
         check_tensor_names(config.name, header)
         check_quantised(config.name, settings, header)
-        check_experts(config.name, header)
         check_sizes(config.name, settings, header)
     check_seq_len(config, config.seq_len, "model.seq_len")
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from prune.lazy import torch
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), from glibc's malloc.h."""
 
@@ -34,6 +36,14 @@ def available_memory(own_groups: Path = Path("/proc/self/cgroup"), root: Path = 
     import psutil  # the engine runs where there is none
 
     return min([int(psutil.virtual_memory().available), *_left_in_groups(own_groups, root)])
+
+
+def room_on(device: "torch.device") -> int:
+    """Bytes that this process may still take on a device, on the host for the CPU."""
+    if device.type != "cuda":
+        return available_memory()
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _left_in_groups(own_groups: Path, root: Path) -> Iterator[int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prune.config.method import MethodConfig
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.models.blocks import named_linears
+from prune.pruning.expert_inputs import ExpertRule, rule_of
 from prune.pruning.owl import owl_ratios
 from prune.pruning.sparsity import Pattern, Unstructured, build_pattern
 from prune.pruning.targets import assign_ratios, block_of, select_targets
@@ -37,7 +38,7 @@ def allocate(
         return dict.fromkeys(names, build_pattern(sparsity))
     if sparsity.allocation is Allocation.owl:
         assert calibration is not None, "owl needs a calibration set"
-        ratios = _by_block(model, names, sparsity, calibration, batch_size, on_block)
+        ratios = _by_block(model, names, sparsity, calibration, batch_size, rule_of(method), on_block)
     else:
         ratios = assign_ratios(names, sparsity.ratios or {}, sparsity.ratio)
     return {name: Unstructured(ratio) for name, ratio in ratios.items()}
@@ -49,6 +50,7 @@ def _by_block(
     sparsity: UnstructuredConfig,
     calibration: "CalibrationSet",
     batch_size: int,
+    experts: ExpertRule,
     on_block: Callable[[int, int], None],
 ) -> dict[str, float]:
     targets: dict[int, list[str]] = {}
@@ -62,6 +64,7 @@ def _by_block(
         multiple=sparsity.owl_m,
         spread=sparsity.owl_lambda,
         batch_size=batch_size,
+        experts=experts,
         on_block=on_block,
     )
     return {name: ratios[block_of(name)] for name in names}

@@ -6,7 +6,7 @@ CPU without padding, nor does the pruned model, bit for bit.
 Shapes: B sequences in a batch, L tokens, I in, H hidden, T real tokens of a sequence.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prune.errors import UserError
 from prune.pruning.attention import ReceivedAttention, watch_attention
+from prune.pruning.expert_inputs import Fed, Take, watched_experts
 from prune.pruning.token_weights import BlockWeights, Need, Seen, kept_total
 
 if TYPE_CHECKING:
@@ -36,8 +37,29 @@ class Counts:
         """Whether none is left out."""
         return bool((self.weights_BL > 0).all())
 
-    def feed(self, name: str, statistic: "Statistic", x: Tensor) -> None:
-        """Give the inputs of linear `name` to its statistic, those of tokens that count."""
+    def feed(self, fed: Fed, statistic: "Statistic") -> None:
+        """Give the inputs of linears to their statistic, those of tokens that count."""
+        assert fed.x is not None, fed
+        if fed.tokens_P is None:
+            self._feed_all(fed.name, fed.x, statistic)
+        else:
+            self._feed_some(fed.x, fed.tokens_P, statistic)
+
+    def num_counting(self, tokens_P: Tensor) -> int:
+        """How many of the tokens with these numbers count."""
+        return int((self.weights_BL.reshape(-1)[tokens_P.to(self.weights_BL.device)] > 0).sum())
+
+    def _feed_some(self, x_PI: Tensor, tokens_P: Tensor, statistic: "Statistic") -> None:
+        for number, is_weighted in enumerate(self.is_weighted):
+            weight_L = self.weights_BL[number].to(x_PI.device)
+            places_P = tokens_P - number * len(weight_L)
+            here_P = (places_P >= 0) & (places_P < len(weight_L))
+            weight_P = weight_L[places_P[here_P]]
+            counts_P = weight_P > 0
+            if bool(counts_P.any()):
+                statistic.add(x_PI[here_P][counts_P], weight_P[counts_P] if is_weighted else None)
+
+    def _feed_all(self, name: str, x: Tensor, statistic: "Statistic") -> None:
         num_tokens = x.shape[:-1].numel()
         assert num_tokens == self.weights_BL.numel(), f"{name} saw {num_tokens} of {self.weights_BL.numel()} tokens"
         x_BLI = x.reshape(*self.weights_BL.shape, -1)
@@ -52,25 +74,42 @@ class _LastInputSeen(Exception):  # noqa: N818 - not an error
     """Ends the forward pass of a block early."""
 
 
-def run_watched(
-    forward: Callable[[], Tensor],
-    linears: Mapping[str, "Linear"],
-    take: Mapping[str, Callable[[Tensor], None]],
-    last: str | None,
-) -> Tensor | None:
-    """What a forward pass returns; it gives `take` the inputs of linears, by name. None where it ends at linear `last`."""
+@dataclass(frozen=True)
+class Watched:
+    """The inputs that are to be seen in a block."""
+
+    block: nn.Module
+    linears: Mapping[str, "Linear"]
+    """All of the block."""
+    names: Collection[str]
+    """Those that are watched."""
+    last: str | None
+    """The linear at whose input the pass may end."""
+    pooled: Collection[str] = ()
+    """Matrices of experts that take what all tokens make there, whichever expert they came to."""
+
+    def stop(self, name: str) -> None:
+        """End the pass, if the linear is the last."""
+        if name == self.last:
+            raise _LastInputSeen
+
+
+def run_watched(forward: Callable[[], Tensor], watched: Watched, take: Take) -> Tensor | None:
+    """What a forward pass of a block returns; it gives `take` what is watched. None where it ends at the last input."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def see(module: nn.Module, args: tuple[Any, ...]) -> None:
-            take[name](args[0])
-            if name == last:
-                raise _LastInputSeen
+            take(Fed(name, args[0]))
+            watched.stop(name)
 
         return see
 
-    handles = [linears[name].register_forward_pre_hook(hook(name)) for name in take]
+    called = {name: linear for name in watched.names if isinstance(linear := watched.linears[name], nn.Module)}
+    handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in called.items()]
+    experts = (watched.block, watched.linears, watched.names, watched.pooled)
     try:
-        return forward()
+        with watched_experts(*experts, take, watched.stop) if len(called) < len(watched.names) else nullcontext():
+            return forward()
     except _LastInputSeen:
         return None
     finally:

@@ -6,19 +6,27 @@ It lies beside the embedding, or on the host where blocks are offloaded; a batch
 Shapes: N samples, L tokens, B sequences in a batch, T tokens in all, I in, H hidden.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from prune.config.method import ExpertTokens
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.models.experts import ExpertMatrix
+from prune.models.experts_forward import one_by_one
+from prune.models.host_memory import room_on
 from prune.models.offload import is_offloaded, on_device
 from prune.pruning.attention import check_seen
-from prune.pruning.feeding import Counts, SeenBatch, run_watched
+from prune.pruning.expert_inputs import BlockStatistics, ExpertRule, Fed, Routing, expert_of, in_portions, one_group
+from prune.pruning.feeding import Counts, SeenBatch, Watched, run_watched
+from prune.pruning.method import fewest_tokens, statistic_bytes
 from prune.pruning.replay import REHEARSAL_TOKENS, Call, record_calls, rehearse, same_calls
 from prune.pruning.token_weights import Need
 from prune.pruning.weighted_set import WeightedSet
@@ -33,6 +41,28 @@ CALL_CACHE_BYTES = 256 * 2**20
 """Masks and rotary tables up to this size are kept; those of further batches are computed anew for each block."""
 
 
+@dataclass(frozen=True)
+class _Gathered:
+    """What a pass over the calibration set fills."""
+
+    watched: Watched
+    statistics: dict[str, "Statistic"]
+    """By the first linear of each group."""
+    num_routed: Counter[str] = field(default_factory=Counter)
+    """Tokens that came to each expert and count, by the name of its last matrix."""
+
+    def take(self, counts: Counts, fed: Fed) -> None:
+        """Give inputs to their statistic, or count the tokens of an expert."""
+        if fed.x is not None:
+            counts.feed(fed, self.statistics[fed.name])
+        elif fed.tokens_P is not None:
+            self.num_routed[fed.name] += counts.num_counting(fed.tokens_P)
+
+
+SHARE_OF_ROOM = 0.5
+"""Of the memory that is left, the most that statistics of a block's experts take at once; solving needs the rest."""
+
+
 class Walk:
     """The hidden states of the whole calibration set on their way through the blocks.
 
@@ -40,7 +70,14 @@ class Walk:
     so share one statistic: first linear of a group -> all of the group.
     """
 
-    def __init__(self, model: "PreTrainedModel", calibration: "CalibrationSet", *, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        calibration: "CalibrationSet",
+        *,
+        batch_size: int,
+        experts: ExpertRule = ExpertRule(),  # noqa: B008 - frozen
+    ) -> None:
         """Rehearse on a few tokens and fill the buffer with what enters the first block.
 
         Raises UserError when the set does not fit the model, the model cannot be walked, or its attention not be seen.
@@ -61,14 +98,19 @@ class Walk:
         self._real_NL = calibration.real_NL.to(self._device)
         with self._rehearsing():
             rehearsal = rehearse(model, self._blocks, self._linears, self._tokens_NL)
-        self.groups = rehearsal.groups
+        self._rule = experts
+        pools = experts.tokens is ExpertTokens.all
+        self.groups = [
+            one_group(groups, linears) if pools else groups
+            for groups, linears in zip(rehearsal.groups, self._linears, strict=True)
+        ]
         self._output_lengths = rehearsal.output_lengths
         self._sums: list[Tensor] = []
         self._enter()
 
     def collect(
         self, index: int, method: "StartsStatistic", wanted: Collection[str] | None = None, *, advance: bool = False
-    ) -> dict[str, "Statistic"]:
+    ) -> BlockStatistics:
         """Return name -> statistic for the linears of a block, linears of one group with the same object.
 
         The hidden states stay as they are, and a batch stops at the input of the last group, unless token weights need what
@@ -81,20 +123,91 @@ class Walk:
             for first, names in self.groups[index].items()
             if wanted is None or not set(names).isdisjoint(wanted)
         }
+        has_experts = any(isinstance(linears[first], ExpertMatrix) for first in groups)
+        pooled = [first for first in groups if self._rule.tokens is ExpertTokens.all]
+        gathered = self._gather(index, method, groups, pooled, advance=advance and not has_experts)
+        found = BlockStatistics({name: gathered.statistics[first] for first, names in groups.items() for name in names})
+        found.routing = {}
+        if has_experts:
+            self._complete(index, method, groups, gathered, found)
+            if advance:
+                self.advance(index)
+        return found
+
+    def portions(self, index: int, method: "StartsStatistic", wanted: Collection[str]) -> list[list[str]]:
+        """The wanted linears, experts last, in portions whose statistics fit beside each other in the room that is left.
+
+        One, but for experts: pruning one of them changes no other's inputs, so that they can be seen in passes of their own.
+        """
+        linears, groups = self._linears[index], self.groups[index]
+        layers = {linear.experts for linear in linears.values() if isinstance(linear, ExpertMatrix)}
+        if len(layers) != 1 or not any(expert_of(name, linears) for name in wanted):
+            return [list(wanted)]
+        device = next(iter(linears.values())).weight.device
+        with on_device(self._blocks[index]):
+            limit = int(SHARE_OF_ROOM * room_on(device))
+        sizes = {first: statistic_bytes(method, read_weight(linears[first]).shape[1], self._model.dtype) for first in groups}
+        return in_portions(list(wanted), linears, groups, sizes, limit)
+
+    def _gather(
+        self,
+        index: int,
+        method: "StartsStatistic",
+        groups: Mapping[str, Sequence[str]],
+        pooled: Collection[str],
+        *,
+        advance: bool = False,
+    ) -> _Gathered:
+        """The statistics of groups from one pass over the calibration set."""
         needs_all = advance or (self._by_block is not None and bool(self._by_block.needs))
         last = None if needs_all else list(groups)[-1]
-        with on_device(self._blocks[index]):
+        linears, block = self._linears[index], self._blocks[index]
+        with on_device(block):
             weights = {first: read_weight(linears[first]) for first in groups}
             statistics = {
                 first: method.start_statistic(weight_OI.shape[1], weight_OI.device) for first, weight_OI in weights.items()
             }
+            gathered = _Gathered(Watched(block, linears, groups, last, pooled), statistics)
             for batch in self._batches:
-                hidden_BLH = self._feed(index, batch, statistics, last)
+                hidden_BLH = self._feed(index, batch, gathered)
                 if advance and hidden_BLH is not None:
                     self._put(batch, hidden_BLH)
         if advance:
             self._check_finite(f"leave block {index}")
-        return {name: statistics[first] for first, names in groups.items() for name in names}
+        return gathered
+
+    def _complete(
+        self,
+        index: int,
+        method: "StartsStatistic",
+        groups: Mapping[str, list[str]],
+        gathered: _Gathered,
+        found: BlockStatistics,
+    ) -> None:
+        """Say how many tokens each expert was pruned by, after a second pass for those that too few came to."""
+        linears = self._linears[index]
+        num_routed = {expert_of(last, linears): num_tokens for last, num_tokens in gathered.num_routed.items()}
+        of_experts = {
+            first: [name for name in names if name in found]
+            for first, names in groups.items()
+            if isinstance(linears[first], ExpertMatrix)
+        }
+        few: dict[str, list[str]] = {}
+        for first, names in of_experts.items():
+            least = fewest_tokens(gathered.statistics[first]) if self._rule.min_tokens is None else self._rule.min_tokens
+            if self._rule.tokens is ExpertTokens.routed and num_routed[expert_of(first, linears)] < least:
+                few[first] = names
+            for name in names:
+                tokens = ExpertTokens.all if first in few else self._rule.tokens
+                found.routing[name] = Routing(num_routed[expert_of(name, linears)], tokens)
+        if few:
+            merged = one_group(few, linears)
+            pooled = self._gather(index, method, merged, merged)
+            found |= {name: pooled.statistics[first] for first, names in merged.items() for name in names}
+
+    def has_experts(self, index: int) -> bool:
+        """Whether matrices of experts are among the linears of a block."""
+        return any(isinstance(linear, ExpertMatrix) for linear in self._linears[index].values())
 
     def advance(self, index: int) -> None:
         """Replace the hidden states by what the block makes of them.
@@ -106,29 +219,27 @@ class Walk:
                 self._put(batch, self._replay(index, batch, self._entering(index, batch)))
         self._check_finite(f"leave block {index}")
 
-    def _feed(self, index: int, batch: slice, statistics: Mapping[str, "Statistic"], last: str | None) -> Tensor | None:
-        """Give statistics the inputs of linears in a batch; return what leaves the block, None where it ends at `last`.
+    def _feed(self, index: int, batch: slice, gathered: _Gathered) -> Tensor | None:
+        """Give statistics the inputs of linears in a batch; return what leaves the block, None where it ends before.
 
         Inputs wait for weights that are known by the end only.
         """
-        linears, entering_BLH = self._linears[index], self._entering(index, batch)
+        entering_BLH = self._entering(index, batch)
         forward = partial(self._replay, index, batch, entering_BLH)
         if self._by_block is None:
             weights_BL = self._weights_NL[batch]
             counts = Counts(weights_BL, [self._is_weighted] * len(weights_BL))
-            take = {name: partial(counts.feed, name, statistic) for name, statistic in statistics.items()}
-            return run_watched(forward, linears, take, last)
-        waiting: dict[str, Tensor] = {}
-        keep = {name: partial(_keep_copy, waiting, name) for name in statistics}
+            return run_watched(forward, gathered.watched, partial(gathered.take, counts))
+        waiting: list[Fed] = []
         seen = SeenBatch(self._tokens_NL[batch], self._real_NL[batch], self._weights_NL[batch])
         with seen.watching(self._by_block) as received:
-            hidden_BLH = run_watched(forward, linears, keep, last)
+            hidden_BLH = run_watched(forward, gathered.watched, lambda fed: waiting.append(fed.copied()))
         try:
             counts = seen.count(self._by_block, entering_BLH, hidden_BLH, received)
         except UserError as error:
             raise UserError(f"block {index}: {error}") from error
-        for name, x in waiting.items():
-            counts.feed(name, statistics[name], x)
+        for fed in waiting:
+            gathered.take(counts, fed)
         return hidden_BLH
 
     def _rehearsing(self) -> AbstractContextManager[None]:
@@ -177,7 +288,8 @@ class Walk:
 
     def _replay(self, index: int, batch: slice, entering_BLH: Tensor) -> Tensor:
         calls = self._kept.get(batch.start) or self._record(batch)[1]
-        return calls[index].replay(self._blocks[index], entering_BLH)
+        with one_by_one(self._blocks[index]):
+            return calls[index].replay(self._blocks[index], entering_BLH)
 
     def _entering(self, index: int, batch: slice) -> Tensor:
         """The hidden states of a batch, where the block is."""
@@ -195,11 +307,6 @@ class Walk:
                     f"Hidden states that {what} are infinite or not a number. The weights may be damaged, or "
                     f"{self.hidden_NLH.dtype} too narrow: try model.dtype=bfloat16 or float32."
                 )
-
-
-def _keep_copy(kept: dict[str, Tensor], name: str, x: Tensor) -> None:
-    """Keep the input of a linear, which the block may overwrite."""
-    kept[name] = x.detach().clone()
 
 
 def _all_tensors(calls: Sequence[Call]) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ Shapes: O out, I in.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight, write_weight
 from prune.models.offload import on_device
+from prune.pruning.expert_inputs import ExpertRule, Routing, expert_of
 from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.models.blocks import Linear
-    from prune.pruning.method import Method, Pruned
+    from prune.pruning.method import Method, Pruned, Statistic
 
 SPARSITY_TOLERANCE = 1e-3
 """How far from the asked share a method may end that does not aim at a count (Wanda's variant)."""
@@ -45,6 +46,7 @@ def prune_model(
     *,
     batch_size: int = 8,
     seed: int = 0,
+    experts: ExpertRule = ExpertRule(),  # noqa: B008 - frozen
     on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> list[LinearReport]:
@@ -58,6 +60,7 @@ def prune_model(
         pattern: which weights may go together: for all linears, or for each that is to be pruned, by `<block>.<name>`.
         batch_size: sequences in one forward pass.
         seed: draws what a method draws, for each linear on its own.
+        experts: which tokens experts are pruned by; `Inputs` know it themselves.
         on_mask: called with the block's number, the linear's name and its mask O x I; not for skipped linears.
         on_block: called after each block with the number of blocks done, and of all blocks.
 
@@ -71,7 +74,7 @@ def prune_model(
     last = max(block_of(name) for name in patterns)
     reports: list[LinearReport] = []
     with torch.no_grad():
-        inputs = _start_inputs(model, calibration, method, last, batch_size) if method.needs_inputs else None
+        inputs = _start_inputs(model, calibration, method, last, batch_size, experts) if method.needs_inputs else None
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
             of_block = inputs if index <= last else None
@@ -84,11 +87,16 @@ def prune_model(
 
 
 def _start_inputs(
-    model: "PreTrainedModel", calibration: CalibrationSet | Inputs | None, method: "Method", last: int, batch_size: int
+    model: "PreTrainedModel",
+    calibration: CalibrationSet | Inputs | None,
+    method: "Method",
+    last: int,
+    batch_size: int,
+    experts: ExpertRule,
 ) -> Inputs:
     assert calibration is not None, f"{method.name} needs a calibration set"
     if isinstance(calibration, CalibrationSet):
-        return PrunedInputs(Walk(model, calibration, batch_size=batch_size), method, last)
+        return PrunedInputs(Walk(model, calibration, batch_size=batch_size, experts=experts), method, last)
     return calibration
 
 
@@ -100,18 +108,41 @@ def _prune_block(
     inputs: Inputs | None,
     seed: int,
     on_mask: Callable[[int, str, Tensor], None],
-) -> Iterator[LinearReport]:
+) -> list[LinearReport]:
     """Prune the chosen linears of a block; when it is done, nothing of the block or its statistics is held any more."""
-    statistics = inputs.enter(index, chosen) if inputs else {}
-    weights = {name: read_weight(named[name]) for name in chosen}
-    group = GroupPruner(method, weights, statistics, chosen)
-    for name, linear in named.items():
-        if name in chosen:
-            report, mask_OI = _prune_linear(linear, group, chosen[name], block=index, name=name, seed=seed)
+    found: dict[str, LinearReport] = {}
+
+    def prune(names: Collection[str]) -> None:
+        patterns = {name: chosen[name] for name in names}
+        statistics = inputs.enter(index, patterns) if inputs else {}
+        routing: Mapping[str, Routing] = getattr(statistics, "routing", {})
+        groups = _groups(named, patterns, method, statistics)
+        for name in names:
+            report, mask_OI = _prune_linear(named[name], groups[name], chosen[name], block=index, name=name, seed=seed)
             on_mask(index, name, mask_OI)
-            yield report
-        else:
-            yield _skipped(linear, index, name)
+            seen = routing.get(name)
+            found[name] = replace(report, tokens=seen.num_tokens, statistic=seen.tokens.value) if seen else report
+
+    for portion in inputs.portions(index, chosen) if inputs else [chosen]:
+        prune(portion)
+    return [found[name] if name in found else _skipped(linear, index, name) for name, linear in named.items()]
+
+
+def _groups(
+    named: Mapping[str, "Linear"],
+    chosen: Mapping[str, Pattern],
+    method: "Method",
+    statistics: Mapping[str, "Statistic"],
+) -> dict[str, GroupPruner]:
+    """Name -> what prunes it: one for each expert, as all experts that share a statistic would be too much at once."""
+    own: dict[tuple[int, int] | None, dict[str, Pattern]] = {}
+    for name, pattern in chosen.items():
+        own.setdefault(expert_of(name, named), {})[name] = pattern
+    groups = {
+        key: GroupPruner(method, {name: read_weight(named[name]) for name in patterns}, statistics, patterns)
+        for key, patterns in own.items()
+    }
+    return {name: groups[expert_of(name, named)] for name in chosen}
 
 
 def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", reports: Sequence[LinearReport]) -> None:

@@ -36,6 +36,10 @@ class LinearReport:
     """Left as it was, by method.targets and method.skip."""
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
+    tokens: int | None = None
+    """That the router sent to the expert whose matrix this is; None for other linears, and without inputs."""
+    statistic: str | None = None
+    """Which tokens such a matrix was pruned by: routed, or all of its layer."""
 
 
 MAX_TIES = 0.01
@@ -81,6 +85,20 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
         "skipped": [f"{report.block}.{report.name}" for report in skipped],
         "num_weights_skipped": sum(report.num_weights for report in skipped),
     }
+
+
+def describe_few_tokens(reports: Sequence[LinearReport]) -> str | None:
+    """A warning about experts that were pruned by all tokens, as too few came to them; None without."""
+    seen = {(each.block, each.name.rpartition(".")[0]): each for each in reports if each.statistic is not None}
+    few = [each for each in seen.values() if each.statistic == "all"]
+    if not few:
+        return None
+    blocks = sorted({each.block for each in few})
+    return (
+        f"{len(few)} of {len(seen)} experts (blocks {blocks[0]} to {blocks[-1]}) got at most "
+        f"{max(each.tokens or 0 for each in few)} tokens, which is too few: they were pruned by all tokens of their layer "
+        "(method.min_tokens). blocks.jsonl names them; more samples (calib.num_samples) reach more experts."
+    )
 
 
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:

@@ -53,6 +53,18 @@ class NoStatistic:
         """Ignore them."""
 
 
+def statistic_bytes(method: StartsStatistic, num_inputs: int, dtype: torch.dtype) -> int:
+    """The bytes of a linear's statistic for inputs of a type; 0 where it does not say."""
+    statistic = method.start_statistic(num_inputs, torch.device("meta"))
+    wide = torch.promote_types(dtype, torch.float32).itemsize // torch.float32.itemsize
+    return wide * statistic.num_bytes if isinstance(statistic, Keepable) else 0
+
+
+def fewest_tokens(statistic: Statistic) -> int:
+    """How many tokens a statistic must have seen to be of use: its class's `min_tokens`, or 1."""
+    return int(getattr(statistic, "min_tokens", 1))
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A pruned linear."""

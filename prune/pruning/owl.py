@@ -12,6 +12,7 @@ from torch import Tensor
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.offload import on_device
+from prune.pruning.expert_inputs import ExpertRule
 from prune.pruning.hidden_states import Walk
 from prune.pruning.methods.wanda import Wanda, scores
 from prune.pruning.propagation import DenseInputs
@@ -31,6 +32,7 @@ def owl_ratios(
     multiple: float,
     spread: float,
     batch_size: int,
+    experts: ExpertRule = ExpertRule(),  # noqa: B008 - frozen
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> dict[int, float]:
     """Return block -> the ratio of its linears, with the mean `ratio` over the blocks; the model stays dense.
@@ -43,6 +45,7 @@ def owl_ratios(
         multiple: M; scores above M times the mean of their block are outliers.
         spread: lambda; ratios span 2 lambda.
         batch_size: sequences in one forward pass.
+        experts: which tokens the scores of experts look at.
         on_block: called after each block with the number of blocks done, and of all that are looked at.
 
     Raises:
@@ -53,7 +56,7 @@ def owl_ratios(
     shares: dict[int, float] = {}
     last = max(targets)
     with torch.no_grad():
-        inputs = DenseInputs(Walk(model, calibration, batch_size=batch_size), Wanda())
+        inputs = DenseInputs(Walk(model, calibration, batch_size=batch_size, experts=experts), Wanda())
         for index in range(last + 1):
             with on_device(blocks[index]):
                 norms = inputs.enter(index, targets.get(index, ()))

@@ -9,13 +9,15 @@ Shapes: N samples, L tokens, I in.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, read_weight
-from prune.pruning.method import Keepable, Method, Statistic
+from prune.pruning.expert_inputs import BlockStatistics
+from prune.pruning.method import Keepable, Method, Statistic, statistic_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 
 class Inputs(Protocol):
     """Where the statistics of each block come from, one block after another."""
+
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """The `wanted` linears as `enter` is to be asked for them, one portion pruned after the other.
+
+        Raises:
+            UserError: their statistics do not fit in memory together, and cannot be had apart.
+        """
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Name -> statistic for the `wanted` linears (none of them is possible) of a block that is still dense.
@@ -54,6 +63,10 @@ class PrunedInputs:
     last: int
     """The last block of which anything is wanted."""
 
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """Experts in as many as the memory needs."""
+        return self.walk.portions(index, self.method, wanted)
+
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Collected in a pass that ends at the last wanted input."""
         return self.walk.collect(index, self.method, wanted) if wanted else {}
@@ -70,6 +83,16 @@ class DenseInputs:
 
     walk: "Walk"
     method: Method
+
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """One: what enters the next block must leave this one before any of it is pruned."""
+        found = self.walk.portions(index, self.method, wanted)
+        if len(found) > 1:
+            raise UserError(
+                f"block {index}: the statistics of its experts do not fit in memory together, and with "
+                "method.propagation=dense they must. method.propagation=pruned takes some experts at a time."
+            )
+        return found
 
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """Collected in the one pass of this block."""
@@ -94,10 +117,17 @@ class KeptInputs:
     blocks: Sequence[Mapping[str, Keepable]]
     """Linear -> statistic, for each block."""
 
+    def portions(self, index: int, wanted: Collection[str]) -> Sequence[Collection[str]]:
+        """One: they are all there."""
+        return [wanted]
+
     def enter(self, index: int, wanted: Collection[str]) -> Mapping[str, Statistic]:
         """The statistics of the block, moved to its device."""
         self._move(index, next(find_blocks(self.model)[index].parameters()).device)
-        return {name: self.blocks[index][name] for name in wanted}
+        block = self.blocks[index]
+        found = BlockStatistics({name: block[name] for name in wanted})
+        found.routing = getattr(block, "routing", {})
+        return found
 
     def leave(self, index: int) -> None:
         """Back to host memory, with what was computed from them once for all."""
@@ -115,14 +145,11 @@ def kind_of(method: Method) -> Kind:
 
 def kept_bytes(model: "PreTrainedModel", walk: "Walk", method: Method) -> int:
     """Bytes of one method's statistics for all linears of the model; linears with the same input share one."""
-    wide = torch.promote_types(model.dtype, torch.float32).itemsize // torch.float32.itemsize
     total = 0
     for block, groups in zip(find_blocks(model), walk.groups, strict=True):
         linears = find_linears(block)
         for first in groups:
-            statistic = method.start_statistic(read_weight(linears[first]).shape[1], torch.device("meta"))
-            assert isinstance(statistic, Keepable), type(statistic)
-            total += wide * statistic.num_bytes
+            total += statistic_bytes(method, read_weight(linears[first]).shape[1], model.dtype)
     return total
 
 
@@ -138,16 +165,31 @@ def collect_all(
     num_blocks = len(walk.groups)
     with torch.no_grad():
         for index in range(num_blocks):
-            collected = walk.collect(index, several, advance=index + 1 < num_blocks)
-            for kind, blocks in kept.items():
-                blocks.append({name: _to_host(statistic, kind) for name, statistic in collected.items()})
+            if walk.has_experts(index):
+                _collect_each(walk, index, several.methods, kept)
+            else:
+                collected = walk.collect(index, several, advance=index + 1 < num_blocks)
+                for kind, blocks in kept.items():
+                    blocks.append({name: _to_host(statistic, kind) for name, statistic in collected.items()})
             on_block(index + 1, num_blocks)
     return kept
 
 
+def _collect_each(
+    walk: "Walk", index: int, methods: Mapping[Kind, Method], kept: Mapping[Kind, list[dict[str, Keepable]]]
+) -> None:
+    """Add the statistics of a block with experts, kind by kind: how many tokens are too few depends on the kind."""
+    for kind, method in methods.items():
+        collected = walk.collect(index, method)
+        block = BlockStatistics({name: _to_host(statistic, kind) for name, statistic in collected.items()})
+        block.routing = collected.routing
+        kept[kind].append(cast("dict[str, Keepable]", block))
+    if index + 1 < len(walk.groups):
+        walk.advance(index)
+
+
 def _to_host(statistic: Statistic, kind: Kind) -> Keepable:
-    assert isinstance(statistic, _StatisticsByKind)
-    part = statistic.parts[kind]
+    part = statistic.parts[kind] if isinstance(statistic, _StatisticsByKind) else statistic
     assert isinstance(part, Keepable), type(part)
     part.move(torch.device("cpu"))
     return part

@@ -9,7 +9,7 @@ Shapes: B sequences in a batch, L tokens, H hidden.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
+from prune.models.experts_forward import one_by_one
+from prune.pruning.expert_inputs import rehearsed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from prune.models.blocks import Linear
 
 REHEARSAL_TOKENS = 8
 
@@ -77,7 +81,7 @@ def record_calls(
 
 
 def rehearse(
-    model: "PreTrainedModel", blocks: Sequence[nn.Module], linears: Sequence[Mapping[str, nn.Module]], tokens_NL: Tensor
+    model: "PreTrainedModel", blocks: Sequence[nn.Module], linears: Sequence[Mapping[str, "Linear"]], tokens_NL: Tensor
 ) -> Rehearsal:
     """Return how the blocks answer and which linears share an input, after checking that the blocks can be replayed.
 
@@ -134,7 +138,7 @@ class _Observed:
 def _run_observed(
     model: "PreTrainedModel",
     blocks: Sequence[nn.Module],
-    linears: Sequence[Mapping[str, nn.Module]],
+    linears: Sequence[Mapping[str, "Linear"]],
     tokens_BL: Tensor,
     attended_BL: Tensor,
 ) -> _Observed:
@@ -161,9 +165,13 @@ def _run_observed(
     handles = [block.register_forward_pre_hook(enter(index), with_kwargs=True) for index, block in enumerate(blocks)]
     handles += [block.register_forward_hook(leave) for block in blocks]
     for index, named in enumerate(linears):
-        handles += [linear.register_forward_pre_hook(feed(index, name)) for name, linear in named.items()]
+        called = {name: linear for name, linear in named.items() if isinstance(linear, nn.Module)}
+        handles += [linear.register_forward_pre_hook(feed(index, name)) for name, linear in called.items()]
     try:
-        _run(model, tokens_BL, attended_BL)
+        with ExitStack() as watching:
+            for block, named, inputs in zip(blocks, linears, seen.inputs, strict=True):
+                watching.enter_context(one_by_one(block, rehearsed(named, inputs, tokens_BL.numel())))
+            _run(model, tokens_BL, attended_BL)
     finally:
         for handle in handles:
             handle.remove()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import safetensors.torch
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from prune.config.config import SAVED, Save
 from prune.errors import UserError
 from prune.files import write_folder, write_whole
-from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
+from prune.models.blocks import held_by, named_linears, read_weight, weights_sha256, write_weight
+from prune.models.experts import ExpertMatrix
 from prune.models.fit import parts_of
-from prune.models.load import no_progress_bar
+from prune.models.load import no_load_report, no_progress_bar
 from prune.pruning.method import masked
 from prune.pruning.whole import keep_left_out
 
@@ -174,20 +175,30 @@ def saved_weights(folder: Path, model: "PreTrainedModel", sha256: str, source: S
 def _gives(model: "PreTrainedModel", weights: Weights, sha256: str) -> bool:
     """Whether the model has this hash with these weights."""
     linears, paths = named_linears(model), _paths(model)
-    replaced = {paths[name]: partial(_stored, linears[name], weight) for name, weight in weights.items()}
+    held: dict[str, list[str]] = {}
+    for name in weights:
+        held.setdefault(paths[name], []).append(name)
+    replaced = {path: partial(_stored, {linears[name]: weights[name] for name in names}) for path, names in held.items()}
     return weights_sha256(model, replaced) == sha256
 
 
-def _stored(linear: "Linear", weight: Callable[[], Tensor]) -> Tensor:
-    """A weight O x I as the linear stores it."""
-    weight_OI = weight().to(linear.weight.dtype)
-    return weight_OI if isinstance(linear, nn.Linear) else weight_OI.t()
+def _stored(weights: "Mapping[Linear, Callable[[], Tensor]]") -> Tensor:
+    """A tensor of the model with weights O x I in it: that of one linear, or of matrices of a layer's experts."""
+    first, weight = next(iter(weights.items()))
+    if not isinstance(first, ExpertMatrix):
+        weight_OI = weight().to(first.weight.dtype)
+        return weight_OI if isinstance(first, nn.Linear) else weight_OI.t()
+    held = held_by(first).detach().clone()
+    for linear, weight in weights.items():
+        assert isinstance(linear, ExpertMatrix), linear
+        linear.within(held).copy_(weight())
+    return held
 
 
 def _paths(model: "PreTrainedModel") -> dict[str, str]:
-    """Name of a linear -> that of its weight in the state dict."""
-    paths = {id(module): path for path, module in model.named_modules()}
-    return {name: f"{paths[id(linear)]}.weight" for name, linear in named_linears(model).items()}
+    """Name of a linear -> that of the tensor in the state dict that holds its weight."""
+    paths = {id(parameter): path for path, parameter in model.named_parameters(remove_duplicate=False)}
+    return {name: paths[id(held_by(linear))] for name, linear in named_linears(model).items()}
 
 
 def masked_weight(saved: SavedMask, name: str, linear: "Linear") -> Tensor:
@@ -209,6 +220,8 @@ def _weights_of_mask(path: Path, model: "PreTrainedModel") -> Weights | None:
 def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None:
     """The weight of every linear from the folder's files; None when one is missing, damaged or of another shape."""
     linears = named_linears(model)
+    if any(isinstance(linear, ExpertMatrix) for linear in linears.values()):
+        return _weights_of_loaded(folder, model)
     keys = {path: name for name, path in _paths(model).items()}
     found: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -220,6 +233,24 @@ def _weights_of_folder(folder: Path, model: "PreTrainedModel") -> Weights | None
     if found.keys() != linears.keys() or any(found[name].shape != linears[name].weight.shape for name in found):
         return None
     return {name: partial(_as_outputs_by_inputs, linears[name], stored) for name, stored in found.items()}
+
+
+def _weights_of_loaded(folder: Path, model: "PreTrainedModel") -> Weights | None:
+    """As `_weights_of_folder` where files have a matrix for each expert: transformers puts them together."""
+    try:
+        with no_progress_bar(), no_load_report():
+            found: Any = type(model).from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError):
+        return None
+    loaded, loading = found
+    if loading["missing_keys"] or loading["mismatched_keys"]:
+        return None
+    linears, expected = named_linears(loaded), named_linears(model)
+    if linears.keys() != expected.keys() or any(
+        linears[name].weight.shape != linear.weight.shape for name, linear in expected.items()
+    ):
+        return None
+    return {name: partial(read_weight, linear) for name, linear in linears.items()}
 
 
 def _as_outputs_by_inputs(linear: "Linear", stored: Tensor) -> Tensor:

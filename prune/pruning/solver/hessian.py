@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.errors import UserError
 from prune.lazy import torch
@@ -41,6 +41,9 @@ class Hessian:
 
     H is symmetric, so only its upper triangle is accumulated, in panels of columns: little more than half of the products.
     """
+
+    min_tokens: ClassVar[int] = 32
+    """Of fewer tokens H has so low a rank that damping decides most of it; see `prune.pruning.method.fewest_tokens`."""
 
     def __init__(self, num_inputs: int, device: torch.device) -> None:
         self.total_weight: float = 0
