@@ -6,6 +6,7 @@ from hydra.core.config_store import ConfigStore
 
 from prune.calib.registry import SELECTORS
 from prune.config.config import Config
+from prune.config.drop import BlocksConfig, ExpertsConfig
 from prune.config.options import default_name
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.pruning.registry import METHODS, WEIGHTS
@@ -17,6 +18,8 @@ SCHEMAS: dict[str, type[Any]] = {
     **{f"weight/{default_name(config)}": config for config in WEIGHTS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
+    "sparsity/blocks": BlocksConfig,
+    "sparsity/experts": ExpertsConfig,
     **{f"launcher/{config().name}": config for config in find_launchers()},
 }
 """Schema name under `schema/` -> dataclass, for the groups that have several; their options in conf/ refer to these names.

@@ -17,6 +17,7 @@ from prune.cell.identity import canonical_form, recipe_of, short_hash
 from prune.cell.merged import find_parents, merged_label
 from prune.config.config import Config
 from prune.config.content import looked_up, one_look
+from prune.config.drop import DropConfig
 from prune.config.merge import MergeConfig
 from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
@@ -92,7 +93,9 @@ class Cell:
 
 
 def describe_sparsity(config: SparsityConfig) -> str:
-    """`50%`, `2:4`, `50%-owl`, or `50%-mapped` where single linears have ratios of their own."""
+    """`50%`, `2:4`, `50%-owl`, `50%-mapped` where single linears have ratios of their own, or `10%-blocks`."""
+    if isinstance(config, DropConfig):
+        return f"{config.amount}-{config.parts}"
     if isinstance(config, UnstructuredConfig):
         how = "-mapped" if config.ratios else "-owl" if config.allocation is Allocation.owl else ""
         return f"{100 * config.ratio:g}%{how}"
@@ -144,13 +147,19 @@ def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
         model=config.model.name,
         calib=shown if calib else None,
         prompt=calib and calib.get("prompt") and config.prompt.name.value,
-        method=config.method.name,
+        method=_method(config),
         sparsity=describe_sparsity(config.sparsity) if "sparsity" in form else None,
         seed=config.calib.seed if calib or "seed" in form else None,
         select=config.select.name if calib and "select" in calib else None,
         weight=config.weight.name if "weight" in form else None,
         draw=calib and calib.get("draw"),
     )
+
+
+def _method(config: Config) -> str:
+    """The method's name, or what chooses the parts that are dropped."""
+    drops = isinstance(config.sparsity, DropConfig) and not isinstance(config.method, DenseConfig)
+    return config.sparsity.chooser if drops else config.method.name
 
 
 def asked_config(cell: Cell) -> dict[str, Any]:

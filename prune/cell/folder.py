@@ -162,10 +162,17 @@ class CellFolder:
         pruned = _undamaged(self.pruned)
         return pruned if pruned is not None and pruned["blocks_sha256"] == self._hash_blocks() else None
 
-    def write_pruned(self, weights_sha256: str, saved: Sequence[str], seconds: Mapping[str, float]) -> None:
-        """Write pruned.json."""
+    def write_pruned(
+        self,
+        weights_sha256: str,
+        saved: Sequence[str],
+        seconds: Mapping[str, float],
+        dropped: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write pruned.json, with the parts that were dropped where whole ones were."""
         hashes = {"weights_sha256": weights_sha256, "blocks_sha256": self._hash_blocks()}
-        write_checked_json(self.pruned, {**hashes, "saved": saved, "seconds": seconds})
+        parts = {"dropped": dropped} if dropped else {}
+        write_checked_json(self.pruned, {**hashes, "saved": saved, "seconds": seconds, **parts})
 
     def is_saved(self, save: Save) -> bool:
         """Whether the folder holds the weights as `save` asks."""

@@ -9,12 +9,14 @@ from typing import Any
 from prune.calib.recipe import Recipe
 from prune.cell.merged import merged_form
 from prune.config.config import Config
+from prune.config.drop import DropConfig
 from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
 from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
 from prune.config.options import option_identity
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
+from prune.errors import UserError
 from prune.models.checks import has_experts
 from prune.models.fetch import settings_here
 from prune.models.identity import model_identity
@@ -27,9 +29,11 @@ FORMAT = 2
 
 
 def uses_calibration(config: Config) -> bool:
-    """Whether pruning looks at inputs: the method, or the allocation of the ratios."""
+    """Whether pruning looks at inputs: the method, the allocation of the ratios, or the choice of parts to drop."""
     if isinstance(config.method, DenseConfig):
         return False
+    if isinstance(config.sparsity, DropConfig):
+        return config.sparsity.needs_inputs
     by_inputs = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
     return by_inputs or propagation(config) is not None
 
@@ -42,7 +46,9 @@ def recipe_of(config: Config) -> Recipe | None:
 
 
 def propagation(config: Config) -> Propagation | None:
-    """By whose outputs the method prunes the later blocks; None when it looks at no inputs."""
+    """By whose outputs the method prunes the later blocks; None when it looks at no inputs, or is not asked."""
+    if isinstance(config.sparsity, DropConfig):
+        return None
     return config.method.propagation if needs_inputs(config.method) else None
 
 
@@ -82,6 +88,8 @@ def canonical_form(config: Config) -> dict[str, Any]:
     }
     if isinstance(config.method, DenseConfig):
         return form
+    if isinstance(config.sparsity, DropConfig):
+        return _canonical_drop(config, config.sparsity, form)
     form["sparsity"] = _canonical_sparsity(config.sparsity)
     if isinstance(config.method, RandomConfig):
         form["seed"] = config.calib.seed
@@ -92,6 +100,21 @@ def canonical_form(config: Config) -> dict[str, Any]:
         if not counts_alike(config.weight):
             form["weight"] = option_identity(config.weight)
     return form
+
+
+def _canonical_drop(config: Config, sparsity: DropConfig, form: dict[str, Any]) -> dict[str, Any]:
+    """The form of a cell that drops whole parts: no method is asked, and no token is weighted."""
+    if config.merge.cells:
+        raise UserError(
+            f"sparsity={sparsity.name} and merge.cells do not go together: cells that keep other {sparsity.parts} have no "
+            "weights in common that could be averaged. Merge cells of sparsity=unstructured."
+        )
+    form = {key: value for key, value in form.items() if key != "method"}
+    form["sparsity"] = {"class": type(sparsity).__name__, **sparsity.identity()}
+    if sparsity.draws:
+        form["seed"] = config.calib.seed
+    recipe = recipe_of(config)
+    return form if recipe is None else {**form, "calib": recipe.canonical()}
 
 
 def _canonical_method(config: Config) -> dict[str, Any]:

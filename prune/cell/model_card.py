@@ -22,7 +22,7 @@ library_name: transformers
 
 # {title}
 
-The weights that were pruned are zeros in matrices of the usual shape:
+{what}:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -35,11 +35,17 @@ The licence and the terms of the dense model hold for this one too.
 """
 
 
-def model_card(title: str, facts: Mapping[str, str], model: ModelConfig) -> str:
-    """The card as Markdown, with the facts as a table; a dense `model` from the hub is named as the base model."""
+ZEROS = "The weights that were pruned are zeros in matrices of the usual shape"
+
+
+def model_card(title: str, facts: Mapping[str, str], model: ModelConfig, what: str = ZEROS) -> str:
+    """The card as Markdown, with the facts as a table; a dense `model` from the hub is named as the base model.
+
+    `what` says what became of the pruned parts.
+    """
     rows = ["| | |", "|---|---|", *(f"| {key} | {value.replace('|', '/')} |" for key, value in facts.items())]
     base = f"base_model: {model.path}\n" if local_folder(model) is None else ""
-    return CARD.format(base=base, title=title, table="\n".join(rows))
+    return CARD.format(base=base, title=title, what=what, table="\n".join(rows))
 
 
 def cell_facts(
@@ -49,7 +55,7 @@ def cell_facts(
     skipped = f", {len(linears['skipped'])} left dense" if linears["skipped"] else ""
     return {
         "dense model": describe_model(cell.config.model),
-        "method": _describe_knobs(cell.axes.method, cell.canonical["method"]),
+        "method": _describe_knobs(cell.axes.method, cell.canonical.get("method", {})),
         "sparsity asked": _describe_knobs(cell.axes.sparsity or "", cell.canonical["sparsity"]),
         "sparsity reached": f"{sparsity['num_zero']:,} of {sparsity['num_weights']:,} weights are 0 in "
         f"{linears['num_pruned']} linear layers of the blocks{skipped}",

@@ -47,6 +47,8 @@ class CellResult:
     """Category and source of each set that the cell read, by name."""
     sequences_sha256: str | None = None
     """Of its calibration set, whatever the order of the sequences; None without one, and of older results."""
+    dropped: Mapping[str, Any] | None = None
+    """Which whole parts of the model went; None where none did."""
     of_set: Mapping[str, float | None] = field(default_factory=dict)
     """What was measured of its calibration set: its perplexity under the dense model, its diversity."""
 
@@ -145,6 +147,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         source=source,
         sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
         of_set=_of_set(plain.get("calib")),
+        dropped=take({"dropped": plain.get("dropped")}, "dropped", (dict, type(None))),
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
         sequences_sha256=_sequences(plain.get("calib")),

@@ -31,6 +31,7 @@ from prune.cell.untold import without_rows
 from prune.cell.watcher import Watcher
 from prune.config.config import Save
 from prune.config.data import SAMPLE_NOTE
+from prune.config.drop import DropConfig
 from prune.config.method import ExpertTokens, Propagation
 from prune.data.privacy import private_rows
 from prune.errors import UserError
@@ -90,6 +91,7 @@ class CellRun:
         self._cell, self._config, self._folder = cell, cell.config, cell.files
         self._resources, self._watcher, self._submitted = resources, watcher, submitted
         self._clock, self._started = Stopwatch(), now()
+        self._dropped: dict[str, Any] | None = None
         self._likelihoods: dict[tuple[bool, str, str], tuple[float, bool]] = {}
 
     def run(self) -> dict[str, Any]:
@@ -170,6 +172,8 @@ class CellRun:
         folder, model, save = self._folder, self._loaded.model, self._config.save
         if isinstance(self._config.method, DenseConfig):
             return [], weights_sha256(model)
+        if isinstance(self._config.sparsity, DropConfig):
+            return self._dropped_parts()
         if not folder.is_saved(save):
             check_space(folder.path, model, save)
         masks, saved = MaskKeeper(), set[str]()
@@ -188,6 +192,31 @@ class CellRun:
             saved |= {save.value}
         seconds = self._clock.rounded()
         folder.write_pruned(sha256, sorted(saved), {stage: seconds[stage] for stage in ("calib", "prune")})
+        return reports, sha256
+
+    def _dropped_parts(self) -> tuple[list[LinearReport], str]:
+        """Go on with a model without some parts of the dense one, chosen now unless it is known which; see `_pruned`."""
+        from prune.cell.dropping import choose_parts, drop_parts, save_smaller
+        from prune.pruning.saved import check_space
+
+        folder, save, record = self._folder, self._config.save, self._folder.read_pruned()
+        calibration = self._calibration
+        self._watcher.stage("prune")
+        with self._clock("prune"):
+            known = record and record.get("dropped")
+            self._dropped = known or choose_parts(self._config, self._loaded, calibration, self._watcher.advance)
+            self._loaded, reports = drop_parts(self._config, self._loaded, self._dropped, calibration)
+            sha256 = weights_sha256(self._loaded.model)
+        if record and known:
+            self._clock.seconds |= record["seconds"]
+        folder.write_reports(reports)
+        saved = set(record["saved"]) if record else set()
+        if not folder.is_saved(save):
+            check_space(folder.path, self._loaded.model, save)
+            save_smaller(self._cell, self._loaded, reports, self._dropped, calibration, sha256)
+            saved.add(save.value)
+        seconds = self._clock.rounded()
+        folder.write_pruned(sha256, sorted(saved), {stage: seconds[stage] for stage in ("calib", "prune")}, self._dropped)
         return reports, sha256
 
     def _restore(self) -> dict[str, Any] | None:
@@ -307,6 +336,7 @@ class CellRun:
             "data": {"source": self._config.data.name.value, "root": self._config.data.root},
             "sets": describe_sets(cell),
             **describe_merge(cell),
+            **({"dropped": self._dropped} if self._dropped else {}),
         }
 
     def _warnings(self, reports: Sequence[LinearReport]) -> list[str]:

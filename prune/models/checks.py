@@ -189,7 +189,7 @@ def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> N
     """
     is_plain = settings.get("model_type") in PLAIN_TYPES and header is not None
     sizes = settings | text_settings(settings)
-    asked = next((sizes[key] for key in _LAYER_KEYS if isinstance(sizes.get(key), int)), 0)
+    asked = num_layers(settings)
     place, blocks = decoder_blocks(header or {})
     found = len(blocks) if is_plain else max(_MOST_LAYERS, len(header or {}))
     where, advice = f"model {name}: config.json says", "Copy the config.json that belongs to these weights."
@@ -203,6 +203,12 @@ def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> N
     for key in _WIDTH_KEYS:
         if is_plain and isinstance(settings.get(key), int) and settings[key] > widest:
             raise UserError(f"{where} {key}={settings[key]}, and no weight is wider than {widest}. {advice}")
+
+
+def num_layers(settings: dict[str, Any]) -> int:
+    """How many blocks a config.json says that the model has; 0 where it does not say it."""
+    sizes = settings | text_settings(settings)
+    return next((sizes[key] for key in _LAYER_KEYS if isinstance(sizes.get(key), int)), 0)
 
 
 def _extra_blocks(settings: dict[str, Any], num_blocks: int, blocks: dict[int, Header]) -> list[int]:

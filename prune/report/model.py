@@ -322,6 +322,8 @@ class BlockCurve:
     """By block: share of the weights that are zero."""
     experts: Sequence[BlockExperts] = ()
     """Of blocks whose experts were pruned by their inputs."""
+    dropped: Sequence[str] = ()
+    """Which whole parts went, in words, of each of its cells; nothing where none did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

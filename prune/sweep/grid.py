@@ -15,13 +15,15 @@ from prune.cell.lock import claim_when_free
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.config.calib import Compat, PromptStyle
-from prune.config.config import Config
+from prune.config.config import Config, Save
+from prune.config.drop import DropConfig
 from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
 from prune.models.attention import hidden_attention
 from prune.models.chat import check_chat_template
 from prune.models.fetch import settings_here
+from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.wanda import WandaConfig
 from prune.pruning.registry import needs_attention
 
@@ -59,13 +61,37 @@ def check_pairs(config: Config) -> None:
         NotApplicableError: the pair is sound but means nothing, like chain of thought on a set without rationales.
         UserError: the pair is a mistake.
     """
+    drops = isinstance(config.sparsity, DropConfig) and not isinstance(config.method, DenseConfig)
+    if drops:
+        check_drop(config)
     if isinstance(config.method, WandaConfig) and config.method.variant and isinstance(config.sparsity, NMConfig):
         raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
     if recipe := recipe_of(config):
         check_recipe(recipe)
-        check_weight(config)
+        if not drops:
+            check_weight(config)
     if config.eval.chat and config.eval.tasks:
         check_chat_template(config.model, "eval.chat=true")
+
+
+def check_drop(config: Config) -> None:
+    """Check that nothing is asked of whole parts that only single weights can have.
+
+    Raises:
+        NotApplicableError: something is.
+    """
+    name, method = config.sparsity.name, config.method
+    if method.targets != ["*"] or method.skip:
+        key = "method.skip" if method.skip else "method.targets"
+        raise NotApplicableError(
+            f"{key} names linears, and sparsity={name} drops whole {name} and prunes no linear. Leave it out; blocks at the "
+            "ends are kept by sparsity.keep_first and sparsity.keep_last."
+        )
+    if config.save is Save.mask:
+        raise NotApplicableError(
+            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; which "
+            f"{name} went is in result.json, whatever is saved."
+        )
 
 
 def check_recipe(recipe: Recipe) -> None:

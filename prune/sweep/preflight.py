@@ -8,14 +8,17 @@ from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Resources
 from prune.config.config import Config
+from prune.config.drop import BlocksConfig, DropConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.sources.commits import not_fetched
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.files import disk_errors
+from prune.models.checks import num_layers
 from prune.models.fetch import missing_files
-from prune.models.files import check_model, check_seq_len, local_folder, model_linears
+from prune.models.files import check_model, check_seq_len, local_folder, model_linears, model_settings
 from prune.models.load import built_linears
+from prune.pruning.block_search import allowed_blocks
 from prune.pruning.linear_checks import check_against, check_names
 from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.missing import prepare_line
@@ -45,7 +48,7 @@ def check_before_running(cells: Sequence[Cell], resources: Resources) -> None:
 
 def names_linears(config: Config) -> bool:
     """Whether patterns of names say which linears are pruned, or how much."""
-    if isinstance(config.method, DenseConfig):
+    if isinstance(config.method, DenseConfig) or isinstance(config.sparsity, DropConfig):
         return False
     has_ratios = isinstance(config.sparsity, UnstructuredConfig) and bool(config.sparsity.ratios)
     return has_ratios or config.method.targets != ["*"] or bool(config.method.skip)
@@ -73,6 +76,9 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
         UserError: the first mistake found.
     """
     pruned = [cell for cell in cells if not isinstance(cell.config.method, DenseConfig)]
+    for cell in pruned:
+        check_parts(cell.config)
+    pruned = [cell for cell in pruned if not isinstance(cell.config.sparsity, DropConfig)]
     for model in distinct_models(pruned):
         shapes = model_linears(model)
         own = [cell.config for cell in pruned if cell.config.model == model]
@@ -87,6 +93,18 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
                 check_against(built or {}, config)
             else:
                 check_names(list(built or {}), config.method, config.sparsity)
+
+
+def check_parts(config: Config) -> None:
+    """Check the number of blocks to drop against config.json, where there is one.
+
+    Raises:
+        UserError: the model has too few.
+    """
+    if isinstance(config.sparsity, BlocksConfig) and config.model.gguf_file is None:
+        num_blocks = num_layers(model_settings(config.model))
+        if num_blocks:
+            allowed_blocks(num_blocks, config.sparsity)
 
 
 def has_groups(config: Config) -> bool:

@@ -21,6 +21,7 @@ from prune.cell.folder import CellFolder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.config.config import Config
+from prune.config.drop import BlocksConfig, ExpertsConfig
 from prune.config.method import MethodConfig
 from prune.config.options import default_name
 from prune.config.select import SelectConfig
@@ -61,6 +62,8 @@ CHAT = ["model.path=TALKER", "prompt=chat"]
 MIXTURE = ["model.path=MIXTURE"]
 TALKS = ["calib=file", "calib.path=ROWS/talks.jsonl", "calib.messages=talk", *CHAT, *NO_SCORE]
 STUDY = ["calib.compat=study"]
+BLOCKS = ["sparsity=blocks"]
+EVOLVED = [*BLOCKS, "sparsity.search=evolution", "sparsity.generations=2", "sparsity.population=4"]
 CLUSTERS = ["select=clusters"]
 SIMILAR = ["select=most_similar"]
 
@@ -230,13 +233,17 @@ TABLE: dict[str, list[Case] | str] = {
     "weight.name": [
         Case((), ("weight=first", "weight.tokens=8"), frozenset(PRUNED)),
         cannot("weight=first", MAGNITUDE),
+        cannot("weight=first", BLOCKS),
         cannot("weight.name=other", ["weight=first"]),
     ],
     "weight.first.tokens": [
         matters("weight.tokens=8", PRUNED, ["weight=first"]),
         cannot("weight.tokens=8", ["weight=first", *MAGNITUDE]),
     ],
-    "method.name": [cannot("method.name=other")],
+    "method.name": [
+        cannot("method.name=other"),
+        Case(tuple(BLOCKS), ("method=sparsegpt", "method.damping=0.1"), frozenset()),
+    ],
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
     "method.propagation": [matters("method.propagation=dense", PRUNED), cannot("method.propagation=dense", MAGNITUDE)],
@@ -280,6 +287,30 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "sparsity.nm.n": [matters("sparsity.n=1", PRUNED, ["sparsity=2to4"]), cannot("sparsity.n=1", ["sparsity=2to4", *DENSE])],
     "sparsity.nm.m": [matters("sparsity.m=8", PRUNED, ["sparsity=2to4"]), cannot("sparsity.m=8", ["sparsity=2to4", *DENSE])],
+    "sparsity.blocks.ratio": [
+        matters("sparsity.ratio=0.5", PRUNED, BLOCKS),
+        cannot("sparsity.ratio=0.5", [*BLOCKS, "sparsity.num=1"]),
+        cannot("sparsity.ratio=0.5", [*BLOCKS, *DENSE]),
+    ],
+    "sparsity.blocks.num": [matters("sparsity.num=2", PRUNED, BLOCKS), cannot("sparsity.num=2", [*BLOCKS, *DENSE])],
+    "sparsity.blocks.search": [cannot("sparsity.search=evolution", [*BLOCKS, *DENSE])],
+    "sparsity.blocks.keep_first": [
+        matters("sparsity.keep_first=2", PRUNED, BLOCKS),
+        cannot("sparsity.keep_first=1", BLOCKS),
+    ],
+    "sparsity.blocks.keep_last": [
+        matters("sparsity.keep_last=2", PRUNED, [*BLOCKS, "calib=c4"]),
+        cannot("sparsity.keep_last=1", BLOCKS),
+        cannot("sparsity.keep_last=0", EVOLVED),
+    ],
+    **{
+        f"sparsity.blocks.{key}": [cannot(f"sparsity.{key}={value}", BLOCKS)]
+        for key, value in {"population": 6, "generations": 3, "mutation": 0.1, "tournament": 2}.items()
+    },
+    **{
+        f"sparsity.experts.{key}": "the embedded model is no mixture: tests/cell/test_dropped_cells.py"
+        for key in ("ratio", "num", "criterion", "rounds")
+    },
     "eval.name": [cannot("eval.name=other")],
     "eval.perplexity": [matters("eval.perplexity=[pile]", SCORES)],
     "eval.tasks": [matters("eval.tasks=[boolq]", SCORES, QUESTIONS)],
@@ -338,7 +369,7 @@ TABLE: dict[str, list[Case] | str] = {
     "merge.back": [cannot("merge.back=wanda")],
     "output_dir": "every run of this test has one of its own",
     "device": "where to compute: needs a GPU; last bits, so provenance",
-    "save": [cannot("save=mask")],
+    "save": [cannot("save=mask"), cannot("save=model", BLOCKS)],
     "privacy": [cannot("privacy=true")],
     "batch_size": [
         cannot("batch_size=1"),
@@ -346,6 +377,12 @@ TABLE: dict[str, list[Case] | str] = {
     ],
 }
 """Key -> its cases, or why none can be shown here; `method.<name>.` and the like hold knobs of one option."""
+
+SPARSITIES = (
+    *(("unstructured", UnstructuredConfig), ("nm", NMConfig)),
+    *(("blocks", BlocksConfig), ("experts", ExpertsConfig)),
+)
+"""Schema of the sparsity -> its knobs."""
 
 OPTIONS: dict[str, tuple[type, Iterable[type]]] = {
     "method": (MethodConfig, METHODS),
@@ -370,7 +407,7 @@ def keys() -> Iterator[str]:
             yield from (f"{field.name}.{option}.{knob}" for option, knob in sorted(own))
         elif field.name == "sparsity":
             yield "sparsity.name"
-            for name, cls in (("unstructured", UnstructuredConfig), ("nm", NMConfig)):
+            for name, cls in SPARSITIES:
                 yield from (f"sparsity.{name}.{knob.name}" for knob in fields(cls) if knob.name != "name")
         elif is_dataclass(kind):
             yield from (f"{field.name}.{knob.name}" for knob in fields(kind))

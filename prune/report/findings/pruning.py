@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from prune.cell.dropping import describe_dropped
 from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult
 from prune.report.model import BlockCurve, BlockExperts, MaskOverlap
@@ -40,7 +42,8 @@ def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[Bl
             )
             continue
         curve = _mean_blocks(row, [of_cell for of_cell in blocks if of_cell], experts)
-        curves += [] if curve is None else [curve]
+        dropped = [describe_dropped(told) for cell in joined.rows[row].cells if (told := results[cell].dropped)]
+        curves += [] if curve is None else [replace(curve, dropped=list(dict.fromkeys(dropped)))]
     if len(pruned) > MAX_BLOCK_ROWS:
         problems.append(f"Errors and sparsities by block are shown for the first {MAX_BLOCK_ROWS} of {len(pruned)} rows.")
     return curves, problems

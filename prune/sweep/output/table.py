@@ -8,6 +8,7 @@ from rich.console import Console
 from prune.calib.registry import is_random
 from prune.cell.baseline import baseline_cell
 from prune.config.data import SAMPLE_NOTE
+from prune.config.drop import DropConfig
 from prune.data.registry import in_its_language
 from prune.eval.metric import are_comparable
 from prune.eval.suites import planned_means
@@ -157,11 +158,12 @@ def _drops_prompt(point: GridPoint) -> bool:
 
 
 def _dropped(point: GridPoint) -> list[str]:
-    """Of a selector and token weights those that are asked for and cannot matter."""
+    """Of a selector, token weights and a method those that are asked for and cannot matter."""
     axes, config = point.cell.axes, point.cell.config
     asked = {
         "select": (axes.select, is_random(config.select)),
         "weight": (axes.weight, counts_alike(config.weight)),
+        "method": (None if isinstance(config.sparsity, DropConfig) else axes.method, "method" not in _overrides(point)),
     }
     return [key for key, (kept, default) in asked.items() if point.reason is None and kept is None and not default]
 
@@ -188,7 +190,7 @@ def _metric_names(points: Sequence[GridPoint]) -> list[str]:
 
 def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
     config = points[0].cell.config
-    fixed = {"model": config.model.name, "method": config.method.name, "sparsity": points[0].cell.axes.sparsity or ""}
+    fixed = {"model": config.model.name, "method": points[0].cell.axes.method, "sparsity": points[0].cell.axes.sparsity or ""}
     shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
     return "  ".join(
         [*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"]

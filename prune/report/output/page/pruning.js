@@ -22,8 +22,12 @@ export function blocks() {
     found.filter((curve) => curve.experts?.length).map((curve) => () => expertTable(group, curve)),
   );
   const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
+  const dropped = [...byGroup].flatMap(([group, found]) =>
+    found.flatMap((curve) => curve.dropped.map((words) => `${groupLabel(report.groups[group])}, ${rowLabel(curve.row)}: ${words}.`)),
+  );
+  const parts = dropped.length ? [el("ul", {}, dropped.map((words) => el("li", {}, words)))] : [];
   const shown = someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." });
-  return [el("p", {}, note), shown, ...(tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [])];
+  return [el("p", {}, note), ...parts, shown, ...(tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [])];
 }
 
 function expertTable(group, { row, experts }) {

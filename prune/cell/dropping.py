@@ -1,0 +1,84 @@
+"""How the model of a cell with sparsity=blocks or sparsity=experts comes about, and what is kept and said of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from prune.cell.cell import Cell
+from prune.cell.model_card import cell_facts, model_card
+from prune.config.config import Config, Save
+from prune.config.drop import BlocksConfig
+from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity
+
+if TYPE_CHECKING:
+    from prune.calib.calibration_set import CalibrationSet
+    from prune.models.load import LoadedModel
+
+Dropped = Mapping[str, Any]
+"""What result.json says of the parts that went, under `dropped`."""
+
+
+def choose_parts(
+    config: Config,
+    loaded: "LoadedModel",
+    calibration: "CalibrationSet | None",
+    on_step: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """The parts of a dense model that go.
+
+    Raises:
+        UserError: the model, the calibration set and the number do not fit.
+    """
+    from prune.pruning.drop_blocks import choose_blocks
+
+    sparsity, seed = config.sparsity, config.calib.seed
+    assert isinstance(sparsity, BlocksConfig) and calibration is not None
+    return choose_blocks(
+        loaded.model, calibration, sparsity, batch_size=config.batch_size, seed=seed, on_step=on_step
+    )
+
+
+def drop_parts(
+    config: Config, loaded: "LoadedModel", dropped: Dropped, calibration: "CalibrationSet | None"
+) -> "tuple[LoadedModel, list[LinearReport]]":
+    """(a model without these parts, a report for each linear of the dense one).
+
+    The dense model stays whole, for cells to come, but where it is loaded for each of them (model.offload).
+
+    Raises:
+        UserError: its configuration cannot say what is left, or what is left computes otherwise.
+    """
+    from prune.pruning.drop_blocks import check_loss, report_blocks
+    from prune.pruning.smaller import without_blocks
+
+    reports = report_blocks(loaded.model, dropped["blocks"])
+    smaller = without_blocks(loaded.model, dropped["blocks"], in_place=config.model.offload)
+    assert calibration is not None, "the blocks were chosen on one"
+    check_loss(smaller, calibration, dropped, batch_size=config.batch_size)
+    return replace(loaded, model=smaller, left_out=frozenset()), reports
+
+
+def save_smaller(
+    cell: Cell,
+    loaded: "LoadedModel",
+    reports: Sequence[LinearReport],
+    dropped: Dropped,
+    calibration: "CalibrationSet | None",
+    sha256: str,
+) -> None:
+    """Keep the smaller model as a folder that transformers loads.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    from prune.pruning.saved import save_model
+
+    facts = cell_facts(cell, describe_sparsity(loaded.model, reports), describe_linears(reports), calibration, sha256)
+    facts["sparsity reached"] = what = describe_dropped(dropped)
+    whole = f"The model is smaller: {what}, and the others are as they were"
+    save_model(cell.files.saved(Save.model), loaded, model_card(cell.name, facts, cell.config.model, whole))
+
+
+def describe_dropped(dropped: Dropped) -> str:
+    """`blocks 3, 7 of 8 were dropped, in this order`."""
+    return f"blocks {', '.join(map(str, dropped['blocks']))} of {dropped['num_blocks']} (the first is 0) were dropped"

@@ -1,0 +1,116 @@
+"""Chooses the blocks to drop on a calibration set, and reports on the linears of what went and what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from prune.config.drop import BlocksConfig, Search
+from prune.errors import UserError
+from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.pruning.block_search import Blocks, Memory, allowed_blocks, search_blocks
+from prune.pruning.linear_report import LinearReport
+from prune.pruning.skipping import SkippedLosses
+from prune.pruning.smaller import Droppable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune.calib.calibration_set import CalibrationSet
+
+SAME_LOSS = 1e-4
+"""The relative difference between the loss with blocks skipped and without them that rounding may make."""
+
+
+def choose_blocks(
+    model: PreTrainedModel,
+    calibration: CalibrationSet,
+    config: BlocksConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    on_step: Callable[[int, int], None] = lambda num_done, num_steps: None,
+) -> dict[str, Any]:
+    """What result.json says of the choice: `blocks` in the order in which they go, losses in nats a token; JSON values.
+
+    Args:
+        batch_size: sequences in one forward pass.
+        seed: draws what the evolution tries.
+        on_step: called with the number of sets of blocks that were measured, and the most that there can be.
+
+    Raises:
+        UserError: the model's blocks are no chain, or too few, or nothing that can be saved is left.
+    """
+    blocks = find_blocks(model)
+    allowed, num = allowed_blocks(len(blocks), config), config.num_dropped(len(blocks))
+    most = _most_sets(len(allowed), num, config)
+    losses = SkippedLosses(
+        model, blocks, calibration, batch_size=batch_size, on_pass=lambda done: on_step(min(done, most), most)
+    )
+    dense = losses([Blocks()])[Blocks()]
+    if not math.isfinite(dense):
+        raise UserError(
+            "the loss of the dense model on the calibration set is not finite, so no blocks can be compared by it: load the "
+            "model in a wider type (model.dtype=bfloat16 or float32)."
+        )
+    found = search_blocks(len(blocks), config, Memory(losses, Droppable(model)), seed)
+    return {
+        "what": config.parts,
+        "search": config.search.value,
+        "num_blocks": len(blocks),
+        "blocks": list(found.blocks),
+        "dense_loss": dense,
+        "loss": found.loss,
+        "losses": list(found.losses),
+        "num_measured": losses.num_measured,
+    }
+
+
+def _most_sets(num_allowed: int, num: int, config: BlocksConfig) -> int:
+    """How many sets of blocks a search measures at most, and the dense model."""
+    if config.search is Search.greedy:
+        return 1 + sum(num_allowed - step for step in range(num))
+    return 1 + min(config.population * config.generations, math.comb(num_allowed, num))
+
+
+def check_loss(
+    smaller: PreTrainedModel, calibration: CalibrationSet, chosen: dict[str, Any], *, batch_size: int
+) -> None:
+    """Make sure that the model without the chosen blocks has the loss that the search found with them skipped.
+
+    Raises:
+        UserError: it has another: something in the model depends on the numbers of its blocks.
+    """
+    loss = SkippedLosses(smaller, find_blocks(smaller), calibration, batch_size=batch_size)([Blocks()])[Blocks()]
+    if not math.isclose(loss, chosen["loss"], rel_tol=SAME_LOSS):
+        raise UserError(
+            f"{type(smaller).__name__} without blocks {chosen['blocks']} has a loss of {loss:.6g} on the calibration set, and "
+            f"{chosen['loss']:.6g} with them skipped: its blocks compute by their numbers, so none can be dropped."
+        )
+
+
+def report_blocks(model: PreTrainedModel, dropped: Collection[int]) -> list[LinearReport]:
+    """A report for each linear of the dense `model`: those of dropped blocks are gone as a whole, the others untouched."""
+    reports: list[LinearReport] = []
+    for index, block in enumerate(find_blocks(model)):
+        gone = index in dropped
+        for name, linear in find_linears(block).items():
+            weight_OI = read_weight(linear)
+            size = weight_OI.numel()
+            num_zero = size if gone else size - int(weight_OI.count_nonzero())
+            reports.append(
+                LinearReport(
+                    block=index,
+                    name=name,
+                    shape=(weight_OI.shape[0], weight_OI.shape[1]),
+                    num_zero=num_zero,
+                    num_weights=size,
+                    sparsity=num_zero / size,
+                    error=None,
+                    seconds=0.0,
+                    num_removed=size if gone else 0,
+                    asked=float(gone),
+                )
+            )
+    return reports
