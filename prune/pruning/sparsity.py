@@ -24,6 +24,8 @@ class Unstructured:
     """Any weights may go, up to a ratio of those that a method compares with each other."""
 
     ratio: float
+    preserve_zeros: bool = False
+    """Weights that are 0 go first, and stay 0 even where more are than are to go."""
     group_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class NM:
 
     n: int
     m: int
+    preserve_zeros: bool = False
+    """As for `Unstructured`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
@@ -134,6 +138,18 @@ def lowest(score_OI: Tensor, pattern: Pattern) -> Tensor:
     if isinstance(pattern, NM):
         return lowest_in_groups(score_OI, pattern)
     return lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
+
+
+def zeros_to_keep(weight_OI: Tensor, pattern: Pattern) -> Tensor | None:
+    """Bool O x I, True where a weight is 0 and must stay so; None where the pattern does not ask for it."""
+    return weight_OI == 0 if pattern.preserve_zeros else None
+
+
+def smallest(size_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Tensor:
+    """As `lowest`, of sizes of at least 0; True at all of `zero_OI`, which go first, too."""
+    if zero_OI is None:
+        return lowest(size_OI, pattern)
+    return lowest(size_OI.masked_fill(zero_OI, -1), pattern).logical_or_(zero_OI)
 
 
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:
