@@ -26,6 +26,10 @@ class MethodConfig:
     propagation: Propagation = Propagation.pruned
     """dense: every block is pruned by inputs from the dense model, so that one pass serves all cells of a calibration set,
     whatever their ratio, pattern or method. Another result than pruned; without effect on methods that need no inputs."""
+    output_error: bool = False
+    """Measure the error of the outputs (`output_error` in blocks.jsonl) for a method that gathers no Hessian, too: that of
+    every linear's inputs is gathered beside what the method needs, at the time and memory of SparseGPT's statistics. The
+    weights stay the same. SparseGPT, ALPS and ADMM have it without."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""

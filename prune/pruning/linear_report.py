@@ -34,8 +34,17 @@ class LinearReport:
     """Share of its weights that was to go."""
     skipped: bool = False
     """Left as it was, by method.targets and method.skip."""
+    output_error: float | None = None
+    """tr(D H D^T) / tr(W H W^T), H undamped, D = final - dense weights: one measure for all methods; None without H."""
+    num_zero_before: int | None = None
+    """Weights that were 0 before and had to stay so, all of them among `num_removed`; None where zeros are not preserved."""
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
+
+    @property
+    def num_too_many(self) -> int:
+        """Removed weights beyond what was to go, all of them zeros that the linear came with."""
+        return max(self.num_removed - round(self.asked * self.num_weights), 0) if self.num_zero_before else 0
 
 
 MAX_TIES = 0.01
@@ -81,6 +90,18 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
         "skipped": [f"{report.block}.{report.name}" for report in skipped],
         "num_weights_skipped": sum(report.num_weights for report in skipped),
     }
+
+
+def describe_preserved(reports: Sequence[LinearReport]) -> str | None:
+    """A note where linears came with more zeros in the rows or groups compared than were to go; None where none did."""
+    more = [report for report in reports if report.num_too_many]
+    if not more:
+        return None
+    share = sum(report.num_too_many for report in more) / sum(report.num_weights for report in reports if not report.skipped)
+    return (
+        f"{len(more)} linears came with more zeros than were to go in them, or in their rows or groups, and keep them "
+        f"(sparsity.preserve_zeros): {100 * share:.3g} % of the weights more than asked are 0."
+    )
 
 
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:

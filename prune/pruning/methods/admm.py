@@ -56,15 +56,16 @@ class ADMM:
 
     From V = W and a dual of 0, `iterations` times: the mask, in step i of the first `mask_steps`, is that of the
     ratio * (1 - (1 - i / mask_steps)^3) smallest of V + dual; Z = V + dual under the mask; dual = V + dual - Z;
-    V = (W H + rho (Z - dual))(H + rho I)^-1. The result is V + dual under the last mask. Unstructured: the count of step i is
-    int(O * I * its ratio), of the whole matrix; N:M: that many of the weights that are among the N smallest of their group.
+    V = (W H + rho (Z - dual))(H + rho I)^-1. The result is V + dual under the last mask. Unstructured: step i removes
+    int(O * I * its ratio) of the whole matrix; N:M: so many of the weights that are among the N smallest of their group.
     One inverse serves all linears that share their inputs.
 
     The authors' code (fmfi-compbio/admm-pruning, lib/admm.py) computes the growing ratio and then takes the asked one in
     every step when it compares the whole matrix, which is its default: `authors_code` does so. Its N:M branch grows as here;
     it cuts groups of 4, whatever N:M is asked for. It adds 1e-8 to the norms.
-    The paper's own text was not at hand: what is called its rule here is what the code's other branches, its name for the
-    schedule and the paper's summaries agree on.
+    With it, the code gives the same masks, and weights up to float32's rounding (1e-5).
+    The paper's own text was not at hand: what is called its rule is what the code's other branches and the paper's summaries
+    (gradual pruning) agree on.
     """
 
     damping: float = 0.1
@@ -74,6 +75,7 @@ class ADMM:
     authors_code: bool = False
     name: ClassVar[str] = "admm"
     needs_inputs: ClassVar[bool] = True
+    gathers_hessian: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """An empty Hessian."""

@@ -53,7 +53,7 @@ class ALPSConfig(MethodConfig):
 
 
 GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))
-"""(share of the kept weights, factor): the penalty grows by the first factor whose share more of the support changed than."""
+"""(share of the kept weights, factor): the penalty grows by the first factor above whose share the support changed."""
 MAX_PENALTY = 1e6
 RESTART_DIVISOR = 5
 """authors_code: what a first penalty that changes too little is divided by."""
@@ -108,19 +108,19 @@ class Solved:
 class ALPS:
     """min tr((W - V) H (W - V)^T) over V of the asked count of zeros, H damped and scaled to 1 on its diagonal.
 
-    ADMM, from D the largest weights and a dual of 0: B = (V H - dual + rho D)(H + rho I)^-1; D = the largest of B + dual / rho;
-    dual += rho (B - D). Every `update_every` iterations rho grows by 1.3, 1.2 or 1.1 where more than 10 %, 0.5 % or 0 of the
-    kept weights changed since the last look; where none did, D's support is the answer, and `cg_steps` steps of conjugate
-    gradients from D refit the weights on it, each output with step lengths of its own. The preconditioner of the paper is
-    the diagonal of H, which the scaling has made 1. One decomposition of H serves all linears that share it and every rho.
-    Unstructured: the int(O * I * ratio) smallest of the matrix go; N:M: the N smallest of each group.
+    ADMM, from D the largest weights and a dual of 0: B = (W H - dual + rho D)(H + rho I)^-1; D = the largest of
+    B + dual / rho; dual += rho (B - D). Every `update_every` iterations rho grows by 1.3, 1.2 or 1.1 where more than 10 %,
+    0.5 % or 0 of the kept weights changed since the last look; where none did, D's support is the answer, and `cg_steps`
+    steps of conjugate gradients from D refit the weights on it, each output with step lengths of its own. The paper's
+    preconditioner is the diagonal of H, which the scaling has made 1. One decomposition of H serves all linears that share
+    it, and every rho. Unstructured: the int(O * I * ratio) smallest of the matrix go; N:M: the N smallest of each group.
 
-    The authors' code (mazumder-lab/ALPS, alps.py) has more, which `authors_code` turns on: as long as rho has not grown and at
-    most 0.5 % changed, it is divided by 5, and ADMM begins again (goes on where nothing changed); the search ends, too,
-    after 30 iterations with a change below 0.03 %; and the support is that of B, not of D. What differs either way: the code
-    keeps round(O * I * (1 - ratio)) weights, adds 1e-8 to the scale, and looks whether conjugate gradients may end early.
-    The paper's own text was not at hand: what is called its rule here is what the code, its description and the paper's
-    summaries agree on.
+    The authors' code (mazumder-lab/ALPS, alps.py) has more, which `authors_code` turns on: as long as rho has not grown and
+    at most 0.5 % changed, it is divided by 5, and ADMM begins again (goes on where nothing changed); the search ends, too,
+    after 30 iterations with a change below 0.03 %; and the support is that of B, not of D. With it, the code run in float64
+    gives the same masks and weights up to rounding (1e-13). What differs either way: the code keeps
+    round(O * I * (1 - ratio)) weights, adds 1e-8 to the scale, and looks whether conjugate gradients may end early.
+    The paper's own text was not at hand: what is called its rule is what the code and the paper's summaries agree on.
     """
 
     damping: float = 0.01
@@ -131,6 +131,7 @@ class ALPS:
     authors_code: bool = False
     name: ClassVar[str] = "alps"
     needs_inputs: ClassVar[bool] = True
+    gathers_hessian: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """An empty Hessian."""
@@ -198,7 +199,8 @@ class _Problem:
     def inverse(self, penalty: float) -> Tensor:
         """(H + rho I)^-1, in H's type."""
         scaled_II = (self._vectors_II * (self._values_I + penalty).rsqrt()).to(self._hessian_II.dtype)
-        return scaled_II @ scaled_II.T
+        inverse_II: Tensor = scaled_II @ scaled_II.T
+        return inverse_II
 
 
 def refit(weight_OI: Tensor, mask_OI: Tensor, dense_OI: Tensor, hessian_II: Tensor, num_steps: int) -> Tensor:

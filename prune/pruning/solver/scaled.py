@@ -36,8 +36,8 @@ def prune_scaled(
 
     `damping` is added to the diagonal of H, as a share of its mean, before it is scaled. Dead inputs are handled as
     SparseGPT does: their weights are 0 before the solver looks, so that they go first, and stay 0 where more are dead than
-    may go. Solved in float32 (float64 where weights or inputs are), rounded to the weights' type at the end. Without an error:
-    the walk measures it.
+    may go. Solved in float32 (float64 where weights or inputs are), rounded to the weights' type at the end. The error is
+    tr(D H D^T) / tr(W H W^T), D = new - old weights, H undamped.
 
     Raises:
         UserError: see `Method.prune`; also, new weights overflow the weights' type.
@@ -51,11 +51,12 @@ def prune_scaled(
     dead_I, scale_I = statistic.dead_inputs(), hessian_II.diagonal().sqrt()
     scale_I.masked_fill_(scale_I == 0, 1)
     solve = prepare(hessian_II.div_(scale_I).div_(scale_I[:, None]))
-    pruned = []
+    pruned: list[Pruned] = []
     for weight_OI, pattern in zip(finite, patterns, strict=True):
         start_OI = (weight_OI.to(hessian_II.dtype) * scale_I).masked_fill_(dead_I, 0)
         new_OI, mask_OI = solve(start_OI, pattern, zeros_to_keep(weight_OI, pattern))
-        pruned.append(Pruned(_rounded(without(new_OI / scale_I, mask_OI), weights[len(pruned)].dtype), mask_OI, error=None))
+        final_OI = _rounded(without(new_OI / scale_I, mask_OI), weights[len(pruned)].dtype)
+        pruned.append(Pruned(final_OI, mask_OI, statistic.output_error(weight_OI, final_OI)))
     return pruned
 
 
