@@ -70,8 +70,8 @@ def check_more_than_zeros(model: "PreTrainedModel", patterns: Mapping[str, Patte
         share, asked = num_zero / num_weights, num_asked / num_weights
         more = f"sparsity.ratio={min(share + 0.1, (1 + share) / 2):.2g}"
         raise UserError(
-            f"{100 * share:.4g} % of the weights in the linears to be pruned are 0 already, and {100 * asked:.4g} % were asked "
-            f"for: nothing is left to prune. Ask for more, as in {more}, or let zeros be filled again: "
+            f"{100 * share:.4g} % of the weights in the linears to be pruned are 0 already, and only {100 * asked:.4g} % "
+            f"were asked for: nothing is left to prune. Ask for more, as in {more}, or let zeros be filled again: "
             "sparsity.preserve_zeros=no."
         )
 

@@ -97,10 +97,10 @@ class ADMM:
 
     def _prune(self, weights: Sequence[Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]) -> list[Pruned]:
         assert isinstance(statistic, Hessian), type(statistic)
-        return prune_scaled(weights, statistic, patterns, 0.0, lambda hessian_II: _Problem(self, hessian_II).solve)
+        return prune_scaled(weights, statistic, patterns, 0.0, lambda hessian_II: Problem(self, hessian_II).solve)
 
 
-class _Problem:
+class Problem:
     """All linears of one scaled Hessian."""
 
     def __init__(self, knobs: ADMM, hessian_II: Tensor) -> None:

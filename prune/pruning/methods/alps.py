@@ -153,24 +153,24 @@ class ALPS:
 
     def _prune(self, weights: Sequence[Tensor], statistic: Statistic | None, patterns: Sequence[Pattern]) -> list[Pruned]:
         assert isinstance(statistic, Hessian), type(statistic)
-        return prune_scaled(weights, statistic, patterns, self.damping, lambda hessian_II: _Problem(self, hessian_II).solve)
+        return prune_scaled(weights, statistic, patterns, self.damping, lambda hessian_II: Problem(self, hessian_II).solve)
 
 
-class _Problem:
+class Problem:
     """All linears of one scaled Hessian."""
 
     def __init__(self, knobs: ALPS, hessian_II: Tensor) -> None:
-        self._knobs, self._hessian_II = knobs, hessian_II
+        self._knobs, self.hessian_II = knobs, hessian_II
         self._values_I, self._vectors_II = torch.linalg.eigh(hessian_II.double())
 
     def solve(self, dense_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> tuple[Tensor, Tensor]:
         """(new weights, mask)."""
         solved = self.search(dense_OI, pattern, zero_OI)
-        return refit(solved.weight_OI, solved.mask_OI, dense_OI, self._hessian_II, self._knobs.cg_steps), solved.mask_OI
+        return refit(solved.weight_OI, solved.mask_OI, dense_OI, self.hessian_II, self._knobs.cg_steps), solved.mask_OI
 
     def search(self, dense_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Solved:
         """The support by ADMM, and the weights that conjugate gradients begin with."""
-        knobs, target_OI = self._knobs, dense_OI @ self._hessian_II
+        knobs, target_OI = self._knobs, dense_OI @ self.hessian_II
         penalty, num_inverses = Penalty(knobs.penalty, knobs.authors_code), 1
         inverse_II = self.inverse(penalty.value)
         first_OI = before_OI = smallest(dense_OI.abs(), pattern, zero_OI)
@@ -198,7 +198,7 @@ class _Problem:
 
     def inverse(self, penalty: float) -> Tensor:
         """(H + rho I)^-1, in H's type."""
-        scaled_II = (self._vectors_II * (self._values_I + penalty).rsqrt()).to(self._hessian_II.dtype)
+        scaled_II = (self._vectors_II * (self._values_I + penalty).rsqrt()).to(self.hessian_II.dtype)
         inverse_II: Tensor = scaled_II @ scaled_II.T
         return inverse_II
 
