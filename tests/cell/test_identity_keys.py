@@ -42,6 +42,7 @@ ALL = {"tokens", "weights", "scores"}
 PRUNED = {"weights", "scores"}
 SCORES = {"scores"}
 DENSE = ["method=dense"]
+ALPS = ["method=alps"]
 MAGNITUDE = ["method=magnitude"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
 BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
@@ -236,6 +237,22 @@ TABLE: dict[str, list[Case] | str] = {
     "method.targets": [matters("method.targets=['*.mlp.*']", PRUNED), cannot("method.targets=['*.mlp.*']", DENSE)],
     "method.skip": [matters("method.skip=['0.*']", PRUNED), cannot("method.skip=['0.*']", DENSE)],
     "method.propagation": [matters("method.propagation=dense", PRUNED), cannot("method.propagation=dense", MAGNITUDE)],
+    # The weights stay; a cell without the error must not stand for one with it: tests/pruning/test_output_error.py.
+    "method.output_error": [
+        cannot("method.output_error=true", DENSE),
+        cannot("method.output_error=true", ["method=sparsegpt"]),
+    ],
+    "method.admm.authors_code": [matters("method.authors_code=true", PRUNED, ["method=admm"])],
+    "method.admm.damping": [matters("method.damping=0.3", PRUNED, ["method=admm"])],
+    "method.admm.iterations": [matters("method.iterations=16", PRUNED, ["method=admm"])],
+    "method.admm.mask_steps": [matters("method.mask_steps=5", PRUNED, ["method=admm"])],
+    "method.admm.penalty": [matters("method.penalty=3", PRUNED, ["method=admm"])],
+    "method.alps.authors_code": [matters("method.authors_code=true", PRUNED, [*ALPS, "method.penalty=1000"])],
+    "method.alps.cg_steps": [matters("method.cg_steps=1", PRUNED, ALPS)],
+    "method.alps.damping": [matters("method.damping=0.1", PRUNED, ALPS)],
+    "method.alps.max_iterations": [matters("method.max_iterations=3", PRUNED, ALPS)],
+    "method.alps.penalty": [matters("method.penalty=1", PRUNED, ALPS)],
+    "method.alps.update_every": [matters("method.update_every=1", PRUNED, ALPS)],
     "method.wanda.variant": [matters("method.variant=true", PRUNED)],
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
@@ -264,6 +281,12 @@ TABLE: dict[str, list[Case] | str] = {
         matters("sparsity.owl_lambda=0.2", PRUNED, ["sparsity.allocation=owl"]),
         cannot("sparsity.owl_lambda=0.2"),
     ],
+    # Of models with zeros: tests/cell/test_sparse_model.py shows that weights move; here none are 0, so ids alone do.
+    "sparsity.unstructured.preserve_zeros": [
+        cannot("sparsity.preserve_zeros=auto"),
+        cannot("sparsity.preserve_zeros=no", DENSE),
+    ],
+    "sparsity.nm.preserve_zeros": [cannot("sparsity.preserve_zeros=no", ["sparsity=2to4", *DENSE])],
     "sparsity.nm.n": [matters("sparsity.n=1", PRUNED, ["sparsity=2to4"]), cannot("sparsity.n=1", ["sparsity=2to4", *DENSE])],
     "sparsity.nm.m": [matters("sparsity.m=8", PRUNED, ["sparsity=2to4"]), cannot("sparsity.m=8", ["sparsity=2to4", *DENSE])],
     "eval.name": [cannot("eval.name=other")],

@@ -55,7 +55,7 @@ def prune_scaled(
     for weight_OI, pattern in zip(finite, patterns, strict=True):
         start_OI = (weight_OI.to(hessian_II.dtype) * scale_I).masked_fill_(dead_I, 0)
         new_OI, mask_OI = solve(start_OI, pattern, zeros_to_keep(weight_OI, pattern))
-        final_OI = _rounded(without(new_OI / scale_I, mask_OI), weights[len(pruned)].dtype)
+        final_OI = _rounded(without(new_OI / scale_I, mask_OI | dead_I), weights[len(pruned)].dtype)
         pruned.append(Pruned(final_OI, mask_OI, statistic.output_error(weight_OI, final_OI)))
     return pruned
 
