@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from prune.calib.registry import SELECTORS
 from prune.cell.cell import make_cell
@@ -43,6 +44,7 @@ PRUNED = {"weights", "scores"}
 SCORES = {"scores"}
 DENSE = ["method=dense"]
 ALPS = ["method=alps"]
+SPARSE = ["model.path=SPARSE", "method=sparsegpt", "method.block_size=16"]
 MAGNITUDE = ["method=magnitude"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
 BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
@@ -281,12 +283,15 @@ TABLE: dict[str, list[Case] | str] = {
         matters("sparsity.owl_lambda=0.2", PRUNED, ["sparsity.allocation=owl"]),
         cannot("sparsity.owl_lambda=0.2"),
     ],
-    # Of models with zeros: tests/cell/test_sparse_model.py shows that weights move; here none are 0, so ids alone do.
     "sparsity.unstructured.preserve_zeros": [
+        matters("sparsity.preserve_zeros=no", {"weights"}, [*SPARSE, *NO_SCORE]),
         cannot("sparsity.preserve_zeros=auto"),
         cannot("sparsity.preserve_zeros=no", DENSE),
     ],
-    "sparsity.nm.preserve_zeros": [cannot("sparsity.preserve_zeros=no", ["sparsity=2to4", *DENSE])],
+    "sparsity.nm.preserve_zeros": [
+        matters("sparsity.preserve_zeros=no", {"weights"}, [*SPARSE, *NO_SCORE, "sparsity=2to4"]),
+        cannot("sparsity.preserve_zeros=no", ["sparsity=2to4", *DENSE]),
+    ],
     "sparsity.nm.n": [matters("sparsity.n=1", PRUNED, ["sparsity=2to4"]), cannot("sparsity.n=1", ["sparsity=2to4", *DENSE])],
     "sparsity.nm.m": [matters("sparsity.m=8", PRUNED, ["sparsity=2to4"]), cannot("sparsity.m=8", ["sparsity=2to4", *DENSE])],
     "eval.name": [cannot("eval.name=other")],
@@ -453,21 +458,25 @@ class Runs:
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:
-        for name in ("CHANGED", "COPY", "TALKER", "ROWS", "OTHER", "AGAIN"):
+        for name in ("CHANGED", "COPY", "TALKER", "SPARSE", "ROWS", "OTHER", "AGAIN"):
             word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
         return word
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model, and one with a chat template; rows, other rows, the rows again."""
+    """Copies of the embedded model: changed, equal, with a chat template, and 40 % sparse; rows, others, the rows again."""
     folder = tmp_path_factory.mktemp("keys")
-    for name in ("copy", "changed", "talker"):
+    for name in ("copy", "changed", "talker", "sparse"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
     (folder / "talker/chat_template.jinja").write_text(CHATML)
     weights = bytearray((folder / "changed/model.safetensors").read_bytes())
     weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
     (folder / "changed/model.safetensors").write_bytes(weights)
+    stored = load_file(folder / "sparse/model.safetensors")
+    for tensor in stored.values():
+        tensor[tensor.abs() < tensor.float().abs().quantile(0.4)] = 0 if tensor.ndim == 2 else 1
+    save_file(stored, folder / "sparse/model.safetensors", metadata={"format": "pt"})
     for name, skipped in (("rows", 1), ("other", 2), ("again", 1)):
         for dataset, split in (("svamp", "train"), ("c4", "train"), ("c4", "validation")):
             rows = sample_rows(dataset, split)[skipped:]

@@ -25,7 +25,7 @@ from prune.pruning.sparsity import NM, Unstructured, lowest
 from tests.pruning.methods.test_sparsegpt import make_inputs, make_weight, naive_factor
 from tests.pruning.test_layerwise import CONFIGS, calibration_set, tiny_model
 
-SOLVERS: list[Method] = [SparseGPT(), ALPS(), ADMM()]
+SOLVERS: list[Method] = [SparseGPT(block_size=16), ALPS(), ADMM()]
 METHODS: list[Method] = [Magnitude(), Random(), Wanda(), RIA(), *SOLVERS]
 HALF, MORE = Unstructured(0.5, preserve_zeros=True), Unstructured(0.7, preserve_zeros=True)
 
@@ -47,7 +47,7 @@ def test_solvers_remove_exactly_what_is_asked_and_fill_no_zero_again(method: Met
     pruned = method.prune(weight_OI, statistic, MORE, torch.Generator())
     assert int(pruned.mask_OI.sum()) == int(12 * 48 * 0.7) == int((pruned.weight_OI == 0).sum())
     assert bool(pruned.mask_OI[weight_OI == 0].all())
-    refilled = method.prune(weight_OI, statistic, replace(MORE, preserve_zeros=False), torch.Generator())
+    refilled = method.prune(weight_OI, statistic, replace(HALF, preserve_zeros=False), torch.Generator())
     if method.name == "sparsegpt":
         assert bool((refilled.weight_OI[weight_OI == 0] != 0).any())
     groups = method.prune(weight_OI, statistic, NM(2, 4, preserve_zeros=True), torch.Generator())
@@ -102,9 +102,9 @@ def test_a_model_goes_on_from_50_to_70_percent(method: Method) -> None:
     for report, (key, linear) in zip(reports, named_linears(model).items(), strict=True):
         assert bool((read_weight(linear)[before[key]] == 0).all())
         assert report.num_zero_before == int(before[key].sum()) and report.num_zero == report.num_removed
-        if method.name in ("magnitude", "sparsegpt", "alps", "admm", "ria"):
+        if method.name != "wanda":  # it rounds down in every row
             assert report.num_removed == int(report.num_weights * 0.7)
-    assert (describe_preserved(reports) is None) == (method.name not in ("wanda", "random"))
+    assert describe_preserved(reports) is None
 
 
 def test_what_a_method_fills_again_is_taken_back_by_the_walk() -> None:
@@ -146,9 +146,7 @@ def test_zeros_are_kept_from_one_percent_on_or_as_asked(sparsity: SparsityConfig
 def test_less_than_is_there_is_refused_unless_zeros_may_be_filled_again() -> None:
     model = sparse_model(0.6)
     asked = UnstructuredConfig(ratio=0.4)
-    with pytest.raises(
-        UserError, match=r"60 % .* 0 already, and only 40 % .* sparsity.ratio=0.7.* sparsity.preserve_zeros=no"
-    ):
+    with pytest.raises(UserError, match=r"59.85 % .* only 40 % .* sparsity.ratio=0.7.* sparsity.preserve_zeros=no"):
         allocate(model, WandaConfig(), asked, None, batch_size=5)  # type: ignore[arg-type]
     allocate(model, WandaConfig(), replace(asked, preserve_zeros=Preserve.no), None, batch_size=5)  # type: ignore[arg-type]
 
