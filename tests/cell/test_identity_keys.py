@@ -43,7 +43,7 @@ ALL = {"tokens", "weights", "scores"}
 PRUNED = {"weights", "scores"}
 SCORES = {"scores"}
 DENSE = ["method=dense"]
-ALPS = ["method=alps"]
+ALPS = ["method=alps", "method.max_iterations=12"]
 SPARSE = ["model.path=SPARSE", "method=sparsegpt", "method.block_size=16"]
 MAGNITUDE = ["method=magnitude"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]

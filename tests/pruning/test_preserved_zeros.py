@@ -37,7 +37,7 @@ def name(method: Method) -> str:
 def sparse_weight(dtype: torch.dtype = torch.float64) -> Tensor:
     """Half of each matrix is 0, unevenly over rows and columns."""
     weight_OI = make_weight(12, 48, dtype)
-    return weight_OI.masked_fill(lowest(weight_OI.abs() * torch.linspace(0.2, 2, 48), Unstructured(0.5)), 0)
+    return weight_OI.masked_fill(lowest(weight_OI.abs() * torch.linspace(2, 0.2, 48), Unstructured(0.5)), 0)
 
 
 @pytest.mark.parametrize("method", SOLVERS, ids=name)
