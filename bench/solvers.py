@@ -1,24 +1,20 @@
-"""The methods by one error, linear by linear: tr(D H D^T) / tr(W H W^T) on the same inputs, and what each costs.
+"""The methods by one error, linear by linear: tr(D H D^T) / tr(W H W^T) on the same inputs.
 
     python -m bench.solvers --model FOLDER --data ROOT [--samples 32] [--length 512] [--patterns 0.5,0.7,2:4] \
         [--blocks all] [--perplexity] [--out FILE]
 
 Every block of the dense model gets the inputs that the dense blocks before it give (method.propagation=dense), from C4's
 training split; its linears are pruned by each method from the same Hessians. The error is measured on those tokens and on
-held-out ones of C4's validation split. Seconds are processor time, so that a busy machine changes them little; a floor is
-what the products of ADMM's iterations, of the refit and of the inverses take at the rate of a large product here, and the
-measured decomposition. `--blocks 0,9,18` takes some blocks only. The file is written after every block. `--perplexity`
-prunes by the published flow (propagation=pruned) instead, and scores the held-out tokens. Results go to
-bench/results/solvers.json.
+held-out ones of C4's validation split. What each costs: bench.prune, part `iterative`. `--blocks 0,9,18` takes some blocks
+only. The file is written after every block. `--perplexity` prunes by the published flow (propagation=pruned) instead, and
+scores the held-out tokens. Results go to bench/results/solvers.json.
 """
 
 import argparse
 import json
 import os
 import platform
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,17 +30,16 @@ from prune.config.data import DataConfig, DataSource
 from prune.data.registry import find_dataset
 from prune.data.sources.source import open_source, texts
 from prune.models.blocks import find_blocks, find_linears, named_linears, read_weight, write_weight
+from prune.models.host_memory import keep_freed_memory
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
 from prune.pruning.measured import Measured
 from prune.pruning.method import Method, Pruned, PrunesGroups, Statistic
 from prune.pruning.methods.admm import ADMM
-from prune.pruning.methods.alps import ALPS, Problem, refit
+from prune.pruning.methods.alps import ALPS
 from prune.pruning.methods.magnitude import Magnitude
 from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
-from prune.pruning.solver.hessian import Hessian
-from prune.pruning.solver.scaled import Solve, prune_scaled
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +58,7 @@ def main() -> None:
     """Measure, print, and keep the numbers."""
     asked = parse()
     torch.set_num_threads(asked.threads)
+    keep_freed_memory()
     transformers.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).eval()
     tokens = {split: draw(asked, split) for split in ("train", "eval")}
@@ -119,15 +115,6 @@ def pattern_of(text: str) -> Pattern:
     return NM(int(n), int(m)) if colon else Unstructured(float(text))
 
 
-@dataclass
-class Cost:
-    """Of a method under a pattern."""
-
-    seconds: float = 0.0
-    floor_s: float = 0.0
-    iterations: list[int] = field(default_factory=list)
-
-
 class Errors:
     """One walk over the dense model with both sets of tokens."""
 
@@ -139,7 +126,6 @@ class Errors:
         }
         num_blocks = len(find_blocks(model))
         self._blocks = range(num_blocks) if asked.blocks == "all" else [int(index) for index in asked.blocks.split(",")]
-        self._costs = {pattern: {name: Cost() for name in METHODS} for pattern in self._patterns}
         self._lines: list[dict[str, Any]] = []
 
     def measure(self) -> Any:
@@ -164,32 +150,18 @@ class Errors:
         train, held_out = (found[split][first] for split in ("train", "eval"))
         for pattern in self._patterns:
             errors: dict[str, dict[str, list[float]]] = {name: {} for name in weights}
-            for method in METHODS:
-                pruned = self._solve(method, weights, train, pattern)
+            for key, method in METHODS.items():
+                pruned = solve(method, weights, train.own if key == "wanda" else train.hessian, pattern_of(pattern))
                 for (name, weight_OI), one in zip(weights.items(), pruned, strict=True):
                     hessians = (train.hessian, held_out.hessian)
-                    errors[name][method] = [each.output_error(weight_OI, one.weight_OI) for each in hessians]
-            for name, of_methods in errors.items():
-                self._lines.append({"block": index, "name": name, "pattern": pattern, "errors": of_methods})
-
-    def _solve(self, method: str, weights: dict[str, Tensor], statistic: Any, pattern: str) -> Sequence[Pruned]:
-        """Linears with the same inputs, pruned; the time is added up."""
-        cost, patterns, chosen = self._costs[pattern][method], [pattern_of(pattern)] * len(weights), METHODS[method]
-        own: Statistic = {"wanda": statistic.own}.get(method, statistic.hessian)
-        start = time.process_time()
-        if method == "alps":
-            pruned: Sequence[Pruned] = counted_alps(weights, statistic.hessian, patterns, cost)
-        elif isinstance(chosen, PrunesGroups):
-            pruned = chosen.prune_group(weights, own, patterns)
-        else:
-            pruned = [chosen.prune(weight_OI, own, patterns[0], torch.Generator()) for weight_OI in weights.values()]
-        cost.seconds += time.process_time() - start
-        if method == "admm":
-            cost.floor_s += admm_floor(weights)
-        return pruned
+                    errors[name][key] = [each.output_error(weight_OI, one.weight_OI) for each in hessians]
+            self._lines += [
+                {"block": index, "name": name, "pattern": pattern, "errors": of_methods}
+                for name, of_methods in errors.items()
+            ]
 
     def summary(self) -> dict[str, Any]:
-        """For each pattern and method: mean errors, the share of linears at or below SparseGPT's, and the cost."""
+        """For each pattern and method: mean errors, and the share of linears at or below SparseGPT's."""
         return {
             pattern: {name: self._summarise(pattern, name) for name in METHODS}
             for pattern in self._patterns
@@ -198,18 +170,19 @@ class Errors:
 
     def _summarise(self, pattern: str, method: str) -> dict[str, Any]:
         lines = [line["errors"] for line in self._lines if line["pattern"] == pattern]
-        cost, base = self._costs[pattern][method], self._costs[pattern][BASE]
         numbers: dict[str, Any] = {"num_linears": len(lines)}
         for place, tokens in enumerate(("calibration", "held_out")):
             numbers[f"mean_error_{tokens}"] = sum(errors[method][place] for errors in lines) / len(lines)
             at_or_below = sum(errors[method][place] <= errors[BASE][place] for errors in lines)
             numbers[f"share_at_or_below_{BASE}_{tokens}"] = at_or_below / len(lines)
-        numbers |= {"seconds": round(cost.seconds, 2), f"times_{BASE}": round(cost.seconds / base.seconds, 2)}
-        if cost.floor_s:
-            numbers |= {"floor_s": round(cost.floor_s, 2), "times_floor": round(cost.seconds / cost.floor_s, 2)}
-        if cost.iterations:
-            numbers["mean_iterations"] = sum(cost.iterations) / len(cost.iterations)
         return numbers
+
+
+def solve(method: Method, weights: Mapping[str, Tensor], statistic: Statistic, pattern: Pattern) -> list[Pruned]:
+    """Linears with the same inputs, pruned."""
+    if isinstance(method, PrunesGroups):
+        return method.prune_group(weights, statistic, [pattern] * len(weights))
+    return [method.prune(weight_OI, statistic, pattern, torch.Generator()) for weight_OI in weights.values()]
 
 
 def grouped(statistics: Mapping[str, Any]) -> list[list[str]]:
@@ -218,49 +191,6 @@ def grouped(statistics: Mapping[str, Any]) -> list[list[str]]:
     for name, statistic in statistics.items():
         groups.setdefault(id(statistic), []).append(name)
     return list(groups.values())
-
-
-def counted_alps(weights: dict[str, Tensor], statistic: Hessian, patterns: list[Pattern], cost: Cost) -> list[Pruned]:
-    """As ALPS.prune_group, counting its products."""
-    knobs = ALPS()
-
-    def prepare(hessian_II: Tensor) -> Solve:
-        start = time.process_time()
-        problem = Problem(knobs, hessian_II)
-        cost.floor_s += time.process_time() - start
-        return lambda dense_OI, pattern, zero_OI: solve(problem, dense_OI, pattern, zero_OI)
-
-    def solve(problem: Problem, dense_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> tuple[Tensor, Tensor]:
-        solved = problem.search(dense_OI, pattern, zero_OI)
-        num_outputs, num_inputs = dense_OI.shape
-        num_products = solved.num_iterations + knobs.cg_steps + 2
-        cost.iterations.append(solved.num_iterations)
-        cost.floor_s += 2 * num_inputs**2 * (num_products * num_outputs + solved.num_inverses * num_inputs) / flops()
-        return refit(solved.weight_OI, solved.mask_OI, dense_OI, problem.hessian_II, knobs.cg_steps), solved.mask_OI
-
-    return prune_scaled(list(weights.values()), statistic, patterns, knobs.damping, prepare)
-
-
-def admm_floor(weights: Mapping[str, Tensor]) -> float:
-    """Seconds of the products of ADMM on linears that share their inputs, and of their inverse (I^3 operations)."""
-    num_outputs, num_inputs = sum(map(len, weights.values())), next(iter(weights.values())).shape[1]
-    return 2 * num_inputs**2 * ((ADMM().iterations + 1) * num_outputs + num_inputs) / flops()
-
-
-_RATE: list[float] = []
-
-
-def flops() -> float:
-    """Operations in a second of processor time, in a large product; the best of some, once."""
-    if not _RATE:
-        left, right = (torch.randn(1536, 1536) for _ in range(2))
-        seconds = []
-        for _ in range(6):
-            start = time.process_time()
-            float((left @ right)[0, 0])
-            seconds.append(time.process_time() - start)
-        _RATE.append(2 * 1536**3 / min(seconds))
-    return _RATE[0]
 
 
 def measure_errors(asked: argparse.Namespace, model: Any, tokens: Mapping[str, Tensor]) -> Any:

@@ -113,15 +113,14 @@ class Problem:
     def solve(self, dense_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> tuple[Tensor, Tensor]:
         """(new weights, mask)."""
         knobs, target_OI = self._knobs, dense_OI @ self._hessian_II
-        mask_OI = smallest(dense_OI.abs(), pattern, zero_OI)
-        total_OI = dense_OI
+        size_OI, right_OI, total_OI = torch.abs(dense_OI), torch.empty_like(dense_OI), dense_OI.clone()
+        mask_OI = smallest(size_OI, pattern, zero_OI)
         for iteration in range(1, knobs.iterations + 1):
             if iteration <= knobs.mask_steps:
-                mask_OI = self._mask(total_OI.abs(), pattern, zero_OI, iteration)
-            kept_OI = without(total_OI, mask_OI)
-            dual_OI = total_OI - kept_OI
-            right_OI = kept_OI.sub_(dual_OI).mul_(knobs.penalty).add_(target_OI)
-            total_OI = dual_OI.addmm_(right_OI, self._inverse_II)
+                mask_OI = self._mask(torch.abs(total_OI, out=size_OI), pattern, zero_OI, iteration)
+            kept_OI = torch.mul(total_OI, ~mask_OI, out=size_OI)
+            torch.sub(target_OI, total_OI, alpha=knobs.penalty, out=right_OI).add_(kept_OI, alpha=2 * knobs.penalty)
+            total_OI.sub_(kept_OI).addmm_(right_OI, self._inverse_II)  # the dual, and V beside it
         return without(total_OI, mask_OI), mask_OI
 
     def _mask(self, size_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None, step: int) -> Tensor:

@@ -176,12 +176,14 @@ class Problem:
         first_OI = before_OI = smallest(dense_OI.abs(), pattern, zero_OI)
         kept_OI, dual_OI = without(dense_OI, first_OI), torch.zeros_like(dense_OI)
         num_kept = first_OI.numel() - int(first_OI.count_nonzero())
+        free_OI, right_OI, size_OI = (torch.empty_like(dense_OI) for _ in range(3))
         for iteration in range(1, knobs.max_iterations + 1):
-            free_OI = target_OI.sub(dual_OI).add_(kept_OI, alpha=penalty.value) @ inverse_II
-            total_OI = free_OI.add(dual_OI, alpha=1 / penalty.value)
-            mask_OI = smallest(total_OI.abs(), pattern, zero_OI)
-            kept_OI = without(total_OI, mask_OI)
-            dual_OI = total_OI.sub_(kept_OI).mul_(penalty.value)
+            torch.sub(target_OI, dual_OI, out=right_OI).add_(kept_OI, alpha=penalty.value)
+            torch.mm(right_OI, inverse_II, out=free_OI)
+            total_OI = torch.add(free_OI, dual_OI, alpha=1 / penalty.value, out=right_OI)
+            mask_OI = smallest(torch.abs(total_OI, out=size_OI), pattern, zero_OI)
+            torch.mul(total_OI, ~mask_OI, out=kept_OI)
+            torch.sub(total_OI, kept_OI, out=dual_OI).mul_(penalty.value)
             if iteration % knobs.update_every:
                 continue
             num_changed, before_OI = int((mask_OI ^ before_OI).count_nonzero()), mask_OI
@@ -194,7 +196,7 @@ class Problem:
         if knobs.authors_code:
             mask_OI = smallest(free_OI.abs(), pattern, zero_OI)
             kept_OI = without(free_OI, mask_OI)
-        return Solved(kept_OI, mask_OI, iteration, num_inverses)
+        return Solved(kept_OI.add_(0), mask_OI, iteration, num_inverses)
 
     def inverse(self, penalty: float) -> Tensor:
         """(H + rho I)^-1, in H's type."""
