@@ -121,7 +121,7 @@ def test_impossible_groups_are_refused(n: int, m: int) -> None:
         lambda uniform: uniform,
         lambda uniform: uniform.sort().values,
         lambda uniform: (uniform * 5).floor(),
-        lambda uniform: torch.zeros_like(uniform),
+        torch.zeros_like,
         lambda uniform: uniform.masked_fill(uniform > 0.6, torch.inf),
         lambda uniform: uniform.masked_fill(torch.arange(len(uniform)) % 5 == 0, -1),
         lambda uniform: torch.where(torch.arange(len(uniform)) < len(uniform) // 2, uniform, uniform + 1e6),
