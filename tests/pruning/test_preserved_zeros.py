@@ -163,3 +163,18 @@ def test_a_linear_with_more_zeros_than_it_was_to_lose_keeps_them_and_is_noted() 
     assert reports[0].num_removed == reports[0].num_zero == int(weight_OI.numel() * 0.8)
     note = describe_preserved(reports)
     assert note is not None and note.startswith("1 linears came with more zeros than were to go")
+
+
+@pytest.mark.parametrize("method", [Wanda(), *SOLVERS], ids=name)
+def test_groups_with_more_zeros_than_were_to_go_keep_them_all(method: Method) -> None:
+    model = tiny_model(CONFIGS["llama"]())
+    prune_model(model, calibration_set(), Magnitude(), Unstructured(0.5))
+    before = {key: read_weight(linear) == 0 for key, linear in named_linears(model).items()}
+    patterns = allocate(model, WandaConfig(), NMConfig(n=2, m=4), None, batch_size=5)
+    reports = prune_model(model, calibration_set(), method, patterns, batch_size=5)
+    check_reached(patterns, method, reports)
+    for key, linear in named_linears(model).items():
+        zeros, removed = ((of.view(-1, 4)).sum(dim=1) for of in (before[key], read_weight(linear) == 0))
+        assert torch.equal(removed, zeros.clamp(min=2))
+    note = describe_preserved(reports)
+    assert note is not None and note.startswith(f"{len(reports)} linears came with more zeros than were to go")
