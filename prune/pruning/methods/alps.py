@@ -7,7 +7,7 @@ Shapes: O out, I in.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
@@ -156,6 +156,24 @@ class ALPS:
         return prune_scaled(weights, statistic, patterns, self.damping, lambda hessian_II: Problem(self, hessian_II).solve)
 
 
+class _State:
+    """B, D and the dual of ADMM, each in the same memory from iteration to iteration: fresh memory costs as much as sums."""
+
+    def __init__(self, kept_OI: Tensor) -> None:
+        self.kept_OI, self._dual_OI = kept_OI, torch.zeros_like(kept_OI)
+        self.free_OI, self._total_OI, self._size_OI = (torch.empty_like(kept_OI) for _ in range(3))
+
+    def advance(self, target_OI: Tensor, inverse_II: Tensor, penalty: float, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mask after one iteration."""
+        right_OI = torch.sub(target_OI, self._dual_OI, out=self._total_OI).add_(self.kept_OI, alpha=penalty)
+        torch.mm(right_OI, inverse_II, out=self.free_OI)
+        torch.add(self.free_OI, self._dual_OI, alpha=1 / penalty, out=self._total_OI)
+        mask_OI = choose(torch.abs(self._total_OI, out=self._size_OI))
+        torch.mul(self._total_OI, ~mask_OI, out=self.kept_OI)
+        torch.sub(self._total_OI, self.kept_OI, out=self._dual_OI).mul_(penalty)
+        return mask_OI
+
+
 class Problem:
     """All linears of one scaled Hessian."""
 
@@ -170,33 +188,31 @@ class Problem:
 
     def search(self, dense_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Solved:
         """The support by ADMM, and the weights that conjugate gradients begin with."""
+
+        def choose(size_OI: Tensor) -> Tensor:
+            return smallest(size_OI, pattern, zero_OI)
+
         knobs, target_OI = self._knobs, dense_OI @ self.hessian_II
         penalty, num_inverses = Penalty(knobs.penalty, knobs.authors_code), 1
         inverse_II = self.inverse(penalty.value)
-        first_OI = before_OI = smallest(dense_OI.abs(), pattern, zero_OI)
-        kept_OI, dual_OI = without(dense_OI, first_OI), torch.zeros_like(dense_OI)
-        num_kept = first_OI.numel() - int(first_OI.count_nonzero())
-        free_OI, right_OI, size_OI = (torch.empty_like(dense_OI) for _ in range(3))
+        first_OI = before_OI = choose(dense_OI.abs())
+        num_kept = max(first_OI.numel() - int(first_OI.count_nonzero()), 1)
+        state = _State(without(dense_OI, first_OI))
         for iteration in range(1, knobs.max_iterations + 1):
-            torch.sub(target_OI, dual_OI, out=right_OI).add_(kept_OI, alpha=penalty.value)
-            torch.mm(right_OI, inverse_II, out=free_OI)
-            total_OI = torch.add(free_OI, dual_OI, alpha=1 / penalty.value, out=right_OI)
-            mask_OI = smallest(torch.abs(total_OI, out=size_OI), pattern, zero_OI)
-            torch.mul(total_OI, ~mask_OI, out=kept_OI)
-            torch.sub(total_OI, kept_OI, out=dual_OI).mul_(penalty.value)
+            mask_OI = state.advance(target_OI, inverse_II, penalty.value, choose)
             if iteration % knobs.update_every:
                 continue
             num_changed, before_OI = int((mask_OI ^ before_OI).count_nonzero()), mask_OI
-            step = penalty.update(num_changed, max(num_kept, 1), iteration)
+            step = penalty.update(num_changed, num_kept, iteration)
             if step is Step.stop:
                 break
             if step is Step.restart:
-                kept_OI, dual_OI = without(dense_OI, first_OI), torch.zeros_like(dense_OI)
+                state = _State(without(dense_OI, first_OI))
             inverse_II, num_inverses = self.inverse(penalty.value), num_inverses + 1
         if knobs.authors_code:
-            mask_OI = smallest(free_OI.abs(), pattern, zero_OI)
-            kept_OI = without(free_OI, mask_OI)
-        return Solved(kept_OI.add_(0), mask_OI, iteration, num_inverses)
+            mask_OI = choose(state.free_OI.abs())
+            return Solved(without(state.free_OI, mask_OI), mask_OI, iteration, num_inverses)
+        return Solved(state.kept_OI.add_(0), mask_OI, iteration, num_inverses)
 
     def inverse(self, penalty: float) -> Tensor:
         """(H + rho I)^-1, in H's type."""
