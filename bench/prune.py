@@ -1,14 +1,16 @@
 """What pruning costs: ours, the published flow, llm-compressor, in units of two dense forwards over the same tokens.
 
     python -m bench.prune --model FOLDER --data ROOT [--samples 16] [--length 512] [--count 3] [--batch-sizes 1,2,4,8,16] \
-        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts batch,pruning,stages,solver,curve,scaling] [--out FILE]
+        [--scaling 8,16,32,64] [--llm-compressor PYTHON] [--parts batch,pruning,stages,solver,iterative,curve,scaling] \
+        [--out FILE]
 
 Each measurement is a process of its own (bench/prune_once.py), so that peak memory is its own too; a warm-up forward comes
 first and loading is not counted. Sides alternate, medians of `--count` runs are compared. The unit is two forwards over all
 blocks, without the head, at the batch size that is fastest for them; ours runs at the batch size that is fastest for it,
 found by measuring. The solver's own line feeds ours and the plain one the same statistics at every linear, and compares
-masks and output errors. llm-compressor needs another transformers than ours: `--llm-compressor` names a Python that has it;
-it is measured at batch sizes 1 and 8. A sparsity curve (method.propagation=dense) is compared with one of its cells.
+masks and output errors; the part `iterative` has ALPS and ADMM beside SparseGPT's solver and their own floors.
+llm-compressor needs another transformers than ours: `--llm-compressor` names a Python that has it; it is measured at batch
+sizes 1 and 8. A sparsity curve (method.propagation=dense) is compared with one of its cells.
 Calibration text is C4's training split from ROOT/c4, held-out text its validation split. Results go to
 bench/results/prune.json.
 """
@@ -36,7 +38,7 @@ from prune.data.sources.source import open_source, texts
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("wanda", "sparsegpt")
-PARTS = ("batch", "pruning", "stages", "solver", "curve", "scaling")
+PARTS = ("batch", "pruning", "stages", "solver", "iterative", "curve", "scaling")
 """Methods of `Bench`, in the order in which they are measured."""
 TARGETS = {"wanda": 0.95, "sparsegpt": 1.5}
 """Units that ours may take."""
@@ -161,6 +163,11 @@ class Bench:
             "masks_equal": runs[0]["masks_equal"],
             "largest_error_difference": max(run["largest_error_difference"] for run in runs),
         }
+
+    def iterative(self, sizes: dict[str, int]) -> dict[str, Any]:
+        """The run of the median time of ALPS over its floor."""
+        runs = [self.run("iterative", sizes["sparsegpt"]) for _ in range(self._asked.count)]
+        return sorted(runs, key=lambda run: run["alps"]["times_floor"])[len(runs) // 2]
 
     def curve(self, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
         """For each method the run of the median quotient."""

@@ -107,6 +107,13 @@ def stages(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, An
     }
 
 
+def iterative(model: Any, tokens_NL: Tensor, asked: dict[str, Any]) -> dict[str, Any]:
+    """Processor seconds of ALPS and ADMM beside SparseGPT's solver and their own floors, in some blocks."""
+    from bench.iterative import measure_iterative
+
+    return measure_iterative(model, tokens_NL, asked["ratio"], asked["batch_size"], num_blocks=3)
+
+
 def _count_hessian_flops(model: Any, tokens_NL: Tensor) -> float:
     """Operations of the upper triangles of X^T X of all blocks, once for each input that linears share."""
     walk = Walk(model, CalibrationSet.of_tokens(tokens_NL[:1]), batch_size=1)
@@ -235,6 +242,7 @@ SIDES: dict[str, Callable[[Any, Tensor, dict[str, Any]], dict[str, Any]]] = {
     "plain": published,
     "stages": stages,
     "solver": solvers,
+    "iterative": iterative,
     "curve": curve,
 }
 

@@ -14,7 +14,7 @@ from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
 from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
 from prune.config.options import option_identity
-from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.config.sparsity import Allocation, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.errors import UserError
 from prune.models.checks import has_experts
@@ -22,7 +22,7 @@ from prune.models.fetch import settings_here
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
-from prune.pruning.registry import counts_alike, needs_inputs
+from prune.pruning.registry import counts_alike, gathers_hessian, needs_inputs
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -120,7 +120,8 @@ def _canonical_drop(config: Config, sparsity: DropConfig, form: dict[str, Any]) 
 def _canonical_method(config: Config) -> dict[str, Any]:
     """Without the patterns of names where all linears are meant; their order and repetition mean nothing.
 
-    The propagation stands in it where it is not the published one and there are inputs.
+    The propagation stands in it where it is not the published one and there are inputs; the output error where it was asked
+    for and is not always there, as a cell without it must not stand for one with it.
     """
     form = _with_class(config.method)
     if (extension := extension_identity(type(config.method).__module__)) is not None:
@@ -128,11 +129,14 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
     for key in ("propagation", "experts", "router_weight", "min_tokens"):
         del form[key]
+    measures = form.pop("output_error") and not gathers_hessian(config.method)
     if isinstance(config.method, DenseConfig):
         return form
     if propagation(config) is Propagation.dense:
         form["propagation"] = Propagation.dense.value
     form |= expert_choice(config)
+    if measures:
+        form["output_error"] = True
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})
@@ -142,8 +146,10 @@ def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
     """Without what is at its default where that key came later; ratios as pairs, as their order counts."""
     form = _with_class(config)
     ratios = form.pop("ratios", None)
+    if form.get("preserve_zeros") == Preserve.auto.value:
+        del form["preserve_zeros"]
     if form.get("allocation") == Allocation.uniform.value:
-        form = {key: form[key] for key in ("class", "ratio")}
+        form = {key: form[key] for key in ("class", "ratio", "preserve_zeros") if key in form}
     return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
 
 

@@ -44,7 +44,14 @@ from prune.files import now, write_text
 from prune.models.blocks import weights_sha256
 from prune.models.fit import bos_note
 from prune.models.load import resolve_device
-from prune.pruning.linear_report import LinearReport, describe_few_tokens, describe_linears, describe_sparsity, describe_ties
+from prune.pruning.linear_report import (
+    LinearReport,
+    describe_few_tokens,
+    describe_linears,
+    describe_preserved,
+    describe_sparsity,
+    describe_ties,
+)
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
 
@@ -346,6 +353,7 @@ class CellRun:
             DENSE_NOTE if propagation(self._config) is Propagation.dense else None,
             bos_note(self._config.model, self._config.eval.bos) if self._config.eval.perplexity else None,
             code_warning(self._submitted),
+            describe_preserved(reports),
             describe_ties(reports),
             describe_few_tokens(reports) if self._config.method.experts is ExpertTokens.routed else None,
             not_disjoint(self._calibration.manifest) if self._calibration else None,

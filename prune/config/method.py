@@ -49,6 +49,10 @@ class MethodConfig:
     min_tokens: int | None = None
     """An expert that fewer tokens came to is pruned by all tokens of its layer; without it 32 where a method needs a
     Hessian, else 1."""
+    output_error: bool = False
+    """Measure the error of the outputs (`output_error` in blocks.jsonl) for a method that gathers no Hessian, too: that of
+    every linear's inputs is gathered beside what the method needs, at the time and memory of SparseGPT's statistics. The
+    weights stay the same. SparseGPT, ALPS and ADMM have it without."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""

@@ -19,6 +19,14 @@ class Allocation(str, Enum):
     owl = "owl"
 
 
+class Preserve(str, Enum):
+    """Whether weights that are 0 already stay 0 and go first; auto: where they are at least 1 % of the model's linears."""
+
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
 @dataclass(kw_only=True, slots=True)
 class SparsityConfig:
     """Which weights may go together; each pattern has a subclass."""
@@ -43,6 +51,9 @@ class UnstructuredConfig(SparsityConfig):
     """owl: a weight is an outlier where |weight| x input norm is above so many times the mean of its block."""
     owl_lambda: float = 0.08
     """owl: the ratios of the blocks span twice this."""
+    preserve_zeros: Preserve = Preserve.auto
+    """Keep the zeros that a model comes with, so that a sparse model can be pruned further: they count towards `ratio`, no
+    method fills them again, and a ratio below their share is refused. auto: if 1 % or more of its linears' weights are 0."""
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
@@ -63,6 +74,8 @@ class NMConfig(SparsityConfig):
     name: str = "nm"
     n: int = MISSING
     m: int = MISSING
+    preserve_zeros: Preserve = Preserve.auto
+    """Keep the zeros that a model comes with, as for unstructured; a group with more than n of them keeps them all."""
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prune.errors import UserError
 from prune.lazy import torch
+from prune.pruning.measured import output_error
 from prune.pruning.method import Method, Pruned, PrunesGroups, Statistic
 from prune.pruning.sparsity import Pattern
 
@@ -39,6 +40,10 @@ class GroupPruner:
         if name in self._waiting:
             return self._waiting.pop(name)
         return self._method.prune(self._weights[name], self._statistics.get(name), self._patterns[name], generator)
+
+    def output_error(self, name: str, final_OI: Tensor) -> float | None:
+        """See `prune.pruning.solver.hessian.Hessian.output_error`; None without the Hessian. The linear is still dense."""
+        return output_error(self._statistics.get(name), self._weights[name], final_OI, name)
 
     def _prune_group(self, method: PrunesGroups, names: list[str]) -> None:
         weights, patterns = {name: self._weights[name] for name in names}, [self._patterns[name] for name in names]

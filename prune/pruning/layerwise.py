@@ -23,9 +23,9 @@ from prune.pruning.expert_inputs import ExpertRule, Routing, expert_of
 from prune.pruning.grouped import GroupPruner
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
-from prune.pruning.method import all_finite
+from prune.pruning.method import all_finite, without
 from prune.pruning.propagation import Inputs, PrunedInputs
-from prune.pruning.sparsity import NM, Pattern
+from prune.pruning.sparsity import NM, Pattern, zeros_to_keep
 from prune.pruning.targets import block_of
 
 if TYPE_CHECKING:
@@ -162,7 +162,8 @@ def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", re
     """Raise UserError unless every linear lost what was asked, by the counts of the masks.
 
     N:M is exact. Unstructured is exact up to rounding down in each group of weights that a method compares (a row, a set of
-    columns, the matrix): less than one weight for each row or column. Wanda's variant may be off by 0.001 either way.
+    columns, the matrix): less than one weight for each row or column. Wanda's variant may be off by 0.001 either way. Where
+    zeros are preserved, some of those that were there may go beyond that.
     `pattern` is what prune_model got; a linear that was skipped lost nothing.
     """
     for report in reports:
@@ -179,6 +180,8 @@ def check_reached(pattern: Pattern | Mapping[str, Pattern], method: "Method", re
 
 def _is_reached(pattern: Pattern, method: "Method", report: LinearReport) -> bool:
     missing = pattern.ratio * report.num_weights - report.num_removed
+    if report.num_zero_before and -report.num_zero_before <= missing < 0:
+        return True
     if isinstance(pattern, NM):
         return abs(missing) < 0.5
     if getattr(method, "variant", False):
@@ -194,12 +197,16 @@ def _prune_linear(
         pruned = group.prune(name, _generator(seed, block, name))
     except UserError as error:
         raise type(error)(f"block {block}, {name}: {error}") from error
+    pruned, num_zero = _with_zeros(pruned, read_weight(linear), pattern)
     _check_pruned(linear, pruned, block, name)
+    output_error = group.output_error(name, pruned.weight_OI)
     write_weight(linear, pruned.weight_OI)
     num_removed = int(pruned.mask_OI.count_nonzero())
     report = replace(
         _skipped(linear, block, name),
         error=pruned.error,
+        output_error=output_error,
+        num_zero_before=num_zero,
         seconds=time.perf_counter() - started,
         num_removed=num_removed,
         asked=pattern.ratio,
@@ -207,6 +214,15 @@ def _prune_linear(
         ties=None if pruned.num_ties is None else pruned.num_ties / max(num_removed, 1),
     )
     return report, pruned.mask_OI
+
+
+def _with_zeros(pruned: "Pruned", dense_OI: Tensor, pattern: Pattern) -> "tuple[Pruned, int | None]":
+    """(the linear with the zeros that it must keep among those that go, their number), whatever the method made of them."""
+    zero_OI = zeros_to_keep(dense_OI, pattern)
+    if zero_OI is None:
+        return pruned, None
+    mask_OI = pruned.mask_OI | zero_OI
+    return replace(pruned, weight_OI=without(pruned.weight_OI, mask_OI), mask_OI=mask_OI), int(zero_OI.count_nonzero())
 
 
 def _skipped(linear: "Linear", block: int, name: str) -> LinearReport:

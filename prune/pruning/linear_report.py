@@ -34,12 +34,21 @@ class LinearReport:
     """Share of its weights that was to go."""
     skipped: bool = False
     """Left as it was, by method.targets and method.skip."""
+    output_error: float | None = None
+    """tr(D H D^T) / tr(W H W^T), H undamped, D = final - dense weights: one measure for all methods; None without H."""
+    num_zero_before: int | None = None
+    """Weights that were 0 before and had to stay so, all of them among `num_removed`; None where zeros are not preserved."""
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
     tokens: int | None = None
     """That the router sent to the expert whose matrix this is; None for other linears, and without inputs."""
     statistic: str | None = None
     """Which tokens such a matrix was pruned by: routed, or all of its layer."""
+
+    @property
+    def num_too_many(self) -> int:
+        """Removed weights beyond what was to go, all of them zeros that the linear came with."""
+        return max(self.num_removed - round(self.asked * self.num_weights), 0) if self.num_zero_before else 0
 
 
 MAX_TIES = 0.01
@@ -98,6 +107,18 @@ def describe_few_tokens(reports: Sequence[LinearReport]) -> str | None:
         f"{len(few)} of {len(seen)} experts (blocks {blocks[0]} to {blocks[-1]}) got at most "
         f"{max(each.tokens or 0 for each in few)} tokens, which is too few: they were pruned by all tokens of their layer "
         "(method.min_tokens). blocks.jsonl names them; more samples (calib.num_samples) reach more experts."
+    )
+
+
+def describe_preserved(reports: Sequence[LinearReport]) -> str | None:
+    """A note where linears came with more zeros in the rows or groups compared than were to go; None where none did."""
+    more = [report for report in reports if report.num_too_many]
+    if not more:
+        return None
+    share = sum(report.num_too_many for report in more) / sum(report.num_weights for report in reports if not report.skipped)
+    return (
+        f"{len(more)} linears came with more zeros than were to go in them, or in their rows or groups, and keep them "
+        f"(sparsity.preserve_zeros): {100 * share:.3g} % of the weights more than asked are 0."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from prune.config.method import MethodConfig
 from prune.config.options import Options, find_options, own_knobs
 from prune.config.weight import ScaledConfig, WeightConfig
+from prune.pruning.measured import Measured
 from prune.pruning.method import Method
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.token_weights import Need, TokenWeights
@@ -25,17 +26,22 @@ WEIGHTS: Options[WeightConfig] = {
 
 
 def build_method(config: MethodConfig) -> Method:
-    """The method that a configuration asks for."""
+    """The method that a configuration asks for, with the Hessian beside it where only its output error needs one."""
     method: Any = METHODS[type(config)]
     assert method is not None, "dense prunes nothing"
     built: Method = method(**own_knobs(config, MethodConfig))
-    return built
+    return Measured(built) if config.output_error and not gathers_hessian(config) else built
 
 
 def needs_inputs(config: MethodConfig) -> bool:
     """Whether the method of a configuration looks at a calibration set."""
     method: Any = METHODS[type(config)]
-    return method is not None and bool(method.needs_inputs)
+    return method is not None and (bool(method.needs_inputs) or config.output_error)
+
+
+def gathers_hessian(config: MethodConfig) -> bool:
+    """Whether the method of a configuration gathers the Hessian itself, so that its output error is always measured."""
+    return bool(getattr(METHODS[type(config)], "gathers_hessian", False))
 
 
 def counts_alike(config: WeightConfig) -> bool:

@@ -6,9 +6,10 @@ Shapes: O out, I in, R rows of scores that are compared with each other, C colum
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prune.config.sparsity import NMConfig, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
@@ -24,6 +25,8 @@ class Unstructured:
     """Any weights may go, up to a ratio of those that a method compares with each other."""
 
     ratio: float
+    preserve_zeros: bool = False
+    """Weights that are 0 go first, and stay 0 even where more are than are to go."""
     group_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -47,6 +50,8 @@ class NM:
 
     n: int
     m: int
+    preserve_zeros: bool = False
+    """As for `Unstructured`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
@@ -136,6 +141,18 @@ def lowest(score_OI: Tensor, pattern: Pattern) -> Tensor:
     return lowest_in_matrix(score_OI, pattern.num_removed(score_OI.numel()))
 
 
+def zeros_to_keep(weight_OI: Tensor, pattern: Pattern) -> Tensor | None:
+    """Bool O x I, True where a weight is 0 and must stay so; None where the pattern does not ask for it."""
+    return weight_OI == 0 if pattern.preserve_zeros else None
+
+
+def smallest(size_OI: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Tensor:
+    """As `lowest`, of sizes of at least 0; True at all of `zero_OI`, which go first, too."""
+    if zero_OI is None:
+        return lowest(size_OI, pattern)
+    return lowest(size_OI.masked_fill(zero_OI, -1), pattern).logical_or_(zero_OI)
+
+
 def lowest_in_groups(score_OI: Tensor, pattern: NM, name: str = "the linear") -> Tensor:
     """Bool O x I, True at the `n` lowest scores of each group of `m` inputs; of equal scores the lower input goes first.
 
@@ -168,6 +185,30 @@ def kth_lowest(score_RC: Tensor, num: int) -> Tensor:
     `torch.kthvalue` took for rows of 640 to 262,144 float32 scores (one thread, AVX2).
     """
     if score_RC.device.type == "cpu" and score_RC.dtype in (torch.float32, torch.float64):
+        if len(score_RC) == 1 and (found := _kth_in_bracket(score_RC[0].detach().numpy(), num)) is not None:
+            return torch.from_numpy(found.reshape(1, 1))
         partitioned_RC = np.partition(score_RC.detach().numpy(), num - 1, axis=1)
         return torch.from_numpy(partitioned_RC[:, num - 1 : num])
     return score_RC.kthvalue(num, dim=1, keepdim=True).values
+
+
+SAMPLE_SIZE = 2**14
+"""Scores that tell about where the `num`-th of many lies; changes speed only."""
+
+
+def _kth_in_bracket(score_C: NDArray[Any], num: int) -> NDArray[Any] | None:
+    """The `num`-th lowest of many scores, from those alone that lie between two of a sample; None where it is not there.
+
+    For 110,592 to 884,736 float32 scores on 2 to 4 times less time than a partition of all (one thread).
+    """
+    size = len(score_C)
+    if size < 4 * SAMPLE_SIZE:
+        return None
+    sample = np.sort(score_C[:: (size // SAMPLE_SIZE) | 1])  # an odd step meets every column
+    middle, margin = num / size * len(sample), 4 * (len(sample) * num / size * (1 - num / size)) ** 0.5 + 2
+    low = sample[int(middle - margin)] if middle > margin else -np.inf
+    high = sample[int(middle + margin)] if middle + margin < len(sample) else np.inf
+    is_above = score_C >= low
+    inside = score_C[is_above & (score_C <= high)]
+    rank = num - (size - int(np.count_nonzero(is_above)))
+    return np.partition(inside, rank - 1)[rank - 1 : rank] if 1 <= rank <= len(inside) else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from prune.calib.registry import SELECTORS
 from prune.cell.cell import make_cell
@@ -45,6 +46,8 @@ ALL = {"tokens", "weights", "scores"}
 PRUNED = {"weights", "scores"}
 SCORES = {"scores"}
 DENSE = ["method=dense"]
+ALPS = ["method=alps", "method.max_iterations=12"]
+SPARSE = ["model.path=SPARSE", "method=sparsegpt", "method.block_size=16"]
 MAGNITUDE = ["method=magnitude"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
 BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
@@ -257,6 +260,22 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("method.min_tokens=1000", [*MIXTURE, "method.experts=all"]),
         cannot("method.min_tokens=1000"),
     ],
+    # The weights stay; a cell without the error must not stand for one with it: tests/pruning/test_output_error.py.
+    "method.output_error": [
+        cannot("method.output_error=true", DENSE),
+        cannot("method.output_error=true", ["method=sparsegpt"]),
+    ],
+    "method.admm.authors_code": [matters("method.authors_code=true", PRUNED, ["method=admm"])],
+    "method.admm.damping": [matters("method.damping=0.3", PRUNED, ["method=admm"])],
+    "method.admm.iterations": [matters("method.iterations=16", PRUNED, ["method=admm"])],
+    "method.admm.mask_steps": [matters("method.mask_steps=5", PRUNED, ["method=admm"])],
+    "method.admm.penalty": [matters("method.penalty=3", PRUNED, ["method=admm"])],
+    "method.alps.authors_code": [matters("method.authors_code=true", PRUNED, [*ALPS, "method.penalty=1000"])],
+    "method.alps.cg_steps": [matters("method.cg_steps=1", PRUNED, ALPS)],
+    "method.alps.damping": [matters("method.damping=0.1", PRUNED, ALPS)],
+    "method.alps.max_iterations": [matters("method.max_iterations=3", PRUNED, ALPS)],
+    "method.alps.penalty": [matters("method.penalty=1", PRUNED, ALPS)],
+    "method.alps.update_every": [matters("method.update_every=1", PRUNED, ALPS)],
     "method.wanda.variant": [matters("method.variant=true", PRUNED)],
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
@@ -284,6 +303,15 @@ TABLE: dict[str, list[Case] | str] = {
     "sparsity.unstructured.owl_lambda": [
         matters("sparsity.owl_lambda=0.2", PRUNED, ["sparsity.allocation=owl"]),
         cannot("sparsity.owl_lambda=0.2"),
+    ],
+    "sparsity.unstructured.preserve_zeros": [
+        matters("sparsity.preserve_zeros=no", {"weights"}, [*SPARSE, *NO_SCORE]),
+        cannot("sparsity.preserve_zeros=auto"),
+        cannot("sparsity.preserve_zeros=no", DENSE),
+    ],
+    "sparsity.nm.preserve_zeros": [
+        matters("sparsity.preserve_zeros=no", {"weights"}, [*SPARSE, *NO_SCORE, "sparsity=2to4"]),
+        cannot("sparsity.preserve_zeros=no", ["sparsity=2to4", *DENSE]),
     ],
     "sparsity.nm.n": [matters("sparsity.n=1", PRUNED, ["sparsity=2to4"]), cannot("sparsity.n=1", ["sparsity=2to4", *DENSE])],
     "sparsity.nm.m": [matters("sparsity.m=8", PRUNED, ["sparsity=2to4"]), cannot("sparsity.m=8", ["sparsity=2to4", *DENSE])],
@@ -481,16 +509,16 @@ class Runs:
         return Shown(gave, {"tokens": set_id, "weights": cell.id, "scores": files})
 
     def _place(self, word: str) -> str:
-        for name in ("CHANGED", "COPY", "TALKER", "MIXTURE", "ROWS", "OTHER", "AGAIN"):
+        for name in ("CHANGED", "COPY", "TALKER", "MIXTURE", "SPARSE", "ROWS", "OTHER", "AGAIN"):
             word = word.replace(f"={name}", f"={self._folder}/{name.lower()}")
         return word
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A changed and an equal copy of the embedded model, one with a chat template, a mixture; rows, others, rows again."""
+    """Copies of the embedded model: changed, equal, with a chat template, 40 % sparse; a mixture; rows, others, rows again."""
     folder = tmp_path_factory.mktemp("keys")
-    for name in ("copy", "changed", "talker"):
+    for name in ("copy", "changed", "talker", "sparse"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
     (folder / "talker/chat_template.jinja").write_text(CHATML)
     shutil.copytree(EMBEDDED_FOLDER, folder / "mixture")
@@ -499,6 +527,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = bytearray((folder / "changed/model.safetensors").read_bytes())
     weights[-2:] = b"\x00\x38"  # the last weight becomes 0.5
     (folder / "changed/model.safetensors").write_bytes(weights)
+    stored = load_file(folder / "sparse/model.safetensors")
+    for tensor in stored.values():
+        tensor[tensor.abs() < tensor.float().abs().quantile(0.4)] = 0 if tensor.ndim == 2 else 1
+    save_file(stored, folder / "sparse/model.safetensors", metadata={"format": "pt"})
     for name, skipped in (("rows", 1), ("other", 2), ("again", 1)):
         for dataset, split in (("svamp", "train"), ("c4", "train"), ("c4", "validation")):
             rows = sample_rows(dataset, split)[skipped:]

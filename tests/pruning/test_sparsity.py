@@ -1,13 +1,24 @@
 """Patterns, and masks with exact counts and a rule for ties."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.errors import UserError
-from prune.pruning.sparsity import NM, Unstructured, build_pattern, lowest_in_groups, lowest_in_matrix, lowest_in_rows
+from prune.pruning.sparsity import (
+    NM,
+    Unstructured,
+    build_pattern,
+    kth_lowest,
+    lowest_in_groups,
+    lowest_in_matrix,
+    lowest_in_rows,
+)
 
 
 def naive_lowest(scores: list[float], num: int) -> list[bool]:
@@ -101,3 +112,24 @@ def test_impossible_ratios_are_refused(ratio: float) -> None:
 def test_impossible_groups_are_refused(n: int, m: int) -> None:
     with pytest.raises(UserError, match=f"{n}:{m}"):
         NM(n, m)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "scores",
+    [
+        lambda uniform: uniform,
+        lambda uniform: uniform.sort().values,
+        lambda uniform: (uniform * 5).floor(),
+        torch.zeros_like,
+        lambda uniform: uniform.masked_fill(uniform > 0.6, torch.inf),
+        lambda uniform: uniform.masked_fill(torch.arange(len(uniform)) % 5 == 0, -1),
+        lambda uniform: torch.where(torch.arange(len(uniform)) < len(uniform) // 2, uniform, uniform + 1e6),
+    ],
+    ids=["uniform", "sorted", "five values", "equal", "infinite", "every fifth", "two heaps"],
+)
+def test_the_kth_of_many_scores_is_that_of_a_sort(scores: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+    score_C = scores(torch.rand(70_001, generator=torch.Generator().manual_seed(0), dtype=dtype))
+    expected_C = score_C.sort().values
+    for num in (1, 2, 700, 21_000, 35_000, 49_001, 70_000, 70_001):
+        assert float(kth_lowest(score_C[None], num)) == float(expected_C[num - 1])

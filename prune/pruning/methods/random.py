@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import NoStatistic, Pruned, Statistic, masked
-from prune.pruning.sparsity import Pattern, lowest
+from prune.pruning.sparsity import Pattern, lowest, zeros_to_keep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,8 @@ class RandomConfig(MethodConfig):
 class Random:
     """Scores are uniform draws of the given generator; counts are those of magnitude pruning.
 
-    Drawn in float64, where equal draws are so rare that the rule for ties does not favour the first weights.
+    Drawn in float64, where equal draws are so rare that the rule for ties does not favour the first weights. Zeros
+    that are preserved go first.
     """
 
     name: ClassVar[str] = "random"
@@ -38,4 +39,6 @@ class Random:
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without randomly chosen ones, the others untouched; a CPU generator gives one mask on all devices."""
         score_OI = torch.rand(weight_OI.shape, dtype=torch.float64, generator=generator, device=generator.device)
+        if (zero_OI := zeros_to_keep(weight_OI.detach(), pattern)) is not None:
+            score_OI[zero_OI.to(score_OI.device)] = -1
         return masked(weight_OI.detach(), lowest(score_OI, pattern).to(weight_OI.device))

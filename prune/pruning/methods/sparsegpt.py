@@ -19,7 +19,7 @@ from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, all_finite, finite_weight
 from prune.pruning.solver.column_sweep import Swept, column_sweep, whole_groups
 from prune.pruning.solver.hessian import Hessian, more_damping
-from prune.pruning.sparsity import Pattern
+from prune.pruning.sparsity import Pattern, zeros_to_keep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,7 @@ class SparseGPT:
     weight more; here the count is exact, and the lower index (row by row) goes first. Where O * B * ratio is not whole,
     counts are rounded on the running total, so that the matrix loses exactly int(O * I * ratio). Groups of N:M never
     straddle two blocks: a block is shortened to whole groups, which changes no result, as blocks only postpone updates.
+    Zeros that are preserved go first, and a block loses its share of the others that go, by its share of the others.
     """
 
     damping: float = 0.01
@@ -65,6 +66,7 @@ class SparseGPT:
     """Columns that share one threshold."""
     name: ClassVar[str] = "sparsegpt"
     needs_inputs: ClassVar[bool] = True
+    gathers_hessian: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """An empty Hessian."""
@@ -105,7 +107,8 @@ class SparseGPT:
         old = [weight_OI.to(dtype) for weight_OI in finite]
         if bool((dead_I := statistic.dead_inputs()).any()):
             old = [weight_OI.masked_fill(dead_I, 0) for weight_OI in old]
-        done = column_sweep(old, patterns, factor.blocks_II.to(dtype), block_size)
+        zeros = [zeros_to_keep(weight_OI, pattern) for weight_OI, pattern in zip(finite, patterns, strict=True)]
+        done = column_sweep(old, patterns, factor.blocks_II.to(dtype), block_size, zeros)
         named = names and dict(zip(names, old, strict=True))
         totals = statistic.dense_outputs(named) if named else statistic.squared_outputs(old)
         return [

@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from prune.lazy import torch
-from prune.pruning.sparsity import NM, Pattern, lowest_in_groups, lowest_in_matrix
+from prune.pruning.sparsity import NM, Pattern, Unstructured, lowest_in_groups, lowest_in_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +55,8 @@ class _Stack:
     """Linears with one input on top of each other."""
 
     patterns: Sequence[Pattern]
+    zeros: Sequence[Tensor | None]
+    """O x I of each, True where a weight must stay 0."""
     rows: Sequence[slice]
     group_size: int
     """m of N:M, which all must share; 1 otherwise."""
@@ -69,9 +71,21 @@ class _Stack:
         """A group, whose mask is chosen when its turn comes, or as many columns as are fast."""
         return self.group_size if self.group_size > 1 else TILE_SIZE
 
-    def mask(self, score_BO: Tensor, choose: Callable[[Tensor, Pattern], Tensor]) -> Tensor:
-        """What `choose` makes of each linear's scores O x B; B x O."""
-        masks = [choose(score_BO[:, rows].T, pattern).T for rows, pattern in zip(self.rows, self.patterns, strict=True)]
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether weights of some linear must stay 0."""
+        return any(zero_OI is not None for zero_OI in self.zeros)
+
+    def mask(self, score_BO: Tensor, columns: slice, choose: Callable[[Tensor, Pattern, Tensor | None], Tensor]) -> Tensor:
+        """What `choose` makes of each linear's scores O x B, its pattern and its zeros to keep; these are added. B x O."""
+        masks = []
+        for rows, pattern, zero_OI in zip(self.rows, self.patterns, self.zeros, strict=True):
+            score_OB = score_BO[:, rows].T
+            if zero_OI is None:
+                masks.append(choose(score_OB, pattern, None).T)
+            else:
+                zero_OB = zero_OI[:, columns]
+                masks.append((choose(score_OB.masked_fill(zero_OB, -1), pattern, zero_OI) | zero_OB).T)
         return torch.cat(masks, dim=1)
 
 
@@ -132,13 +146,21 @@ def whole_groups(patterns: Sequence[Pattern], block_size: int) -> int:
     return max(block_size // group_size, 1) * group_size
 
 
-def column_sweep(weights: Sequence[Tensor], patterns: Sequence[Pattern], blocks_II: Tensor, block_size: int) -> list[Swept]:
+def column_sweep(
+    weights: Sequence[Tensor],
+    patterns: Sequence[Pattern],
+    blocks_II: Tensor,
+    block_size: int,
+    zeros: Sequence[Tensor | None] | None = None,
+) -> list[Swept]:
     """Pruned and corrected weights of linears that share their inputs; `weights` (each O x I) are left as they are.
+
+    `zeros` (each O x I or None) are weights that go whatever their score; see `prune.pruning.sparsity.zeros_to_keep`.
 
     `patterns` has one for each linear: all unstructured, or all N:M with one M. `blocks_II` is R in blocks of `block_size`
     (see `in_blocks`; of `whole_groups`), in the weights' type.
     """
-    stack = _stack(weights, patterns)
+    stack = _stack(weights, patterns, zeros or [None] * len(weights))
     assert block_size % stack.group_size == 0, (block_size, stack.group_size)
     new = [torch.empty_like(weight_OI) for weight_OI in weights]
     masks = [torch.empty_like(weight_OI, dtype=torch.bool) for weight_OI in weights]
@@ -179,7 +201,8 @@ def _sweep_block(room: _Room, inverse_BB: Tensor, stack: _Stack, first: int) -> 
     for place, tile, columns in room.tiles:
         tile.take_in()
         if stack.group_size > 1:
-            mask_BO[place] = _lowest_of_group(tile.weight_CO, inverse_BB[place, place], stack)
+            columns_of_tile = slice(first + place.start, first + min(place.stop, len(mask_BO)))
+            mask_BO[place] = _lowest_of_group(tile.weight_CO, inverse_BB[place, place], stack, columns_of_tile)
             torch.mul(mask_BO[place], reciprocal_B1[place], out=tile.scale_CO)
         for column in columns:
             column.take_in()
@@ -189,29 +212,48 @@ def _sweep_block(room: _Room, inverse_BB: Tensor, stack: _Stack, first: int) -> 
 
 def _lowest_of_block(weight_BO: Tensor, inverse_BB: Tensor, stack: _Stack, first: int) -> Tensor:
     """The mask of an unstructured block."""
+    block = slice(first, first + len(weight_BO))
 
-    def lowest(score_OB: Tensor, pattern: Pattern) -> Tensor:
+    def lowest(score_OB: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Tensor:
         assert not isinstance(pattern, NM)
-        num_outputs, stop = len(score_OB), first + len(weight_BO)
-        num = pattern.num_removed(stop * num_outputs) - pattern.num_removed(first * num_outputs)
+        if zero_OI is not None:
+            return lowest_in_matrix(score_OB, num_beside_zeros(pattern, zero_OI, block))
+        num = pattern.num_removed(block.stop * len(score_OB)) - pattern.num_removed(first * len(score_OB))
         return lowest_in_matrix(score_OB, num)
 
-    return stack.mask(_scores(weight_BO, inverse_BB), lowest)
+    return stack.mask(_scores(weight_BO, inverse_BB), block, lowest)
 
 
-def _lowest_of_group(weight_MO: Tensor, inverse_MM: Tensor, stack: _Stack) -> Tensor:
+def num_beside_zeros(pattern: Unstructured, zero_OI: Tensor, block: slice) -> int:
+    """How many go in a block of columns whose zeros all go: these, and its share of the others.
+
+    Of all blocks together the pattern's count, or all zeros where they are more.
+    """
+    num_zero = int(zero_OI.count_nonzero())
+    num_more, num_others = max(pattern.num_removed(zero_OI.numel()) - num_zero, 0), zero_OI.numel() - num_zero
+
+    def going_to(end: int) -> int:
+        """Of the columns before `end`."""
+        zeros = int(zero_OI[:, :end].count_nonzero())
+        return zeros + num_more * (len(zero_OI) * end - zeros) // max(num_others, 1)
+
+    return going_to(block.stop) - going_to(block.start)
+
+
+def _lowest_of_group(weight_MO: Tensor, inverse_MM: Tensor, stack: _Stack, group: slice) -> Tensor:
     """The mask of one N:M group of columns."""
 
-    def lowest(score_OM: Tensor, pattern: Pattern) -> Tensor:
+    def lowest(score_OM: Tensor, pattern: Pattern, zero_OI: Tensor | None) -> Tensor:
         assert isinstance(pattern, NM)
         return lowest_in_groups(score_OM, pattern)
 
-    return stack.mask(_scores(weight_MO, inverse_MM), lowest)
+    return stack.mask(_scores(weight_MO, inverse_MM), group, lowest)
 
 
 def sweeps_on_triton(weight_BO: Tensor, stack: _Stack) -> bool:
     """Whether a block is swept by the kernel of column_sweep_triton.py: on CUDA, where Triton comes with torch."""
-    if not weight_BO.is_cuda or importlib.util.find_spec("triton") is None:
+    chooses_in_kernel = stack.group_size > 1
+    if not weight_BO.is_cuda or (chooses_in_kernel and stack.keeps_zeros) or importlib.util.find_spec("triton") is None:
         return False
     from prune.pruning.solver.column_sweep_triton import fits_groups
 
@@ -230,12 +272,12 @@ def _sweep_on_triton(weight_BO: Tensor, mask_BO: Tensor, inverse_BB: Tensor, sta
     return sweep_groups(weight_BO, mask_BO, inverse_BB, num_O, stack.group_size)
 
 
-def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern]) -> _Stack:
+def _stack(weights: Sequence[Tensor], patterns: Sequence[Pattern], zeros: Sequence[Tensor | None]) -> _Stack:
     rows, start = [], 0
     for weight_OI in weights:
         rows.append(slice(start, start + len(weight_OI)))
         start += len(weight_OI)
-    return _Stack(patterns, rows, _group_size(patterns))
+    return _Stack(patterns, zeros, rows, _group_size(patterns))
 
 
 def _group_size(patterns: Sequence[Pattern]) -> int:

@@ -130,6 +130,17 @@ class Hessian:
         totals = torch.split(total_O, [len(weight_OI) for weight_OI in weights])
         return [float(total.sum()) * 2 / self.total_weight for total in totals]
 
+    def output_error(self, dense_OI: Tensor, final_OI: Tensor, name: str | None = None) -> float:
+        """tr(D H D^T) / tr(W H W^T), H undamped, D = final - dense weights: the squared error of the outputs over the
+        calibration tokens, relative to the squared outputs; 0 where all outputs are 0.
+
+        It costs half a product O x I x I, and as much for the outputs of the dense linear, once if it has a `name`.
+        """
+        wide = torch.promote_types(dense_OI.dtype, torch.float32)
+        dense_OI = dense_OI.to(wide)
+        total = (self.squared_outputs([dense_OI]) if name is None else self.dense_outputs({name: dense_OI}))[0]
+        return max(self.squared_outputs([final_OI.to(wide) - dense_OI])[0], 0.0) / total if total else 0.0
+
 
 def _add_products(total_IP: Tensor, x_TI: Tensor, x_TP: Tensor) -> None:
     """Add X^T X_P. float16 and bfloat16 stay what they are: their products are exact in float32, which sums them."""

@@ -7,6 +7,8 @@ from torch import nn
 from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.pruning.method import Method
+from prune.pruning.methods.admm import ADMM, ADMMConfig
+from prune.pruning.methods.alps import ALPS, ALPSConfig
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
 from prune.pruning.methods.random import RandomConfig
@@ -23,9 +25,11 @@ CONFIGS: list[MethodConfig] = [
     WandaConfig(),
     RIAConfig(),
     SparseGPTConfig(),
+    ALPSConfig(),
+    ADMMConfig(),
 ]
 PRUNING = [build_method(config) for config in CONFIGS if config.name != "dense"]
-WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT()]
+WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT(), ALPS(), ADMM()]
 
 
 def name(method: Method) -> str:
@@ -40,13 +44,15 @@ def test_every_configuration_has_its_method() -> None:
     assert set(METHODS) == {type(config) for config in CONFIGS}
     pruning = [config for config in CONFIGS if config.name != "dense"]
     assert [build_method(config).name for config in pruning] == [config.name for config in pruning]
-    assert [build_method(config).needs_inputs for config in pruning] == [False, False, True, True, True]
-    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, True, True, True]
+    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *5 * [True]]
+    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *5 * [True]]
 
 
 def test_knobs_reach_the_method() -> None:
     assert build_method(WandaConfig(variant=True)) == Wanda(variant=True)
     assert build_method(SparseGPTConfig(damping=0.1, block_size=32)) == SparseGPT(damping=0.1, block_size=32)
+    assert build_method(ALPSConfig(penalty=0.2, cg_steps=3)) == ALPS(penalty=0.2, cg_steps=3)
+    assert build_method(ADMMConfig(iterations=9, mask_steps=4)) == ADMM(iterations=9, mask_steps=4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
