@@ -94,7 +94,8 @@ class Cell:
 def describe_sparsity(config: SparsityConfig) -> str:
     """`50%`, `2:4`, `50%-owl`, or `50%-mapped` where single linears have ratios of their own."""
     if isinstance(config, UnstructuredConfig):
-        how = "-mapped" if config.ratios else "-owl" if config.allocation is Allocation.owl else ""
+        allocated = "" if config.allocation is Allocation.uniform else f"-{config.allocation.value}"
+        how = "-mapped" if config.ratios else allocated
         return f"{100 * config.ratio:g}%{how}"
     assert isinstance(config, NMConfig)
     return f"{config.n}:{config.m}"

@@ -23,6 +23,13 @@ from prune.pruning.registry import counts_alike, needs_inputs
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
 
+ALLOCATION_KEYS = {
+    Allocation.uniform: (),
+    Allocation.owl: ("allocation", "owl_m", "owl_lambda"),
+    Allocation.alphapruning: ("allocation", "alpha_epsilon", "alpha_tail"),
+}
+"""The keys of the sparsity that matter under each allocation, beside the ratio."""
+
 
 def uses_calibration(config: Config) -> bool:
     """Whether pruning looks at inputs: the method, or the allocation of the ratios."""
@@ -101,8 +108,8 @@ def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
     """Without what is at its default where that key came later; ratios as pairs, as their order counts."""
     form = _with_class(config)
     ratios = form.pop("ratios", None)
-    if form.get("allocation") == Allocation.uniform.value:
-        form = {key: form[key] for key in ("class", "ratio")}
+    if isinstance(config, UnstructuredConfig):
+        form = {key: form[key] for key in ("class", "ratio", *ALLOCATION_KEYS[config.allocation])}
     return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
 
 

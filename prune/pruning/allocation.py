@@ -1,4 +1,4 @@
-"""Which pattern each linear gets: the one asked for, a ratio by its name, or its block's by OWL."""
+"""Which pattern each linear gets: the one asked for, a ratio by its name, or its block's by OWL or AlphaPruning."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prune.config.method import MethodConfig
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.models.blocks import named_linears
+from prune.pruning.alphapruning import alpha_ratios
 from prune.pruning.owl import owl_ratios
 from prune.pruning.sparsity import Pattern, Unstructured, build_pattern
 from prune.pruning.targets import assign_ratios, block_of, select_targets
@@ -30,16 +31,15 @@ def allocate(
     `calibration` and what follows are for sparsity.allocation=owl, which looks at the inputs of the dense model.
 
     Raises:
-        UserError: a pattern of names matches nothing, no linear is left, or see prune.pruning.owl.owl_ratios.
+        UserError: a pattern of names matches nothing, no linear is left, or see `owl_ratios` and `alpha_ratios`.
     """
     names = select_targets(list(named_linears(model)), method.targets, method.skip)
     if not isinstance(sparsity, UnstructuredConfig):
         return dict.fromkeys(names, build_pattern(sparsity))
-    if sparsity.allocation is Allocation.owl:
-        assert calibration is not None, "owl needs a calibration set"
-        ratios = _by_block(model, names, sparsity, calibration, batch_size, on_block)
-    else:
+    if sparsity.allocation is Allocation.uniform:
         ratios = assign_ratios(names, sparsity.ratios or {}, sparsity.ratio)
+    else:
+        ratios = _by_block(model, names, sparsity, calibration, batch_size, on_block)
     return {name: Unstructured(ratio) for name, ratio in ratios.items()}
 
 
@@ -47,21 +47,26 @@ def _by_block(
     model: "PreTrainedModel",
     names: Sequence[str],
     sparsity: UnstructuredConfig,
-    calibration: "CalibrationSet",
+    calibration: "CalibrationSet | None",
     batch_size: int,
     on_block: Callable[[int, int], None],
 ) -> dict[str, float]:
     targets: dict[int, list[str]] = {}
     for name in names:
         targets.setdefault(block_of(name), []).append(name.partition(".")[2])
-    ratios = owl_ratios(
-        model,
-        calibration,
-        targets,
-        sparsity.ratio,
-        multiple=sparsity.owl_m,
-        spread=sparsity.owl_lambda,
-        batch_size=batch_size,
-        on_block=on_block,
-    )
+    if sparsity.allocation is Allocation.alphapruning:
+        epsilon, tail = sparsity.alpha_epsilon, sparsity.alpha_tail
+        ratios = alpha_ratios(model, targets, sparsity.ratio, epsilon=epsilon, tail=tail, on_block=on_block)
+    else:
+        assert calibration is not None, "owl needs a calibration set"
+        ratios = owl_ratios(
+            model,
+            calibration,
+            targets,
+            sparsity.ratio,
+            multiple=sparsity.owl_m,
+            spread=sparsity.owl_lambda,
+            batch_size=batch_size,
+            on_block=on_block,
+        )
     return {name: ratios[block_of(name)] for name in names}
