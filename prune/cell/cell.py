@@ -97,7 +97,8 @@ def describe_sparsity(config: SparsityConfig) -> str:
     if isinstance(config, DropConfig):
         return f"{config.amount}-{config.parts}"
     if isinstance(config, UnstructuredConfig):
-        how = "-mapped" if config.ratios else "-owl" if config.allocation is Allocation.owl else ""
+        allocated = "" if config.allocation is Allocation.uniform else f"-{config.allocation.value}"
+        how = "-mapped" if config.ratios else allocated
         return f"{100 * config.ratio:g}%{how}"
     assert isinstance(config, NMConfig)
     return f"{config.n}:{config.m}"

@@ -27,6 +27,13 @@ from prune.pruning.registry import counts_alike, gathers_hessian, needs_inputs
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
 
+ALLOCATION_KEYS = {
+    Allocation.uniform: (),
+    Allocation.owl: ("allocation", "owl_m", "owl_lambda"),
+    Allocation.alphapruning: ("allocation", "alpha_epsilon", "alpha_tail"),
+}
+"""The keys of the sparsity that matter under each allocation, beside the ratio."""
+
 
 def uses_calibration(config: Config) -> bool:
     """Whether pruning looks at inputs: the method, the allocation of the ratios, or the choice of parts to drop."""
@@ -148,8 +155,9 @@ def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
     ratios = form.pop("ratios", None)
     if form.get("preserve_zeros") == Preserve.auto.value:
         del form["preserve_zeros"]
-    if form.get("allocation") == Allocation.uniform.value:
-        form = {key: form[key] for key in ("class", "ratio", "preserve_zeros") if key in form}
+    if isinstance(config, UnstructuredConfig):
+        counting = ("class", "ratio", "preserve_zeros", *ALLOCATION_KEYS[config.allocation])
+        form = {key: form[key] for key in counting if key in form}
     return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
 
 

@@ -13,10 +13,19 @@ from prune.errors import UserError
 
 
 class Allocation(str, Enum):
-    """How a ratio is shared among the blocks: all alike, or by their outliers as in OWL (arXiv 2310.05175)."""
+    """How a ratio is shared among the blocks: all alike, by their outliers as in OWL (arXiv 2310.05175), or by the spectra
+    of their weights as in AlphaPruning (arXiv 2410.10912)."""
 
     uniform = "uniform"
     owl = "owl"
+    alphapruning = "alphapruning"
+
+
+class Tail(str, Enum):
+    """Where the tail of a spectrum begins, to which AlphaPruning fits a power law."""
+
+    peak = "peak"
+    search = "search"
 
 
 class Preserve(str, Enum):
@@ -46,11 +55,16 @@ class UnstructuredConfig(SparsityConfig):
     such a mapping, read at once. Of several patterns the first that matches counts; the rest take `ratio`."""
     allocation: Allocation = Allocation.uniform
     """owl: blocks with more outliers lose less, and `ratio` is the mean over the blocks. Needs a calibration set, whatever
-    the method."""
+    the method. alphapruning: blocks with heavier-tailed spectra lose less, and `ratio` of all weights goes; no data."""
     owl_m: float = 5.0
     """owl: a weight is an outlier where |weight| x input norm is above so many times the mean of its block."""
     owl_lambda: float = 0.08
     """owl: the ratios of the blocks span twice this."""
+    alpha_epsilon: float = 0.3
+    """alphapruning: the ratios of the blocks go from 1 - this to 1 + this, times one number for all."""
+    alpha_tail: Tail = Tail.peak
+    """alphapruning: where the tail of a spectrum begins: at the peak of its density, as the paper says, or where, up to 1.5
+    times the peak, a power law fits best (search), as in the authors' code."""
     preserve_zeros: Preserve = Preserve.auto
     """Keep the zeros that a model comes with, so that a sparse model can be pruned further: they count towards `ratio`, no
     method fills them again, and a ratio below their share is refused. auto: if 1 % or more of its linears' weights are 0."""
@@ -59,12 +73,15 @@ class UnstructuredConfig(SparsityConfig):
         if not 0 < self.ratio < 1:
             reject("sparsity.ratio", self.ratio, "it must lie between 0 and 1, both excluded (method=dense removes nothing)")
         self.ratios = read_ratios(self.ratios)
-        if self.ratios and self.allocation is Allocation.owl:
-            raise UserError("sparsity.ratios and sparsity.allocation=owl both say what the blocks lose: give one of them.")
+        if self.ratios and self.allocation is not Allocation.uniform:
+            how = f"sparsity.allocation={self.allocation.value}"
+            raise UserError(f"sparsity.ratios and {how} both say what the blocks lose: give one of them.")
         if not 0 < self.owl_m < math.inf:
             reject("sparsity.owl_m", self.owl_m, "it must be a number above 0")
         if not 0 <= self.owl_lambda < 1:
             reject("sparsity.owl_lambda", self.owl_lambda, "it must be at least 0 and below 1")
+        if not 0 <= self.alpha_epsilon < 1:
+            reject("sparsity.alpha_epsilon", self.alpha_epsilon, "it must be at least 0 and below 1")
 
 
 @dataclass(kw_only=True, slots=True)

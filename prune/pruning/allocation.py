@@ -1,4 +1,4 @@
-"""Which pattern each linear gets: the one asked for, a ratio by its name, or its block's by OWL; and whether zeros stay."""
+"""Which pattern each linear gets: the ratio asked for, one by its name, or its block's by a rule; and whether zeros stay."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from prune.config.method import MethodConfig
 from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
 from prune.models.blocks import count_sparsity, named_linears, read_weight
+from prune.pruning.alphapruning import alpha_ratios
 from prune.pruning.expert_inputs import ExpertRule, rule_of
 from prune.pruning.owl import owl_ratios
 from prune.pruning.sparsity import Pattern, Unstructured, build_pattern
@@ -38,7 +39,7 @@ def allocate(
 
     Raises:
         UserError: a pattern of names matches nothing, no linear is left, less is asked than is 0 already, or see
-            prune.pruning.owl.owl_ratios.
+            `owl_ratios` and `alpha_ratios`.
     """
     patterns = _without_zeros(model, method, sparsity, calibration, batch_size, on_block)
     if not preserves_zeros(model, sparsity):
@@ -89,11 +90,10 @@ def _without_zeros(
     names = select_targets(list(named_linears(model)), method.targets, method.skip)
     if not isinstance(sparsity, UnstructuredConfig):
         return dict.fromkeys(names, build_pattern(sparsity))
-    if sparsity.allocation is Allocation.owl:
-        assert calibration is not None, "owl needs a calibration set"
-        ratios = _by_block(model, names, sparsity, calibration, batch_size, rule_of(method), on_block)
-    else:
+    if sparsity.allocation is Allocation.uniform:
         ratios = assign_ratios(names, sparsity.ratios or {}, sparsity.ratio)
+    else:
+        ratios = _by_block(model, names, sparsity, calibration, batch_size, rule_of(method), on_block)
     return {name: Unstructured(ratio) for name, ratio in ratios.items()}
 
 
@@ -101,7 +101,7 @@ def _by_block(
     model: "PreTrainedModel",
     names: Sequence[str],
     sparsity: UnstructuredConfig,
-    calibration: "CalibrationSet",
+    calibration: "CalibrationSet | None",
     batch_size: int,
     experts: ExpertRule,
     on_block: Callable[[int, int], None],
@@ -109,15 +109,20 @@ def _by_block(
     targets: dict[int, list[str]] = {}
     for name in names:
         targets.setdefault(block_of(name), []).append(name.partition(".")[2])
-    ratios = owl_ratios(
-        model,
-        calibration,
-        targets,
-        sparsity.ratio,
-        multiple=sparsity.owl_m,
-        spread=sparsity.owl_lambda,
-        batch_size=batch_size,
-        experts=experts,
-        on_block=on_block,
-    )
+    if sparsity.allocation is Allocation.alphapruning:
+        epsilon, tail = sparsity.alpha_epsilon, sparsity.alpha_tail
+        ratios = alpha_ratios(model, targets, sparsity.ratio, epsilon=epsilon, tail=tail, on_block=on_block)
+    else:
+        assert calibration is not None, "owl needs a calibration set"
+        ratios = owl_ratios(
+            model,
+            calibration,
+            targets,
+            sparsity.ratio,
+            multiple=sparsity.owl_m,
+            spread=sparsity.owl_lambda,
+            batch_size=batch_size,
+            experts=experts,
+            on_block=on_block,
+        )
     return {name: ratios[block_of(name)] for name in names}

@@ -38,7 +38,7 @@ def check_against(shapes: Mapping[str, tuple[int, int]], config: Config) -> None
     assert isinstance(sparsity, UnstructuredConfig), sparsity
     if sparsity.allocation is Allocation.owl:
         check_spread(sparsity, len({block_of(name) for name in chosen}))
-    else:
+    elif sparsity.allocation is Allocation.uniform:
         ratios = assign_ratios(chosen, sparsity.ratios or {}, sparsity.ratio)
         for name, ratio in ratios.items():
             _check_removes(name, ratio, shapes[name], method)

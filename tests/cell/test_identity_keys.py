@@ -49,6 +49,9 @@ DENSE = ["method=dense"]
 ALPS = ["method=alps", "method.max_iterations=12"]
 SPARSE = ["model.path=SPARSE", "method=sparsegpt", "method.block_size=16"]
 MAGNITUDE = ["method=magnitude"]
+DSNOT = ["method=dsnot"]
+SWAPS = ["method=swaps", "method.max_sweeps=2"]
+ALPHA = ["sparsity.allocation=alphapruning"]
 QUESTIONS = ["eval.perplexity=[]", "eval.tasks=[rte]", "eval.protocols=[acc_mc]", "eval.limit=2", "eval.num_fewshot=1"]
 BITS = ["eval.perplexity=[]", "eval.tasks=[gsm8k,rte]", "eval.protocols=[bpb]", "eval.limit=2", *DENSE]
 GENERATED = ["eval.tasks=[gsm8k]", "eval.protocols=[acc]", "eval.limit=1"]
@@ -280,6 +283,14 @@ TABLE: dict[str, list[Case] | str] = {
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
+    "method.dsnot.start": [matters("method.start=magnitude", PRUNED, DSNOT)],
+    "method.dsnot.max_cycles": [matters("method.max_cycles=1", PRUNED, DSNOT)],
+    "method.dsnot.threshold": [matters("method.threshold=9", PRUNED, DSNOT)],
+    "method.dsnot.sum_over": [matters("method.sum_over=1", PRUNED, DSNOT)],
+    "method.dsnot.power": [matters("method.power=0", PRUNED, DSNOT)],
+    "method.dsnot.same_sign": [matters("method.same_sign=true", PRUNED, DSNOT)],
+    "method.swaps.start": [matters("method.start=magnitude", PRUNED, SWAPS)],
+    "method.swaps.max_sweeps": [matters("method.max_sweeps=1", PRUNED, SWAPS)],
     **spread("attention"),
     **spread("activation_norm"),
     **spread("activation_change"),
@@ -294,7 +305,17 @@ TABLE: dict[str, list[Case] | str] = {
     ],
     "sparsity.unstructured.allocation": [
         matters("sparsity.allocation=owl", PRUNED),
+        matters("sparsity.allocation=alphapruning", PRUNED),
         cannot("sparsity.allocation=owl", DENSE),
+    ],
+    "sparsity.unstructured.alpha_epsilon": [
+        matters("sparsity.alpha_epsilon=0.1", PRUNED, ALPHA),
+        cannot("sparsity.alpha_epsilon=0.1"),
+        cannot("sparsity.alpha_epsilon=0.1", ["sparsity.allocation=owl"]),
+    ],
+    "sparsity.unstructured.alpha_tail": [
+        matters("sparsity.alpha_tail=search", PRUNED, ALPHA),
+        cannot("sparsity.alpha_tail=search", ["sparsity.allocation=owl"]),
     ],
     "sparsity.unstructured.owl_m": [
         matters("sparsity.owl_m=2", PRUNED, ["sparsity.allocation=owl"]),

@@ -14,9 +14,12 @@ from prune.data.dataset import QuestionSet, TextSet
 from prune.data.registry import DATASETS, LANGUAGE_SETS
 from prune.errors import UserError
 from prune.eval.suites import ZERO_SHOT
+from prune.pruning.methods.dsnot import DSnoTConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
 from prune.pruning.methods.ria import RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPTConfig
+from prune.pruning.methods.start import Start
+from prune.pruning.methods.swaps import SwapsConfig
 from prune.pruning.methods.wanda import WandaConfig
 
 from ..conftest import Compose
@@ -46,7 +49,8 @@ def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
     assert options("calib") == {*DATASETS, *LANGUAGE_SETS, "file"}
     assert options("prompt") == {style.value for style in PromptStyle}
-    assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random"}
+    methods = {"dense", "magnitude", "wanda", "ria", "sparsegpt", "alps", "admm", "dsnot", "swaps", "random"}
+    assert options("method") == methods
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm", "blocks", "experts"}
     assert options("data") == {"sample", "hub", "local"}
     assert len(OPTIONS) == sum(1 for _ in Path(CONFIG_DIR).rglob("*.yaml")) - 1  # config.yaml itself
@@ -75,6 +79,8 @@ def test_knobs_reach_their_schema(compose_config: Compose) -> None:
     assert compose_config("method=magnitude").method == MagnitudeConfig()
     assert compose_config("method=wanda", "method.variant=true").method == WandaConfig(variant=True)
     assert compose_config("method=ria", "method.power=1").method == RIAConfig(power=1.0)
+    assert compose_config("method=swaps", "method.start=ria").method == SwapsConfig(start=Start.ria)
+    assert compose_config("method=dsnot", "method.same_sign=true").method == DSnoTConfig(same_sign=True)
 
 
 @pytest.mark.parametrize("value", ["-1", "inf", "nan"])
@@ -86,7 +92,7 @@ def test_impossible_powers(compose_config: Compose, value: str) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        *("sparsity.owl_m=0", "sparsity.owl_lambda=1", "sparsity.owl_lambda=-1"),
+        *("sparsity.owl_m=0", "sparsity.owl_lambda=1", "sparsity.owl_lambda=-1", "sparsity.alpha_epsilon=1"),
         *("sparsity.ratio=1.5", "sparsity.ratio=0", "sparsity.ratio=1", "sparsity.ratio=-1"),
         *("model.device_map=cpu", "model.device_map=disk"),
         *("calib.num_samples=0", "calib.seq_len=1", "calib.seed=-1"),

@@ -10,10 +10,13 @@ from prune.pruning.method import Method
 from prune.pruning.methods.admm import ADMM, ADMMConfig
 from prune.pruning.methods.alps import ALPS, ALPSConfig
 from prune.pruning.methods.dense import DenseConfig
+from prune.pruning.methods.dsnot import DSnoT, DSnoTConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
 from prune.pruning.methods.random import RandomConfig
 from prune.pruning.methods.ria import RIA, RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
+from prune.pruning.methods.start import Start
+from prune.pruning.methods.swaps import Swaps, SwapsConfig
 from prune.pruning.methods.wanda import Wanda, WandaConfig
 from prune.pruning.registry import METHODS, build_method, needs_inputs
 from prune.pruning.sparsity import NM, Pattern, Unstructured
@@ -27,9 +30,12 @@ CONFIGS: list[MethodConfig] = [
     SparseGPTConfig(),
     ALPSConfig(),
     ADMMConfig(),
+    DSnoTConfig(),
+    SwapsConfig(),
 ]
 PRUNING = [build_method(config) for config in CONFIGS if config.name != "dense"]
-WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT(), ALPS(), ADMM()]
+OF_STARTS: list[Method] = [DSnoT(), DSnoT(start=Start.sparsegpt), Swaps()]
+WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT(), ALPS(), ADMM(), *OF_STARTS]
 
 
 def name(method: Method) -> str:
@@ -44,8 +50,8 @@ def test_every_configuration_has_its_method() -> None:
     assert set(METHODS) == {type(config) for config in CONFIGS}
     pruning = [config for config in CONFIGS if config.name != "dense"]
     assert [build_method(config).name for config in pruning] == [config.name for config in pruning]
-    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *5 * [True]]
-    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *5 * [True]]
+    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *[True] * 7]
+    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *[True] * 7]
 
 
 def test_knobs_reach_the_method() -> None:
@@ -53,6 +59,8 @@ def test_knobs_reach_the_method() -> None:
     assert build_method(SparseGPTConfig(damping=0.1, block_size=32)) == SparseGPT(damping=0.1, block_size=32)
     assert build_method(ALPSConfig(penalty=0.2, cg_steps=3)) == ALPS(penalty=0.2, cg_steps=3)
     assert build_method(ADMMConfig(iterations=9, mask_steps=4)) == ADMM(iterations=9, mask_steps=4)
+    assert build_method(SwapsConfig(start=Start.ria, max_sweeps=3)) == Swaps(start=Start.ria, max_sweeps=3)
+    assert build_method(DSnoTConfig(threshold=0.2, sum_over=1)) == DSnoT(threshold=0.2, sum_over=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -70,7 +78,9 @@ def test_masked_weights_are_zero_and_the_input_is_left_alone(method: Method, pat
     assert pruned.mask_OI.dtype == torch.bool
     assert bool((pruned.weight_OI[pruned.mask_OI] == 0).all())
     assert bool((pruned.weight_OI[~pruned.mask_OI] != 0).all())
-    num_asked = {"0.3": 10 * int(24 * 0.3) if method.name == "wanda" else int(240 * 0.3), "0.5": 120}[str(pattern.ratio)]
+    num_asked = {"0.3": 10 * int(24 * 0.3) if method.name in ("wanda", "dsnot", "swaps") else int(240 * 0.3), "0.5": 120}[
+        str(pattern.ratio)
+    ]
     assert int(pruned.mask_OI.sum()) == num_asked
     assert (pruned.error is None) == (not method.needs_inputs)
 
