@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 from prune.calib.registry import SELECTORS
 from prune.config.config import Config
 from prune.config.options import default_name
+from prune.config.reconstruct import RECONSTRUCTIONS
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.pruning.registry import METHODS, WEIGHTS
 from prune.sweep.launcher import find_launchers
@@ -15,6 +16,7 @@ SCHEMAS: dict[str, type[Any]] = {
     **{f"method/{default_name(config)}": config for config in METHODS},
     **{f"select/{default_name(config)}": config for config in SELECTORS},
     **{f"weight/{default_name(config)}": config for config in WEIGHTS},
+    **{f"reconstruct/{default_name(config)}": config for config in RECONSTRUCTIONS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
     **{f"launcher/{config().name}": config for config in find_launchers()},

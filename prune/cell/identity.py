@@ -13,6 +13,7 @@ from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
 from prune.config.method import MethodConfig, Propagation
 from prune.config.options import option_identity
+from prune.config.reconstruct import BlockReconstructConfig
 from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.models.identity import model_identity
@@ -25,7 +26,19 @@ FORMAT = 2
 
 
 def uses_calibration(config: Config) -> bool:
-    """Whether pruning looks at inputs: the method, or the allocation of the ratios."""
+    """Whether pruning looks at inputs: the method, the allocation of the ratios, or what refits the kept weights."""
+    return looks_at_inputs(config) or reconstruction(config) is not None
+
+
+def reconstruction(config: Config) -> BlockReconstructConfig | None:
+    """What refits the kept weights after the mask; None where nothing does, as in dense and merged cells."""
+    asked = config.reconstruct
+    refits = isinstance(asked, BlockReconstructConfig) and not isinstance(config.method, DenseConfig)
+    return asked if isinstance(asked, BlockReconstructConfig) and refits and not config.merge.cells else None
+
+
+def looks_at_inputs(config: Config) -> bool:
+    """Whether masks depend on inputs, and so on what a token counts: by the method, or the allocation of the ratios."""
     if isinstance(config.method, DenseConfig):
         return False
     by_inputs = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
@@ -73,8 +86,10 @@ def canonical_form(config: Config) -> dict[str, Any]:
         form["calib"] = merged_form(config, recipe_of(replace(config, merge=MergeConfig())))
     if recipe := recipe_of(config):
         form["calib"] = recipe.canonical()
-        if not counts_alike(config.weight):
+        if looks_at_inputs(config) and not counts_alike(config.weight):
             form["weight"] = option_identity(config.weight)
+    if (refit := reconstruction(config)) is not None:
+        form["reconstruct"] = option_identity(refit)
     return form
 
 

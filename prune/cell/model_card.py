@@ -50,6 +50,7 @@ def cell_facts(
     return {
         "dense model": describe_model(cell.config.model),
         "method": _describe_knobs(cell.axes.method, cell.canonical["method"]),
+        **_describe_refit(cell.canonical.get("reconstruct")),
         "sparsity asked": _describe_knobs(cell.axes.sparsity or "", cell.canonical["sparsity"]),
         "sparsity reached": f"{sparsity['num_zero']:,} of {sparsity['num_weights']:,} weights are 0 in "
         f"{linears['num_pruned']} linear layers of the blocks{skipped}",
@@ -82,6 +83,10 @@ def code_facts() -> dict[str, str]:
 def _describe_knobs(name: str, form: Mapping[str, Any]) -> str:
     knobs = ", ".join(f"{key}={value}" for key, value in form.items() if key not in ("class", "seed"))
     return f"{name} ({knobs})" if knobs else name
+
+
+def _describe_refit(form: Mapping[str, Any] | None) -> dict[str, str]:
+    return {} if form is None else {"kept weights refitted": _describe_knobs("block by block", form)}
 
 
 def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> str:

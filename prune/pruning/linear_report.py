@@ -36,6 +36,13 @@ class LinearReport:
     """Left as it was, by method.targets and method.skip."""
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
+    block_error_pruned: float | None = None
+    """Squared difference of the whole block's outputs to the dense block's relative to these, before the refit of its kept
+    weights (reconstruct=block); None where nothing is refitted."""
+    block_error: float | None = None
+    """The same after it."""
+    refit_seconds: float = 0.0
+    """For the refit of its block; counts at the first linear of the block."""
 
 
 MAX_TIES = 0.01
@@ -81,6 +88,16 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
         "skipped": [f"{report.block}.{report.name}" for report in skipped],
         "num_weights_skipped": sum(report.num_weights for report in skipped),
     }
+
+
+def describe_refit(reports: Sequence[LinearReport]) -> dict[str, float] | None:
+    """The means over the blocks of their errors before and after the refit, and its seconds; None where nothing was."""
+    errors = {each.block: (each.block_error_pruned, each.block_error) for each in reports if each.block_error is not None}
+    if not errors:
+        return None
+    before, after = (sum(error or 0.0 for error in each) / len(errors) for each in zip(*errors.values(), strict=True))
+    seconds = sum(report.refit_seconds for report in reports)
+    return {"block_error_pruned": before, "block_error": after, "seconds": round(seconds, 3)}
 
 
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:
