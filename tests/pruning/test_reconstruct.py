@@ -30,7 +30,7 @@ from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, VOCAB, calibration, calibration_set, tiny_model
 
 HALF = Unstructured(0.5)
-FAST = BlockReconstructConfig(rate=3e-3, epochs=4)
+FAST = BlockReconstructConfig(rate=3e-3, epochs=2)
 
 
 def refit(
@@ -121,19 +121,19 @@ def test_parts_learn_each_by_itself_what_it_gave_when_dense() -> None:
         for linear in find_linears(pruned).values():
             lowest = linear.weight.detach().abs().flatten().argsort(stable=True)[: linear.weight.numel() // 2]
             linear.weight.data.view(-1)[lowest] = 0
-        part, seen = block.get_submodule(name), []
+        part, seen, inputs = block.get_submodule(name), [], block_inputs(dense, index, tokens_NL)
         hook = part.register_forward_hook(
             lambda _, args, kwargs, out, to=seen: to.append((args, kwargs, out)), with_kwargs=True
         )
-        for args, kwargs in block_inputs(dense, index, tokens_NL):
+        for args, kwargs in inputs:
             with torch.no_grad():
                 block(*args, **kwargs)
         hook.remove()
         trained = [each.weight for key, each in find_linears(pruned).items() if key.startswith(name)]
         kept = [weight.detach() != 0 for weight in trained]
         optimiser = torch.optim.AdamW(trained, lr=knobs.rate, weight_decay=0.0)
-        schedule = get_linear_schedule_with_warmup(optimiser, int(0.4 * len(seen)), 4 * len(seen))
-        for args, kwargs, out in seen * 4:
+        schedule = get_linear_schedule_with_warmup(optimiser, int(0.2 * len(seen)), 2 * len(seen))
+        for args, kwargs, out in seen * 2:
             target, made = (
                 each if isinstance(each, Tensor) else each[0] for each in (out, pruned.get_submodule(name)(*args, **kwargs))
             )
@@ -176,11 +176,11 @@ def errors_of(model: PreTrainedModel, dense: PreTrainedModel, held_out: Calibrat
 def test_the_error_on_held_out_tokens_falls_in_every_block() -> None:
     """By magnitude, Wanda and SparseGPT, whose weights were fitted already."""
     settings = LlamaConfig(**CONFIGS["llama"]().to_dict() | {"hidden_size": 32, "intermediate_size": 64})
-    many, held_out = calibration_set(48, 24), CalibrationSet.of_tokens(calibration(56, 24)[0][48:])
+    many, held_out = calibration_set(32, 24), CalibrationSet.of_tokens(calibration(40, 24)[0][32:])
     for method in (Magnitude(), Wanda(), SparseGPT()):
         dense, pruned, model = (tiny_model(settings) for _ in range(3))
         prune_model(pruned, many, method, HALF, batch_size=8)
-        reports = refit(model, replace(FAST, rate=1e-3), many, method)
+        reports = refit(model, replace(FAST, rate=2e-3, batch_size=8, epochs=5), many, method)
         before, after = errors_of(pruned, dense, held_out), errors_of(model, dense, held_out)
         assert all(new < 0.95 * old for old, new in zip(before, after, strict=True)), (method.name, before, after)
         assert all(0 < report.block_error < report.block_error_pruned for report in reports)
@@ -227,8 +227,8 @@ def test_the_masks_of_dense_propagation_are_those_without_a_refit() -> None:
     assert not all(torch.equal(mask_OI, refitted[name]) for name, mask_OI in alone.items())
 
 
-@pytest.mark.parametrize("architecture", CONFIGS)
-def test_every_architecture_is_refitted(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "opt", "gpt2", "pythia", "phi3", "falcon_7b"])
+def test_architectures_of_all_kinds_are_refitted(architecture: str) -> None:
     """A part that is called again with what it saw gives what it gave; where linears lie in no part, blocks alone can be."""
     for granularity in Granularity:
         model = tiny_model(CONFIGS[architecture]())
@@ -236,7 +236,7 @@ def test_every_architecture_is_refitted(architecture: str) -> None:
             with pytest.raises(UserError, match=r"submodules: fc1 of block 0 lies in no part .*granularity=block"):
                 refit(model, replace(FAST, granularity=granularity))
             continue
-        reports = refit(model, replace(FAST, granularity=granularity, rate=1e-3), calibration_set(8, 12, padded=False))
+        reports = refit(model, replace(FAST, granularity=granularity), calibration_set(4))
         found = describe_refit(reports)
         assert found is not None and found["block_error"] < found["block_error_pruned"]
 
@@ -269,7 +269,7 @@ def test_a_token_counts_as_the_set_says() -> None:
 def test_weights_in_16_bits_are_trained_in_32(dtype: torch.dtype) -> None:
     """Steps far below the resolution of the type add up."""
     dense, model = tiny_model(CONFIGS["llama"]()).to(dtype), tiny_model(CONFIGS["llama"]()).to(dtype)
-    reports = refit(model, replace(FAST, rate=2e-4, epochs=20))
+    reports = refit(model, replace(FAST, rate=2e-4, epochs=5))
     assert all(parameter.dtype == dtype for parameter in model.parameters())
     check_reached(HALF, Magnitude(), reports)
     assert all(report.block_error < report.block_error_pruned for report in reports)
