@@ -8,6 +8,8 @@ from prune.cell.cell import Cell
 from prune.cell.provenance import code_state, versions
 from prune.config.model import ModelConfig
 from prune.files import now
+from prune.models.checks import is_multimodal
+from prune.models.fetch import settings_here
 from prune.models.files import local_folder
 
 if TYPE_CHECKING:
@@ -24,9 +26,9 @@ library_name: transformers
 
 The weights that were pruned are zeros in matrices of the usual shape:
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import {auto}, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    model = {auto}.from_pretrained(FOLDER)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 
 {table}
@@ -39,7 +41,8 @@ def model_card(title: str, facts: Mapping[str, str], model: ModelConfig) -> str:
     """The card as Markdown, with the facts as a table; a dense `model` from the hub is named as the base model."""
     rows = ["| | |", "|---|---|", *(f"| {key} | {value.replace('|', '/')} |" for key, value in facts.items())]
     base = f"base_model: {model.path}\n" if local_folder(model) is None else ""
-    return CARD.format(base=base, title=title, table="\n".join(rows))
+    auto = "AutoModelForImageTextToText" if is_multimodal(settings_here(model)) else "AutoModelForCausalLM"
+    return CARD.format(auto=auto, base=base, title=title, table="\n".join(rows))
 
 
 def cell_facts(

@@ -17,7 +17,6 @@ AXES = {
     "weight": "weight.name",
     "method": "method.name",
     "sparsity": "sparsity.label",
-    "reconstruct": "reconstruct.name",
     "seed": "seed",
 }
 """Axis -> its key in a run's configuration."""
