@@ -4,8 +4,8 @@
         [--ratio 0.5] [--rates 1e-5,1e-4,1e-3] [--epochs 1] [--granularities block,submodules] [--out FILE]
 
 Windows of C4's training split, of which the last are held out. A block's error is the squared difference of its outputs to
-the dense block's, relative to these, both fed what the dense blocks before it give. CPU seconds are this process's, one thread,
-of pruning and refitting these blocks, beside pruning alone. Results are added to bench/results/reconstruct.json.
+the dense block's, relative to these, both fed what the dense blocks before it give. CPU seconds are this process's, on one
+thread, of pruning and refitting these blocks, beside pruning alone. Results are added to bench/results/reconstruct.json.
 """
 
 import argparse

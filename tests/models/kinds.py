@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
 }
 UNGROUPED = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
 MAMBA = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": NUM_BLOCKS, "state_size": 8, "pad_token_id": 0}
-STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8}
+STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8}
 LINEAR = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
 GPT = {"vocab_size": VOCAB, "n_embd": 16, "n_layer": NUM_BLOCKS, "n_head": 4, "n_positions": 64}
 TWICE = SMALL | {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2}
@@ -37,7 +37,15 @@ def of(name: str, **settings: Any) -> Make:
 HYBRIDS: dict[str, tuple[str, Make]] = {
     "qwen3_next": (
         "linear attention (gated DeltaNet) and attention",
-        of("Qwen3NextConfig", **SMALL, **LINEAR, head_dim=8, num_experts=0, mlp_only_layers=[0, 1, 2]),
+        of(
+            "Qwen3NextConfig",
+            **SMALL,
+            **LINEAR,
+            head_dim=8,
+            full_attention_interval=2,
+            num_experts=0,
+            mlp_only_layers=[0, 1, 2],
+        ),
     ),
     "qwen3_5_text": (
         "linear attention (gated DeltaNet) and attention",
@@ -51,7 +59,7 @@ HYBRIDS: dict[str, tuple[str, Make]] = {
     "lfm3": ("short convolutions and attention", of("Lfm3Config", **SMALL)),
     "mamba": ("Mamba", of("MambaConfig", **MAMBA)),
     "falcon_mamba": ("Mamba", of("FalconMambaConfig", **MAMBA)),
-    "mamba2": ("Mamba 2", of("Mamba2Config", **MAMBA, num_heads=4, head_dim=8, n_groups=2)),
+    "mamba2": ("Mamba 2", of("Mamba2Config", **MAMBA, num_heads=4, head_dim=8, n_groups=2, chunk_size=8)),
     "jamba": (
         "Mamba and attention",
         of("JambaConfig", **SMALL, num_experts=1, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=8),
@@ -79,6 +87,7 @@ HYBRIDS: dict[str, tuple[str, Make]] = {
             mamba_head_dim=8,
             ssm_state_size=8,
             n_groups=2,
+            chunk_size=8,
         ),
     ),
     "xlstm": ("xLSTM", of("xLSTMConfig", vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_heads=2)),

@@ -28,7 +28,6 @@ from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO
 from tests.models.test_odd_models import config
 
 HALF, TWO_OF_FOUR = Unstructured(0.5), NM(2, 4)
-EXACT, ROUNDED = "equal", "equal up to rounding"
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +58,8 @@ def files(folder: Path) -> dict[str, Tensor]:
     return {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
 
 
-def walk_agrees(model: PreTrainedModel) -> str:
-    """How the walk through the dense blocks agrees with the model's own forward pass, with and without padding."""
-    worst = 0.0
+def check_walk(model: PreTrainedModel) -> None:
+    """The walk through the dense blocks gives what the model's own forward pass gives, with and without padding."""
     for padded in (False, True):
         given, seen = text_set(padded=padded), list[Tensor]()
         hook = find_blocks(model)[-1].register_forward_hook(
@@ -73,11 +71,9 @@ def walk_agrees(model: PreTrainedModel) -> str:
             walk = Walk(model, given, batch_size=2)
             for index in range(len(find_blocks(model))):
                 walk.advance(index)
-        real_NL = given.real_NL
-        assert seen[0][real_NL].std() > 0.001
-        worst = max(worst, float((walk.hidden_NLH - seen[0])[real_NL].abs().max() / seen[0][real_NL].abs().max()))
-    assert worst < 1e-5, worst
-    return EXACT if worst == 0 else ROUNDED
+        made_TH, expected_TH = (each[given.real_NL] for each in (walk.hidden_NLH, seen[0]))
+        assert expected_TH.std() > 0.001
+        assert float((made_TH - expected_TH).abs().max()) <= 1e-5 * float(expected_TH.abs().max())
 
 
 def left_alone(loaded: LoadedModel) -> list[str]:
@@ -89,40 +85,40 @@ def left_alone(loaded: LoadedModel) -> list[str]:
     return list(found)
 
 
-def check_kind(folder: Path, *, whole: bool = False) -> tuple[LoadedModel, str]:
-    """Walk, prune by both methods, refit, save, load by plain transformers; the loaded model, and how the walk agreed."""
+def check_kind(folder: Path, *, whole: bool = False) -> LoadedModel:
+    """The pruned model after all checks: walk, both methods, refit, save, load by plain transformers."""
     name = config(folder / "dense")
-    agreement = walk_agrees(load_model(name, "cpu").model)
     loaded = load_model(name, "cpu")
-    assert all(len(set(parts)) == len(parts) for parts in map(list, loaded.linears))
-    reports = prune_model(loaded.model, text_set(8, 16), SparseGPT(), TWO_OF_FOUR, batch_size=4)
+    check_walk(loaded.model)
+    reports = prune_model(loaded.model, text_set(4), SparseGPT(), TWO_OF_FOUR, batch_size=4)
     check_reached(TWO_OF_FOUR, SparseGPT(), reports)
     again = load_model(name, "cpu")
-    knobs = BlockReconstructConfig(rate=1e-3, batch_size=4)
+    knobs = BlockReconstructConfig(rate=1e-3, batch_size=2)
 
     def refit(pruned: Iterable[str]) -> Reconstruction:
-        return Reconstruction(again.model, text_set(8, 16), knobs, pruned)
+        return Reconstruction(again.model, text_set(4), knobs, pruned)
 
-    reports = prune_model(again.model, text_set(8, 16), Wanda(), HALF, batch_size=4, reconstruction=refit)
+    reports = prune_model(again.model, text_set(4), Wanda(), HALF, batch_size=4, reconstruction=refit)
     check_reached(HALF, Wanda(), reports)
     assert sum(report.num_zero for report in reports) == sum(report.num_removed for report in reports)
     save_model(folder / "pruned", again, "# card\n")
     before, after = files(folder / "dense"), files(folder / "pruned")
     assert before.keys() == after.keys(), "the names that the hub's files have"
     auto = AutoModelForImageTextToText if whole else AutoModelForCausalLM
-    plain, tokens_NL = auto.from_pretrained(folder / "pruned"), text_set(padded=False).tokens_NL
+    plain = auto.from_pretrained(folder / "pruned")
+    given = {"input_ids": text_set(padded=False).tokens_NL, "use_cache": False}
     with torch.no_grad():
-        torch.testing.assert_close(plain(tokens_NL).logits, again.model(tokens_NL).logits, rtol=0, atol=0)
-    return again, agreement
+        torch.testing.assert_close(plain(**given).logits, again.model(**given).logits, rtol=0, atol=0)
+    return again
 
 
 @pytest.mark.parametrize("kind", HYBRIDS)
 def test_a_hybrid_is_pruned_right_and_what_stays_is_named(tmp_path: Path, table: str, kind: str) -> None:
     about, make = HYBRIDS[kind]
     write(tmp_path / "dense", make())
-    loaded, agreement = check_kind(tmp_path)
+    loaded = check_kind(tmp_path)
     stays = ", ".join(f"`{name}`" for name in left_alone(loaded)) or "nothing"
-    assert f"| `{kind}` | {about} | {agreement} | {stays} |" in table
+    assert f"| `{kind}` | {about} | {stays} |" in table
     watched = [name for name in left_alone(loaded) if "dt_proj" in name]
     assert bool(watched) == any("are never pruned" in note for note in loaded.notes)
 
@@ -130,7 +126,7 @@ def test_a_hybrid_is_pruned_right_and_what_stays_is_named(tmp_path: Path, table:
 @pytest.mark.parametrize("kind", MULTIMODAL)
 def test_the_text_blocks_of_a_multimodal_folder_are_pruned_and_the_rest_stays(tmp_path: Path, table: str, kind: str) -> None:
     write(tmp_path / "dense", MULTIMODAL[kind](), whole=True)
-    loaded, agreement = check_kind(tmp_path, whole=True)
+    loaded = check_kind(tmp_path, whole=True)
     before, after = files(tmp_path / "dense"), files(tmp_path / "pruned")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert len(changed) == sum(map(len, loaded.linears))
@@ -138,7 +134,7 @@ def test_the_text_blocks_of_a_multimodal_folder_are_pruned_and_the_rest_stays(tm
     (note,) = loaded.notes
     parts = ", ".join(f"`{part}`" for part in parts_in(note))
     assert "tensors beside the text blocks" in note and "are left as they are" in note
-    assert f"| `{kind}` | {agreement} | {parts} |" in table
+    assert f"| `{kind}` | {parts} |" in table
 
 
 def parts_in(note: str) -> Iterator[str]:
@@ -161,8 +157,8 @@ def test_a_type_that_cannot_be_done_right_is_refused_for_its_reason(tmp_path: Pa
 @pytest.mark.parametrize("kind", PLAIN)
 def test_a_plain_decoder_needs_nothing_of_its_own(tmp_path: Path, table: str, kind: str) -> None:
     write(tmp_path / "dense", PLAIN[kind]())
-    loaded, agreement = check_kind(tmp_path)
-    assert agreement in (EXACT, ROUNDED) and left_alone(loaded) == [] and loaded.notes == ()
+    loaded = check_kind(tmp_path)
+    assert left_alone(loaded) == [] and loaded.notes == ()
     assert f"`{kind}`" in table
 
 
