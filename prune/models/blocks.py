@@ -63,7 +63,7 @@ def _check_pretrained(model: nn.Module) -> None:
 
 def _text_decoder(model: PreTrainedModel) -> nn.Module:
     """The part of the model that holds the blocks, as its configuration says that there are others; else all of it."""
-    decoder = model.get_decoder() if model.config.get_text_config() is not model.config else None
+    decoder: nn.Module | None = model.get_decoder() if model.config.get_text_config() is not model.config else None
     return model if decoder is None else decoder
 
 
