@@ -8,6 +8,7 @@ from prune.calib.registry import SELECTORS
 from prune.config.config import Config
 from prune.config.drop import BlocksConfig, ExpertsConfig
 from prune.config.options import default_name
+from prune.config.reconstruct import RECONSTRUCTIONS
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.pruning.registry import METHODS, WEIGHTS
 from prune.sweep.launcher import find_launchers
@@ -16,6 +17,7 @@ SCHEMAS: dict[str, type[Any]] = {
     **{f"method/{default_name(config)}": config for config in METHODS},
     **{f"select/{default_name(config)}": config for config in SELECTORS},
     **{f"weight/{default_name(config)}": config for config in WEIGHTS},
+    **{f"reconstruct/{default_name(config)}": config for config in RECONSTRUCTIONS},
     "sparsity/unstructured": UnstructuredConfig,
     "sparsity/nm": NMConfig,
     "sparsity/blocks": BlocksConfig,

@@ -80,7 +80,15 @@ def test_a_result_has_what_the_contract_says(grid: Finished) -> None:
     assert result["schema"] == 2
     assert result["axes"] == {
         **{"model": "tiny", "calib": "gsm8k", "prompt": "icl"},
-        **{"method": "wanda", "sparsity": "50%", "seed": 0, "select": None, "weight": None, "draw": None},
+        **{
+            "method": "wanda",
+            "sparsity": "50%",
+            "seed": 0,
+            "select": None,
+            "weight": None,
+            "draw": None,
+            "reconstruct": None,
+        },
     }
     assert result["dense_cell"] == grid.cells["tiny/dense"]["cell"]
     assert set(result["metrics"]) == METRICS

@@ -42,6 +42,8 @@ class Axes:
     """None for none, too."""
     draw: int | None = None
     """None for the first, too."""
+    reconstruct: str | None = None
+    """None for none, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Cell:
         axes = self.axes
         calib = "-".join(part for part in (axes.calib, axes.prompt, axes.select, axes.weight) if part)
         seed = None if axes.seed is None else f"s{axes.seed}" + (f"d{axes.draw}" if axes.draw else "")
-        return "/".join(part for part in (axes.model, calib, axes.method, axes.sparsity, seed) if part)
+        method = method_label(axes.method, axes.reconstruct)
+        return "/".join(part for part in (axes.model, calib, method, axes.sparsity, seed) if part)
 
     @property
     def output_dir(self) -> Path:
@@ -90,6 +93,11 @@ class Cell:
     def files(self) -> CellFolder:
         """The files in the folder."""
         return CellFolder(self.folder())
+
+
+def method_label(method: str, reconstruct: str | None) -> str:
+    """`wanda`, or `wanda+block` where the kept weights are refitted."""
+    return f"{method}+{reconstruct}" if reconstruct else method
 
 
 def describe_sparsity(config: SparsityConfig) -> str:
@@ -154,6 +162,7 @@ def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
         select=config.select.name if calib and "select" in calib else None,
         weight=config.weight.name if "weight" in form else None,
         draw=calib and calib.get("draw"),
+        reconstruct=config.reconstruct.name if "reconstruct" in form else None,
     )
 
 

@@ -33,9 +33,7 @@ def choose_parts(
 
     sparsity, seed = config.sparsity, config.calib.seed
     assert isinstance(sparsity, BlocksConfig) and calibration is not None
-    return choose_blocks(
-        loaded.model, calibration, sparsity, batch_size=config.batch_size, seed=seed, on_step=on_step
-    )
+    return choose_blocks(loaded.model, calibration, sparsity, batch_size=config.batch_size, seed=seed, on_step=on_step)
 
 
 def drop_parts(

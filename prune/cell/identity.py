@@ -14,6 +14,7 @@ from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
 from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
 from prune.config.options import option_identity
+from prune.config.reconstruct import BlockReconstructConfig
 from prune.config.sparsity import Allocation, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.errors import UserError
@@ -36,7 +37,19 @@ ALLOCATION_KEYS = {
 
 
 def uses_calibration(config: Config) -> bool:
-    """Whether pruning looks at inputs: the method, the allocation of the ratios, or the choice of parts to drop."""
+    """Whether pruning looks at inputs: masks do, or what refits the kept weights."""
+    return looks_at_inputs(config) or reconstruction(config) is not None
+
+
+def reconstruction(config: Config) -> BlockReconstructConfig | None:
+    """What refits the kept weights after the mask; None where nothing does, as in dense, merged and smaller models."""
+    asked = config.reconstruct
+    refits = not isinstance(config.method, DenseConfig) and not isinstance(config.sparsity, DropConfig)
+    return asked if isinstance(asked, BlockReconstructConfig) and refits and not config.merge.cells else None
+
+
+def looks_at_inputs(config: Config) -> bool:
+    """Whether masks depend on inputs, and so on what a token counts: by method, allocation, or the choice of parts."""
     if isinstance(config.method, DenseConfig):
         return False
     if isinstance(config.sparsity, DropConfig):
@@ -104,8 +117,10 @@ def canonical_form(config: Config) -> dict[str, Any]:
         form["calib"] = merged_form(config, recipe_of(replace(config, merge=MergeConfig())))
     if recipe := recipe_of(config):
         form["calib"] = recipe.canonical()
-        if not counts_alike(config.weight):
+        if looks_at_inputs(config) and not counts_alike(config.weight):
             form["weight"] = option_identity(config.weight)
+    if (refit := reconstruction(config)) is not None:
+        form["reconstruct"] = option_identity(refit)
     return form
 
 

@@ -120,7 +120,9 @@ def memory_errors(doing: str, advice: str) -> Iterator[None]:
 def prune_advice(config: Config) -> str:
     """What to lower when pruning finds too little memory."""
     offload = "" if config.model.offload else ", or set model.offload=true, which keeps one block at a time on the GPU"
-    return f"Lower batch_size ({config.batch_size} here) or calib.seq_len{offload}."
+    steps = getattr(config.reconstruct, "batch_size", None)
+    refit = f", reconstruct.batch_size ({steps} here)" if steps else ""
+    return f"Lower batch_size ({config.batch_size} here){refit} or calib.seq_len{offload}."
 
 
 def score_advice(config: Config) -> str:

@@ -15,7 +15,7 @@ from prune.cell.knobs import Knobs, read_knobs
 from prune.config.config import Config
 from prune.errors import UserError
 
-SHARED = ("model.", "method.", "sparsity.")
+SHARED = ("model.", "method.", "sparsity.", "reconstruct.")
 """Beginnings of the knobs that cells must have in common to be averaged."""
 
 

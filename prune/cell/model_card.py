@@ -8,6 +8,8 @@ from prune.cell.cell import Cell
 from prune.cell.provenance import code_state, versions
 from prune.config.model import ModelConfig
 from prune.files import now
+from prune.models.checks import is_multimodal
+from prune.models.fetch import settings_here
 from prune.models.files import local_folder
 
 if TYPE_CHECKING:
@@ -24,9 +26,9 @@ library_name: transformers
 
 {what}:
 
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import {auto}, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    model = {auto}.from_pretrained(FOLDER)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 
 {table}
@@ -45,7 +47,8 @@ def model_card(title: str, facts: Mapping[str, str], model: ModelConfig, what: s
     """
     rows = ["| | |", "|---|---|", *(f"| {key} | {value.replace('|', '/')} |" for key, value in facts.items())]
     base = f"base_model: {model.path}\n" if local_folder(model) is None else ""
-    return CARD.format(base=base, title=title, what=what, table="\n".join(rows))
+    auto = "AutoModelForImageTextToText" if is_multimodal(settings_here(model)) else "AutoModelForCausalLM"
+    return CARD.format(auto=auto, base=base, title=title, what=what, table="\n".join(rows))
 
 
 def cell_facts(
@@ -56,6 +59,7 @@ def cell_facts(
     return {
         "dense model": describe_model(cell.config.model),
         "method": _describe_knobs(cell.axes.method, cell.canonical.get("method", {})),
+        **_describe_refit(cell.canonical.get("reconstruct")),
         "sparsity asked": _describe_knobs(cell.axes.sparsity or "", cell.canonical["sparsity"]),
         "sparsity reached": f"{sparsity['num_zero']:,} of {sparsity['num_weights']:,} weights are 0 in "
         f"{linears['num_pruned']} linear layers of the blocks{skipped}",
@@ -88,6 +92,10 @@ def code_facts() -> dict[str, str]:
 def _describe_knobs(name: str, form: Mapping[str, Any]) -> str:
     knobs = ", ".join(f"{key}={value}" for key, value in form.items() if key not in ("class", "seed"))
     return f"{name} ({knobs})" if knobs else name
+
+
+def _describe_refit(form: Mapping[str, Any] | None) -> dict[str, str]:
+    return {} if form is None else {"kept weights refitted": _describe_knobs("block by block", form)}
 
 
 def _describe_calibration(cell: Cell, calibration: "CalibrationSet | None") -> str:

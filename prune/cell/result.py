@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prune.cell.cell import method_label
 from prune.cell.folder import SCHEMA, CellFolder
 from prune.cell.json_fields import NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT, TEXT, take, take_each
 from prune.cell.knobs import Knobs, read_knobs
@@ -57,6 +58,11 @@ class CellResult:
         """Which draw of its calibration set it is: the seed, and the number of the draw; None where nothing is drawn."""
         seed = self.axes["seed"]
         return None if seed is None else (int(seed), int(self.axes.get("draw") or 0))
+
+    @property
+    def method(self) -> str:
+        """`wanda`, or `wanda+block` where its kept weights were refitted."""
+        return method_label(self.axes["method"], self.axes["reconstruct"])
 
     @property
     def has_own_set(self) -> bool:
@@ -166,7 +172,7 @@ def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:
     for axis in ("calib", "prompt", "sparsity"):
         take(axes, axis, OPTIONAL_TEXT)
     take(axes, "seed", (int, type(None)))
-    later = {"select": OPTIONAL_TEXT, "weight": OPTIONAL_TEXT, "draw": (int, type(None))}
+    later = {"select": OPTIONAL_TEXT, "weight": OPTIONAL_TEXT, "draw": (int, type(None)), "reconstruct": OPTIONAL_TEXT}
     return {**axes, **{axis: take({axis: axes.get(axis)}, axis, kinds) for axis, kinds in later.items()}}
 
 

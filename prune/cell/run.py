@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from prune.cell.cell import Cell, asked_config, check_unchanged
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.folder import SCHEMA
 from prune.cell.gpu import watch_gpu
-from prune.cell.identity import propagation
+from prune.cell.identity import propagation, reconstruction
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
@@ -49,6 +49,7 @@ from prune.pruning.linear_report import (
     describe_few_tokens,
     describe_linears,
     describe_preserved,
+    describe_refit,
     describe_sparsity,
     describe_ties,
 )
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from prune.models.load import LoadedModel
     from prune.pruning.method import Method
     from prune.pruning.propagation import Inputs
+    from prune.pruning.reconstruct import Reconstruction
     from prune.pruning.saved import MaskKeeper
     from prune.pruning.sparsity import Pattern
 
@@ -277,12 +279,22 @@ class CellRun:
             batch_size=config.batch_size,
             seed=config.calib.seed,
             experts=rule_of(config.method),
+            reconstruction=self._reconstruction(),
             on_block=self._watcher.advance,
             on_mask=masks if config.save is Save.mask else (lambda block, name, mask_OI: None),
         )
         check_reached(patterns, method, reports)
         self._folder.write_reports(reports)
         return reports
+
+    def _reconstruction(self) -> "Callable[[Iterable[str]], Reconstruction] | None":
+        """What makes the refit of the kept weights, of the names of what is pruned; None where there is none."""
+        from prune.pruning.reconstruct import Reconstruction
+
+        knobs, calibration = reconstruction(self._config), self._calibration
+        if knobs is None or calibration is None:
+            return None
+        return lambda pruned: Reconstruction(self._loaded.model, calibration, knobs, pruned)
 
     def _save(self, masks: "MaskKeeper", reports: Sequence[LinearReport], sha256: str) -> None:
         """Keep what `save` asks for."""
@@ -338,6 +350,7 @@ class CellRun:
             "sparsity": describe_sparsity(self._loaded.model, reports) | {"zero_before": self._loaded.share_zero},
             "model": {"notes": list(self._loaded.notes)},
             "linears": describe_linears(reports),
+            "reconstruct": describe_refit(reports),
             "propagation": propagated and propagated.value,
             "calib": _describe_calibration(self._calibration, self._perplexity),
             "data": {"source": self._config.data.name.value, "root": self._config.data.root},

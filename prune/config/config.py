@@ -16,6 +16,7 @@ from prune.config.launcher import LauncherConfig
 from prune.config.merge import MergeConfig
 from prune.config.method import ExpertTokens, MethodConfig, RouterWeight
 from prune.config.model import ModelConfig
+from prune.config.reconstruct import ReconstructConfig
 from prune.config.select import SelectConfig
 from prune.config.sparsity import SparsityConfig
 from prune.config.tracker import TrackerConfig
@@ -66,6 +67,7 @@ class Config:
     weight: WeightConfig = field(default_factory=WeightConfig)
     method: MethodConfig = MISSING
     sparsity: SparsityConfig = MISSING
+    reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
     eval: EvalConfig = MISSING
     data: DataConfig = MISSING
     tracker: TrackerConfig = MISSING

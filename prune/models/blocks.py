@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """Return the decoder blocks in order: the outermost ModuleList with as many entries as the text model has layers.
 
+    Of a model with other parts, such as a vision tower, only its text decoder is looked into.
+
     Where the configuration names no number of layers, it is the outermost ModuleList whose entries all hold a linear.
 
     Raises UserError for encoder-decoder models, for modules that are no PreTrainedModel (naming what they lack), when there
@@ -35,7 +37,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     num_blocks = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     found = [
         (name.count("."), name, module)
-        for name, module in model.named_modules()
+        for name, module in _text_decoder(model).named_modules()
         if isinstance(module, torch.nn.ModuleList)
         and (_hold_linears(module) if num_blocks is None else len(module) == num_blocks)
     ]
@@ -58,6 +60,12 @@ def _check_pretrained(model: nn.Module) -> None:
             f"{type(model).__name__} lacks {', '.join(lacking)}: a model to prune is a PreTrainedModel of transformers, or "
             "offers these as one does."
         )
+
+
+def _text_decoder(model: PreTrainedModel) -> nn.Module:
+    """The part of the model that holds the blocks, as its configuration says that there are others; else all of it."""
+    decoder: nn.Module | None = model.get_decoder() if model.config.get_text_config() is not model.config else None
+    return model if decoder is None else decoder
 
 
 def _hold_linears(blocks: nn.ModuleList) -> bool:

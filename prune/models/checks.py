@@ -76,19 +76,34 @@ def check_causal(name: str, settings: dict[str, Any]) -> None:
         raise UserError(
             f"model {name} is an encoder (model_type {kind} in config.json), not a causal language model. {advice}"
         )
-    known = causal_types()
+    known = causal_types() | multimodal_types()
     if known and kind not in known | _registered_types():
         raise UserError(
             f"model {name}: model_type {kind} (config.json) is not a causal language model that the installed transformers "
-            f"knows. {advice}"
+            f"knows, nor one with a vision tower. {advice}"
         )
     if kind in UNFIT:
         raise UserError(f"model {name}: model_type {kind} cannot be pruned block by block: {UNFIT[kind]}. {advice}")
 
 
-@cache
+def is_multimodal(settings: dict[str, Any]) -> bool:
+    """Whether transformers loads the model with its vision tower, and not its language model alone."""
+    kind = settings.get("model_type")
+    return kind in multimodal_types() and kind not in causal_types() | _registered_types()
+
+
 def causal_types() -> frozenset[str]:
     """The model types that the installed transformers loads as causal ones, read from its source; empty if not there."""
+    return _types_of("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+
+
+def multimodal_types() -> frozenset[str]:
+    """Those that it loads as models of images and text, the same way."""
+    return _types_of("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES")
+
+
+@cache
+def _types_of(mapping: str) -> frozenset[str]:
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
         return frozenset()
@@ -99,7 +114,7 @@ def causal_types() -> frozenset[str]:
         return frozenset()
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(target, ast.Name) and target.id == "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES" for target in targets):
+        if any(isinstance(target, ast.Name) and target.id == mapping for target in targets):
             pairs = [each.elts[0] for each in ast.walk(node) if isinstance(each, ast.Tuple) and each.elts]
             return frozenset(key.value for key in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str))
     return frozenset()

@@ -94,6 +94,25 @@ def describe_left_out(names: Collection[str], *, keeps: bool) -> str:
     )
 
 
+def parameters_beside(model: PreTrainedModel) -> list[str]:
+    """The parameters of a model with a vision tower that are no part of its text decoder, nor its head; none of others."""
+    if model.config.get_text_config() is model.config or (decoder := model.get_decoder()) is model:
+        return []
+    head = model.get_output_embeddings()
+    own = {id(parameter) for part in (decoder, head) if part is not None for parameter in part.parameters()}
+    return [name for name, parameter in model.named_parameters() if id(parameter) not in own]
+
+
+def describe_beside(names: Collection[str]) -> str | None:
+    """What a reader should know of parameters beside the text decoder; None where there are none."""
+    if not names:
+        return None
+    return (
+        f"{len(names)} tensors beside the text blocks ({', '.join(parts_of(names))}) are left as they are: pruning sees "
+        "text alone, and save=model writes them with the rest."
+    )
+
+
 def describe_unwatched(linears: Sequence[tuple[str, Linear]], num_weights: int) -> str:
     """What a reader should know of linears (name in the block, linear) that are never pruned, beside `num_weights` that can
     be."""

@@ -23,17 +23,19 @@ from prune.models.blocks import (
     read_weight,
     unwatched_linears,
 )
-from prune.models.checks import quantisation
+from prune.models.checks import is_multimodal, quantisation
 from prune.models.fetch import find_snapshot
 from prune.models.files import check_model, local_folder, model_header, model_settings
 from prune.models.fit import (
     FEW_ZEROS,
     check_embedding,
     check_unexpected,
+    describe_beside,
     describe_left_out,
     describe_unwatched,
     describe_zeros,
     left_out,
+    parameters_beside,
 )
 from prune.models.host_memory import is_shortage
 from prune.models.identity import hub_commit
@@ -136,6 +138,7 @@ def load_model(
         describe_zeros(share_zero) if share_zero >= FEW_ZEROS else None,
         describe_left_out(names, keeps=loaded.keeps_left_out) if names else None,
         describe_unwatched(unwatched, num_weights) if unwatched else None,
+        describe_beside(parameters_beside(model)),
     ]
     return replace(loaded, share_zero=share_zero, notes=tuple(note for note in notes if note is not None))
 
@@ -146,11 +149,10 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
     Raises UserError when it cannot be loaded, or a weight of it is in none of the files.
     """
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoModelForCausalLM
 
     try:
         with no_progress_bar(), no_load_report():
-            read: Any = AutoModelForCausalLM.from_pretrained(
+            read: Any = _auto_class(config).from_pretrained(
                 _source(config),
                 dtype=_dtype(config),
                 trust_remote_code=False,
@@ -173,6 +175,14 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
             "Fetch the model again, or give a model whose files hold every weight."
         )
     return model, set(loading["unexpected_keys"])
+
+
+def _auto_class(config: ModelConfig) -> Any:
+    """What of transformers loads the model: as a language model alone where that can be, else with its vision tower."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    whole = config.gguf_file is None and is_multimodal(model_settings(config))
+    return AutoModelForImageTextToText if whole else AutoModelForCausalLM
 
 
 def _settings_problem(error: Exception) -> str:
@@ -300,14 +310,14 @@ def built_linears(config: ModelConfig) -> dict[str, tuple[int, int]] | None:
 
     Raises UserError as find_blocks and find_linears do.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     if config.gguf_file is not None:
         return None
     try:
         settings = AutoConfig.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
+            model = _auto_class(config).from_config(settings, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError):
         return None
     weights = {name: read_weight(linear) for name, linear in named_linears(model).items()}

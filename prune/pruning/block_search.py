@@ -99,9 +99,7 @@ def greedy(allowed: Sequence[int], num: int, losses: Memory) -> Found:
     return Found(dropped, lowest[-1], tuple(lowest))
 
 
-def evolution(
-    allowed: Sequence[int], num: int, losses: Memory, config: BlocksConfig, rng: np.random.Generator
-) -> Found:
+def evolution(allowed: Sequence[int], num: int, losses: Memory, config: BlocksConfig, rng: np.random.Generator) -> Found:
     """The best set of all generations.
 
     P sets in a generation, B allowed blocks; `sets_PB` says which blocks each set drops.

@@ -74,9 +74,7 @@ def _most_sets(num_allowed: int, num: int, config: BlocksConfig) -> int:
     return 1 + min(config.population * config.generations, math.comb(num_allowed, num))
 
 
-def check_loss(
-    smaller: PreTrainedModel, calibration: CalibrationSet, chosen: dict[str, Any], *, batch_size: int
-) -> None:
+def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: dict[str, Any], *, batch_size: int) -> None:
     """Make sure that the model without the chosen blocks has the loss that the search found with them skipped.
 
     Raises:

@@ -221,6 +221,24 @@ class Walk:
                 self._put(batch, self._replay(index, batch, self._entering(index, batch)))
         self._check_finite(f"leave block {index}")
 
+    @property
+    def batches(self) -> Sequence[slice]:
+        """The sequences of each forward pass."""
+        return self._batches
+
+    def forward(self, index: int, batch: slice) -> Tensor:
+        """What a block makes of a batch of the hidden states, which stay as they are."""
+        return self._replay(index, batch, self._entering(index, batch))
+
+    def take(self, index: int, hidden_NLH: Tensor) -> None:
+        """Let `hidden_NLH` be what leaves the block.
+
+        Raises UserError when those of an attended token are infinite or NaN.
+        """
+        for batch in self._batches:
+            self._put(batch, hidden_NLH[batch])
+        self._check_finite(f"leave block {index}")
+
     def _feed(self, index: int, batch: slice, gathered: _Gathered) -> Tensor | None:
         """Give statistics the inputs of linears in a batch; return what leaves the block, None where it ends before.
 
@@ -274,7 +292,8 @@ class Walk:
 
     def _record(self, batch: slice) -> tuple[Tensor, list[Call]]:
         tokens_BL = self._tokens_NL[batch].to(self._device)
-        return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._attended_NL[batch])
+        with torch.no_grad():
+            return record_calls(self._model, self._blocks, self._output_lengths, tokens_BL, self._attended_NL[batch])
 
     def _keep(self, batch: slice, calls: list[Call]) -> None:
         """Keep the arguments of a batch, as long as they are small, or those of the first batch where they are equal."""

@@ -8,7 +8,7 @@ Shapes: O out, I in.
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from prune.models.blocks import Linear
     from prune.pruning.method import Method, Pruned, Statistic
+    from prune.pruning.reconstruct import Reconstruction
 
 SPARSITY_TOLERANCE = 1e-3
 """How far from the asked share a method may end that does not aim at a count (Wanda's variant)."""
@@ -47,6 +48,7 @@ def prune_model(
     batch_size: int = 8,
     seed: int = 0,
     experts: ExpertRule = ExpertRule(),  # noqa: B008 - frozen
+    reconstruction: "Callable[[Iterable[str]], Reconstruction] | None" = None,
     on_mask: Callable[[int, str, Tensor], None] = lambda block, name, mask_OI: None,
     on_block: Callable[[int, int], None] = lambda num_done, num_blocks: None,
 ) -> list[LinearReport]:
@@ -61,6 +63,7 @@ def prune_model(
         batch_size: sequences in one forward pass.
         seed: draws what a method draws, for each linear on its own.
         experts: which tokens experts are pruned by; `Inputs` know it themselves.
+        reconstruction: makes, of the names of what is pruned, what refits the kept weights of each block.
         on_mask: called with the block's number, the linear's name and its mask O x I; not for skipped linears.
         on_block: called after each block with the number of blocks done, and of all blocks.
 
@@ -75,11 +78,15 @@ def prune_model(
     reports: list[LinearReport] = []
     with torch.no_grad():
         inputs = _start_inputs(model, calibration, method, last, batch_size, experts) if method.needs_inputs else None
+        refit = reconstruction(patterns) if reconstruction else None
         for index, named in enumerate(linears):
             chosen = {name: patterns[key] for name in named if (key := f"{index}.{name}") in patterns}
             of_block = inputs if index <= last else None
             with on_device(blocks[index], changes=True):
-                reports += _prune_block(index, named, chosen, method, of_block, seed, on_mask)
+                if refit:
+                    refit.enter(index)
+                of_this = list(_prune_block(index, named, chosen, method, of_block, seed, on_mask))
+                reports += refit.leave(of_this) if refit else of_this
                 if of_block:
                     of_block.leave(index)
             on_block(index + 1, len(blocks))

@@ -44,6 +44,13 @@ class LinearReport:
     """That the router sent to the expert whose matrix this is; None for other linears, and without inputs."""
     statistic: str | None = None
     """Which tokens such a matrix was pruned by: routed, or all of its layer."""
+    block_error_pruned: float | None = None
+    """Squared difference of the whole block's outputs to the dense block's relative to these, before the refit of its kept
+    weights (reconstruct=block); None where nothing is refitted."""
+    block_error: float | None = None
+    """The same after it."""
+    refit_seconds: float = 0.0
+    """For the refit of its block; counts at the first linear of the block."""
 
     @property
     def num_too_many(self) -> int:
@@ -120,6 +127,16 @@ def describe_preserved(reports: Sequence[LinearReport]) -> str | None:
         f"{len(more)} linears came with more zeros than were to go in them, or in their rows or groups, and keep them "
         f"(sparsity.preserve_zeros): {100 * share:.3g} % of the weights more than asked are 0."
     )
+
+
+def describe_refit(reports: Sequence[LinearReport]) -> dict[str, float] | None:
+    """The means over the blocks of their errors before and after the refit, and its seconds; None where nothing was."""
+    errors = {each.block: (each.block_error_pruned, each.block_error) for each in reports if each.block_error is not None}
+    if not errors:
+        return None
+    before, after = (sum(error or 0.0 for error in each) / len(errors) for each in zip(*errors.values(), strict=True))
+    seconds = sum(report.refit_seconds for report in reports)
+    return {"block_error_pruned": before, "block_error": after, "seconds": round(seconds, 3)}
 
 
 def describe_ties(reports: Sequence[LinearReport]) -> str | None:

@@ -183,10 +183,12 @@ def check_left(model: PreTrainedModel, number: int, dropped: int, top_k: int) ->
     if left < least:
         why = f"each token chooses {top_k}" + (f", out of {chosen} of {groups} groups" if groups > 1 else "")
         most = number - least
-        way = f"Give sparsity.num={most - most % groups} or less" if most >= groups else "None can be dropped: give another model"
-        raise UserError(
-            f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}."
+        way = (
+            f"Give sparsity.num={most - most % groups} or less"
+            if most >= groups
+            else "None can be dropped: give another model"
         )
+        raise UserError(f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}.")
     if dropped % groups:
         fitting = max(groups, dropped - dropped % groups)
         raise UserError(

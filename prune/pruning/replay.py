@@ -37,7 +37,7 @@ class Call:
 
     def replay(self, block: nn.Module, hidden_BLH: Tensor) -> Tensor:
         """Return the block's hidden states for other hidden states at its input."""
-        return _hidden_of(block(hidden_BLH, *self.args, **self.kwargs))
+        return hidden_of(block(hidden_BLH, *self.args, **self.kwargs))
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor among the arguments."""
@@ -97,7 +97,7 @@ def rehearse(
             f"{name} does not call its {len(blocks)} blocks once each in order, so they cannot be pruned one by one."
         )
     for index, (entry, call) in enumerate(zip(real.entries, real.calls, strict=True)):
-        if index and not _same(entry, _hidden_of(real.outputs[index - 1])):
+        if index and not _same(entry, hidden_of(real.outputs[index - 1])):
             raise UserError(
                 f"{name} changes the hidden states between blocks {index - 1} and {index}; this is not supported."
             )
@@ -227,7 +227,8 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]
     return hidden_BLH, Call(args=(), kwargs=rest)
 
 
-def _hidden_of(output: Any) -> Tensor:
+def hidden_of(output: Any) -> Tensor:
+    """The hidden states in what a block, or a part of it, returns."""
     hidden_BLH = output if isinstance(output, Tensor) else output[0]
     assert isinstance(hidden_BLH, Tensor), type(hidden_BLH)
     return hidden_BLH

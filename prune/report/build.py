@@ -61,8 +61,8 @@ def build_report(
     blocks, block_notes = block_curves(found.results, joined)
     overlaps, mask_notes = mask_overlaps(found.results, joined)
     calibs = calibration_sets(found.results)
-    axes = ("model", "method", "sparsity")
-    rounding = rounding_notes(outputs, {tuple(result.axes[axis] for axis in axes) for result in found.results})
+    places = {(result.axes["model"], result.method, result.axes["sparsity"]) for result in found.results}
+    rounding = rounding_notes(outputs, places)
     return Report(
         title=_title(found, sweep),
         sample_data=any(result.reads_sample for result in found.results),

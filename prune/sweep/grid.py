@@ -10,7 +10,7 @@ from typing import Any
 
 from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell, dense_cell, make_cell
-from prune.cell.identity import pass_key, recipe_of
+from prune.cell.identity import looks_at_inputs, pass_key, recipe_of
 from prune.cell.lock import claim_when_free
 from prune.cell.standing import Standing
 from prune.cell.state import State
@@ -118,7 +118,11 @@ def check_weight(config: Config) -> None:
     Raises:
         NotApplicableError: they look at attention, and the model's cannot be seen.
     """
-    if needs_attention(config.weight) and (reason := hidden_attention(settings_here(config.model))):
+    if (
+        looks_at_inputs(config)
+        and needs_attention(config.weight)
+        and (reason := hidden_attention(settings_here(config.model)))
+    ):
         raise NotApplicableError(
             f"weight={config.weight.name} needs the attention in each block, and that of model {config.model.name} cannot "
             f"be seen: {reason}. Choose a weight that needs none, such as weight=activation_norm."

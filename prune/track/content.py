@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prune.config.reconstruct import ReconstructConfig
 from prune.config.select import SelectConfig
 from prune.config.weight import WeightConfig
 from prune.eval.metric import are_comparable
@@ -29,6 +30,9 @@ PLAIN = {"select": SelectConfig().name, "weight": WeightConfig().name}
 BLOCK = "block"
 """Step of the history: the block's index."""
 
+BLOCK_OUTPUT, BLOCK_OUTPUT_PRUNED = "block/output_error", "block/output_error_pruned"
+"""The error of a refitted block's outputs, and before the refit."""
+
 BLOCK_SPARSITY, BLOCK_ERROR, BLOCK_SECONDS = "block/sparsity", "block/error", "block/seconds"
 
 TO_DENSE, TO_C4 = "to_dense", "to_c4"
@@ -43,6 +47,8 @@ def run_config(asked: Mapping[str, Any], result: Result) -> dict[str, Any]:
     axes = result["axes"]
     config = dict(asked) | {axis: {"name": ANY} for axis in ("calib", "prompt", "sparsity") if axes[axis] is None}
     config |= {axis: {"name": plain if axes["calib"] else ANY} for axis, plain in PLAIN.items() if axes.get(axis) is None}
+    if axes.get("reconstruct") is None:
+        config["reconstruct"] = {"name": ANY if axes["sparsity"] is None else ReconstructConfig().name}
     config["sparsity"] = dict(config["sparsity"]) | {"label": axes["sparsity"] or ANY}
     return config | {
         "seed": axes["seed"],
@@ -53,10 +59,13 @@ def run_config(asked: Mapping[str, Any], result: Result) -> dict[str, Any]:
     }
 
 
+_TAGS = ("model", "calib", "prompt", "select", "weight", "reconstruct")
+
+
 def run_tags(result: Result) -> list[str]:
-    """Model, calibration set, prompt, selector and token weights, as far as they matter, without repetition."""
+    """Model, calibration set, prompt, selector, token weights and refit, as far as they matter, without repetition."""
     axes = result["axes"]
-    return list(dict.fromkeys(axes[axis] for axis in ("model", "calib", "prompt", "select", "weight") if axes.get(axis)))
+    return list(dict.fromkeys(axes[axis] for axis in _TAGS if axes.get(axis)))
 
 
 def block_history(linears: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -74,6 +83,8 @@ def _block_line(index: int, linears: Sequence[Mapping[str, Any]]) -> dict[str, f
         BLOCK_SPARSITY: sum(linear["num_zero"] for linear in linears) / sum(linear["num_weights"] for linear in linears),
         BLOCK_SECONDS: sum(linear["seconds"] for linear in linears),
     }
+    refit = {BLOCK_OUTPUT: linears[0].get("block_error"), BLOCK_OUTPUT_PRUNED: linears[0].get("block_error_pruned")}
+    line |= {key: error for key, error in refit.items() if error is not None}
     return line | ({BLOCK_ERROR: sum(errors) / len(errors)} if errors else {})
 
 

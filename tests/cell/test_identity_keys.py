@@ -25,6 +25,7 @@ from prune.config.config import Config
 from prune.config.drop import BlocksConfig, ExpertsConfig
 from prune.config.method import MethodConfig
 from prune.config.options import default_name
+from prune.config.reconstruct import RECONSTRUCTIONS, ReconstructConfig
 from prune.config.select import SelectConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.config.weight import WeightConfig
@@ -59,6 +60,7 @@ TEXT = ["calib=c4"]
 WRITTEN = ["calib=generated", "calib.max_new_tokens=30", "eval.perplexity=[]"]
 PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
+REFIT = ["reconstruct=block", "reconstruct.rate=1e-4"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
 MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
@@ -360,6 +362,16 @@ TABLE: dict[str, list[Case] | str] = {
         f"sparsity.experts.{key}": "the embedded model is no mixture: tests/cell/test_dropped_cells.py"
         for key in ("ratio", "num", "criterion", "rounds")
     },
+    "reconstruct.name": [
+        matters("reconstruct=block", PRUNED),
+        cannot("reconstruct=block", DENSE),
+        cannot("reconstruct.name=other"),
+    ],
+    "reconstruct.block.granularity": [matters("reconstruct.granularity=submodules", PRUNED, REFIT)],
+    "reconstruct.block.inputs": [matters("reconstruct.inputs=pruned", PRUNED, REFIT)],
+    "reconstruct.block.epochs": [matters("reconstruct.epochs=2", PRUNED, REFIT)],
+    "reconstruct.block.rate": [matters("reconstruct.rate=1e-3", PRUNED, REFIT)],
+    "reconstruct.block.batch_size": [matters("reconstruct.batch_size=1", PRUNED, REFIT)],
     "eval.name": [cannot("eval.name=other")],
     "eval.perplexity": [matters("eval.perplexity=[pile]", SCORES)],
     "eval.tasks": [matters("eval.tasks=[boolq]", SCORES, QUESTIONS)],
@@ -437,6 +449,7 @@ OPTIONS: dict[str, tuple[type, Iterable[type]]] = {
     "method": (MethodConfig, METHODS),
     "select": (SelectConfig, SELECTORS),
     "weight": (WeightConfig, WEIGHTS),
+    "reconstruct": (ReconstructConfig, RECONSTRUCTIONS),
 }
 """Group -> the class of the knobs that its options share, and those of the options."""
 

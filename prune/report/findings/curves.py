@@ -30,7 +30,7 @@ def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Seq
         if any(len(rows) > 1 for rows in by_line.values())
     }
     firsts = [results[joined.rows[lines[0][0]].cells[0]] for lines in found.values()]
-    axes = ("model", "method") if axis == "sparsity" else ("model", "method", "sparsity")
+    axes = ("model", "method", "reconstruct", *(() if axis == "sparsity" else ("sparsity",)))
     settings = describe_knobs(firsts, axes, lambda key: _is_of_curve(axis, key))
     return [
         _make_curve(axis, first, setting, lines, results, joined, calibs)
@@ -72,7 +72,7 @@ def _make_curve(
     return Curve(
         axis=axis,
         model=first.axes["model"],
-        method=first.axes["method"],
+        method=first.method,
         sparsity=None if axis == "sparsity" else first.axes["sparsity"],
         setting=setting,
         dense_row=joined.groups[joined.rows[lines[0][0]].group].dense_row,

@@ -19,12 +19,13 @@ PROMPTS = tuple(style.value for style in PromptStyle)
 
 SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat", "calib.bos")
 """Knobs of the calibration that belong to the group: sets are compared at one size, and with BOS in one place."""
-_GROUP_AXES = ("model", "method", "sparsity")
+_GROUP_AXES = ("model", "method", "sparsity", "reconstruct")
 ROW_AXES = ("calib", "prompt", "select", "weight")
 """Axes that tell the rows of a group apart; draws, by seed and number, are joined."""
 _DRAWS = ("calib.seed", "calib.draw")
 _OF_NOBODY = (
     *("calib.name", "seed", "calib.prompt.name", "model.name", "method.class", "calib.select.class", "weight.class"),
+    "reconstruct.class",
     *_DRAWS,
 )
 """Knobs that have an axis of their own, or mean nothing."""
@@ -125,7 +126,7 @@ def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
 
 def _group_identity(result: CellResult) -> Identity:
     """Model, where rows come from, method, sparsity, and the size of the calibration sets; not their rows."""
-    heads = ("format", "model.", "data.", "method.", "sparsity.")
+    heads = ("format", "model.", "data.", "method.", "sparsity.", "reconstruct.")
     own = [(key, _hashable(value)) for key, value in result.knobs.items() if key.startswith(heads) or key in SIZE_KNOBS]
     return (result.dense_cell, result.axes["method"], tuple(sorted(own, key=str)))
 
@@ -173,7 +174,7 @@ def _make_groups(
     return [
         Group(
             model=first.axes["model"],
-            method=first.axes["method"],
+            method=first.method,
             sparsity=first.axes["sparsity"],
             setting=setting,
             baseline_row=None,

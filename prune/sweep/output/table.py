@@ -164,6 +164,7 @@ def _dropped(point: GridPoint) -> list[str]:
         "select": (axes.select, is_random(config.select)),
         "weight": (axes.weight, counts_alike(config.weight)),
         "method": (None if isinstance(config.sparsity, DropConfig) else axes.method, "method" not in _overrides(point)),
+        "reconstruct": (axes.reconstruct, config.reconstruct.name == "none"),
     }
     return [key for key, (kept, default) in asked.items() if point.reason is None and kept is None and not default]
 
@@ -190,7 +191,9 @@ def _metric_names(points: Sequence[GridPoint]) -> list[str]:
 
 def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
     config = points[0].cell.config
-    fixed = {"model": config.model.name, "method": points[0].cell.axes.method, "sparsity": points[0].cell.axes.sparsity or ""}
+    axes = points[0].cell.axes
+    fixed = {"model": config.model.name, "method": axes.method, "sparsity": axes.sparsity or ""}
+    fixed |= {"reconstruct": f"reconstruct={axes.reconstruct}"} if axes.reconstruct else {}
     shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
     return "  ".join(
         [*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"]
