@@ -149,7 +149,8 @@ def _prune_linear(
     try:
         pruned = group.prune(name, _generator(seed, block, name))
     except UserError as error:
-        raise type(error)(f"block {block}, {name}: {error}") from error
+        dtype = str(read_weight(linear).dtype).removeprefix("torch.")
+        raise type(error)(f"block {block}, {name} ({dtype}): {error}") from error
     _check_pruned(linear, pruned, block, name)
     write_weight(linear, pruned.weight_OI)
     num_removed = int(pruned.mask_OI.count_nonzero())
