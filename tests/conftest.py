@@ -20,6 +20,7 @@ from prune.config.config import Config
 from prune.main import main
 from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
+from tests.warm import run_warm
 
 Compose = Callable[..., Config]
 RunLine = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,6 +31,10 @@ HANGS_S = 1200.0
 SLURM = "slurm"
 """The folder of tests that share one cluster."""
 SHARED = Path(os.environ.get("PRUNE_SHARED", TESTS.parents[1] / "shared"))
+
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles the package anew
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and the tests run side by side
 
 # absl, which some of lm-eval's tasks import, closes the stream of its handler when Hydra sets up logging anew, unless it is
 # one of the process's own: pytest's would be gone.
@@ -79,14 +84,13 @@ def compose_config() -> Compose:
 
 @pytest.fixture
 def run_line(tmp_path: Path) -> RunLine:
-    """Runs `python -m prune.main`, or another module, with the given arguments in an empty folder, as its own process."""
+    """Runs `python -m prune.main`, or another module, with the given arguments in an empty folder, as its own process (with
+    PyTorch imported before, see warm.py)."""
 
     def run(
         *arguments: str, cwd: Path = tmp_path, timeout: float = HANGS_S, module: str = "prune.main"
     ) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"}
-        line = [sys.executable, "-m", module, *arguments]
-        return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+        return run_warm(module, arguments, cwd, os.environ | {"COLUMNS": "200"}, timeout)
 
     return run
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import HANGS_S
+from tests.warm import run_warm
 
 SMALL = ["calib.num_samples=8", "eval.limit=6", "eval.num_chunks=3"]
 GRID = ["-m", "calib=gsm8k,c4,pile", "prompt=icl,cot", *SMALL]
@@ -25,10 +26,7 @@ METRICS = {
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "prune.main", *arguments]
-    return subprocess.run(
-        line, cwd=cwd, capture_output=True, text=True, timeout=HANGS_S, env=clean_environment(environment), check=False
-    )
+    return run_warm("prune.main", arguments, cwd, clean_environment(environment), HANGS_S)
 
 
 def clean_environment(more: dict[str, str]) -> dict[str, str]:

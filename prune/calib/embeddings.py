@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prune.calib.selection import Candidate, Pool
 
 DECIMALS = 5
-"""Of what a model gives, before k-means: further ones differ between machines, and for one text between batches."""
+"""Decimals of a model's vectors that k-means sees; further ones differ between machines, and between batches."""
 
 
 def embed(pool: Pool, embedding: Embedding, others: Sequence[Candidate] = ()) -> tuple[Any, Any]:

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 KEEP_SHARE = 0.8
-"""Of the texts, where a line does not say."""
+"""The default of calib.keep_share: this share of the texts, the likeliest ones, stays."""
 JOINER = "\n\n"
-"""Between two texts."""
+"""Stands between two texts."""
 _ROWS_PER_DRAW = 1000
-"""A draw begins with the prefix of another row, so many after that of the draw before it."""
+"""The prefixes of draw d begin this many rows after those of draw d - 1."""
 _RESERVE = 1.1
-"""So much more is written at once than should suffice, so that the end is no batch of a single text."""
+"""The model writes this many times the texts that should suffice, so that no batch of a single text comes last."""
 
 
 @dataclass(slots=True)

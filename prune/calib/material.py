@@ -41,4 +41,4 @@ class Material:
     advance: Callable[[int, int], None] = unwatched
     """Called with (done, total) while the model is at work."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """What is worth telling of the time that drawing takes, by step, as those who draw add it: `select`, of selectors."""
+    """Step -> the seconds that it took, added by the code that takes them: selectors add to `select`."""

@@ -33,9 +33,9 @@ class Pool:
     candidates: Sequence[Candidate]
     """In the order of the draw's shuffle."""
     num_needed: int
-    """So many of the first in the selector's order are taken, a few more or less where rows of other lengths fill a set."""
+    """How many are taken from the front of the order; a few more or less where rows of other lengths fill a set."""
     seed: int
-    """For what a selector draws itself."""
+    """Seeds the draws of the selector itself."""
     material: Material
 
 

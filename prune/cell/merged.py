@@ -26,10 +26,10 @@ class Parent:
     folder: CellFolder
     name: str
     label: str
-    """Its calibration set, with what tells how it was drawn and weighted."""
+    """Names its calibration set, and how that was drawn and weighted."""
     weights_sha256: str
     set_id: str
-    """Its calibration set's."""
+    """The id of its calibration set."""
     knobs: Knobs
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
 
 PAUSE_S = 0.5
-"""Between two looks at a set that another process makes."""
+"""The pause between two looks at a set that another process makes."""
 
 
 class SetNotMadeError(RuntimeError):

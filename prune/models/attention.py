@@ -7,12 +7,12 @@ from typing import Any
 from prune.models.checks import text_settings
 
 _WITHOUT = frozenset({"linear_attention", "mamba", "mamba2", "conv", "recurrent", "mlp", "moe"})
-"""Names of blocks, in the lists of config.json, that have no softmax attention."""
+"""Kinds of block, as the lists of config.json name them, that have no softmax attention."""
 _LISTS = ("layer_types", "layers_block_type", "block_types")
 _REGISTRY = "ALL_ATTENTION_FUNCTIONS"
-"""What a model of transformers asks for the function that attends."""
+"""The registry from which the code of a model in transformers takes its attention function."""
 _WRAPPED = "AutoModel.from_config"
-"""What a model calls whose blocks are those of another file."""
+"""The call in the code of a model whose blocks are defined in another file."""
 
 
 def hidden_attention(settings: dict[str, Any]) -> str | None:

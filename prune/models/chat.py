@@ -23,7 +23,7 @@ Turn = Mapping[str, str]
 """`role` (system, user, assistant, tool) and `content`."""
 
 DAY = date(2024, 7, 26)
-"""The day that templates are told: the one that Llama 3's has for where there is no clock."""
+"""The date that every template is given: the one that Llama 3's template falls back to where there is no clock."""
 
 _CLOCK = "strftime_now"
 _CODES = ("%Y", "%y", "%m", "%-d", "%d", "%e", "%B", "%b", "%A", "%a", "%H", "%I", "%M", "%S", "%p")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prune.config.config import Device
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
-from prune.lazy import torch
+from prune.lazy import importing, torch
 from prune.models.blocks import (
     check_own_weights,
     count_sparsity,
@@ -88,12 +89,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
     Raises UserError when it is missing or cannot be read.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+    with importing():
+        from huggingface_hub.errors import StrictDataclassError
+        from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     check_model(config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
+        with importing():  # transformers imports what this one needs
+            tokenizer = AutoTokenizer.from_pretrained(_source(config), trust_remote_code=False, **_location(config))
     except StrictDataclassError as error:
         raise UserError(f"{_where(config)}: {_settings_problem(error)}") from error
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -150,6 +153,10 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
     """
     from huggingface_hub.errors import StrictDataclassError
 
+    with importing():
+        from transformers import AutoModelForCausalLM
+
+        import_module("transformers.modeling_layers")  # what nearly all architectures import
     try:
         with no_progress_bar(), no_load_report():
             read: Any = _auto_class(config).from_pretrained(

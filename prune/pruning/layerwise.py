@@ -203,7 +203,8 @@ def _prune_linear(
     try:
         pruned = group.prune(name, _generator(seed, block, name))
     except UserError as error:
-        raise type(error)(f"block {block}, {name}: {error}") from error
+        dtype = str(read_weight(linear).dtype).removeprefix("torch.")
+        raise type(error)(f"block {block}, {name} ({dtype}): {error}") from error
     pruned, num_zero = _with_zeros(pruned, read_weight(linear), pattern)
     _check_pruned(linear, pruned, block, name)
     output_error = group.output_error(name, pruned.weight_OI)

@@ -3,8 +3,8 @@
     python -m tests.cell.killed_cell FOLDER OVERRIDES...
 
 For k = 0, 1, 2, ... it prints a line of JSON: what the process was about to do, how it ended, and what the cell has after it
-was run again. The last line is the first run that came to its end. Processes are forked, so that libraries and the model are
-loaded once; a hook of the interpreter sees every change of a file, whoever makes it.
+was run again. The last line is the first run that came to its end. Processes are forked from one that has run such a cell:
+libraries, rows and the model are loaded once. A hook of the interpreter sees every change of a file, whoever makes it.
 """
 
 import itertools
@@ -20,9 +20,6 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-import prune.calib.store
-import prune.pruning.layerwise
-import prune.pruning.saved
 from prune.cell.cell import Cell, make_cell
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
@@ -32,8 +29,6 @@ from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
 
 CHANGES = {"os.link", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "shutil.rmtree"}
-IMPORTED = (prune.calib.store, prune.pruning.layerwise, prune.pruning.saved)
-"""Before the first fork."""
 NO_POOL = 75
 """How a forked process ends in which PyTorch has lost its thread pool, as happens after a fork: it is tried again."""
 KEPT = ("weights_sha256", "sparsity", "linears", "metrics", "calib", "warnings")
@@ -89,8 +84,9 @@ def main(folder: Path, overrides: Sequence[str]) -> None:
     """Print a line for each k."""
     torch.set_num_threads(1)  # threads do not survive a fork
     register_schemas()
-    resources, config = Resources(), cell_of(overrides, folder).config
-    resources.dense_model(config.model, "cpu")
+    resources, first = Resources(), cell_of(overrides, folder / "first")
+    run_cell(first, Resources(), Silent())
+    resources.dense_model(first.config.model, "cpu")
     tries = itertools.count()
     kth = 0
     while True:

@@ -26,8 +26,8 @@ EXACT = copy.deepcopy(MODEL).double()
 NUM_ITEMS = 12
 
 
-def measured(name: str, protocol: EvalProtocol, num_fewshot: int) -> Measured:
-    config = EvalConfig(name="q", seq_len=32, tasks=[name], protocols=[protocol], num_fewshot=num_fewshot, limit=NUM_ITEMS)
+def measured(name: str, protocol: EvalProtocol, num_fewshot: int, limit: int = NUM_ITEMS) -> Measured:
+    config = EvalConfig(name="q", seq_len=32, tasks=[name], protocols=[protocol], num_fewshot=num_fewshot, limit=limit)
     (planned,) = plan_metrics(config, SAMPLE)
     return measure(planned, Subject(MODEL, TOKENIZER, 3), open_source(SAMPLE))
 
@@ -103,7 +103,8 @@ def test_a_written_label_is_read_as_it_stands() -> None:
 @pytest.mark.slow
 def test_talks_are_scored_by_bleu_of_what_is_written() -> None:
     head, items = questions("iwslt2017", 1)
-    found = measured("iwslt2017", EvalProtocol.acc, 1)
+    items = items[:4]
+    found = measured("iwslt2017", EvalProtocol.acc, 1, len(items))
     assert found.metric.protocol["split"] == "test" and "tok:13a" in found.metric.protocol["sacrebleu"]
     replies = [row["prediction"] for row in found.items]
     golds = [item.answer for item in items]

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -87,12 +88,20 @@ def naive_answer(model: Any, tokenizer: Any, prompt: str, max_new_tokens: int) -
     return tokenizer.decode(answer, skip_special_tokens=True).split("\n\n")[0], answer
 
 
+@cache
+def naive_answers(alphabet: str, seed: int, prefix: str) -> list[tuple[str, list[int]]]:
+    """The naive answers to QUESTIONS after `prefix`, made once."""
+    tokenizer = make_tokenizer(alphabet, adds_bos=True)
+    model = make_llama(len(tokenizer), seed=seed)
+    return [naive_answer(model, tokenizer, prefix + item.question, 24) for item in QUESTIONS]
+
+
 @pytest.mark.parametrize("batch_size", [1, 8])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_predictions_are_those_of_one_item_at_a_time(seed: int, batch_size: int) -> None:
     tokenizer = make_tokenizer(ALPHABET, adds_bos=True)
     model = make_llama(len(tokenizer), seed=seed)
-    naive = [naive_answer(model, tokenizer, few_shot_prefix(EXEMPLARS) + item.question, 24) for item in QUESTIONS]
+    naive = naive_answers(ALPHABET, seed, few_shot_prefix(EXEMPLARS))
     measured = run(QUESTIONS, model, tokenizer, batch_size=batch_size)
     assert [item["prediction"] for item in measured.items] == [text for text, _ in naive]
     assert len({text for text, _ in naive}) > 5, "the model must say different things for this to mean something"
@@ -103,7 +112,8 @@ def test_generated_tokens_are_those_of_one_item_at_a_time(monkeypatch: pytest.Mo
     tokenizer = make_tokenizer(ALPHABET, adds_bos=True)
     model = make_llama(len(tokenizer), seed=3)
     prompts = [few_shot_prefix(EXEMPLARS) + item.question for item in QUESTIONS]
-    naive = {tuple(tokenizer(prompt)["input_ids"]): naive_answer(model, tokenizer, prompt, 24)[1] for prompt in prompts}
+    answers = naive_answers(ALPHABET, 3, few_shot_prefix(EXEMPLARS))
+    naive = {tuple(tokenizer(prompt)["input_ids"]): ids for prompt, (_, ids) in zip(prompts, answers, strict=True)}
     for batch_size in (3, 32):
         kept: dict[tuple[int, ...], list[int]] = {}
 
@@ -121,10 +131,11 @@ def test_generated_tokens_are_those_of_one_item_at_a_time(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_predictions_with_rationales_are_those_of_one_item_at_a_time(batch_size: int) -> None:
-    tokenizer = make_tokenizer(ALPHABET + "Sothenarwis.", adds_bos=True)
+    alphabet = ALPHABET + "Sothenarwis."
+    tokenizer = make_tokenizer(alphabet, adds_bos=True)
     model = make_llama(len(tokenizer), seed=3)
     shared = "Q: 1+1\nA: 1+1. So the answer is 2.\n\nQ: 2+1\nA: 0+2+1. So the answer is 3.\n\n"
-    naive = [naive_answer(model, tokenizer, shared + item.question, 24)[0] for item in QUESTIONS]
+    naive = [text for text, _ in naive_answers(alphabet, 3, shared)]
     measured = run(QUESTIONS, model, tokenizer, exemplars=REASONED, batch_size=batch_size, rationale=True)
     assert [item["prediction"] for item in measured.items] == naive
     assert len(set(naive)) > 5, "the model must say different things for this to mean something"

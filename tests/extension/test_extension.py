@@ -4,13 +4,14 @@ YAML and entry point."""
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import HANGS_S
 from tests.extension.installed import LINE, SOURCE, install
+from tests.warm import run_warm
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def run(
     folder: Path, environment: dict[str, str], *overrides: str, module: str = "prune.main"
 ) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", module, *overrides]
-    return subprocess.run(line, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False)
+    return run_warm(module, overrides, folder, os.environ | environment, HANGS_S)
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:

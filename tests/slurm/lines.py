@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.cell.standing import read_submission
+from tests.warm import run_warm
 
 SLURM = [
     *(
@@ -101,6 +102,9 @@ class Folder:
         submission = read_submission(self.cell(cell_id))
         return submission.job_id if submission else None
 
+    def _variables(self) -> dict[str, str]:
+        return os.environ | {"COLUMNS": "160", "OMP_NUM_THREADS": "1"} | self.environment
+
     def start(self, *arguments: str) -> "Line":
         """A line in the background, that hears Ctrl-C."""
         heard = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -108,7 +112,7 @@ class Folder:
             process = subprocess.Popen(
                 [sys.executable, *(["-m", "prune.main"] if self.program is None else ["-c", self.program]), *arguments],
                 cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
-                env=os.environ | {"COLUMNS": "160", "OMP_NUM_THREADS": "1"} | self.environment,
+                env=self._variables(),
             )  # fmt: skip
         finally:
             signal.signal(signal.SIGINT, heard)
@@ -116,7 +120,10 @@ class Folder:
 
     def run(self, *arguments: str, timeout_s: float = HANGS_S) -> "Said":
         """A line run to its end."""
-        return self.start(*arguments).end(timeout_s)
+        if self.program is not None:
+            return self.start(*arguments).end(timeout_s)
+        done = run_warm("prune.main", arguments, self.path, self._variables(), timeout_s)
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def count(self, *arguments: str) -> tuple["Said", "Work"]:
         """A line run to its end, and the work that it did."""

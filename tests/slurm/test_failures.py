@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from prune.calib.recipe import Recipe
 from tests.conftest import Compose
 from tests.slurm.cluster import Cluster
 from tests.slurm.lines import BARE, IMPATIENT, QUICK, SLURM, Folder, Said
+from tests.sweep.test_one_bad_model import OVERFLOWS, TOO_LARGE, too_large
 
 SEEDS = "0,1,2,3,4,5"
 GRID = ["-m", "method=wanda", "calib=c4", f"calib.seed={SEEDS}", *QUICK, *SLURM, "launcher.requeue=false"]
@@ -128,13 +130,29 @@ def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster,
     assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): its time was over" in said.err, said
 
 
+LONG = [
+    *("method=dense", "eval.tasks=[gsm8k,esnli,svamp,rte]", "eval.limit=60", "eval.perplexity=[wikitext2,c4]"),
+    *("eval.num_chunks=2", "eval.batch_size=1", "tracker=none"),
+]
+"""A cell of six scores, of which the first two are there long before the last."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The scores of LONG, run here to its end."""
+    folder = Folder(tmp_path_factory.mktemp("undisturbed"))
+    assert folder.run(*LONG).code == 0
+    (result,) = folder.results.values()
+    return {name: metric["value"] for name, metric in result["metrics"].items()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["preempted", "requeued"])
-def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: Path, how: str) -> None:
+def test_a_job_that_comes_back_goes_on_where_it_was(
+    cluster: Cluster, tmp_path: Path, how: str, undisturbed: dict[str, Any]
+) -> None:
     folder = Folder(tmp_path)
-    scores = ["eval.tasks=[gsm8k,esnli,svamp,rte]", "eval.limit=200", "eval.perplexity=[wikitext2,c4]", "eval.num_chunks=2"]
-    line = ["method=dense", *scores, "eval.batch_size=1", *SLURM, "tracker=none"]
-    running = folder.start(*line)
+    running = folder.start(*LONG, *SLURM)
     running.wait_until(lambda: bool(list(tmp_path.glob("outputs/cells/*/scores/ppl-c4-*.json"))), "the second score")
     (cell_id,) = folder.statuses
     job, pid = folder.job_of(cell_id) or "", folder.statuses[cell_id]["pid"]
@@ -152,14 +170,21 @@ def test_a_job_that_comes_back_goes_on_where_it_was(cluster: Cluster, tmp_path: 
     assert kept == {path: path.stat().st_mtime_ns for path in kept} and len(kept) >= 2
     log = (folder.cell(cell_id) / "run.log").read_text()
     assert log.count(f"cell {cell_id} ") == 2 and log.count("ppl/wikitext2 = ") == 1
-    other = Folder(tmp_path / "other")
-    other.path.mkdir()
-    assert other.run("method=dense", *scores, "eval.batch_size=1", "tracker=none").code == 0
-    (one,), (two,) = folder.results.values(), other.results.values()
-    assert {name: metric["value"] for name, metric in one["metrics"].items()} == {
-        name: metric["value"] for name, metric in two["metrics"].items()
-    }
+    (one,) = folder.results.values()
+    assert {name: metric["value"] for name, metric in one["metrics"].items()} == undisturbed
     assert one["provenance"]["job_id"] == job
+
+
+@pytest.mark.slow
+def test_a_line_with_a_failed_cell_ends_with_1_and_keeps_the_others(cluster: Cluster, tmp_path: Path) -> None:
+    too_large(tmp_path / "large")
+    folder = Folder(tmp_path)
+    said = folder.run(*TOO_LARGE, f"model.path={tmp_path / 'large'}", *SLURM, "launcher.cells_per_job=3")
+    (failed,) = (cell for cell, status in folder.statuses.items() if status["state"] == "failed")
+    assert said.code == 1 and f"failed (job {folder.job_of(failed)}): " in said.err and OVERFLOWS in said.err, said
+    assert set(folder.results) == {"large/dense", "large/magnitude/50%"}
+    states = cluster.run("sacct", "-X", "-n", "-P", "-o", "State", "-j", folder.job_of(failed) or "").split()
+    assert states == ["FAILED"]
 
 
 @pytest.mark.slow
@@ -191,7 +216,7 @@ def test_a_job_runs_the_configuration_of_its_submission(cluster: Cluster, tmp_pa
 @pytest.mark.slow
 def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
+    line = ["method=random", *QUICK, *SLURM]
     cluster.stop_controller()
     refused = folder.run(*line)
     cluster.start_controller()
@@ -205,7 +230,7 @@ def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     said = running.end()
     assert said.code == 0, said.err
     assert "Slurm does not answer" in said.out and "Slurm answers again" in said.out
-    assert len(folder.results) == 3
+    assert len(folder.results) == 2
 
 
 @pytest.mark.slow

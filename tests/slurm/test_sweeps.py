@@ -92,43 +92,43 @@ def test_status_of_a_finished_sweep(readme_line: tuple[Folder, Said]) -> None:
 
 def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    line = ["-m", "method=random", "calib.seed=0,1,2", *QUICK, *SLURM]
+    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
     lines = [folder.start(*line), folder.start(*line)]
     said = [line.end() for line in lines]
     assert [one.code for one in said] == [0, 0], said
-    assert len(folder.results) == 4
+    assert len(folder.results) == 3
     for cell_id in folder.statuses:
         assert (folder.cell(cell_id) / "run.log").read_text().count(f"cell {cell_id} ") == 1
     assert sorted("Submitted" in one.out for one in said) == [False, True]
-    assert sum("4 cells are in the queue already" in one.out for one in said) == 1
+    assert sum("3 cells are in the queue already" in one.out for one in said) == 1
 
 
 def test_ctrl_c_leaves_the_jobs_and_the_same_line_follows_them(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
+    line = ["method=random", *QUICK, *SLURM]
     running = folder.start(*line)
-    running.wait_until(lambda: len(list(tmp_path.glob("outputs/cells/*/job.json"))) == 3, "three submitted jobs")
+    running.wait_until(lambda: len(list(tmp_path.glob("outputs/cells/*/job.json"))) == 2, "two submitted jobs")
     said = running.interrupt()
     assert said.code == 130 and "the jobs go on" in said.err and "scancel" in said.err and "Traceback" not in said.err
     again = folder.run(*line)
     assert again.code == 0, again.err
-    assert "Submitted" not in again.out and len(folder.results) == 3
+    assert "Submitted" not in again.out and len(folder.results) == 2
 
 
 def test_without_waiting(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
+    line = ["method=random", *QUICK, *SLURM]
     said = folder.run(*line, "launcher.wait=false", "launcher.additional_parameters={hold: true}")
     assert said.code == 0 and folder.results == {}, said  # it left before a job could begin
-    assert "Submitted 3 jobs" in said.out and "prune.status outputs --watch" in said.out and "scancel" in said.out
+    assert "Submitted 2 jobs" in said.out and "prune.status outputs --watch" in said.out and "scancel" in said.out
     jobs = {(folder.job_of(path.parent.name) or "").partition("_")[0] for path in tmp_path.glob("outputs/cells/*/job.json")}
     cluster.run("scontrol", "release", *sorted(jobs))
     watch = subprocess.run(
         [sys.executable, "-m", "prune.status", "--watch"],
         cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_S, check=True,
     )  # fmt: skip
-    assert "3 cells   done 3" in watch.stdout
-    assert len(folder.results) == 3
+    assert "2 cells   done 2" in watch.stdout
+    assert len(folder.results) == 2
 
 
 @pytest.mark.slow
@@ -154,19 +154,19 @@ def test_several_cells_share_a_job_and_arrays_are_cut(start_cluster, tmp_path: P
 def test_many_cells(cluster: Cluster, tmp_path: Path) -> None:
     """Each cell prunes the embedded model at random and is scored on nothing: the least work that a real cell can be."""
     folder = Folder(tmp_path)
-    plan, line = (["-m", "method=random", f"calib.seed={','.join(map(str, range(number)))}", *BARE] for number in (999, 199))
-    line += [*SLURM, "launcher.cells_per_job=50"]
+    plan, line = (["-m", "method=random", f"calib.seed={','.join(map(str, range(number)))}", *BARE] for number in (999, 99))
+    line += [*SLURM, "launcher.cells_per_job=25"]
     planned, work = folder.count(*plan, "launcher=plan")
     assert "999 grid points, 999 distinct pruned cells, 1 dense." in planned.out and work.processes <= NUM_COMMANDS
     assert max(work.opened.values(), default=0) <= 1 and not work.torch
     said = folder.run(*line, timeout_s=1800)
     assert said.code == 0, said.err
-    assert "Submitted 4 jobs for 200 cells" in said.out and len(folder.results) == 200
-    assert len({result["weights_sha256"] for result in folder.results.values()}) == 200
+    assert "Submitted 4 jobs for 100 cells" in said.out and len(folder.results) == 100
+    assert len({result["weights_sha256"] for result in folder.results.values()}) == 100
     again, work = folder.count(*line)
-    assert again.code == 0 and "200 of 200 cells are finished already" in again.out
+    assert again.code == 0 and "100 of 100 cells are finished already" in again.out
     reads = Counter(number for path, number in work.opened.items() if path.endswith("/result.json"))
-    assert sum(reads.values()) == 200 and max(reads) <= 3, reads
+    assert sum(reads.values()) == 100 and max(reads) <= 3, reads
     assert work.processes <= NUM_COMMANDS and not work.torch, work.processes
 
 

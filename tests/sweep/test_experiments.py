@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,30 @@ SIZES = {
 }
 
 
+@pytest.fixture(scope="module")
+def planned() -> dict[str, list[dict[str, Any]]]:
+    """Experiment -> the rows of its grid, of those that were planned here."""
+    return {}
+
+
+def plan(
+    say: Callable[..., Said], folder: Path, experiment: str, planned: dict[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    if experiment not in planned:
+        said = say(f"experiment={experiment}", *HERE, "launcher=plan", "sweep.name=planned")
+        assert said.code == 0, said.err
+        rows, damage = read_grid(folder / "outputs/sweeps/planned/grid.jsonl")
+        assert damage is None
+        planned[experiment] = rows
+    return planned[experiment]
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiment_is_the_grid_that_its_file_says(say: Callable[..., Said], tmp_path: Path, experiment: str) -> None:
-    said = say(f"experiment={experiment}", *HERE, "launcher=plan", "sweep.name=planned")
-    assert said.code == 0, said.err
-    rows, damage = read_grid(tmp_path / "outputs/sweeps/planned/grid.jsonl")
-    assert (len(rows), damage) == (SIZES.get(experiment, len(rows)), None)
+def test_an_experiment_is_the_grid_that_its_file_says(
+    say: Callable[..., Said], tmp_path: Path, experiment: str, planned: dict[str, list[dict[str, Any]]]
+) -> None:
+    rows = plan(say, tmp_path, experiment, planned)
+    assert len(rows) == SIZES.get(experiment, len(rows))
     assert any(row["cell"] for row in rows)
 
 
@@ -69,10 +88,10 @@ def test_what_points_give_is_not_given_again(say: Callable[..., Said], tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in ("study", "prompts")])
-def test_two_points_of_an_experiment_run(say: Callable[..., Said], tmp_path: Path, experiment: str) -> None:
-    planned = say(f"experiment={experiment}", *HERE, "launcher=plan", "sweep.name=planned")
-    assert planned.code == 0, planned.err
-    rows, _ = read_grid(tmp_path / "outputs/sweeps/planned/grid.jsonl")
+def test_two_points_of_an_experiment_run(
+    say: Callable[..., Said], tmp_path: Path, experiment: str, planned: dict[str, list[dict[str, Any]]]
+) -> None:
+    rows = plan(say, tmp_path, experiment, planned)
     kept = [row["overrides"] for row in rows if row["cell"] and not any("seed=1" in word for word in row["overrides"])]
     last = 1 if experiment == "cot_steps" else -1  # no generated rationale has more than two sentences
     for overrides in (kept[0], kept[last]):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,26 @@ GRID = ["-m", "method=random", "calib.seed=0,1", *BARE]
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     found = [json.loads(path.read_text()) for path in folder.glob("outputs/cells/*/result.json")]
     return {result["name"]: result for result in found}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the outputs of GRID lie after the first test that needs them."""
+    return tmp_path_factory.mktemp("grid") / "outputs"
+
+
+@pytest.fixture
+def finish_grid(say: Say, kept: Path, tmp_path: Path) -> Callable[[], None]:
+    """Leaves in tmp_path what GRID leaves there."""
+
+    def finish() -> None:
+        if not kept.exists():
+            assert say(*GRID).code == 0
+            shutil.copytree(tmp_path / "outputs", kept, symlinks=True)
+        else:
+            shutil.copytree(kept, tmp_path / "outputs", symlinks=True)
+
+    return finish
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -63,8 +84,8 @@ def test_a_plan_says_what_slurm_would_say_of_the_memory(say: Say, tmp_path: Path
     assert words in say("--config-dir", str(tmp_path / "mine"), *GRID, "launcher=plan").out
 
 
-def test_a_plan_estimates_from_finished_cells(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_a_plan_estimates_from_finished_cells(say: Say, finish_grid: Callable[[], None], tmp_path: Path) -> None:
+    finish_grid()
     said = say("-m", "method=random", "calib.seed=0,1,2,3", *BARE, "launcher=plan", "launcher.partition=gpu")
     assert "done 3   running 0   pending 0   failed 0   to do 2   not applicable 0" in said.out
     assert "To do: 2 cells, about " in said.out and "(no GPU, as those did), going by 2 finished cells." in said.out
@@ -89,8 +110,8 @@ def fail(folder: Path) -> None:
     write_status(folder, State.failed, "ValueError: no")
 
 
-def test_failed_cells_are_run_again_unless_told_otherwise(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_failed_cells_are_run_again_unless_told_otherwise(say: Say, finish_grid: Callable[[], None], tmp_path: Path) -> None:
+    finish_grid()
     folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
     fail(folder)
     left = say(*GRID, "launcher.retry=none")
@@ -101,8 +122,10 @@ def test_failed_cells_are_run_again_unless_told_otherwise(say: Say, tmp_path: Pa
     assert len(results(tmp_path)) == 3
 
 
-def test_retry_all_runs_everything_anew_and_keeps_what_there_was(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_retry_all_runs_everything_anew_and_keeps_what_there_was(
+    say: Say, finish_grid: Callable[[], None], tmp_path: Path
+) -> None:
+    finish_grid()
     before = results(tmp_path)
     said = say(*GRID, "launcher.retry=all")
     assert said.code == 0, said.err
@@ -173,8 +196,8 @@ def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
         holder.communicate()
 
 
-def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, finish_grid: Callable[[], None], tmp_path: Path) -> None:
+    finish_grid()
     folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
     (folder / "result.json").unlink()
     with holding(folder) as holder:
@@ -185,8 +208,10 @@ def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, tmp_path: Path
     assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
 
 
-def test_retry_all_leaves_the_cells_that_somebody_works_on(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_retry_all_leaves_the_cells_that_somebody_works_on(
+    say: Say, finish_grid: Callable[[], None], tmp_path: Path
+) -> None:
+    finish_grid()
     before = results(tmp_path)
     name = "tiny/random/50%/s1"
     with holding(tmp_path / "outputs/cells" / before[name]["cell"]) as holder:
@@ -210,8 +235,8 @@ def test_what_is_run_anew_twice_within_a_second_is_kept_twice(tmp_path: Path, mo
     assert sorted(path.name for path in (tmp_path / "replaced").iterdir()) == ["a-1200", "a-1200-2", "a-1200-3"]
 
 
-def test_a_finished_line_tidies_up_after_killed_processes(say: Say, tmp_path: Path) -> None:
-    assert say(*GRID).code == 0
+def test_a_finished_line_tidies_up_after_killed_processes(say: Say, finish_grid: Callable[[], None], tmp_path: Path) -> None:
+    finish_grid()
     folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
     dead = replace(this_process(), started="1")
     (folder / ".claim-7").write_text(json.dumps(asdict(dead)))
@@ -223,8 +248,10 @@ def test_a_finished_line_tidies_up_after_killed_processes(say: Say, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("cell", "content"), [("tiny/dense", '{"half": '), ("tiny/random/50%/s1", "null")])
-def test_a_damaged_result_is_made_anew_and_told(say: Say, tmp_path: Path, cell: str, content: str) -> None:
-    assert say(*GRID).code == 0
+def test_a_damaged_result_is_made_anew_and_told(
+    say: Say, finish_grid: Callable[[], None], tmp_path: Path, cell: str, content: str
+) -> None:
+    finish_grid()
     folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
     (folders[cell] / "result.json").write_text(content)
     assert "damaged: result.json was damaged" in say(*GRID, "launcher=plan").out
@@ -234,9 +261,11 @@ def test_a_damaged_result_is_made_anew_and_told(say: Say, tmp_path: Path, cell: 
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"pid": '])
-def test_a_damaged_claim_costs_no_other_cell(say: Say, tmp_path: Path, content: str) -> None:
+def test_a_damaged_claim_costs_no_other_cell(
+    say: Say, finish_grid: Callable[[], None], tmp_path: Path, content: str
+) -> None:
     cell, name = "tiny/random/50%/s1", ".claim-9"
-    assert say(*GRID).code == 0
+    finish_grid()
     folders = {key: tmp_path / "outputs/cells" / result["cell"] for key, result in results(tmp_path).items()}
     for key in ("tiny/random/50%/s0", cell):
         (folders[key] / "result.json").unlink()
@@ -251,8 +280,8 @@ def test_a_damaged_claim_costs_no_other_cell(say: Say, tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize("content", ["{}", '{"state": '])
-def test_a_damaged_note_is_written_anew(say: Say, tmp_path: Path, content: str) -> None:
-    assert say(*GRID).code == 0
+def test_a_damaged_note_is_written_anew(say: Say, finish_grid: Callable[[], None], tmp_path: Path, content: str) -> None:
+    finish_grid()
     folder = tmp_path / "outputs/cells" / results(tmp_path)["tiny/random/50%/s1"]["cell"]
     (folder / "result.json").unlink()
     for name in ("status.json", "job.json"):

@@ -26,6 +26,16 @@ def not_a_number(folder: Path) -> None:
     AutoTokenizer.from_pretrained(EMBEDDED_FOLDER).save_pretrained(folder)
 
 
+def too_large(folder: Path) -> None:
+    """A model whose activations in block 1 are numbers in float32 and none in float16."""
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER)
+    with torch.no_grad():
+        for linear in (model.model.layers[1].mlp.up_proj, model.model.layers[1].mlp.gate_proj):
+            linear.weight.mul_(1000)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(EMBEDDED_FOLDER).save_pretrained(folder)
+
+
 def beyond_the_embedding(folder: Path) -> None:
     AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
@@ -70,10 +80,29 @@ def test_each_of_several_bad_models_is_told_and_the_good_one_runs(say: Callable[
     assert {result["name"].split("/")[0] for result in results} == {"tiny"} and len(results) == 2
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+TOO_LARGE = ("-m", "model.dtype=float16", "method=magnitude,wanda", *LINE, "eval.perplexity=[]")
+"""A grid of three cells of `too_large`, of which one fails."""
+OVERFLOWS = (
+    "block 1, mlp.down_proj (float16): the calibration inputs of this linear are infinite or not a number: activations "
+    "overflowed; load the model in a wider type (model.dtype=bfloat16 or float32)."
+)
+
+
+def test_an_overflow_names_the_type_and_only_its_cell_fails(say: Callable[..., Said], tmp_path: Path) -> None:
+    too_large(tmp_path / "large")
+    said = say(*TOO_LARGE, f"model.path={tmp_path / 'large'}")
+    assert said.code == 1 and said.err.count(OVERFLOWS) == 1 and "Traceback" not in said.err, said
+    results = [json.loads(path.read_text()) for path in (tmp_path / "outputs/cells").glob("*/result.json")]
+    assert {result["name"] for result in results} == {"large/dense", "large/magnitude/50%"}
+
+
 @pytest.mark.parametrize(
-    ("make", "reason"),
-    [(not_a_number, "is not a number"), (beyond_the_embedding, "its embedding of 2048 rows does not have")],
+    ("make", "reason", "num_workers"),
+    [
+        (not_a_number, "is not a number", 1),
+        (not_a_number, "is not a number", 2),
+        (beyond_the_embedding, "its embedding of 2048 rows does not have", 1),
+    ],
 )
 def test_the_other_models_run(
     say: Callable[..., Said], tmp_path: Path, make: Callable[[Path], None], reason: str, num_workers: int

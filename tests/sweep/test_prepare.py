@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from prune.models.load import load_model, load_tokenizer
 from prune.sweep.launchers.prepare import READY
 from prune.sweep.missing import explain_missing, prepare_line
 from tests.conftest import HANGS_S
+from tests.warm import run_warm
 
 from ..hub_server import Repo, serve
 
@@ -84,9 +84,8 @@ def run(folder: Path, *overrides: str, **environment: str) -> subprocess.Complet
     """`python -m prune.main -m` in `folder`, with the hub's cache there."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     environment = clean | {"HF_HOME": str(folder / "hub"), "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"} | environment
-    line = [sys.executable, "-m", "prune.main", "-m", *overrides]
     folder.mkdir(exist_ok=True)
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, env=environment, check=False)
+    return run_warm("prune.main", ["-m", *overrides], folder, environment, HANGS_S)
 
 
 @dataclass(frozen=True)

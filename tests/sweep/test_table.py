@@ -181,6 +181,15 @@ def test_scores_of_other_lines_have_no_column(compose_config: Compose) -> None:
     assert "0.800" in text and "rte" not in text and "0.123" not in text
 
 
+def test_scores_of_a_set_that_is_calibrated_on_are_named_where_sets_are_compared(compose_config: Compose) -> None:
+    points = [point(compose_config, f"calib={name}", "prompt=icl") for name in ("gsm8k", "pile")]
+    outcome = Outcome()
+    words = "These scores measure a set that a cell here was calibrated on: acc/gsm8k."
+    for each, calib, told in zip(points, ("gsm8k", "pile"), (False, True), strict=True):
+        outcome.results[each.cell.id] = result(25.5, 0.8) | {"axes": {"model": "tiny", "calib": calib}}
+        assert (words in printed(points, outcome)) is told
+
+
 def test_sample_data_are_named(compose_config: Compose) -> None:
     points = [point(compose_config, "calib=gsm8k")]
     assert SAMPLE_NOTE in printed(points, Outcome({points[0].cell.id: result(1.0, 0.5)}))

@@ -127,7 +127,7 @@ def _sentence(
         head += " (baseline)" if joined.groups[contest.group].baseline_row == contest.best else ""
     if second is not None and not contest.ties and (baseline is None or baseline.row != second.row):
         parts.append(f"{_better(metric, second, joined)} the runner-up {joined.rows[second.row].label}")
-    text = "; ".join([head, *parts]) + "." + _seed_note(baseline, second)
+    text = "; ".join([head, *parts]) + "." + _own_set_note(metric, contest, joined) + _seed_note(baseline, second)
     return text if len(text) <= MAX_SENTENCE else text[: MAX_SENTENCE - 1] + "…"
 
 
@@ -138,6 +138,12 @@ def _better(metric: Metric, comparison: Comparison, joined: Joined) -> str:
         return f"{size} (noise unknown) better than"
     word = "beyond noise" if comparison.beyond_noise else "within noise"
     return f"{size} ({word}, p {format_p(comparison.p)}) better than"
+
+
+def _own_set_note(metric: Metric, contest: _Contest, joined: Joined) -> str:
+    """What is said where a row that won was calibrated on the set that the metric is measured on."""
+    own = [joined.rows[row].label for row in (contest.best, *contest.ties) if joined.rows[row].calib == metric.dataset]
+    return f" {own[0]} was calibrated on the set that is measured." if own else ""
 
 
 def _seed_note(*comparisons: Comparison | None) -> str:

@@ -75,6 +75,8 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
         lines.append(
             f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
         )
+    if own := own_set_scores(list(outcome.results.values())):
+        lines.append(f"These scores measure a set that a cell here was calibrated on: {', '.join(own)}.")
     lines += dict.fromkeys(
         f"{result['axes']['model']}: {note}"
         for result in outcome.results.values()
@@ -83,6 +85,14 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
     if any(SAMPLE_NOTE in result["warnings"] for result in outcome.results.values()):
         lines.append(SAMPLE_NOTE)
     return lines
+
+
+def own_set_scores(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where several sets are compared, the scores of a set that one of the cells was calibrated on: `ppl/c4`."""
+    sets = [(each["axes"].get("calib"), name) for each in results for name in each["metrics"]]
+    if len({calib for calib, _ in sets} - {None}) < 2:
+        return []
+    return sorted({name for calib, name in sets if name.partition("/")[2] == calib})
 
 
 def _shares_items(result: Mapping[str, Any]) -> bool:

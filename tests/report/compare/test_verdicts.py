@@ -62,6 +62,17 @@ def test_equal_values_share_the_first_place(outputs: Outputs, names: list[str], 
     (verdict,) = report.verdicts
     assert list(verdict.ties) == [row_of(report, name) for name in names[1:]]
     assert verdict.sentence.startswith(f"{said} share the best acc/rte, 0.500 (baseline).")
+    assert (" rte was calibrated on the set that is measured." in verdict.sentence) == ("rte" in names)
+
+
+def test_a_winner_on_its_own_set_is_told_as_one(outputs: Outputs) -> None:
+    for name, shift in (("c4", 0.0), ("wikitext2", -0.1)):
+        scores = losses(shift, len(name))
+        outputs.cell(name, scores=scores | {"ppl/pile": scores["ppl/wikitext2"]})
+    own, other = sorted(build_report(outputs.root).verdicts, key=lambda verdict: "ppl/pile" in verdict.sentence)
+    assert own.sentence.startswith("wikitext2 is best on ppl/wikitext2 with ")
+    assert " wikitext2 was calibrated on the set that is measured." in own.sentence
+    assert "calibrated on" not in other.sentence
 
 
 def test_the_verdict_and_the_winners_row_say_the_same(outputs: Outputs) -> None:

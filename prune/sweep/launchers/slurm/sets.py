@@ -76,7 +76,7 @@ def set_job(cell: Cell, queue: Mapping[str, Job]) -> Job | None:
 
 
 def note_set_jobs(jobs: Sequence[SubmittedJob], sweep: str) -> None:
-    """Write beside each set that is to be made as which job it was submitted."""
+    """Write the job that makes a set into the folder of the set that is to be made."""
     for job in jobs:
         for cell in job.cells:
             write_submission(making_folder(cell), job.id, job.log, sweep)
