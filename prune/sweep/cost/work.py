@@ -14,7 +14,6 @@ from prune.config.config import Config
 from prune.config.method import Propagation
 from prune.config.sparsity import Allocation, UnstructuredConfig
 from prune.data.dataset import GeneratedSet, TextSet
-from prune.data.registry import calibration_dataset
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import needs_attention, needs_inputs
 from prune.sweep.cost.rate import THIN_ROWS, Rate
@@ -86,8 +85,8 @@ def work_of_set(recipe: Recipe, shape: ModelShape) -> Work:
 
 
 def _making(recipe: Recipe, shape: ModelShape) -> Work:
-    calib, dataset = recipe.calib, calibration_dataset(recipe.calib)
-    selector = build_selector(recipe.kind.select)
+    calib, kind = recipe.calib, recipe.kind
+    dataset, selector = kind.dataset, build_selector(kind.select)
     pool = calib.num_samples * calib.seq_len * (recipe.select.pool if selector is not None else 1)
     work = Work()
     keep = calib.keep_share if calib.keep_share is not None else KEEP_SHARE if isinstance(dataset, GeneratedSet) else 1.0
