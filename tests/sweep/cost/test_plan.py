@@ -74,8 +74,8 @@ def test_what_passes_and_what_is_solved(cells_of: Callable[..., Sequence[Cell]])
         return done.flops, done.solve_flops
 
     one_pass = shape.num_blocks * shape.block_flops(256, 64)
-    solved = shape.num_blocks * sum(2 * outputs * inputs**2 for outputs, inputs in shape.linears)
-    statistics = shape.num_blocks * (3 * (256 * 128**2 + 128**3) + 256 * 384**2 + 384**3)
+    solved = shape.num_blocks * sum(4 * outputs * inputs**2 for outputs, inputs in shape.linears)
+    statistics = shape.num_blocks * (3 * (256 * 128**2 + 2 * 128**3) + 256 * 384**2 + 2 * 384**3)
     assert work("wanda", "pruned") == (2 * one_pass, 0)
     assert work("wanda", "dense") == (one_pass, 0)
     assert work("wanda", "dense", again=False) == (0, 0)
