@@ -112,6 +112,8 @@ def build_workspace(project: str, entity: str, metrics: Sequence[str], sweep: st
         "Calibration sets": [bars(wr, name, AXES["calib"]) for name in metrics],
         "Calibration sets against C4": [bars(wr, f"{TO_C4}/{name}", AXES["calib"]) for name in metrics],
         "ICL and CoT": [bars(wr, f"{TO_DENSE}/{name}", AXES["prompt"]) for name in metrics],
+        "Selectors": [bars(wr, f"{TO_DENSE}/{name}", AXES["select"]) for name in metrics],
+        "Token weights": [bars(wr, f"{TO_DENSE}/{name}", AXES["weight"]) for name in metrics],
         "Perplexity against the other scores": scatters(wr, metrics),
         "Blocks": [lines(wr, BLOCK, name) for name in (BLOCK_ERROR, BLOCK_SPARSITY, BLOCK_SECONDS)],
         "GPU": [lines(wr, SECONDS, name) for name in MEASURED],

@@ -12,7 +12,15 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.diversity import diversity
 from prune.calib.draw import Packed
 from prune.calib.encoder import find_pad, make_encoder
-from prune.calib.manifest import SCHEMA, describe_sequence, describe_source, tensors_sha256, tokenizer_sha256, versions
+from prune.calib.manifest import (
+    SCHEMA,
+    describe_select,
+    describe_sequence,
+    describe_source,
+    tensors_sha256,
+    tokenizer_sha256,
+    versions,
+)
 from prune.calib.material import Material, no_model, unwatched
 from prune.calib.mixtures import Mixture
 from prune.config.calib import Compat, PaddingSide, PromptStyle
@@ -52,8 +60,9 @@ def build(
     manifest = {
         "schema": SCHEMA,
         "id": recipe.id(),
-        **recipe.canonical(),
-        "data": describe_source(kind.splits, recipe.data),
+        **(form := recipe.canonical()),
+        **describe_select(form, kind.select.name),
+        "data": describe_source(kind.splits, recipe.data, by_model=kind.needs_model),
         "num_rows": drawn.num_rows,
         "num_tokens": calib.num_samples * calib.seq_len,
         "num_real_tokens": sum(len(sequence.token_ids) for sequence in packed),

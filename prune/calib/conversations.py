@@ -9,7 +9,7 @@ from prune.calib.draw import Drawn, Packed, shuffled, start_generator
 from prune.calib.drawing import Drawing
 from prune.calib.material import Material
 from prune.calib.questions import check_knobs, count_pieces, max_pieces, pack_pieces, prompt_identity, repeats
-from prune.calib.registry import select_identity
+from prune.calib.registry import check_selector, select_identity
 from prune.calib.selection import Candidate
 from prune.config.calib import CalibConfig, PromptConfig, PromptStyle
 from prune.config.data import DataConfig
@@ -46,7 +46,7 @@ class Conversations:
 
         Raises:
             NotApplicableError: another prompt than chat, or a knob that says nothing of a conversation.
-            UserError: some rows are bad, and `calib.bad_rows` does not skip them.
+            UserError: the pool does not do for the selector; or some rows are bad, and `calib.bad_rows` does not skip them.
         """
         calib, prompt = self.calib, self.prompt
         if prompt.name is not PromptStyle.chat:
@@ -62,6 +62,8 @@ class Conversations:
                 f"prompt.{key} says how questions are answered, and calib={calib.name} holds conversations as they are. "
                 "Leave it out."
             )
+        if most := max_pieces(prompt):
+            check_selector(self.select, self.select.pool * calib.num_samples * most)
         if source is not None and data is not None:
             self._usable(source, data)
 

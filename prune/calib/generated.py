@@ -114,6 +114,7 @@ class Generated:
         about["generated"] = {
             **({"prefixes": self.calib.source} if self.calib.prefix_tokens else {"prefixes": "BOS"}),
             "joiner": JOINER,
+            "ends": writer.ends,
             "num_texts": len(written.texts),
             "num_kept": len(kept),
             "num_tokens_written": writer.num_written,
@@ -267,8 +268,9 @@ class _Writer:
     def __init__(self, calib: CalibConfig, keep_share: float, material: Material, stream: _Stream) -> None:
         self._calib, self._keep_share, self._material, self._stream = calib, keep_share, material, stream
         self.model: PreTrainedModel = material.dense()
-        self._ends = find_ends(self.model, material.encoder.tokenizer)
-        self._special = set(material.encoder.tokenizer.all_special_ids) | set(self._ends)
+        self.ends = find_ends(self.model, material.encoder.tokenizer)
+        """The tokens that end a text."""
+        self._special = set(material.encoder.tokenizer.all_special_ids) | set(self.ends)
         window = find_window(self.model)
         room = calib.max_new_tokens if window is None else window - max(calib.prefix_tokens, 1)
         self._most = min(calib.max_new_tokens, room)
@@ -318,7 +320,7 @@ class _Writer:
             self._material.advance(min(done + num_steps * len(prefixes), total), total)
 
         ids = [prefix for _, prefix in prefixes]
-        written = write_texts(self.model, ids, names, self._ends, calib, self._most, on_step)
+        written = write_texts(self.model, ids, names, self.ends, calib, self._most, on_step)
         self.num_written += sum(map(len, written))
         fresh = [
             Text(row, self._without_special([*prefix, *follows]), has_ended=len(follows) < self._most)

@@ -2,29 +2,81 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 from prune.calib.controls import Controls
 from prune.calib.conversations import Conversations
 from prune.calib.documents import Documents
+from prune.calib.draw import Drawn
 from prune.calib.generated import Generated
+from prune.calib.material import Material
 from prune.calib.mixtures import Mixture, in_order, part_config
 from prune.calib.questions import Questions
 from prune.calib.registry import build_selector
 from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.data import DataConfig
+from prune.config.extensions import extension_identity, option_modules
 from prune.config.model import ModelConfig
 from prune.config.own import BadRows
 from prune.config.select import SelectConfig
-from prune.data.dataset import ControlSet, GeneratedSet, MixtureSet, QuestionSet, RowSet, TextSet
-from prune.data.registry import calibration_dataset
+from prune.data.dataset import ControlSet, GeneratedSet, MixtureSet, OtherSet, QuestionSet, RowSet, TextSet
+from prune.data.registry import DATASETS, calibration_dataset
+from prune.data.sources.source import Source
+from prune.errors import UserError
 from prune.files import checksum
 from prune.models.identity import model_identity, tokenizer_identity
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean other tokens."""
 
-Kind = Documents | Conversations | Questions | Controls | Generated | Mixture
+
+class OtherKind(Protocol):
+    """One calibration set of a kind that a module of kinds/ or of an installed package makes."""
+
+    @property
+    def dataset(self) -> OtherSet:
+        """What it is called, and its category."""
+
+    @property
+    def prompt(self) -> PromptConfig | None:
+        """What counts of the prompt; None where none matters."""
+
+    @property
+    def piece(self) -> str:
+        """What it is made of, in a word: `text`."""
+
+    @property
+    def splits(self) -> Sequence[tuple[TextSet | QuestionSet, str]]:
+        """The split that rows are drawn from; none where there are no rows."""
+
+    @property
+    def select(self) -> SelectConfig:
+        """What selects among candidates; the default where nothing does."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the dense model makes the text."""
+
+    def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
+        """Refuse what means nothing, and with a source rows that do not do.
+
+        Raises:
+            UserError: it is to be refused.
+        """
+
+    def identity(self, data: DataConfig) -> dict[str, Any]:
+        """All that can change its tokens beside the knobs that every set has; with `repeat` and `prompt`."""
+
+    def draw(self, material: Material) -> Drawn:
+        """The sequences, as many as `calib.num_samples` of at most `calib.seq_len` tokens.
+
+        Raises:
+            UserError: they cannot be made.
+        """
+
+
+Kind = Documents | Conversations | Questions | Controls | Generated | Mixture | OtherKind
 """One calibration set as its kind makes it: which prompt and splits it uses, what identifies it, how it is drawn."""
 
 
@@ -42,6 +94,24 @@ KINDS: Mapping[type, Callable[[Any, "Recipe"], Kind]] = {
     MixtureSet: lambda dataset, recipe: Mixture(dataset, recipe.calib, recipe.parts),
 }
 """Class of a dataset -> the kind of set that is made of it."""
+
+
+@cache
+def find_others() -> dict[str, tuple[OtherSet, Callable[["Recipe"], OtherKind]]]:
+    """Name -> dataset and kind, of the modules in kinds/ and of installed packages.
+
+    Raises:
+        UserError: a module does not define both, or a name is taken.
+    """
+    found: dict[str, tuple[OtherSet, Callable[[Recipe], OtherKind]]] = {}
+    for module in option_modules("prune.calib.kinds", "prune.kinds"):
+        dataset, kind = getattr(module, "DATASET", None), getattr(module, "KIND", None)
+        if not isinstance(dataset, OtherSet) or not callable(kind):
+            raise UserError(f"{module.__name__} defines no DATASET that is an OtherSet, or no KIND.")
+        if dataset.name in found or dataset.name in DATASETS:
+            raise UserError(f"Two sets are named {dataset.name}; one is that of {module.__name__}. Rename or uninstall it.")
+        found[dataset.name] = dataset, kind
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +138,8 @@ class Recipe:
         Raises:
             UserError: there is no dataset of this name.
         """
+        if self.calib.path is None and self.calib.name in find_others():
+            return find_others()[self.calib.name][1](self)
         dataset = calibration_dataset(self.calib)
         if self.calib.is_mixture:  # whose parts are asked one by one
             return KINDS[type(dataset)](dataset, self)
@@ -106,9 +178,15 @@ class Recipe:
     @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
-        kind = self.kind
-        selector = build_selector(kind.select)
-        return [*kind.splits, *(selector.reads(self.data) if selector else ())]
+        return [*self.kind.splits, *self.compared]
+
+    @property
+    def compared(self) -> Sequence[tuple[RowSet, str]]:
+        """The splits that a selector compares candidates with; of a mixture those of its parts."""
+        if self.calib.is_mixture:
+            return [split for part in self.parts for split in part.compared]
+        selector = build_selector(self.kind.select)
+        return selector.reads(self.data) if selector else ()
 
     @property
     def needs_model(self) -> bool:
@@ -127,6 +205,8 @@ class Recipe:
         draw = {"draw": self.calib.draw} if self.calib.draw else {}
         weights = {"model": model_identity(self.model)} if self.needs_model else {}
         backwards = {"reverse": True} if self.is_reversed else {}
+        kind = self.kind
+        extension = extension_identity(type(kind).__module__)
         return {
             "name": self.calib.name if self.calib.path is None else None,
             "num_samples": self.calib.num_samples,
@@ -134,7 +214,8 @@ class Recipe:
             "seed": self.calib.seed,
             "compat": self.calib.compat.value,
             "bos": self.model.bos.before_text.value,
-            **self.kind.identity(self.data),
+            **kind.identity(self.data),
+            **({} if extension is None else {"extension": extension}),
             **skips,
             **padded,
             **draw,

@@ -36,7 +36,8 @@ class CellResult:
     scores: Mapping[str, Metric]
     knobs: Knobs
     sparsity_reached: float
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, float | None]
+    """By stage; `select` is what choosing the rows took, once for all cells of the set."""
     memory_mb: Mapping[str, float]
     provenance: Mapping[str, Any]
     source: str
@@ -147,7 +148,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         scores={name: _make_metric(entry) for name, entry in take_each(plain, "metrics", (dict,)).items()},
         knobs=_checked_knobs({**read_knobs(CellFolder(folder).config), "data.source": source}),
         sparsity_reached=take(take(plain, "sparsity", (dict,)), "reached", NUMBER),
-        seconds=take_each(plain, "seconds", OPTIONAL_NUMBER),
+        seconds={**take_each(plain, "seconds", OPTIONAL_NUMBER), **_selection(plain.get("calib"))},
         memory_mb={key: take(memory, key, OPTIONAL_NUMBER) for key in ("host", "device") if key in memory},
         provenance=_provenance(take(plain, "provenance", (dict,))),
         source=source,
@@ -164,6 +165,12 @@ def _of_set(calib: Any) -> Mapping[str, float | None]:
     """Results of older versions say nothing of it."""
     known = calib if isinstance(calib, dict) else {}
     return {key: take(known, key, OPTIONAL_NUMBER) for key in MEASURED_OF_SETS if key in known}
+
+
+def _selection(calib: Any) -> Mapping[str, float | None]:
+    """What choosing the rows took when the set was made; nothing where none were chosen."""
+    known = calib if isinstance(calib, dict) else {}
+    return take_each(known, "seconds", OPTIONAL_NUMBER) if "seconds" in known else {}
 
 
 def _axes(axes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from prune.cell.cell import Cell
 from prune.config.data import DataSource
-from prune.data.dataset import ControlSet, Dataset, MixtureSet
+from prune.data.dataset import ControlSet, Dataset, MixtureSet, QuestionSet, TextSet
 from prune.data.registry import find_dataset, is_known
 
 OWN = "own"
@@ -12,15 +12,19 @@ OWN = "own"
 
 
 def describe_sets(cell: Cell) -> dict[str, dict[str, Any]]:
-    """Name -> category and source of the calibration set, under its label, and of the sets that scores are measured on."""
+    """Name -> category and source of the calibration set, under its label, of what a selector compares its rows with, and of
+    the sets that scores are measured on."""
     data = cell.config.data
-    sets = {
+    sets: dict[str, Dataset] = {
         planned.dataset: find_dataset(planned.dataset, data.sets)
         for planned in cell.scores
         if is_known(planned.dataset, data.sets)
     }
     if cell.recipe is not None and cell.axes.calib is not None:
-        sets[cell.axes.calib] = cell.recipe.kind.dataset
+        compared = {
+            dataset.name: dataset for dataset, _ in cell.recipe.compared if isinstance(dataset, TextSet | QuestionSet)
+        }
+        sets = compared | sets | {cell.axes.calib: cell.recipe.kind.dataset}
     described = {
         name: {"category": dataset.category.value, "source": _source(dataset, data.name)} for name, dataset in sets.items()
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 from prune.errors import UserError
 
-GROUPS = ("prune.datasets", "prune.methods", "prune.scores", "prune.selectors", "prune.weights")
+GROUPS = ("prune.datasets", "prune.kinds", "prune.methods", "prune.scores", "prune.selectors", "prune.weights")
 """Groups of entry points whose code is part of what identifies a cell or a score."""
 
 

@@ -57,3 +57,11 @@ class MethodConfig:
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""
         return num_outputs * num_inputs
+
+    def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
+        """What its statistic of the inputs of a linear costs, and what is computed of it once: next to nothing for norms."""
+        return 0.0
+
+    def solve_flops(self, num_outputs: int, num_inputs: int) -> float:
+        """What it computes for a linear beside the scores of its weights, once there is a statistic."""
+        return 0.0

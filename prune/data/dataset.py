@@ -212,6 +212,16 @@ class MixtureSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OtherSet:
+    """A calibration set of a kind of its own: see prune/calib/kinds."""
+
+    name: str
+    category: Category
+    hub: None = None
+    own: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderSet:
     """Local rows whose columns only their reader knows, as those of lm-eval's own tasks."""
 
@@ -234,6 +244,6 @@ class LanguageSet:
     in_language: Callable[[str], TextSet]
 
 
-Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet
+Dataset = TextSet | QuestionSet | ControlSet | GeneratedSet | MixtureSet | OtherSet
 RowSet = TextSet | QuestionSet | FolderSet
 """What a source has rows of."""

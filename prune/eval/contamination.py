@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from prune.calib.recipe import find_others
 from prune.config.calib import PromptStyle
 from prune.config.own import OwnSetConfig
-from prune.data.dataset import ControlSet, Dataset, GeneratedSet, MixtureSet, QuestionSet
+from prune.data.dataset import ControlSet, Dataset, GeneratedSet, MixtureSet, OtherSet, QuestionSet
 from prune.data.own.definition import define
 from prune.data.registry import find_dataset
 from prune.data.sources.source import Source, examples, texts
@@ -63,12 +64,17 @@ def read_seen(calibration: "CalibrationSet", source: Source, tokenizer: Any) -> 
 def _drawn_from(manifest: Mapping[str, Any]) -> Dataset:
     """The dataset that a calibration set was drawn from."""
     own = manifest["data"].get("own")
+    if own is None and manifest["name"] in find_others():
+        return find_others()[manifest["name"]][0]
     return find_dataset(manifest["name"]) if own is None else define(str(own["path"]), OwnSetConfig(**own))
 
 
 def _read_rows(dataset: Dataset, rows: Iterable[int], num_rows: int | None, source: Source) -> list[Words]:
-    """The words of some rows of the training split, in no particular order; of generated text none, as it is no row."""
-    if isinstance(dataset, ControlSet | GeneratedSet | MixtureSet):
+    """The words of some rows of the training split, in no particular order; of generated text none, as it is no row.
+
+    Of a set of another kind only its text is compared.
+    """
+    if isinstance(dataset, ControlSet | GeneratedSet | MixtureSet | OtherSet):
         return []
     split = dataset.train_split
     table: Sequence[Any] = (

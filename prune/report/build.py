@@ -28,6 +28,8 @@ MAX_ITEM_FILES = 5_000
 HARNESS = "lm_eval"
 """What the names of scores on lm-eval's tasks begin with: `lm_eval/<task>/<metric>`."""
 STAGES = ("load", "calib", "prune", "eval", "total")
+OF_SETS = ("select",)
+"""What making a set took, once for all cells that share it; shown where it is known of some."""
 
 Protocols = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -223,10 +225,15 @@ def _cells(results: Sequence[CellResult], joined: Joined, metrics: Sequence[Metr
         values=[[None if score is None else score.value for score in column] for column in scores],
         stderrs=[[None if score is None else score.stderr for score in column] for column in scores],
         sparsity_reached=[result.sparsity_reached for result in results],
-        seconds={stage: [result.seconds.get(stage) for result in results] for stage in STAGES},
+        seconds={stage: [result.seconds.get(stage) for result in results] for stage in _stages(results)},
         host_mb=[result.memory_mb.get("host") for result in results],
         device_mb=[result.memory_mb.get("device") for result in results],
     )
+
+
+def _stages(results: Sequence[CellResult]) -> list[str]:
+    """Those of every cell, and those of sets that are known of some."""
+    return [*STAGES, *(stage for stage in OF_SETS if any(result.seconds.get(stage) is not None for result in results))]
 
 
 def _rows(joined: Joined, calibs: Sequence[str], metrics: Sequence[RowMetric]) -> Rows:

@@ -13,6 +13,7 @@ from prune.calib.calibration_set import CalibrationSet
 from prune.calib.conversations import Conversations
 from prune.calib.encoder import make_encoder
 from prune.calib.recipe import Recipe
+from prune.calib.selectors.clusters import ClustersConfig
 from prune.calib.selectors.longest import LongestConfig
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
@@ -228,6 +229,13 @@ def test_conversations_need_prompt_chat(tmp_path: Path) -> None:
     ]:
         with pytest.raises(NotApplicableError, match=message):
             Recipe(config, asked, LOCAL, MODEL).kind.check()
+
+
+def test_a_pool_of_conversations_that_is_too_small_for_the_selector_is_told_first(tmp_path: Path) -> None:
+    config = own(tmp_path / "talks.jsonl", talks(4), num_samples=2)
+    Recipe(config, prompt("chat", num_shots=2), LOCAL, MODEL, ClustersConfig(num_clusters=32)).kind.check()
+    with pytest.raises(UserError, match=r"select\.num_clusters=33: the pool has 32 candidates only"):
+        Recipe(config, prompt("chat", num_shots=2), LOCAL, MODEL, ClustersConfig(num_clusters=33)).kind.check()
 
 
 # Draws and selectors

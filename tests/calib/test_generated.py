@@ -205,6 +205,8 @@ def refuse_to_load() -> PreTrainedModel:
 def test_from_bos_alone_there_are_no_rows_and_a_tokenizer_without_bos_is_told() -> None:
     made = make(generated(prefix_tokens=0))
     assert made.manifest["source"] is None and made.manifest["num_rows"] is None
+    assert made.manifest["data"]["note"] == "the model writes from BOS alone; no rows"
+    assert made.manifest["generated"]["ends"] == sorted(set(made.manifest["generated"]["ends"]))
     assert all("row" not in text for text in made.manifest["generated"]["texts"])
     expected = naive_text(LLAMA, [0], "calib/generated/0/0/0", generated(), 20)
     texts = made.manifest["generated"]["texts"]

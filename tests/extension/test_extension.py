@@ -58,6 +58,20 @@ def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: d
     assert "letters/capitals" in tables, told.stdout
 
 
+def test_a_kind_of_set_is_drawn_named_and_mixed(environment: dict[str, str], tmp_path: Path) -> None:
+    words = ["calib.parts={countdown: 2, capitals: 2}", "calib.num_samples=4", "calib.seq_len=16", "method=wanda"]
+    line = ["calib=countdown,mix", *words, "prompt=single"]
+    done = run(tmp_path, environment, "-m", *(word for word in LINE if not word.startswith("calib")), *line)
+    assert done.returncode == 0, done.stderr
+    names = set(results(tmp_path))
+    assert {"tiny/countdown/wanda/50%/s0", "tiny/capitals+countdown-single/wanda/50%/s0"} <= names, names
+    manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/calib/*/manifest.json")]
+    alone = next(manifest for manifest in manifests if manifest.get("num_samples") == 4 and manifest["name"] == "countdown")
+    assert alone["extension"]["distribution"] == "prune-capitals" and len(alone["starts"]) == 4
+    refused = run(tmp_path, environment, "calib=countdown", "calib.seq_len=20000", "model.seq_len=64", "launcher=plan")
+    assert refused.returncode == 2 and "is too long to count" in refused.stderr, refused.stderr
+
+
 @pytest.mark.slow
 def test_a_selector_chooses_says_why_and_counts_by_its_code(tmp_path: Path) -> None:
     environment = install(tmp_path / "site")

@@ -140,6 +140,16 @@ def test_models_keep_their_own_numbers_of_items(outputs: Outputs) -> None:
     assert told[("other", "acc/rte")] == 3
 
 
+def test_the_seconds_of_a_selection_stand_with_the_stages(outputs: Outputs) -> None:
+    outputs.dense(ACC)
+    assert "select" not in build_report(outputs.root).cells.seconds
+    folder = outputs.cell("c4", scores=ACC)
+    change_result(folder, calib={"seconds": {"select": 12.5}})
+    seconds = build_report(outputs.root).cells.seconds
+    assert sorted(seconds["select"], key=str) == [12.5, None]
+    assert list(seconds)[-1] == "select"
+
+
 def test_the_plain_form_is_json_without_infinity(outputs: Outputs) -> None:
     folder = outputs.dense(ACC)
     change_result(folder, seconds={"total": math.pi * 1e4, "load": 2.0}, peak_memory_mb={"host": math.inf})

@@ -103,6 +103,18 @@ def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_p
     assert sum("3 cells are in the queue already" in one.out for one in said) == 1
 
 
+def test_a_mixture_is_on_slurm_what_it_is_here(cluster: Cluster, tmp_path: Path) -> None:
+    line = ["-m", "calib=mix", "calib.parts={c4: 2, gsm8k: 1, svamp: 1}", "calib.num_samples=4", "calib.seq_len=64", *BARE]
+    folder, here = Folder(tmp_path / "slurm"), Folder(tmp_path / "here")
+    for each in (folder, here):
+        each.path.mkdir()
+    said, alone = folder.run(*line, *SLURM), here.run(*line)
+    assert said.code == 0 and alone.code == 0, said.err + alone.err
+    assert numbers(folder) == numbers(here) and len(folder.results) == 2
+    (name,) = (name for name in folder.results if "dense" not in name)
+    assert name == "tiny/c4+gsm8k+svamp-icl/wanda/50%/s0"
+
+
 def test_ctrl_c_leaves_the_jobs_and_the_same_line_follows_them(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["method=random", *QUICK, *SLURM]

@@ -63,12 +63,12 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_plan_runs_nothing_and_says_that_it_knows_no_times(say: Say, tmp_path: Path) -> None:
-    said = say(*GRID, "launcher=plan")
+def test_a_plan_runs_nothing_and_says_how_long_it_may_take(say: Say, tmp_path: Path) -> None:
+    said = say(*GRID, "launcher=plan", "launcher.tflops=0.05")
     assert said.code == 0, said.err
     assert "2 grid points, 2 distinct pruned cells, 1 dense." in said.out
     assert "done 0   running 0   pending 0   failed 0   to do 3   not applicable 0" in said.out
-    assert "No estimate" in said.out and "Nothing was run" in said.out
+    assert "To do: 3 cells, about " in said.out and "Nothing was run" in said.out
     assert [row["state"] for row in rows(tmp_path)] == ["todo", "todo"]
     assert not (tmp_path / "outputs/cells").exists()
 

@@ -88,7 +88,13 @@ def test_a_target_of_the_users_own_is_its_content(tmp_path: Path, monkeypatch: p
     assert done.code == 0, done.err
     (result,) = [result for result in results().values() if result["axes"]["select"]]
     told = manifest_of(result)["select"]
-    assert told["target"] is None and told["of_target"]["source"] == "own" and told["target_rows"] == 1000
+    assert result["sets"]["sums"]["source"] == "own" and result["sets"]["gsm8k"]["source"] == "sample"
+    assert (
+        told["name"] == "most_similar"
+        and told["target"] is None
+        and told["of_target"]["source"] == "own"
+        and told["target_rows"] == 1000
+    )
 
 
 def test_seeds_that_take_the_same_rows_count_as_one_draw(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

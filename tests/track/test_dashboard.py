@@ -40,7 +40,7 @@ def test_every_kind_of_panel_is_there(panels: dict[str, list[dict[str, Any]]]) -
     numbers = {kind: len(configs) for kind, configs in panels.items()}
     assert numbers == {
         "Parallel Coordinates Plot": 1,
-        "Bar Chart": 6,
+        "Bar Chart": 10,
         "Scatter Plot": 1,
         "Run History Line Plot": 7,
         "Run Comparer": 1,
@@ -57,11 +57,14 @@ def test_parallel_coordinates_run_over_the_axes_and_the_scores(panels: dict[str,
     ]
 
 
-def test_bars_compare_sets_and_prompts(panels: dict[str, list[dict[str, Any]]]) -> None:
+def test_bars_compare_sets_prompts_selectors_and_token_weights(panels: dict[str, list[dict[str, Any]]]) -> None:
     shown = [(*bar["metrics"], bar["groupBy"], bar["groupAgg"], bar["groupArea"]) for bar in panels["Bar Chart"]]
     assert shown == [
         (f"{before}{name}", f"{axis}.value.name", "mean", "stddev")
-        for before, axis in (("", "calib"), ("to_c4/", "calib"), ("to_dense/", "prompt"))
+        for before, axis in (
+            *(("", "calib"), ("to_c4/", "calib")),
+            *(("to_dense/", "prompt"), ("to_dense/", "select"), ("to_dense/", "weight")),
+        )
         for name in METRICS
     ]
 

@@ -39,6 +39,14 @@ class SparseGPTConfig(MethodConfig):
         """The weights of a block of columns."""
         return num_outputs * min(num_inputs, self.block_size)
 
+    def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
+        """The upper triangle of X^T X, and its Cholesky factor, which counts twice in float64."""
+        return float(num_tokens * num_inputs**2 + 2 * num_inputs**3)
+
+    def solve_flops(self, num_outputs: int, num_inputs: int) -> float:
+        """The sweep over the columns and the outputs that the error is relative to, twice, as both go in narrow blocks."""
+        return float(4 * num_outputs * num_inputs**2)
+
     def __post_init__(self) -> None:
         if not 0 <= self.damping < math.inf:
             reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.01")

@@ -1,21 +1,21 @@
 """What a line would do: its points and cells, where each stands, and how long the rest may take."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from prune.cell.cell import Cell
-from prune.cell.folder import CellFolder
 from prune.cell.model_sets import describe_set, is_model_made, is_stored
 from prune.cell.standing import Standing
 from prune.cell.state import State
+from prune.config.launcher import require
 from prune.models.identity import is_known
+from prune.sweep.cost.words import describe
 from prune.sweep.launcher import Launcher
 from prune.sweep.launchers.slurm.config import DryLauncherConfig
 from prune.sweep.launchers.slurm.memory import memory_notes
@@ -30,6 +30,13 @@ class PlanLauncherConfig(DryLauncherConfig):
     """The grid is shown and nothing runs."""
 
     name: str = "plan"
+    tflops: float | None = None
+    """TFLOP/s of the machine that is to run the cells, as it reaches them in a model's products; None: how long they take is
+    said at the rate of this one, which is measured for two seconds where no finished cells tell."""
+
+    def __post_init__(self) -> None:
+        DryLauncherConfig.__post_init__(self)  # slots leave super() without its class
+        require("launcher.tflops", self.tflops, self.tflops is None or 0 < self.tflops < math.inf, "a number above 0")
 
 
 class PlanLauncher(Launcher):
@@ -53,19 +60,6 @@ OPEN_STATES = (State.todo, State.failed)
 """What the next launch would run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How long cells may take, one after another."""
-
-    seconds: float
-    gpu_seconds: float
-    """The part of it on GPUs."""
-    num_unknown: int
-    """Cells without a finished one like them."""
-    num_finished: int
-    """Finished cells that the estimate rests on."""
-
-
 def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]) -> None:
     """Print the grid of a sweep; nothing runs."""
     say: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
@@ -81,8 +75,7 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
     open_cells = [cell for cell in sweep.cells if standings[cell.id].state in OPEN_STATES]
     notes = [*unknown_ids(sweep.cells), *job_notes(open_cells, sweep), *not_applicable_lines(sweep.points)]
     notes += sets_of_model(sweep.cells)
-    time = describe_estimate(open_cells, estimate(open_cells, sweep.output_dir))
-    for line in [*notes, time, f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
+    for line in [*notes, *describe_cost(open_cells, sweep), f"Nothing was run. All points: {sweep.folder}/grid.jsonl"]:
         console.print(line, **say)
 
 
@@ -121,60 +114,11 @@ def count_states(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> st
     return "   ".join(f"{'to do' if state is State.todo else state.value} {counts[state]}" for state in order)
 
 
-def estimate(cells: Sequence[Cell], output_dir: Path) -> Estimate:
-    """How long `cells` may take: as long as finished cells of their model and method did, or of their model at least."""
-    finished = _finished_seconds(output_dir)
-    seconds = gpu_seconds = 0.0
-    used: set[tuple[str, str | None]] = set()
-    num_unknown = 0
-    for cell in cells:
-        keys = ((cell.axes.model, cell.axes.method), (cell.axes.model, None))
-        key = next((key for key in keys if key in finished), None)
-        if key is None:
-            num_unknown += 1
-            continue
-        used.add(key)
-        seconds += mean(second for second, _ in finished[key])
-        gpu_seconds += mean(second * on_gpu for second, on_gpu in finished[key])
-    return Estimate(seconds, gpu_seconds, num_unknown, sum(len(finished[key]) for key in used))
-
-
-def describe_estimate(cells: Sequence[Cell], expected: Estimate) -> str:
-    """The estimate in words, or that there is none."""
-    if not cells:
-        return "Nothing is left to do."
-    known = len(cells) - expected.num_unknown
-    if not known:
-        models = ", ".join(dict.fromkeys(cell.axes.model for cell in cells))
-        return f"No estimate of the time: no cell of {models} has been finished in this output_dir yet."
-    hours = f"{expected.gpu_seconds / 3600:.2g} GPU-hours" if expected.gpu_seconds else "no GPU, as those did"
-    rest = f"; no estimate for {expected.num_unknown} others" if expected.num_unknown else ""
-    return (
-        f"To do: {known} cells, about {describe_seconds(expected.seconds)} one after another ({hours}), "
-        f"going by {expected.num_finished} finished cells{rest}."
-    )
-
-
-def describe_seconds(seconds: float) -> str:
-    """`45 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def _finished_seconds(output_dir: Path) -> dict[tuple[str, str | None], list[tuple[float, bool]]]:
-    """(model, method), and (model, None) for any method -> (seconds, whether on a GPU) of each finished cell."""
-    found: dict[tuple[str, str | None], list[tuple[float, bool]]] = {}
-    for path in sorted((output_dir / "cells").glob("*/result.json")):
-        try:
-            result = CellFolder(path.parent).find_result() or {}
-            took = float(result["seconds"]["total"]), result["provenance"]["device"].startswith("cuda")
-            keys = [(result["axes"]["model"], method) for method in (result["axes"]["method"], None)]
-        except (KeyError, TypeError, AttributeError, ValueError):  # damaged
-            continue
-        for key in keys:
-            found.setdefault(key, []).append(took)
-    return found
+def describe_cost(cells: Sequence[Cell], sweep: Sweep) -> list[str]:
+    """The lines on how long cells may take, by what finished cells took and by what the others compute."""
+    launcher = sweep.config.launcher
+    assert isinstance(launcher, PlanLauncherConfig), launcher
+    return describe(cells, sweep.output_dir, launcher.tflops, launcher.num_workers or len(launcher.gpus) or 1)
 
 
 def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:

@@ -75,7 +75,12 @@ export function cost() {
     ),
   ];
   return [
-    el("p", {}, "Mean time per cell and stage; peak memory is the largest of any cell."),
+    el(
+      "p",
+      {},
+      "Mean time per cell and stage; peak memory is the largest of any cell.",
+      stages.includes("select") ? " select: choosing the rows when the set was made, once for all cells that share it." : "",
+    ),
     sortableTable({ caption: "Cost by group", quiet: true, columns, items, limit: 24 }),
   ];
 }
