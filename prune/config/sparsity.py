@@ -62,7 +62,9 @@ class NMConfig(SparsityConfig):
 
     name: str = "nm"
     n: int = MISSING
+    """Weights that are removed of each m."""
     m: int = MISSING
+    """Consecutive inputs of one output."""
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:

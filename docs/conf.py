@@ -1,0 +1,15 @@
+"""How Sphinx makes the pages of this folder: `make docs`. Nothing that a page shows or searches comes from the net."""
+
+project = "prune"
+html_title = "prune"
+extensions = ["myst_parser"]
+myst_heading_anchors = 4
+highlight_language = "text"
+html_theme = "furo"
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_show_copyright = False
+html_use_index = False
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
