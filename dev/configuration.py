@@ -2,8 +2,9 @@
 
     python -m dev.configuration
 
-A test compares the file with `render()`, and its keys with those of every option in conf/. What a key means is the text under its
-field, in the class that holds it; defaults are those of the code, and null for the keys that conf/config.yaml leaves to the model.
+A test compares the file with `render()`, and its keys with those of every option in conf/. What a key means is the text
+under its field, in the class that holds it. Defaults are those of the code, and null for the keys that conf/config.yaml
+leaves to the model.
 """
 
 import ast
@@ -64,14 +65,14 @@ HEAD = """# Every key
 Made by `python -m dev.configuration` from the typed configuration; a test fails when it is out of date.
 
 A line sets a key as `group.key=value`, and in a grid (`-m`) to several values with commas between them. A value of another
-type, one that means nothing, or a key that there is not is refused before anything runs. `python -m prune.main --help` prints
-the keys with their values under any line.
+type, one that means nothing, or a key that there is not is refused before anything runs. `python -m prune.main --help`
+prints the keys with their values under any line.
 
 - **null** means what the text says of it. {from_model} are null until a line
   sets them: then the model's value counts.
 - **required** keys are given by the option (`calib=c4` sets `calib.name`) or have to be typed.
-- A value with signs of its own is quoted twice, as in `'model.path="/models/a, b"'`. A mapping or a list is quoted for the shell:
-  `'calib.parts={{c4: 0.5, gsm8k: 0.5}}'`.
+- A value with signs of its own is quoted twice, as in `'model.path="/models/a, b"'`. A mapping or a list is quoted for the
+  shell: `'calib.parts={{c4: 0.5, gsm8k: 0.5}}'`.
 """
 
 
