@@ -11,5 +11,6 @@ html_show_sourcelink = False
 html_show_sphinx = False
 html_show_copyright = False
 html_use_index = False
+html_show_search_summary = False  # it would be fetched, which a page from disk may not
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
