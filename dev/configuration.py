@@ -13,50 +13,37 @@ import re
 import typing
 from collections.abc import Collection, Iterator
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import Field, fields
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from prune.config.calib import CalibConfig, PromptConfig
 from prune.config.checks import MISSING
-from prune.config.config import FROM_MODEL, Config, SweepConfig
-from prune.config.data import DataConfig
-from prune.config.eval import EvalConfig
-from prune.config.launcher import LauncherConfig
-from prune.config.merge import MergeConfig
-from prune.config.method import MethodConfig
-from prune.config.model import ModelConfig
-from prune.config.select import SelectConfig
-from prune.config.sparsity import SparsityConfig
-from prune.config.tracker import TrackerConfig
-from prune.config.weight import WeightConfig
+from prune.config.config import FROM_MODEL, Config
 from prune.schemas import SCHEMAS
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig, long_option
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
-GROUPS: dict[str, tuple[type[Any], str]] = {
-    "model": (ModelConfig, "Which model is pruned, and how it is loaded."),
-    "calib": (
-        CalibConfig,
-        "The calibration set: which rows, how many, which draw. Sets have no use for the keys of other kinds of set.",
-    ),
-    "prompt": (PromptConfig, "How rows of a question set become a calibration sequence. Raw text has no prompt."),
-    "select": (SelectConfig, "Which rows or windows of a pool are taken."),
-    "weight": (WeightConfig, "What a token counts in the statistics."),
-    "method": (MethodConfig, "How a linear is pruned."),
-    "sparsity": (SparsityConfig, "How many weights go, and which may go together."),
-    "eval": (EvalConfig, "Which scores are measured, and how: [scores](scores.md)."),
-    "data": (DataConfig, "Where the rows of the shipped sets come from."),
-    "tracker": (TrackerConfig, "Where results are mirrored: [W&B](wandb.md)."),
-    "launcher": (LauncherConfig, "Where cells run, and what the same line does next time."),
-    "sweep": (SweepConfig, "The cells of one command line."),
-    "merge": (MergeConfig, "The cells that a merged cell averages; `python -m prune.merge` sets these."),
+GROUPS: dict[str, type[Any]] = {
+    name: kind for name, kind in typing.get_type_hints(Config).items() if is_dataclass(kind) and isinstance(kind, type)
 }
-"""Group of conf/ -> the class that all its options share, and what it is about."""
+"""Group of conf/ -> the class that all its options share."""
+
+ABOUT = {
+    "calib": "The calibration set: which rows, how many, which draw. Sets have no use for the keys of other kinds of set.",
+    "select": "Which rows or windows of a pool are taken.",
+    "weight": "What a token counts in the statistics.",
+    "method": "How a linear is pruned.",
+    "sparsity": "How many weights go, and which may go together.",
+    "eval": "Which scores are measured, and how: [scores](scores.md).",
+    "tracker": "Where results are mirrored: [W&B](wandb.md).",
+    "launcher": "Where cells run, and what the same line does next time.",
+    "merge": "The cells that a merged cell averages; `python -m prune.merge` sets these.",
+}
+"""What a group is about, where the text of its class does not say it to a user."""
 
 _OPTION = {"name": "The option of the group, which its file in conf/ sets."}
 
@@ -80,8 +67,8 @@ def render() -> str:
     """The whole file."""
     named = ", ".join(f"`{path}`" for path in FROM_MODEL)
     parts = [HEAD.format(from_model=named), "## The line as a whole\n\n" + _table(_own(Config, without=GROUPS), "")]
-    for group, (shared, about) in GROUPS.items():
-        parts.append(f"## {group}\n\n{about}\n\n" + _table(_own(shared), group))
+    for group, shared in GROUPS.items():
+        parts.append(f"## {group}\n\n{ABOUT.get(group) or _first(shared)}\n\n" + _table(_own(shared), group))
         parts += list(_options(group, shared))
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
@@ -89,7 +76,7 @@ def render() -> str:
 def keys() -> set[str]:
     """Every key that the file describes."""
     own = {key for key, _ in _own(Config, without=GROUPS)}
-    shared = {f"{group}.{key}" for group, (kind, _) in GROUPS.items() for key, _ in _own(kind)}
+    shared = {f"{group}.{key}" for group, kind in GROUPS.items() for key, _ in _own(kind)}
     of_options = {f"{path.partition('/')[0]}.{key}" for path, kind in SCHEMAS.items() for key, _ in _own(kind)}
     return own | shared | of_options
 
