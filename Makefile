@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
-.PHONY: demo test test-all lint wheels install clean
+.PHONY: demo test test-all lint docs wheels install clean
 
 demo: install  ## Compare calibration sets on the embedded model
 	$(BIN)/python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot
@@ -24,6 +24,10 @@ lint: install  ## Check style and types
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: install  ## Build the pages of docs/ into site/, which opens from disk; a broken link is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs site
+	@echo "site/index.html"
+
 wheels: install  ## Check that each pin has a wheel for each promised Python (downloads them, torch aside: about 1 GB)
 	PIP="$(BIN)/python -m pip" sh dev/wheels.sh
 
@@ -38,4 +42,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## Remove the environment; results under outputs/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

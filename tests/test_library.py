@@ -1,7 +1,9 @@
-"""The engine without Hydra, as the README shows it."""
+"""The engine without Hydra, as docs/library.md shows it."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import sys
@@ -24,6 +26,12 @@ weight_OI = model.model.layers[0].self_attn.q_proj.weight
 assert (weight_OI == 0).sum(dim=1).eq(weight_OI.shape[1] // 2).all()
 print(len(reports), [name for name in ("hydra", "omegaconf", "wandb", "lm_eval", "submitit") if name in sys.modules])
 """
+
+
+def test_the_page_shows_what_is_run() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "library.md").read_text()
+    (shown,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert shown in PROGRAM
 
 
 def test_a_loaded_model_is_pruned_without_hydra() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import prune
 from prune.cell.provenance import versions
@@ -125,3 +126,8 @@ def test_make_says_what_to_do_where_no_python_runs(make: Make, pythons: dict[str
 def test_make_refuses_a_named_python_that_does_not_fit(make: Make, tmp_path: Path) -> None:
     said = make("test", f"PYTHON={tmp_path}/bin/python3.10", **{"python3_10": "exit 1", "python3_12": RUNS})
     assert said.returncode == 2 and f"as {tmp_path}/bin/python3.10" in said.stderr and "make test PYTHON=" in said.stderr
+
+
+def test_the_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == prune.__version__ and cited["license"] == PROJECT["license"]

@@ -54,6 +54,7 @@ class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
     language: str | None = None
     """The language of calib=mc4 and calib=wikipedia, as they call it; the other sets have no use for it."""
     num_samples: int = 128
+    """Sequences of the set."""
     seq_len: FromModel[int] = 2048
     """Tokens in each sequence; null takes model.seq_len."""
     real_tokens: int | None = None

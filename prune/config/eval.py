@@ -80,6 +80,7 @@ class EvalConfig:
     too_long: TooLong = TooLong.error
     """Whether items whose prompts do not fit the model's window stop the run or are left out."""
     batch_size: int = 8
+    """Prompts or chunks in one forward pass of the scores; changes speed and memory only."""
     logits_chunk: int | None = None
     """Positions of a perplexity whose logits are held at once; None takes as many as 256 MiB hold."""
 

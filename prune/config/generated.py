@@ -18,6 +18,7 @@ class GeneratedSetConfig:
     """Tokens of a text that the model goes on from, BOS among them where `model.bos` puts it before a text; 0: from BOS
     alone, as in self-calibration (Williams et al. 2025, arXiv 2410.17170)."""
     temperature: float = 0.6
+    """What the logits are divided by before a token is sampled."""
     top_k: int = 50
     """Only so many of the likeliest tokens are sampled from; 0: all. 1 is greedy, so that the seed draws prefixes only."""
     top_p: float = 0.95

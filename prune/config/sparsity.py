@@ -90,7 +90,9 @@ class NMConfig(SparsityConfig):
 
     name: str = "nm"
     n: int = MISSING
+    """Weights that are removed of each m."""
     m: int = MISSING
+    """Consecutive inputs of one output."""
     preserve_zeros: Preserve = Preserve.auto
     """Keep the zeros that a model comes with, as for unstructured; a group with more than n of them keeps them all."""
 

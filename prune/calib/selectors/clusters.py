@@ -21,6 +21,7 @@ class ClustersConfig(SelectConfig):
 
     name: str = "clusters"
     num_clusters: int = 5
+    """Of the pool."""
     embedding: Embedding = Embedding.tfidf
 
     def __post_init__(self) -> None:

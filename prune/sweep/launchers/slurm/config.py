@@ -57,6 +57,7 @@ class SlurmLauncherConfig(LauncherConfig):
     mem_per_gpu: str | None = None
     mem_per_cpu: str | None = None
     timeout_min: int = 240
+    """The time limit of a job."""
     array_parallelism: int = 256
     """Jobs of one array that run at the same time, at most."""
     cells_per_job: int = 1
@@ -68,7 +69,9 @@ class SlurmLauncherConfig(LauncherConfig):
     python: str | None = None
     """Command that starts Python in the job; None is the one that runs now."""
     use_srun: bool = True
+    """Whether the job starts its program by srun, with `srun_args`."""
     srun_args: list[str] = field(default_factory=list)
+    """Further words for srun."""
     wckey: str = ""
     nodelist: str | None = None
     exclude: str | None = None
