@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,7 +73,8 @@ def lines_of(page: Path) -> list[Line]:
 
 def write_what_lines_name(folder: Path) -> None:
     """Put the files there that the lines of the pages name, small, and the two sets of one's own as options."""
-    _write_model(folder / "FOLDER")
+    for path in ("FOLDER", "outputs/cells/ID/model"):
+        _write_model(folder / path)
     texts = [
         {"text": f"Row {number} of a text. " * 30, "title": f"Title {number}", "body": "A body."} for number in range(300)
     ]
@@ -93,7 +95,7 @@ def write_what_lines_name(folder: Path) -> None:
 
 def _write_model(folder: Path) -> None:
     """The embedded model, with the window of a real one."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for path in TINY.iterdir():
         if path.suffix in (".json", ".safetensors"):
             (folder / path.name).write_bytes(path.read_bytes())
@@ -157,15 +159,24 @@ def plan_all(lines: Sequence[Line]) -> list[str]:
             grids.append(grid_of(line))
         except Exception as error:
             problems.append(f"{line}\n    {type(error).__name__}: {error}")
-    plain = [grid for grid in grids if _is_plain(grid)]
-    together = compose_points([point for grid in plain for point in grid.points], _compose)
-    for grid in plain:
-        configs, together = together[: len(grid.points)], together[len(grid.points) :]
-        problems += _plan(grid, configs)
+    composed = _compose_together([grid for grid in grids if _is_plain(grid)])
     for grid in grids:
-        if not _is_plain(grid):
-            problems += _plan(grid, compose_points(grid.points, _compose))
+        try:
+            configs = composed.get(grid.line) or compose_points(grid.points, _compose)
+            run_points(configs, grid.points, grid.overrides)
+        except Exception as error:
+            problems.append(f"{grid.line}\n    {type(error).__name__}: {error}")
     return problems
+
+
+def _compose_together(grids: Sequence[Grid]) -> dict[Line, list[Config]]:
+    """The points of each line; none where one of the lines cannot be composed, which it tells when it is composed alone."""
+    try:
+        configs = compose_points([point for grid in grids for point in grid.points], _compose)
+    except Exception:
+        return {}
+    ends = list(accumulate(len(grid.points) for grid in grids))
+    return {grid.line: configs[end - len(grid.points) : end] for grid, end in zip(grids, ends, strict=True)}
 
 
 def _is_plain(grid: Grid) -> bool:
@@ -174,14 +185,6 @@ def _is_plain(grid: Grid) -> bool:
 
 def _compose(overrides: list[str]) -> Any:
     return compose("config", overrides=overrides)
-
-
-def _plan(grid: Grid, configs: Sequence[Config]) -> list[str]:
-    try:
-        run_points(configs, grid.points, grid.overrides)
-    except Exception as error:
-        return [f"{grid.line}\n    {type(error).__name__}: {error}"]
-    return []
 
 
 def parse_only(line: Line, patch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,19 @@ def test_every_line_is_planned(where_lines_run: Path) -> None:
     assert not list((where_lines_run / "outputs").rglob("result.json"))
 
 
+def test_a_wrong_line_would_be_told(where_lines_run: Path) -> None:
+    wrong = (
+        "calib=c5",
+        "calib.num_sample=3",
+        "sparsity.ratio=1",
+        "calib.path=nowhere.jsonl calib=file",
+        "-m prompt=icl,iclx",
+    )
+    lines = [Line("page.md", number, ("python", "-m", "prune.main", *words.split())) for number, words in enumerate(wrong)]
+    problems = [problem for line in lines for problem in plan_all([line])]
+    assert [problem.partition(": ")[0] for problem in problems] == [f"page.md:{number}" for number in range(len(wrong))]
+
+
 @pytest.mark.parametrize("line", [line for line in LINES if line.module not in (None, "prune.main")], ids=str)
 def test_every_other_command_takes_its_words(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.module is not None
