@@ -68,8 +68,15 @@ def main() -> None:
     measure = measure_perplexity if asked.perplexity else measure_errors
     for key, value in measure(asked, model, tokens):
         report[key] = value
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+        write(report, asked.out)
     print(json.dumps({key: value for key, value in report.items() if key != "linears"}, indent=1))
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """JSON with a line for each linear."""
+    rest = json.dumps({key: value for key, value in report.items() if key != "linears"}, indent=1)
+    lines = ",\n".join(f"  {json.dumps(line)}" for line in report.get("linears", []))
+    path.write_text(f'{rest.removesuffix("}").rstrip()},\n "linears": [\n{lines}\n ]\n}}\n')
 
 
 def parse() -> argparse.Namespace:
@@ -154,7 +161,7 @@ class Errors:
                 pruned = solve(method, weights, train.own if key == "wanda" else train.hessian, pattern_of(pattern))
                 for (name, weight_OI), one in zip(weights.items(), pruned, strict=True):
                     hessians = (train.hessian, held_out.hessian)
-                    errors[name][key] = [each.output_error(weight_OI, one.weight_OI) for each in hessians]
+                    errors[name][key] = [float(f"{each.output_error(weight_OI, one.weight_OI):.6g}") for each in hessians]
             self._lines += [
                 {"block": index, "name": name, "pattern": pattern, "errors": of_methods}
                 for name, of_methods in errors.items()
