@@ -13,12 +13,14 @@ from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
 from prune.config.method import MethodConfig, Propagation
 from prune.config.options import option_identity
-from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
+from prune.pruning.methods.ria import RIAConfig
 from prune.pruning.registry import counts_alike, needs_inputs
+from prune.pruning.solver.permutation import Permutation
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -97,11 +99,18 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     del form["propagation"]
     if isinstance(config.method, DenseConfig):
         return form
+    if isinstance(config.method, RIAConfig) and not _permutes(config.method, config.sparsity):
+        del form["permutation"]
     if propagation(config) is Propagation.dense:
         form["propagation"] = Propagation.dense.value
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})
+
+
+def _permutes(method: RIAConfig, sparsity: SparsityConfig) -> bool:
+    """Whether inputs are put into other groups than consecutive ones, which only N:M has."""
+    return isinstance(sparsity, NMConfig) and method.permutation is not Permutation.none
 
 
 def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:

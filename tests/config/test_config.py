@@ -49,7 +49,7 @@ def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
     assert options("calib") == {*DATASETS, *LANGUAGE_SETS, "file"}
     assert options("prompt") == {style.value for style in PromptStyle}
-    assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random", "dsnot", "swaps"}
+    assert options("method") == {"dense", "magnitude", "wanda", "ria", "sparsegpt", "random", "dsnot", "swaps", "nowag"}
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm"}
     assert options("data") == {"sample", "hub", "local"}
     assert len(OPTIONS) == sum(1 for _ in Path(CONFIG_DIR).rglob("*.yaml")) - 1  # config.yaml itself

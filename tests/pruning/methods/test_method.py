@@ -10,6 +10,7 @@ from prune.pruning.method import Method
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.dsnot import DSnoT, DSnoTConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
+from prune.pruning.methods.nowag import NoWag, NoWagConfig
 from prune.pruning.methods.random import RandomConfig
 from prune.pruning.methods.ria import RIA, RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
@@ -28,9 +29,10 @@ CONFIGS: list[MethodConfig] = [
     SparseGPTConfig(),
     DSnoTConfig(),
     SwapsConfig(),
+    NoWagConfig(),
 ]
 PRUNING = [build_method(config) for config in CONFIGS if config.name != "dense"]
-WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT(), DSnoT(), DSnoT(start=Start.sparsegpt), Swaps()]
+WITH_INPUTS: list[Method] = [NoWag(), Wanda(), RIA(), SparseGPT(), DSnoT(), DSnoT(start=Start.sparsegpt), Swaps()]
 
 
 def name(method: Method) -> str:
@@ -45,8 +47,8 @@ def test_every_configuration_has_its_method() -> None:
     assert set(METHODS) == {type(config) for config in CONFIGS}
     pruning = [config for config in CONFIGS if config.name != "dense"]
     assert [build_method(config).name for config in pruning] == [config.name for config in pruning]
-    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *[True] * 5]
-    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *[True] * 5]
+    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *[True] * 6]
+    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *[True] * 6]
 
 
 def test_knobs_reach_the_method() -> None:
