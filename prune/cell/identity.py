@@ -15,7 +15,7 @@ from prune.config.merge import MergeConfig
 from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
 from prune.config.options import option_identity
 from prune.config.reconstruct import BlockReconstructConfig
-from prune.config.sparsity import Allocation, Preserve, SparsityConfig, UnstructuredConfig
+from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.errors import UserError
 from prune.models.checks import has_experts
@@ -23,7 +23,9 @@ from prune.models.fetch import settings_here
 from prune.models.identity import model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
+from prune.pruning.methods.ria import RIAConfig
 from prune.pruning.registry import counts_alike, gathers_hessian, needs_inputs
+from prune.pruning.solver.permutation import Permutation
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -154,6 +156,8 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     measures = form.pop("output_error") and not gathers_hessian(config.method)
     if isinstance(config.method, DenseConfig):
         return form
+    if isinstance(config.method, RIAConfig) and not _permutes(config.method, config.sparsity):
+        del form["permutation"]
     if propagation(config) is Propagation.dense:
         form["propagation"] = Propagation.dense.value
     form |= expert_choice(config)
@@ -162,6 +166,11 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})
+
+
+def _permutes(method: RIAConfig, sparsity: SparsityConfig) -> bool:
+    """Whether inputs are put into other groups than consecutive ones, which only N:M has."""
+    return isinstance(sparsity, NMConfig) and method.permutation is not Permutation.none
 
 
 def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:

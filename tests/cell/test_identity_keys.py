@@ -283,6 +283,10 @@ TABLE: dict[str, list[Case] | str] = {
     "method.alps.update_every": [matters("method.update_every=1", PRUNED, ALPS)],
     "method.wanda.variant": [matters("method.variant=true", PRUNED)],
     "method.ria.power": [matters("method.power=1", PRUNED, ["method=ria"])],
+    "method.ria.permutation": [
+        matters("method.permutation=heuristic", PRUNED, ["method=ria", "sparsity=2to4"]),
+        cannot("method.permutation=lsa", ["method=ria"]),
+    ],
     "method.sparsegpt.damping": [matters("method.damping=0.1", PRUNED, ["method=sparsegpt"])],
     "method.sparsegpt.block_size": [matters("method.block_size=32", PRUNED, ["method=sparsegpt"])],
     "method.dsnot.start": [matters("method.start=magnitude", PRUNED, DSNOT)],

@@ -49,7 +49,7 @@ def test_the_shipped_options_are_all_there() -> None:
     assert options("model") == MODELS
     assert options("calib") == {*DATASETS, *LANGUAGE_SETS, "file"}
     assert options("prompt") == {style.value for style in PromptStyle}
-    methods = {"dense", "magnitude", "wanda", "ria", "sparsegpt", "alps", "admm", "dsnot", "swaps", "random"}
+    methods = {"dense", "magnitude", "wanda", "ria", "nowag", "sparsegpt", "alps", "admm", "dsnot", "swaps", "random"}
     assert options("method") == methods
     assert options("sparsity") == {"unstructured", "2to4", "4to8", "nm", "blocks", "experts"}
     assert options("data") == {"sample", "hub", "local"}

@@ -110,7 +110,7 @@ def test_ratios_are_those_of_the_naive_twin(tail: Tail, names: list[str] | None)
 
 
 def test_hand_worked_ratios() -> None:
-    """Shares 0.7, 1 and 1.3 of sizes 1, 1, 2: 4 times the ratio over 4.3; equal exponents or an epsilon of 0 change nothing."""
+    """Shares 0.7, 1 and 1.3 of sizes 1, 1, 2: 4 times the ratio over 4.3; equal exponents or epsilon 0 change nothing."""
     assert scaled_ratios([2.0, 3.0, 4.0], [1, 1, 2], 0.5, 0.3) == pytest.approx([0.7 * 2 / 4.3, 2 / 4.3, 1.3 * 2 / 4.3])
     assert scaled_ratios([3.0, 3.0], [1, 5], 0.5, 0.3) == [0.5, 0.5]
     assert scaled_ratios([2.0, 3.0], [1, 5], 0.5, 0.0) == [0.5, 0.5]

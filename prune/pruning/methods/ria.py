@@ -11,6 +11,7 @@ from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
+from prune.pruning.solver.permutation import Permutation, best_order
 from prune.pruning.sparsity import NM, Pattern, count_ties, lowest
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class RIAConfig(MethodConfig):
     name: str = "ria"
     power: float = 0.5
     """Exponent of the input norms."""
+    permutation: Permutation = Permutation.none
+    """Of N:M only: which inputs share a group, so that more score is kept. none: consecutive ones. heuristic, lsa: others,
+    so that the mask is N:M after a reordering of the inputs that each linear needs for itself (docs/methods_masks.md)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.power < math.inf:
@@ -35,12 +39,14 @@ class RIA:
     """Score (|W_ij| / sum_k |W_kj| + |W_ij| / sum_k |W_ik|) * ||X_j||^power, relative importance and activation.
 
     Unstructured: the int(O * I * ratio) lowest of the matrix, as in the authors' code; N:M: the N lowest of each group. A
-    share of a row or column that is all zero is 0. The paper's channel permutation for N:M is not done. As with Wanda, the
-    authors divide the squared norms by the number of sequences, which changes no mask.
+    share of a row or column that is all zero is 0. As with Wanda, the authors divide the squared norms by the number of
+    sequences, which changes no mask.
     """
 
     power: float = 0.5
     """Exponent of the input norms; 0 is relative importance alone."""
+    permutation: Permutation = Permutation.none
+    """Which inputs share a group of N:M; the mask and the weights stay in the order of the model."""
     name: ClassVar[str] = "ria"
     needs_inputs: ClassVar[bool] = True
 
@@ -56,12 +62,24 @@ class RIA:
         assert isinstance(statistic, InputNorms), type(statistic)
         size_OI, norm_I = finite_weight(weight_OI).abs(), statistic.norms()
         score_OI = relative_importance(size_OI) * norm_I**self.power
-        mask_OI = lowest(score_OI, pattern)
-        num_ties = count_ties(score_OI, mask_OI, weight_OI, pattern.m if isinstance(pattern, NM) else None)
+        mask_OI, num_ties = self._mask(score_OI, weight_OI, pattern)
         squared_OI = (size_OI * norm_I).square_()
         total = float(squared_OI.sum())
         removed = float(squared_OI.masked_fill(~mask_OI, 0).sum())
         return masked(weight_OI.detach(), mask_OI, error=removed / total if total else 0.0, num_ties=num_ties)
+
+    def _mask(self, score_OI: Tensor, weight_OI: Tensor, pattern: Pattern) -> tuple[Tensor, int]:
+        """(the mask, its ties)."""
+        if not isinstance(pattern, NM):
+            mask_OI = lowest(score_OI, pattern)
+            return mask_OI, count_ties(score_OI, mask_OI, weight_OI)
+        if self.permutation is Permutation.none:
+            mask_OI = lowest(score_OI, pattern)
+            return mask_OI, count_ties(score_OI, mask_OI, weight_OI, pattern.m)
+        order_I = best_order(score_OI, pattern, self.permutation)
+        permuted_OI = lowest(score_OI[:, order_I], pattern)
+        num_ties = count_ties(score_OI[:, order_I], permuted_OI, weight_OI[:, order_I], pattern.m)
+        return torch.empty_like(permuted_OI).index_copy_(1, order_I, permuted_OI), num_ties
 
 
 def relative_importance(size_OI: Tensor) -> Tensor:

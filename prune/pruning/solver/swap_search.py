@@ -23,8 +23,10 @@ from prune.pruning.sparsity import NM, Pattern
 if TYPE_CHECKING:
     from torch import Tensor
 
+ROOM = 2**17
+"""Pairs that are looked at together on the CPU, few enough for its cache, but at least a row's; changes speed only."""
 ROOM_ON_DEVICE = 2**26
-"""Pairs that are looked at together on a GPU; on the CPU one row, whose pairs stay in its cache. Changes speed only."""
+"""The same on a GPU."""
 ROWS_OF_GROUPS = 256
 """Rows whose pairs within groups are looked at together; changes speed only."""
 MIN_GAIN = 64
@@ -105,7 +107,8 @@ class InRows:
         order_OI = first_OI.to(torch.uint8).argsort(dim=1, stable=True)
         self._gathered_OK = order_OI[:, : min(most_kept, most_removed)].clone()
         pairs = self._gathered_OK.shape[1] * mask_OI.shape[1]
-        self._rows_at_once = 1 if mask_OI.device.type == "cpu" else max(1, ROOM_ON_DEVICE // max(pairs, 1))
+        room = ROOM if mask_OI.device.type == "cpu" else ROOM_ON_DEVICE
+        self._rows_at_once = max(1, room // max(pairs, 1))
         rows = min(self._rows_at_once, len(mask_OI))
         self._room_RKI = gram_II.new_empty(rows, self._gathered_OK.shape[1], mask_OI.shape[1])
 

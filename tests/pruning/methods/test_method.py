@@ -12,6 +12,7 @@ from prune.pruning.methods.alps import ALPS, ALPSConfig
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.dsnot import DSnoT, DSnoTConfig
 from prune.pruning.methods.magnitude import MagnitudeConfig
+from prune.pruning.methods.nowag import NoWag, NoWagConfig
 from prune.pruning.methods.random import RandomConfig
 from prune.pruning.methods.ria import RIA, RIAConfig
 from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
@@ -32,10 +33,11 @@ CONFIGS: list[MethodConfig] = [
     ADMMConfig(),
     DSnoTConfig(),
     SwapsConfig(),
+    NoWagConfig(),
 ]
 PRUNING = [build_method(config) for config in CONFIGS if config.name != "dense"]
 OF_STARTS: list[Method] = [DSnoT(), DSnoT(start=Start.sparsegpt), Swaps()]
-WITH_INPUTS: list[Method] = [Wanda(), RIA(), SparseGPT(), ALPS(), ADMM(), *OF_STARTS]
+WITH_INPUTS: list[Method] = [NoWag(), Wanda(), RIA(), SparseGPT(), ALPS(), ADMM(), *OF_STARTS]
 
 
 def name(method: Method) -> str:
@@ -50,8 +52,8 @@ def test_every_configuration_has_its_method() -> None:
     assert set(METHODS) == {type(config) for config in CONFIGS}
     pruning = [config for config in CONFIGS if config.name != "dense"]
     assert [build_method(config).name for config in pruning] == [config.name for config in pruning]
-    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *[True] * 7]
-    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *[True] * 7]
+    assert [build_method(config).needs_inputs for config in pruning] == [False, False, *[True] * 8]
+    assert [needs_inputs(config) for config in CONFIGS] == [False, False, False, *[True] * 8]
 
 
 def test_knobs_reach_the_method() -> None:
