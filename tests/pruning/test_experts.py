@@ -1,6 +1,8 @@
 """Experts of a mixture against a naive twin: the same model with every expert's matrices as linears of their own."""
 
 import copy
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from prune.errors import UserError
 from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears, read_weight, weights_sha256
 from prune.models.experts import ExpertMatrix, is_fused
 from prune.models.experts_forward import ExpertPass, one_by_one
+from prune.models.files import EMBEDDED_FOLDER
 from prune.models.load import load_model
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.expert_inputs import ExpertRule
@@ -41,6 +44,7 @@ from prune.pruning.sparsity import NM, Pattern, Unstructured
 from prune.pruning.weighted_set import weighted
 from prune.pruning.weights.attention import Attention
 from tests.architectures import calibration, calibration_set, save_tokenizer, tiny_model
+from tests.conftest import Compose, Said
 from tests.mixtures import NUM_BLOCKS, NUM_EXPERTS, SETTINGS, mixture
 
 HALF = Unstructured(0.5)
@@ -518,3 +522,35 @@ def test_a_shared_dense_copy_gives_every_cell_the_dense_weights(folder: Path) ->
     assert weights_sha256(loaded.model) != sha256
     copy_of.restore()
     assert weights_sha256(loaded.model) == sha256
+
+
+# --- whole lines ---
+
+
+def test_a_line_prunes_a_mixture_and_says_what_came_to_its_experts(say: Callable[..., Said], tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED_FOLDER, tmp_path / "mixture")
+    vocabulary = json.loads((EMBEDDED_FOLDER / "config.json").read_text())["vocab_size"]
+    tiny_model(mixture("qwen2_moe", vocab_size=vocabulary)).save_pretrained(tmp_path / "mixture")
+    model = ["model=hf", f"model.path={tmp_path}/mixture", "model.seq_len=32", "calib=svamp", "calib.num_samples=2"]
+    rest = ["eval.perplexity=[]", "eval.tasks=[]", "tracker=none", "device=cpu"]
+    said = say(*model, *rest, "method=sparsegpt", "sparsity=2to4")
+    assert said.code == 0, said.err
+    (path,) = tmp_path.glob("outputs/cells/*/blocks.jsonl")
+    linears = [json.loads(line) for line in path.read_text().splitlines()]
+    experts = [each for each in linears if ".experts." in each["name"]]
+    assert len(experts) == 3 * NUM_BLOCKS * NUM_EXPERTS
+    assert all(each["num_zero"] * 2 == each["num_weights"] for each in linears)
+    assert sum(each["tokens"] for each in experts) == 3 * NUM_BLOCKS * 2 * 64
+    result = json.loads((path.parent / "result.json").read_text())
+    few = {(each["block"], each["name"].rpartition(".")[0]) for each in experts if each["statistic"] == "all"}
+    assert any(f"{len(few)} of {NUM_BLOCKS * NUM_EXPERTS} experts" in warning for warning in result["warnings"])
+    assert result["sparsity"]["reached"] == 0.5
+    (page,) = tmp_path.glob("outputs/sweeps/*/report/index.html")
+    assert f'"num_experts":{NUM_EXPERTS},' in page.read_text().replace(": ", ":")
+
+
+def test_keys_that_do_not_go_together(compose_config: Compose) -> None:
+    with pytest.raises(UserError, match=r"method\.min_tokens=0 is not possible: .* at least 1"):
+        compose_config("method.min_tokens=0")
+    with pytest.raises(UserError, match=r"experts=all and method\.router_weight=gate do not go together.*experts=routed"):
+        compose_config("method.experts=all", "method.router_weight=gate")
