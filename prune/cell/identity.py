@@ -17,10 +17,7 @@ from prune.config.options import option_identity
 from prune.config.reconstruct import BlockReconstructConfig
 from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
-from prune.errors import UserError
-from prune.models.checks import has_experts
-from prune.models.fetch import settings_here
-from prune.models.identity import model_identity
+from prune.models.identity import may_have_experts, model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
 from prune.pruning.methods.ria import RIAConfig
@@ -84,17 +81,16 @@ def pass_key(config: Config) -> str | None:
 
 
 def expert_choice(config: Config) -> dict[str, Any]:
-    """Which tokens experts are pruned by, where that is not the default, and there are inputs and experts.
-
-    Whether there are experts, config.json says; a GGUF file might hold some.
-    """
-    method, model = config.method, config.model
-    if not uses_calibration(config) or not (model.gguf_file or has_experts(settings_here(model))):
-        return {}
+    """Which tokens experts are pruned by, where that is not the default, and there are inputs and experts."""
+    method = config.method
+    chosen: dict[str, Any] = {}
     if method.experts is ExpertTokens.all:
-        return {"experts": method.experts.value}
-    chosen = {} if method.min_tokens is None else {"min_tokens": method.min_tokens}
-    return chosen if method.router_weight is RouterWeight.none else chosen | {"router_weight": method.router_weight.value}
+        chosen["experts"] = method.experts.value
+    elif method.min_tokens is not None:
+        chosen["min_tokens"] = method.min_tokens
+    if method.router_weight is not RouterWeight.none:
+        chosen["router_weight"] = method.router_weight.value
+    return chosen if chosen and uses_calibration(config) and may_have_experts(config.model) else {}
 
 
 def canonical_form(config: Config) -> dict[str, Any]:

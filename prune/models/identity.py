@@ -10,6 +10,7 @@ from typing import Any
 from prune.config.content import files_sha256, looked_up
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
+from prune.models.checks import has_experts
 from prune.models.fetch import SMALL_ENDINGS, find_snapshot, needed_files, read_parts, settings_here
 from prune.models.files import MISTRALS_OWN, local_folder
 
@@ -27,6 +28,12 @@ def tokenizer_identity(config: ModelConfig) -> dict[str, Any]:
     """What settles how text becomes tokens."""
     source = _source(config)
     return {"tokenizer": source["tokenizer"]} if "tokenizer" in source else source
+
+
+def may_have_experts(config: ModelConfig) -> bool:
+    """Whether config.json speaks of several experts in a layer; a GGUF file, which is not looked into, might hold some."""
+    place = ("experts", config.path, config.revision)
+    return config.gguf_file is not None or looked_up(place, lambda: has_experts(settings_here(config)))
 
 
 def is_known(config: ModelConfig) -> bool:
