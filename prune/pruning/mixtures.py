@@ -109,8 +109,7 @@ def without_experts(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -
         tensors = [*_per_expert(mixture.experts, before), *mixture.routing()]
         for module, name, tensor in tensors:
             slice_tensor(module, name, tensor, before, places)
-    for mixture in mixtures:
-        set_counts(mixture.module, before, after)
+    set_counts(smaller, before, after)
     settings: Any = smaller.config.get_text_config()
     for key, value in list(vars(settings).items()):
         if value == before and "expert" in key and "shared" not in key and "per_tok" not in key:
@@ -123,6 +122,8 @@ def slice_tensor(module: nn.Module, name: str, tensor: Tensor, number: int, plac
     """Let a module hold the entries of a tensor for some of `number` experts."""
     dim = 0 if tensor.shape[0] == number else tensor.dim() - 1
     index = torch.tensor(places, device=tensor.device)
+    if getattr(module, "out_features", None) == number:
+        vars(module)["out_features"] = len(places)
     sliced = tensor.detach().index_select(dim, index)
     if isinstance(tensor, nn.Parameter):
         setattr(module, name, nn.Parameter(sliced, requires_grad=tensor.requires_grad))
@@ -130,12 +131,12 @@ def slice_tensor(module: nn.Module, name: str, tensor: Tensor, number: int, plac
         setattr(module, name, sliced)
 
 
-def set_counts(mixture: nn.Module, before: int, after: int) -> None:
-    """Let the modules of a mixture know how many experts there are, wherever they hold that number."""
-    for name, module in mixture.named_modules():
+def set_counts(model: nn.Module, before: int, after: int) -> None:
+    """Let the modules of a model know how many experts there are, wherever they hold that number."""
+    for name, module in model.named_modules():
         if "shared" not in name:
             for key, value in list(vars(module).items()):
-                if type(value) is int and value == before and ("expert" in key or key == "out_features"):
+                if type(value) is int and value == before and "expert" in key:
                     setattr(module, key, after)
 
 
@@ -183,10 +184,12 @@ def check_left(model: PreTrainedModel, number: int, dropped: int, top_k: int) ->
     if left < least:
         why = f"each token chooses {top_k}" + (f", out of {chosen} of {groups} groups" if groups > 1 else "")
         most = number - least
-        way = f"Give sparsity.num={most - most % groups} or less" if most >= groups else "None can be dropped: give another model"
-        raise UserError(
-            f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}."
+        way = (
+            f"Give sparsity.num={most - most % groups} or less"
+            if most >= groups
+            else "None can be dropped: give another model"
         )
+        raise UserError(f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}.")
     if dropped % groups:
         fitting = max(groups, dropped - dropped % groups)
         raise UserError(

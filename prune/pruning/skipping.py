@@ -34,7 +34,7 @@ class SkippedLosses:
     def __init__(
         self,
         model: PreTrainedModel,
-        blocks: Sequence[nn.Module],
+        blocks: nn.ModuleList,
         calibration: CalibrationSet,
         *,
         batch_size: int,

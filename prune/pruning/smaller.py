@@ -108,7 +108,8 @@ def _built(smaller: PreTrainedModel, what: str) -> PreTrainedModel:
 def _undescribed(smaller: PreTrainedModel, what: str, why: str) -> UserError:
     return UserError(
         f"{type(smaller).__name__} {what} cannot be described by its configuration ({why}), so transformers would load "
-        "another model. Give sparsity.keep_first or sparsity.keep_last where the ends differ, or another model."
+        "another model. Keep the blocks that differ where they lie at the ends (sparsity.keep_first, sparsity.keep_last), give "
+        "another model, or prune single weights (sparsity=unstructured)."
     )
 
 

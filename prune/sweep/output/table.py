@@ -190,7 +190,11 @@ def _metric_names(points: Sequence[GridPoint]) -> list[str]:
 
 def _title(points: Sequence[GridPoint], varied: Sequence[str]) -> str:
     config = points[0].cell.config
-    fixed = {"model": config.model.name, "method": points[0].cell.axes.method, "sparsity": points[0].cell.axes.sparsity or ""}
+    fixed = {
+        "model": config.model.name,
+        "method": points[0].cell.axes.method,
+        "sparsity": points[0].cell.axes.sparsity or "",
+    }
     shown = [value for key, value in fixed.items() if value and not any(name.split(".")[0] == key for name in varied)]
     return "  ".join(
         [*shown, f"{config.calib.num_samples} x {config.calib.seq_len} tokens", f"{config.data.name.value} data"]
