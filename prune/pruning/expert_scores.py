@@ -1,10 +1,11 @@
 """What each expert of a mixture is worth on a calibration set; the lowest go first.
 
 Criteria, for an expert p, the real tokens t that the router sends to it, its output A_pt without the gate, and its gate
-g_pt: usage, the number of them; norm, the sum of |A_pt| (EAN of MC-Suite, arXiv 2504.05586, whose best is the lowest norm);
-reap, the mean of g_pt |A_pt| (arXiv 2510.13999); entropy, the sum over channels of log of the deviation of A_p (EAE); router, the
-norm of its row of the router (RWN); exact, the set of experts without which the mixture's outputs change least (arXiv
-2402.14800; Lucky-Lance/Expert_Sparsity adds up the norms of the batches' changes, here it is the norm over all tokens).
+g_pt: usage, the number of them; norm, the sum of |A_pt| (EAN of MC-Suite, arXiv 2504.05586, whose best is the lowest
+norm); reap, the mean of g_pt |A_pt| (arXiv 2510.13999); entropy, the sum over channels of log of the deviation of A_p
+(EAE); router, the norm of its row of the router (RWN); exact, the set of experts without which the mixture's outputs
+change least (arXiv 2402.14800; Lucky-Lance/Expert_Sparsity adds up the norms of the batches' changes, here it is the norm
+over all tokens).
 
 An expert's output is asked of the model's own experts, one expert at a time with a gate of 1, so every layout is served.
 

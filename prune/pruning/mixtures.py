@@ -58,8 +58,8 @@ class Mixture:
         found = [tensor for _, name, tensor in self.routing() if name == "weight" and tensor.dim() == 2]
         if len(found) != 1:
             raise UserError(
-                f"sparsity.criterion=router: the router of {self.name} has {len(found)} matrices with a row for each expert, "
-                "and one is needed. Give another criterion, as in sparsity.criterion=reap."
+                f"sparsity.criterion=router: the router of {self.name} has {len(found)} matrices with a row for each "
+                "expert, and one is needed. Give another criterion, as in sparsity.criterion=reap."
             )
         return found[0]
 
@@ -75,8 +75,9 @@ def find_mixtures(model: PreTrainedModel) -> list[Mixture]:
     if len(counts) != 1:
         what = f"mixtures of {' and '.join(map(str, counts))} experts" if counts else "no fused experts of a known layout"
         raise UserError(
-            f"{type(model).__name__} has {what}: sparsity=experts drops the same number from mixtures of equal size, kept in "
-            "one tensor a layer as transformers 5 does. Give another model, or prune single weights (sparsity=unstructured)."
+            f"{type(model).__name__} has {what}: sparsity=experts drops the same number from mixtures of equal size, kept "
+            "in one tensor a layer as transformers 5 does. Give another model, or prune single weights, as in "
+            "sparsity=unstructured."
         )
     return found
 
@@ -141,7 +142,7 @@ def set_counts(model: nn.Module, before: int, after: int) -> None:
 
 
 def rerouted(mixture: Mixture, kept: Sequence[int]) -> nn.Module:
-    """The mixture with the router of a smaller one, in front of the very same experts: what it computes without the others."""
+    """The mixture with the router of a smaller one before the very same experts: what it computes without the others."""
     memo: dict[int, Any] = {id(each): each for each in chain(mixture.module.parameters(), mixture.module.buffers())}
     memo[id(mixture.experts)] = _Renumbered(mixture.experts, kept)
     module: nn.Module = copy.deepcopy(mixture.module, memo)
@@ -184,17 +185,14 @@ def check_left(model: PreTrainedModel, number: int, dropped: int, top_k: int) ->
     if left < least:
         why = f"each token chooses {top_k}" + (f", out of {chosen} of {groups} groups" if groups > 1 else "")
         most = number - least
-        way = (
-            f"Give sparsity.num={most - most % groups} or less"
-            if most >= groups
-            else "None can be dropped: give another model"
-        )
+        fits = most - most % groups
+        way = f"Give sparsity.num={fits} or less" if fits > 0 else "Give another model: none can go"
         raise UserError(f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}.")
     if dropped % groups:
         fitting = max(groups, dropped - dropped % groups)
         raise UserError(
-            f"sparsity=experts would drop {dropped} of {number} experts, whose router sorts them into {groups} groups of one "
-            f"size: the number must be a multiple of {groups}, as in sparsity.num={fitting}."
+            f"sparsity=experts would drop {dropped} of {number} experts, whose router sorts them into {groups} groups of "
+            f"one size: the number must be a multiple of {groups}, as in sparsity.num={fitting}."
         )
 
 

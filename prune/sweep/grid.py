@@ -94,8 +94,8 @@ def check_drop(config: Config) -> None:
         )
     if config.save is Save.mask:
         raise NotApplicableError(
-            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; which "
-            f"{name} went is in result.json, whatever is saved."
+            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; "
+            f"which {name} went is in result.json, whatever is saved."
         )
 
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MixtralConfig
 
+from prune.apply import apply_mask
 from prune.cell.cell import Cell, make_cell
 from prune.cell.folder import CellFolder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.errors import NotApplicableError, UserError
 from prune.models.blocks import count_sparsity
+from prune.report.build import build_report
 from prune.sweep.grid import check_pairs
 from prune.sweep.preflight import check_parts
 from tests.architectures import VOCAB, save_tokenizer, tiny_model
@@ -159,6 +161,18 @@ def test_a_cell_leaves_a_smaller_model_and_says_which_blocks_went(
     dense = resources.dense_model(cell.config.model, "cpu").model
     assert dense.config.num_hidden_layers == 4, "the model of further cells is whole"
     assert dropped["metrics"]["ppl/c4"]["value"] > run(line("method=dense"), resources)["metrics"]["ppl/c4"]["value"]
+
+
+def test_the_page_lists_what_went_and_apply_says_why_there_is_no_mask(
+    dropped: dict[str, Any], line: Line, outputs: Path, tmp_path: Path
+) -> None:
+    (outputs / "sweeps").mkdir(exist_ok=True)
+    curves = [curve for curve in build_report(outputs).blocks if curve.dropped]
+    gone = ", ".join(map(str, dropped["dropped"]["blocks"]))
+    assert [list(curve.dropped) for curve in curves] == [[f"blocks {gone} of 4 (the first is 0) were dropped"]]
+    assert [sparsity for sparsity in curves[0].sparsity if sparsity == 1] == [1, 1]
+    with pytest.raises(UserError, match="dropped whole parts of its model.*save=model"):
+        apply_mask(line(*BLOCKS).folder(), line(*BLOCKS).config.model, tmp_path / "out")
 
 
 def test_a_later_score_drops_the_same_blocks_without_a_search(

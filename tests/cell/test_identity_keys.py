@@ -290,7 +290,7 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("sparsity.keep_last=0", EVOLVED),
     ],
     **{
-        f"sparsity.blocks.{key}": "of the evolution, which finds the same pair by other ways: tests/cell/test_dropped_cells.py"
+        f"sparsity.blocks.{key}": "of the evolution, which may find the same blocks: tests/cell/test_dropped_cells.py"
         for key in ("population", "generations", "mutation", "tournament")
     },
     **{
