@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from prune.cell.folder import CellFolder
 from prune.cell.model_card import code_facts, describe_model, model_card
 from prune.cli import leave_on_error
 from prune.config.model import DType, ModelConfig
@@ -120,6 +121,11 @@ def _mask_file(mask: Path) -> Path:
     from prune.pruning.saved import MASK_FILE
 
     file = mask / MASK_FILE if mask.is_dir() else mask
+    if not file.is_file() and ((CellFolder(mask).find_result() if mask.is_dir() else None) or {}).get("dropped"):
+        raise UserError(
+            f"{mask} dropped whole parts of its model, and a mask holds single weights. Run its line again with save=model: "
+            "that keeps the smaller model, which from_pretrained loads."
+        )
     if not file.is_file():
         raise UserError(f"{file} is not there. Give a mask file, or the folder of a cell that was run with save=mask.")
     return file

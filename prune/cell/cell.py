@@ -168,8 +168,9 @@ def _axes(config: Config, form: dict[str, Any], recipe: Recipe | None) -> Axes:
 
 def _method(config: Config) -> str:
     """The method's name, or what chooses the parts that are dropped."""
-    drops = isinstance(config.sparsity, DropConfig) and not isinstance(config.method, DenseConfig)
-    return config.sparsity.chooser if drops else config.method.name
+    if isinstance(config.sparsity, DropConfig) and not isinstance(config.method, DenseConfig):
+        return config.sparsity.chooser
+    return config.method.name
 
 
 def asked_config(cell: Cell) -> dict[str, Any]:

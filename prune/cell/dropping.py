@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prune.cell.cell import Cell
 from prune.cell.model_card import cell_facts, model_card
 from prune.config.config import Config, Save
-from prune.config.drop import BlocksConfig
+from prune.config.drop import BlocksConfig, ExpertsConfig
 from prune.pruning.linear_report import LinearReport, describe_linears, describe_sparsity
 
 if TYPE_CHECKING:
@@ -30,10 +30,14 @@ def choose_parts(
         UserError: the model, the calibration set and the number do not fit.
     """
     from prune.pruning.drop_blocks import choose_blocks
+    from prune.pruning.drop_experts import choose_experts
 
-    sparsity, seed = config.sparsity, config.calib.seed
-    assert isinstance(sparsity, BlocksConfig) and calibration is not None
-    return choose_blocks(loaded.model, calibration, sparsity, batch_size=config.batch_size, seed=seed, on_step=on_step)
+    sparsity = config.sparsity
+    how: dict[str, Any] = {"batch_size": config.batch_size, "on_step": on_step}
+    if isinstance(sparsity, ExpertsConfig):
+        return choose_experts(loaded.model, calibration, sparsity, **how)
+    assert isinstance(sparsity, BlocksConfig) and calibration is not None, sparsity
+    return choose_blocks(loaded.model, calibration, sparsity, seed=config.calib.seed, **how)
 
 
 def drop_parts(
@@ -47,8 +51,12 @@ def drop_parts(
         UserError: its configuration cannot say what is left, or what is left computes otherwise.
     """
     from prune.pruning.drop_blocks import check_loss, report_blocks
+    from prune.pruning.drop_experts import report_experts, without
     from prune.pruning.smaller import without_blocks
 
+    if isinstance(config.sparsity, ExpertsConfig):
+        reports = report_experts(loaded.model, dropped)
+        return replace(loaded, model=without(loaded.model, dropped), left_out=frozenset()), reports
     reports = report_blocks(loaded.model, dropped["blocks"])
     smaller = without_blocks(loaded.model, dropped["blocks"], in_place=config.model.offload)
     assert calibration is not None, "the blocks were chosen on one"
@@ -78,5 +86,8 @@ def save_smaller(
 
 
 def describe_dropped(dropped: Dropped) -> str:
-    """`blocks 3, 7 of 8 were dropped, in this order`."""
+    """`blocks 3, 7 of 8 (the first is 0) were dropped`, or how many experts of each mixture."""
+    if dropped["what"] == "experts":
+        number, total = dropped["num_dropped"], dropped["num_experts"]
+        return f"{number} of {total} experts in each of {len(dropped['experts'])} mixtures were dropped"
     return f"blocks {', '.join(map(str, dropped['blocks']))} of {dropped['num_blocks']} (the first is 0) were dropped"

@@ -45,6 +45,11 @@ class DropConfig(SparsityConfig):
         return f"{100 * self.ratio:g}%" if self.num is None else str(self.num)
 
     @property
+    def asked(self) -> str:
+        """As on a line: `sparsity.ratio=0.1` or `sparsity.num=3`."""
+        return f"sparsity.ratio={self.ratio:g}" if self.num is None else f"sparsity.num={self.num}"
+
+    @property
     def chooser(self) -> str:
         """What stands on the method axis."""
         raise NotImplementedError

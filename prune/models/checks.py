@@ -203,7 +203,6 @@ def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> N
         UserError: it has more or fewer blocks, or is wider, than its files show.
     """
     is_plain = settings.get("model_type") in PLAIN_TYPES and header is not None
-    sizes = settings | text_settings(settings)
     asked = num_layers(settings)
     place, blocks = decoder_blocks(header or {})
     found = len(blocks) if is_plain else max(_MOST_LAYERS, len(header or {}))

@@ -1,9 +1,9 @@
 """Which blocks of a model to drop, by the loss of the model without them. Pure: the loss comes as a function.
 
-`greedy` is SLEB's (arXiv 2402.09025; jiwonsong-dev/SLEB) and repeats that code's steps. `evolution` is EvoP's genetic
-algorithm (arXiv 2502.14910; luffy06/EvoP, on scikit-opt): tournaments, crossover at two points, mutation, repair to the asked
-number. Its random numbers are our own, so its generations are not theirs, bit for bit; the best of all generations is kept in
-both. There each set of blocks is measured again whenever it comes up, here once.
+`greedy` is SLEB's (arXiv 2402.09025; jiwonsong-dev/SLEB): run beside that code, it takes the same steps. `evolution` is
+EvoP's genetic algorithm (arXiv 2502.14910; luffy06/EvoP, on scikit-opt): tournaments, crossover at two points, mutation,
+repair to the asked number. Its random numbers are our own, so its generations are not theirs, bit for bit; the best of all
+generations is kept in both. There each set of blocks is measured again whenever it comes up, here once.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def allowed_blocks(num_blocks: int, config: BlocksConfig) -> list[int]:
         most = min(len(allowed), num_blocks - 1)
         way = f"Give sparsity.num={most} or less" if most > 0 else "Give a model with more blocks"
         raise UserError(
-            f"sparsity=blocks with {'sparsity.num' if config.num is not None else 'sparsity.ratio'}={config.amount} would drop "
-            f"{num} of the model's {num_blocks} blocks, and with sparsity.keep_first={first} sparsity.keep_last={last} at "
+            f"sparsity=blocks with {config.asked} would drop {num} of the model's {num_blocks} blocks, and with "
+            f"sparsity.keep_first={first} sparsity.keep_last={last} at "
             f"most {max(most, 0)} can go. {way}."
         )
     return allowed
@@ -108,7 +108,7 @@ def evolution(allowed: Sequence[int], num: int, losses: Memory, config: BlocksCo
     best, lowest = frozenset[int](), math.inf
     history: list[float] = []
     for _ in range(config.generations):
-        named = [frozenset(allowed[place] for place in np.flatnonzero(set_B)) for set_B in sets_PB]
+        named = [frozenset(allowed[place] for place in np.flatnonzero(set_B).tolist()) for set_B in sets_PB]
         found_P = np.array(losses(named))
         if found_P.min() < lowest:
             best, lowest = named[int(found_P.argmin())], float(found_P.min())
@@ -131,7 +131,8 @@ def repaired(sets_PB: np.ndarray, num: int, rng: np.random.Generator) -> np.ndar
 def _tournament_winners(found_P: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """As many winners as there are sets: of `size` drawn with repetition the one with the lowest loss."""
     drawn_PS = rng.integers(0, len(found_P), (len(found_P), size))
-    return drawn_PS[np.arange(len(found_P)), found_P[drawn_PS].argmin(axis=1)]
+    winners_P: np.ndarray = drawn_PS[np.arange(len(found_P)), found_P[drawn_PS].argmin(axis=1)]
+    return winners_P
 
 
 def _crossed(sets_PB: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prune.config.drop import BlocksConfig, Search
 from prune.errors import UserError
-from prune.models.blocks import find_blocks, find_linears, read_weight
+from prune.models.blocks import find_blocks
 from prune.pruning.block_search import Blocks, Memory, allowed_blocks, search_blocks
 from prune.pruning.linear_report import LinearReport
+from prune.pruning.part_report import report_parts
 from prune.pruning.skipping import SkippedLosses
 from prune.pruning.smaller import Droppable
 
@@ -74,7 +75,7 @@ def _most_sets(num_allowed: int, num: int, config: BlocksConfig) -> int:
     return 1 + min(config.population * config.generations, math.comb(num_allowed, num))
 
 
-def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: dict[str, Any], *, batch_size: int) -> None:
+def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: Mapping[str, Any], *, batch_size: int) -> None:
     """Make sure that the model without the chosen blocks has the loss that the search found with them skipped.
 
     Raises:
@@ -83,32 +84,11 @@ def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: di
     loss = SkippedLosses(smaller, find_blocks(smaller), calibration, batch_size=batch_size)([Blocks()])[Blocks()]
     if not math.isclose(loss, chosen["loss"], rel_tol=SAME_LOSS):
         raise UserError(
-            f"{type(smaller).__name__} without blocks {chosen['blocks']} has a loss of {loss:.6g} on the calibration set, and "
-            f"{chosen['loss']:.6g} with them skipped: its blocks compute by their numbers, so none can be dropped."
+            f"{type(smaller).__name__} without blocks {chosen['blocks']} has a loss of {loss:.6g} on the calibration set, "
+            f"and {chosen['loss']:.6g} with them skipped: its blocks compute by their numbers, so none can be dropped."
         )
 
 
 def report_blocks(model: PreTrainedModel, dropped: Collection[int]) -> list[LinearReport]:
-    """A report for each linear of the dense `model`: those of dropped blocks are gone as a whole, the others untouched."""
-    reports: list[LinearReport] = []
-    for index, block in enumerate(find_blocks(model)):
-        gone = index in dropped
-        for name, linear in find_linears(block).items():
-            weight_OI = read_weight(linear)
-            size = weight_OI.numel()
-            num_zero = size if gone else size - int(weight_OI.count_nonzero())
-            reports.append(
-                LinearReport(
-                    block=index,
-                    name=name,
-                    shape=(weight_OI.shape[0], weight_OI.shape[1]),
-                    num_zero=num_zero,
-                    num_weights=size,
-                    sparsity=num_zero / size,
-                    error=None,
-                    seconds=0.0,
-                    num_removed=size if gone else 0,
-                    asked=float(gone),
-                )
-            )
-    return reports
+    """A report for each linear of the dense `model`, those of the dropped blocks gone; see `report_parts`."""
+    return report_parts(model, lambda block, name: block in dropped)

@@ -58,8 +58,8 @@ class Mixture:
         found = [tensor for _, name, tensor in self.routing() if name == "weight" and tensor.dim() == 2]
         if len(found) != 1:
             raise UserError(
-                f"sparsity.criterion=router: the router of {self.name} has {len(found)} matrices with a row for each expert, "
-                "and one is needed. Give another criterion, as in sparsity.criterion=reap."
+                f"sparsity.criterion=router: the router of {self.name} has {len(found)} matrices with a row for each "
+                "expert, and one is needed. Give another criterion, as in sparsity.criterion=reap."
             )
         return found[0]
 
@@ -75,8 +75,9 @@ def find_mixtures(model: PreTrainedModel) -> list[Mixture]:
     if len(counts) != 1:
         what = f"mixtures of {' and '.join(map(str, counts))} experts" if counts else "no fused experts of a known layout"
         raise UserError(
-            f"{type(model).__name__} has {what}: sparsity=experts drops the same number from mixtures of equal size, kept in "
-            "one tensor a layer as transformers 5 does. Give another model, or prune single weights (sparsity=unstructured)."
+            f"{type(model).__name__} has {what}: sparsity=experts drops the same number from mixtures of equal size, kept "
+            "in one tensor a layer as transformers 5 does. Give another model, or prune single weights, as in "
+            "sparsity=unstructured."
         )
     return found
 
@@ -109,8 +110,7 @@ def without_experts(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -
         tensors = [*_per_expert(mixture.experts, before), *mixture.routing()]
         for module, name, tensor in tensors:
             slice_tensor(module, name, tensor, before, places)
-    for mixture in mixtures:
-        set_counts(mixture.module, before, after)
+    set_counts(smaller, before, after)
     settings: Any = smaller.config.get_text_config()
     for key, value in list(vars(settings).items()):
         if value == before and "expert" in key and "shared" not in key and "per_tok" not in key:
@@ -123,6 +123,8 @@ def slice_tensor(module: nn.Module, name: str, tensor: Tensor, number: int, plac
     """Let a module hold the entries of a tensor for some of `number` experts."""
     dim = 0 if tensor.shape[0] == number else tensor.dim() - 1
     index = torch.tensor(places, device=tensor.device)
+    if getattr(module, "out_features", None) == number:
+        vars(module)["out_features"] = len(places)
     sliced = tensor.detach().index_select(dim, index)
     if isinstance(tensor, nn.Parameter):
         setattr(module, name, nn.Parameter(sliced, requires_grad=tensor.requires_grad))
@@ -130,17 +132,17 @@ def slice_tensor(module: nn.Module, name: str, tensor: Tensor, number: int, plac
         setattr(module, name, sliced)
 
 
-def set_counts(mixture: nn.Module, before: int, after: int) -> None:
-    """Let the modules of a mixture know how many experts there are, wherever they hold that number."""
-    for name, module in mixture.named_modules():
+def set_counts(model: nn.Module, before: int, after: int) -> None:
+    """Let the modules of a model know how many experts there are, wherever they hold that number."""
+    for name, module in model.named_modules():
         if "shared" not in name:
             for key, value in list(vars(module).items()):
-                if type(value) is int and value == before and ("expert" in key or key == "out_features"):
+                if type(value) is int and value == before and "expert" in key:
                     setattr(module, key, after)
 
 
 def rerouted(mixture: Mixture, kept: Sequence[int]) -> nn.Module:
-    """The mixture with the router of a smaller one, in front of the very same experts: what it computes without the others."""
+    """The mixture with the router of a smaller one before the very same experts: what it computes without the others."""
     memo: dict[int, Any] = {id(each): each for each in chain(mixture.module.parameters(), mixture.module.buffers())}
     memo[id(mixture.experts)] = _Renumbered(mixture.experts, kept)
     module: nn.Module = copy.deepcopy(mixture.module, memo)
@@ -183,17 +185,14 @@ def check_left(model: PreTrainedModel, number: int, dropped: int, top_k: int) ->
     if left < least:
         why = f"each token chooses {top_k}" + (f", out of {chosen} of {groups} groups" if groups > 1 else "")
         most = number - least
-        way = (
-            f"Give sparsity.num={most - most % groups} or less"
-            if most >= groups
-            else "None can be dropped: give another model"
-        )
+        fits = most - most % groups
+        way = f"Give sparsity.num={fits} or less" if fits > 0 else "Give another model: none can go"
         raise UserError(f"sparsity=experts would leave {left} of {number} experts, and {least} are needed: {why}. {way}.")
     if dropped % groups:
         fitting = max(groups, dropped - dropped % groups)
         raise UserError(
-            f"sparsity=experts would drop {dropped} of {number} experts, whose router sorts them into {groups} groups of one "
-            f"size: the number must be a multiple of {groups}, as in sparsity.num={fitting}."
+            f"sparsity=experts would drop {dropped} of {number} experts, whose router sorts them into {groups} groups of "
+            f"one size: the number must be a multiple of {groups}, as in sparsity.num={fitting}."
         )
 
 

@@ -34,7 +34,7 @@ class SkippedLosses:
     def __init__(
         self,
         model: PreTrainedModel,
-        blocks: Sequence[nn.Module],
+        blocks: nn.ModuleList,
         calibration: CalibrationSet,
         *,
         batch_size: int,
@@ -49,9 +49,9 @@ class SkippedLosses:
         Raises:
             UserError: they are none.
         """
-        self._model, self._blocks, self._batch_size, self._on_pass = model, blocks, batch_size, on_pass
+        self._model, self._blocks, self._batch_size, self._on_pass = model, list(blocks), batch_size, on_pass
         with torch.no_grad():
-            rehearsal = rehearse(model, blocks, [{} for _ in blocks], calibration.tokens_NL)
+            rehearsal = rehearse(model, self._blocks, [{} for _ in blocks], calibration.tokens_NL)
         self._lengths = rehearsal.output_lengths
         pairs = zip(calibration.tokens_NL, calibration.real_NL, strict=True)
         self._sequences = [ids for ids_L, real_L in pairs if len(ids := ids_L[real_L].tolist()) > 1]

@@ -1,8 +1,8 @@
 """A model with fewer blocks or experts, which plain transformers loads: its configuration describes it.
 
-The smaller model is a second tree of modules with the very same tensors, but for those that are sliced: the dense model stays
-as it is. A model of the new configuration is built without weights beside it, and every tensor's shape and every setting of
-every module must be what that one has: what a configuration cannot say is refused, and never saved wrong.
+The smaller model is a second tree of modules with the very same tensors, but for those that are sliced: the dense model
+stays as it is. A model of the new configuration is built without weights beside it, and every tensor's shape and every
+setting of every module must be what that one has: what a configuration cannot say is refused, and never saved wrong.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def _built(smaller: PreTrainedModel, what: str) -> PreTrainedModel:
 def _undescribed(smaller: PreTrainedModel, what: str, why: str) -> UserError:
     return UserError(
         f"{type(smaller).__name__} {what} cannot be described by its configuration ({why}), so transformers would load "
-        "another model. Give sparsity.keep_first or sparsity.keep_last where the ends differ, or another model."
+        "another model. Keep the blocks that differ where they lie at the ends (sparsity.keep_first, sparsity.keep_last), "
+        "give another model, or prune single weights (sparsity=unstructured)."
     )
 
 

@@ -16,7 +16,7 @@ from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.config.calib import Compat, PromptStyle
 from prune.config.config import Config, Save
-from prune.config.drop import DropConfig
+from prune.config.drop import DropConfig, ExpertsConfig
 from prune.config.sparsity import NMConfig
 from prune.errors import NotApplicableError, UserError
 from prune.files import write_text
@@ -87,10 +87,15 @@ def check_drop(config: Config) -> None:
             f"{key} names linears, and sparsity={name} drops whole {name} and prunes no linear. Leave it out; blocks at the "
             "ends are kept by sparsity.keep_first and sparsity.keep_last."
         )
+    if isinstance(config.sparsity, ExpertsConfig) and config.model.offload:
+        raise NotApplicableError(
+            "sparsity=experts holds a model's experts and those that are left, and model.offload=true has no room for both. "
+            "Leave model.offload out, or spread the model over GPUs (model.device_map=auto)."
+        )
     if config.save is Save.mask:
         raise NotApplicableError(
-            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; which "
-            f"{name} went is in result.json, whatever is saved."
+            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; "
+            f"which {name} went is in result.json, whatever is saved."
         )
 
 

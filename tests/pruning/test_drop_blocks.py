@@ -240,7 +240,7 @@ def test_a_model_whose_loss_overflows_is_refused() -> None:
     model = llama()
     with torch.no_grad():
         model.get_output_embeddings().weight.fill_(math.inf)
-    with pytest.raises(UserError, match="the loss of the dense model .* is not finite"):
+    with pytest.raises(UserError, match=r"the loss of the dense model .* is not finite"):
         choose_blocks(model, padded_set(), BlocksConfig(num=1), batch_size=4, seed=0)
 
 

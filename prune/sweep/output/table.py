@@ -170,10 +170,11 @@ def _drops_prompt(point: GridPoint) -> bool:
 def _dropped(point: GridPoint) -> list[str]:
     """Of a selector, token weights and a method those that are asked for and cannot matter."""
     axes, config = point.cell.axes, point.cell.config
+    drops = isinstance(config.sparsity, DropConfig) and axes.sparsity is not None
     asked = {
         "select": (axes.select, is_random(config.select)),
         "weight": (axes.weight, counts_alike(config.weight)),
-        "method": (None if isinstance(config.sparsity, DropConfig) else axes.method, "method" not in _overrides(point)),
+        "method": (None if drops else axes.method, "method" not in _overrides(point)),
         "reconstruct": (axes.reconstruct, config.reconstruct.name == "none"),
     }
     return [key for key, (kept, default) in asked.items() if point.reason is None and kept is None and not default]

@@ -22,12 +22,19 @@ export function blocks() {
     found.filter((curve) => curve.experts?.length).map((curve) => () => expertTable(group, curve)),
   );
   const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
-  const dropped = [...byGroup].flatMap(([group, found]) =>
-    found.flatMap((curve) => curve.dropped.map((words) => `${groupLabel(report.groups[group])}, ${rowLabel(curve.row)}: ${words}.`)),
-  );
-  const parts = dropped.length ? [el("ul", {}, dropped.map((words) => el("li", {}, words)))] : [];
   const shown = someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." });
-  return [el("p", {}, note), ...parts, shown, ...(tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [])];
+  const ofExperts = tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [];
+  return [el("p", {}, note), ...droppedParts(byGroup), shown, ...ofExperts];
+}
+
+/** A list of the whole blocks or experts that went, a line for each row and what went there; nothing where none did. */
+function droppedParts(byGroup) {
+  const items = [...byGroup].flatMap(([group, found]) =>
+    found.flatMap(({ row, dropped }) =>
+      dropped.map((words) => el("li", {}, `${groupLabel(report.groups[group])}, ${rowLabel(row)}: ${words}.`)),
+    ),
+  );
+  return items.length ? [el("ul", {}, items)] : [];
 }
 
 function expertTable(group, { row, experts }) {
