@@ -11,9 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.cell.cell import make_cell
+from prune.cell.resources import Resources
+from prune.cell.run import run_cell
 from prune.config.reconstruct import BlockReconstructConfig
 from prune.errors import UserError
-from prune.models.blocks import find_blocks, find_linears
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
 from prune.models.load import LoadedModel, load_model
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
@@ -23,7 +26,8 @@ from prune.pruning.reconstruct import Reconstruction
 from prune.pruning.saved import save_model
 from prune.pruning.sparsity import NM, Unstructured
 from tests.architectures import calibration, calibration_set, save_tokenizer, tiny_model
-from tests.conftest import TESTS
+from tests.cell.test_dense_passes import Watcher
+from tests.conftest import TESTS, Compose
 from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO
 from tests.models.test_odd_models import config
 
@@ -168,3 +172,18 @@ def test_every_linear_of_a_block_is_found_in_towers_of_the_same_depth() -> None:
     blocks = find_blocks(model)
     assert len(blocks) == 3 and blocks is model.get_decoder().layers
     assert "mlp.gate_proj" in find_linears(blocks[0])
+
+
+def test_a_cell_of_a_multimodal_folder_says_what_stays_and_saves_all_of_it(tmp_path: Path, compose_config: Compose) -> None:
+    folder = write(tmp_path / "dense", MULTIMODAL["qwen2_5_vl"](), whole=True)
+    words = ("model=hf", f"model.path={folder}", "model.seq_len=32", "calib.num_samples=2", "tracker=none", "device=cpu")
+    scored = ("eval.tasks=[]", "eval.perplexity=[c4]", "eval.num_chunks=1", "save=model", f"output_dir={tmp_path}")
+    cell = make_cell(compose_config(*words, *scored))
+    result = run_cell(cell, Resources(), Watcher())
+    (note,) = result["model"]["notes"]
+    assert note.startswith("30 tensors beside the text blocks (30 model.visual.*)") and note in result["warnings"]
+    log = (cell.folder() / "run.log").read_text()
+    assert log.index("tensors beside the text blocks") < log.index("ppl/c4 ="), "said before anything is pruned or scored"
+    assert "AutoModelForImageTextToText.from_pretrained(FOLDER)" in (cell.folder() / "model/README.md").read_text()
+    again = load_model(config(cell.folder() / "model"), "cpu")
+    assert weights_sha256(again.model) == result["weights_sha256"]
