@@ -28,7 +28,7 @@ from prune.pruning.sparsity import NM, Unstructured
 from tests.architectures import calibration, calibration_set, save_tokenizer, tiny_model
 from tests.cell.test_dense_passes import Watcher
 from tests.conftest import TESTS, Compose
-from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO
+from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO, mllama
 from tests.models.test_odd_models import config
 
 HALF, TWO_OF_FOUR = Unstructured(0.5), NM(2, 4)
@@ -155,6 +155,14 @@ def test_a_type_that_cannot_be_done_right_is_refused_for_its_reason(tmp_path: Pa
         prune_model(load_model(config(tmp_path / "dense"), "cpu").model, calibration_set(), Wanda(), HALF, batch_size=4)
     assert reason in str(refused.value)
     assert re.search(rf"\| `{kind}` \| .*{re.escape(reason)}", table)
+
+
+def test_blocks_that_a_text_does_not_pass_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, mllama(), whole=True)
+    with pytest.raises(
+        UserError, match=r"3 blocks once each in order for a text \(block 1 never, as where it attends to an"
+    ):
+        prune_model(load_model(config(tmp_path), "cpu").model, calibration_set(), Wanda(), HALF, batch_size=4)
 
 
 @pytest.mark.slow
