@@ -93,8 +93,11 @@ def rehearse(
     real = _run_observed(model, blocks, linears, tokens_BL, attended_BL)
     name = type(model).__name__
     if real.order != list(range(len(blocks))):
+        never = sorted(set(range(len(blocks))) - set(real.order))
+        which = f" (block {never[0]} never, as where it attends to an image alone)" if never else ""
         raise UserError(
-            f"{name} does not call its {len(blocks)} blocks once each in order, so they cannot be pruned one by one."
+            f"{name} does not call its {len(blocks)} blocks once each in order for a text{which}, so they cannot be pruned "
+            "one by one."
         )
     for index, (entry, call) in enumerate(zip(real.entries, real.calls, strict=True)):
         if index and not _same(entry, hidden_of(real.outputs[index - 1])):

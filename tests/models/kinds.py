@@ -125,6 +125,20 @@ REFUSED: dict[str, tuple[Make, str]] = {
 }
 """Type -> a configuration, and the reason that it is refused for."""
 
+
+def mllama() -> PretrainedConfig:
+    """Block 1 attends to an image alone."""
+    tower = CLIP | {
+        "attention_heads": 2,
+        "num_global_layers": 1,
+        "vision_output_dim": 32,
+        "intermediate_layers_indices": [0],
+    }
+    settings = {key: value for key, value in tower.items() if key not in ("model_type", "projection_dim")}
+    text_settings = SMALL | {"cross_attention_layers": [1]}
+    return transformers.MllamaConfig(text_config=text_settings, vision_config=settings)
+
+
 CLIP = {
     **{"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2},
     **{"num_attention_heads": 2, "image_size": 16, "patch_size": 8, "projection_dim": 16},
@@ -230,9 +244,11 @@ PLAIN: dict[str, Make] = {
     "cohere2": of("Cohere2Config", **SMALL),
     "cwm": of("CwmConfig", **SMALL, **HEADS),
     "diffllama": of("DiffLlamaConfig", **SMALL),
+    "doge": of("DogeConfig", **SMALL),
     "ernie4_5": of("Ernie4_5Config", **SMALL),
     "exaone4": of("Exaone4Config", **SMALL),
     "gemma": of("GemmaConfig", **SMALL, **HEADS),
+    "gemma4_text": of("Gemma4TextConfig", **SMALL, **HEADS),
     "glm4": of("Glm4Config", **SMALL, **HEADS),
     "gpt_bigcode": of("GPTBigCodeConfig", **GPT),
     "gptj": of("GPTJConfig", **GPT, rotary_dim=4),

@@ -11,9 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.cell.cell import make_cell
+from prune.cell.resources import Resources
+from prune.cell.run import run_cell
 from prune.config.reconstruct import BlockReconstructConfig
 from prune.errors import UserError
-from prune.models.blocks import find_blocks, find_linears
+from prune.models.blocks import find_blocks, find_linears, weights_sha256
 from prune.models.load import LoadedModel, load_model
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
@@ -23,8 +26,9 @@ from prune.pruning.reconstruct import Reconstruction
 from prune.pruning.saved import save_model
 from prune.pruning.sparsity import NM, Unstructured
 from tests.architectures import calibration, calibration_set, save_tokenizer, tiny_model
-from tests.conftest import TESTS
-from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO
+from tests.cell.test_dense_passes import Watcher
+from tests.conftest import TESTS, Compose
+from tests.models.kinds import HYBRIDS, IMAGE, MULTIMODAL, PLAIN, REFUSED, VIDEO, mllama
 from tests.models.test_odd_models import config
 
 HALF, TWO_OF_FOUR = Unstructured(0.5), NM(2, 4)
@@ -153,6 +157,14 @@ def test_a_type_that_cannot_be_done_right_is_refused_for_its_reason(tmp_path: Pa
     assert re.search(rf"\| `{kind}` \| .*{re.escape(reason)}", table)
 
 
+def test_blocks_that_a_text_does_not_pass_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, mllama(), whole=True)
+    with pytest.raises(
+        UserError, match=r"3 blocks once each in order for a text \(block 1 never, as where it attends to an"
+    ):
+        prune_model(load_model(config(tmp_path), "cpu").model, calibration_set(), Wanda(), HALF, batch_size=4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PLAIN)
 def test_a_plain_decoder_needs_nothing_of_its_own(tmp_path: Path, table: str, kind: str) -> None:
@@ -168,3 +180,18 @@ def test_every_linear_of_a_block_is_found_in_towers_of_the_same_depth() -> None:
     blocks = find_blocks(model)
     assert len(blocks) == 3 and blocks is model.get_decoder().layers
     assert "mlp.gate_proj" in find_linears(blocks[0])
+
+
+def test_a_cell_of_a_multimodal_folder_says_what_stays_and_saves_all_of_it(tmp_path: Path, compose_config: Compose) -> None:
+    folder = write(tmp_path / "dense", MULTIMODAL["qwen2_5_vl"](), whole=True)
+    words = ("model=hf", f"model.path={folder}", "model.seq_len=32", "calib.num_samples=2", "tracker=none", "device=cpu")
+    scored = ("eval.tasks=[]", "eval.perplexity=[c4]", "eval.num_chunks=1", "save=model", f"output_dir={tmp_path}")
+    cell = make_cell(compose_config(*words, *scored))
+    result = run_cell(cell, Resources(), Watcher())
+    (note,) = result["model"]["notes"]
+    assert note.startswith("30 tensors beside the text blocks (30 model.visual.*)") and note in result["warnings"]
+    log = (cell.folder() / "run.log").read_text()
+    assert log.index("tensors beside the text blocks") < log.index("ppl/c4 ="), "said before anything is pruned or scored"
+    assert "AutoModelForImageTextToText.from_pretrained(FOLDER)" in (cell.folder() / "model/README.md").read_text()
+    again = load_model(config(cell.folder() / "model"), "cpu")
+    assert weights_sha256(again.model) == result["weights_sha256"]
