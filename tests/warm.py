@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def run_warm(
         parent.stdin.flush()
         ready, _, _ = select.select([parent.stdout], [], [], timeout_s)
         if not ready:
+            os.killpg(parent.pid, signal.SIGKILL)
+            _parent.cache_clear()
             raise subprocess.TimeoutExpired(module, timeout_s)
         code = int(parent.stdout.readline())
         out, err = (Path(folder, name).read_text() for name in ("out", "err"))
@@ -57,7 +60,12 @@ def _parent(fixed: tuple[tuple[str, str], ...]) -> "subprocess.Popen[str]":
     left_out = (*READ_AT_START, "PYTHONPATH")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | dict(fixed)
     process = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
     )
     atexit.register(process.communicate)
     return process

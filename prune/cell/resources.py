@@ -70,8 +70,9 @@ class Resources:
         with one_look():
             key = repr((model_identity(config), config.device_map, device))
         if self._held is None or self._held[0] != key:
-            self._held = None
-            gc.collect()
+            if self._held is not None:
+                self._held = None
+                gc.collect()
             if device == "cpu":
                 keep_freed_memory()
             self._held = key, DenseCopy(load_model(config, device, self.tokenizer(config)))

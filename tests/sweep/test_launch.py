@@ -22,6 +22,7 @@ from prune.cell.state import State, read_status, write_status
 from prune.sweep.cell_launcher import replace_folder
 
 from ..conftest import HANGS_S, Said
+from ..warm import run_warm
 
 Say = Callable[..., Said]
 BARE = ["eval.tasks=[]", "eval.perplexity=[]", "tracker=none"]
@@ -312,15 +313,15 @@ def test_a_sweep_that_asks_for_more_scores_is_to_do(say: Say, tmp_path: Path, ca
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_hydras_own_launchers_go_on_working(tmp_path: Path, launcher: str) -> None:
-    line = start("-m", "method=random,magnitude", *BARE, f"hydra/launcher={launcher}", cwd=tmp_path)
-    out, err = line.communicate(timeout=HANGS_S)
-    assert line.returncode == 0, (out, err)
+    line = ["-m", "method=random,magnitude", *BARE, f"hydra/launcher={launcher}"]
+    done = run_warm("prune.main", line, tmp_path, os.environ, HANGS_S)
+    assert done.returncode == 0, done
     assert set(results(tmp_path)) == {"tiny/dense", "tiny/random/50%/s0", "tiny/magnitude/50%"}
 
 
 def test_a_failure_under_hydras_own_launcher_fails_the_line_and_the_rest_runs(tmp_path: Path) -> None:
     axes = ["sparsity=nm", "sparsity.n=1", "sparsity.m=7,4"]
-    line = start("-m", "method=magnitude", *axes, *BARE, "hydra/launcher=basic", cwd=tmp_path)
-    _, err = line.communicate(timeout=HANGS_S)
-    assert line.returncode == 2 and "sparsity 1:7 does not fit block 0, mlp.down_proj" in err
+    line = ["-m", "method=magnitude", *axes, *BARE, "hydra/launcher=basic"]
+    done = run_warm("prune.main", line, tmp_path, os.environ, HANGS_S)
+    assert done.returncode == 2 and "sparsity 1:7 does not fit block 0, mlp.down_proj" in done.stderr
     assert "tiny/magnitude/1:4" in results(tmp_path)
