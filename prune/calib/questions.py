@@ -269,7 +269,7 @@ class Questions:
 
         Raises:
             NotApplicableError: rationales of a set that has none, or a knob of another prompt.
-            UserError: a sequence cannot hold so many pairs, or see `eligible_rows`.
+            UserError: a sequence cannot hold so many pairs, there are fewer rows than sequences, or see `eligible_rows`.
         """
         calib, prompt = self.calib, self.prompt
         check_knobs(calib, prompt)
@@ -285,6 +285,21 @@ class Questions:
             usable = self._usable(source, data)
             if prompt.num_cot_steps is not None:
                 eligible_rows(self._rows(source), prompt, usable)
+            self._check_enough(len(usable))
+
+    def _check_enough(self, num_usable: int) -> None:
+        """Refuse fewer rows than sequences, where each takes a row of its own at least; only tokens show the rest."""
+        calib, prompt = self.calib, self.prompt
+        if repeats(calib, prompt) or prompt.name is PromptStyle.autoregressive:
+            return
+        if num_usable < (calib.draw + 1) * calib.num_samples:
+            earlier = f", after as many of each earlier draw (calib.draw={calib.draw})" if calib.draw else ""
+            again = ", or let rows come again with calib.repeat=true" if joins_pairs(prompt) else ""
+            raise UserError(
+                f"calib={calib.name} prompt={prompt.name.value}: each sequence takes a row of its own, and there are "
+                f"{num_usable}; calib.num_samples={calib.num_samples} are asked for{earlier}. Lower it, or give more rows"
+                f"{again}."
+            )
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, what selects among them, and what of the prompt can matter."""

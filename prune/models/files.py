@@ -84,10 +84,7 @@ def check_seq_len(config: ModelConfig, seq_len: int, field: str) -> None:
     """Raise UserError when `seq_len` tokens are more than the model's window; `field` names the setting."""
     window = model_window(config)
     if window is not None and seq_len > window:
-        raise UserError(
-            f"{field}={seq_len} is longer than the window of model {config.name}: at most {window} tokens. Give "
-            f"{field}={window} or less."
-        )
+        raise UserError(too_long(config.name, seq_len, window, field))
 
 
 def model_window(config: ModelConfig) -> int | None:
@@ -98,9 +95,21 @@ def model_window(config: ModelConfig) -> int | None:
     folder = local_folder(config)
     if config.gguf_file is not None:
         return read_gguf_header(folder / config.gguf_file if folder else hub_file(config, config.gguf_file)).window
-    settings = model_settings(config)
+    return window_of(model_settings(config))
+
+
+def window_of(settings: dict[str, Any]) -> int | None:
+    """The window that a config.json tells; None where it does not."""
     values = (source.get(key) for source in (settings, text_settings(settings)) for key in WINDOW_KEYS)
     return next((value for value in values if isinstance(value, int)), None)
+
+
+def too_long(name: str, seq_len: int, window: int, field: str) -> str:
+    """Says that `seq_len` tokens are more than the window of the model `name`; `field` names the setting."""
+    return (
+        f"{field}={seq_len} is longer than the window of model {name}: at most {window} tokens. Give "
+        f"{field}={window} or less."
+    )
 
 
 def model_settings(config: ModelConfig) -> dict[str, Any]:

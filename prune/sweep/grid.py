@@ -23,6 +23,7 @@ from prune.files import write_text
 from prune.models.attention import hidden_attention
 from prune.models.chat import check_chat_template
 from prune.models.fetch import settings_here
+from prune.models.files import too_long, window_of
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.wanda import WandaConfig
 from prune.pruning.registry import needs_attention
@@ -108,6 +109,9 @@ def check_recipe(recipe: Recipe) -> None:
     """
     kind, real_tokens = recipe.kind, recipe.calib.real_tokens
     kind.check()
+    window, seq_len = window_of(settings_here(recipe.model)), recipe.calib.seq_len
+    if window is not None and window < seq_len != recipe.model.seq_len:  # model.seq_len is checked by itself
+        raise NotApplicableError(too_long(recipe.model.name, seq_len, window, "calib.seq_len"))
     if kind.prompt is not None and kind.prompt.name is PromptStyle.chat:
         check_chat_template(recipe.model, "prompt=chat")
     if real_tokens is not None and recipe.calib.compat is not Compat.study:

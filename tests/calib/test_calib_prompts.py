@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from calib_fakes import LOCAL, MODEL, calib, prompt
+from calib_fakes import LOCAL, MODEL, FakeSource, calib, gsm8k_rows, prompt
 
 from prune.calib.draw import start_generator
 from prune.calib.questions import draw_pieces, eligible_rows, max_pieces, render
@@ -112,3 +112,13 @@ def test_repeat_goes_through_all_rows_before_any_comes_again() -> None:
     passes = [[next(pieces)[0] for _ in range(10)] for _ in range(3)]
     assert all(sorted(one) == list(range(10)) for one in passes)
     assert passes[0] != passes[1] != passes[2]
+
+
+@pytest.mark.parametrize("style", ["single", "zero_shot", "icl"])
+def test_fewer_rows_than_sequences_are_told_before_anything_is_drawn(style: str) -> None:
+    source, rows = FakeSource(gsm8k=gsm8k_rows(6)), {"repeat": False, "num_samples": 6}
+    Recipe(calib(**rows), prompt(style), LOCAL, MODEL).kind.check(source, LOCAL)
+    for knobs in ({"num_samples": 7}, {"num_samples": 3, "draw": 2}):
+        recipe = Recipe(calib(**{**rows, **knobs}), prompt(style), LOCAL, MODEL)
+        with pytest.raises(UserError, match="each sequence takes a row of its own, and there are 6; "):
+            recipe.kind.check(source, LOCAL)

@@ -74,6 +74,15 @@ def test_points_change_together(say: Callable[..., Said], tmp_path: Path) -> Non
     assert sizes == pairs * 2
 
 
+def test_lengths_beyond_the_window_mean_nothing_and_the_others_stay(say: Callable[..., Said], tmp_path: Path) -> None:
+    said = say("experiment=length", *HERE, "launcher=plan", "sweep.name=planned", "launcher.tflops=0.1")
+    assert said.code == 0, said.err
+    rows, _ = read_grid(tmp_path / "outputs/sweeps/planned/grid.jsonl")
+    beyond = [row for row in rows if row["not_applicable"]]
+    assert all("calib.seq_len=2048" in row["overrides"] for row in beyond) and len(beyond) == 4
+    assert "calib.seq_len=2048 is longer than the window of model tiny: at most 1024 tokens" in said.out
+
+
 def test_what_points_give_is_not_given_again(say: Callable[..., Said], tmp_path: Path) -> None:
     said = say("experiment=length", "calib.num_samples=4", *HERE, "launcher=plan")
     assert said.code == 2

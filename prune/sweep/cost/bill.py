@@ -17,6 +17,8 @@ from prune.sweep.cost.work import Work, copying, work_of_pruning, work_of_set
 
 START_S = 5.0
 """Of Python and its libraries, once for a line or a job; not measured."""
+CELL_S = 1.0
+"""Of a cell's files, what is recorded of it, and the page; not measured."""
 STAGES = ("sets", "pruning", "scores")
 
 
@@ -96,6 +98,7 @@ class _Biller:
         """The work of a cell's new weights, and of loading its model where no earlier cell of the line did."""
         key, shared = cell.model_key, pass_key(cell.config)
         loading = Work() if key in self._models else copying(shape, 2) + Work(seconds=0 if self._models else START_S)
+        loading += Work(seconds=CELL_S)
         self._models.add(key)
         work = loading + work_of_pruning(cell.config, shape, cell.recipe, passes_again=shared not in self._passes)
         self._passes |= {shared} if shared else set()
