@@ -17,6 +17,7 @@ from prune.config.options import option_identity
 from prune.config.reconstruct import BlockReconstructConfig
 from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
+from prune.errors import UserError
 from prune.models.identity import may_have_experts, model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig

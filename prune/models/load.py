@@ -154,8 +154,6 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
     from huggingface_hub.errors import StrictDataclassError
 
     with importing():
-        from transformers import AutoModelForCausalLM
-
         import_module("transformers.modeling_layers")  # what nearly all architectures import
     try:
         with no_progress_bar(), no_load_report():

@@ -554,7 +554,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the embedded model: changed, equal, with a chat template, 40 % sparse; a mixture; rows, others, rows again."""
+    """The embedded model: changed, equal, with a chat template, 40 % sparse; a mixture; rows, others, the rows again."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("copy", "changed", "talker", "sparse"):
         shutil.copytree(EMBEDDED_FOLDER, folder / name)
