@@ -59,7 +59,7 @@ def resources() -> Resources:
     return Resources()
 
 
-@pytest.mark.parametrize("method", ["magnitude", "sparsegpt"])
+@pytest.mark.parametrize("method", ["magnitude", "wanda"])
 def test_what_a_cell_leaves(compose_config: Compose, outputs: Path, resources: Resources, method: str) -> None:
     plain, refitted = (line(compose_config, outputs, f"method={method}", *more) for more in ((), FAST))
     before, result = (run_cell(cell, resources, Watcher()) for cell in (plain, refitted))
@@ -79,10 +79,10 @@ def test_what_a_cell_leaves(compose_config: Compose, outputs: Path, resources: R
 
 
 def test_a_run_that_broke_off_in_a_refit_ends_the_same(
-    compose_config: Compose, tmp_path: Path, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    compose_config: Compose, outputs: Path, tmp_path: Path, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_cell(line(compose_config, tmp_path / "whole", *FAST), resources, Watcher())
-    cell, leave = line(compose_config, tmp_path / "broken", *FAST), Reconstruction.leave
+    whole = run_cell(line(compose_config, outputs, *FAST), resources, Watcher())
+    cell, leave = line(compose_config, tmp_path, *FAST), Reconstruction.leave
 
     def stop(self: Reconstruction, reports: Any) -> Any:
         if reports[0].block == 1:
@@ -107,8 +107,8 @@ def test_saved_weights_of_a_refit_are_used_again(compose_config: Compose, tmp_pa
     assert "| kept weights refitted | block by block (granularity=block, inputs=dense, epochs=2, rate=0.0001" in card
 
 
-def test_page_and_tracker_tell_them_apart(compose_config: Compose, tmp_path: Path, resources: Resources) -> None:
-    cells = [line(compose_config, tmp_path, *more) for more in ((), FAST, (*FAST, "reconstruct.epochs=1"))]
+def test_page_and_tracker_tell_them_apart(compose_config: Compose, outputs: Path, resources: Resources) -> None:
+    cells = [line(compose_config, outputs, *more) for more in ((), FAST, (*FAST, "reconstruct.epochs=1"))]
     made = [run_cell(cell, resources, Watcher()) for cell in cells]
     joined = join_cells([read_cell_result(cell.folder()) for cell in cells], [])
     assert [(group.method, group.setting) for group in joined.groups] == [
