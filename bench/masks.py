@@ -42,7 +42,10 @@ def main() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(asked.model)
     walk = Walk(model, CalibrationSet.of_tokens(tokens_of(asked, tokenizer)), batch_size=4)
     swapped, lines = [int(index) for index in asked.swaps.split(",")], list[dict[str, Any]]()
-    about = {"model": Path(asked.model).name, "samples": asked.samples, "length": asked.length, "device": "cpu, 1 thread"}
+    about = {
+        **{"model": Path(asked.model).name, "samples": asked.samples, "length": asked.length, "device": "cpu, 1 thread"},
+        **{"every": asked.every, "swaps": asked.swaps, "max_sweeps": asked.max_sweeps, "date": time.strftime("%Y-%m-%d")},
+    }
     with torch.no_grad():
         for index, block in enumerate(find_blocks(model)):
             if index % asked.every and index not in swapped:
