@@ -171,7 +171,7 @@ def test_the_page_lists_what_went_and_apply_says_why_there_is_no_mask(
     gone = ", ".join(map(str, dropped["dropped"]["blocks"]))
     assert [list(curve.dropped) for curve in curves] == [[f"blocks {gone} of 4 (the first is 0) were dropped"]]
     assert [sparsity for sparsity in curves[0].sparsity if sparsity == 1] == [1, 1]
-    with pytest.raises(UserError, match="dropped whole parts of its model.*save=model"):
+    with pytest.raises(UserError, match=r"dropped whole parts of its model.*save=model"):
         apply_mask(line(*BLOCKS).folder(), line(*BLOCKS).config.model, tmp_path / "out")
 
 
