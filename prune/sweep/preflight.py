@@ -8,13 +8,13 @@ from prune.cell.cell import Cell
 from prune.cell.identity import uses_calibration
 from prune.cell.resources import Resources
 from prune.config.config import Config
-from prune.config.drop import BlocksConfig, DropConfig
+from prune.config.drop import BlocksConfig, DropConfig, ExpertsConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.sources.commits import not_fetched
 from prune.data.sources.source import Source
 from prune.errors import UserError
 from prune.files import disk_errors
-from prune.models.checks import num_layers
+from prune.models.checks import has_experts, num_layers
 from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears, model_settings
 from prune.models.load import built_linears
@@ -96,15 +96,21 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
 
 
 def check_parts(config: Config) -> None:
-    """Check the number of blocks to drop against config.json, where there is one.
+    """Check the parts to drop against config.json, where there is one.
 
     Raises:
-        UserError: the model has too few.
+        UserError: the model has too few blocks, or no experts.
     """
-    if isinstance(config.sparsity, BlocksConfig) and config.model.gguf_file is None:
-        num_blocks = num_layers(model_settings(config.model))
-        if num_blocks:
-            allowed_blocks(num_blocks, config.sparsity)
+    if not isinstance(config.sparsity, DropConfig) or config.model.gguf_file is not None:
+        return
+    settings = model_settings(config.model)
+    if isinstance(config.sparsity, BlocksConfig) and (num_blocks := num_layers(settings)):
+        allowed_blocks(num_blocks, config.sparsity)
+    if isinstance(config.sparsity, ExpertsConfig) and not has_experts(settings):
+        raise UserError(
+            f"sparsity=experts: model {config.model.name} is no mixture of experts by its config.json. Give one that is, or "
+            "drop whole blocks, as in sparsity=blocks."
+        )
 
 
 def has_groups(config: Config) -> bool:

@@ -123,6 +123,8 @@ def test_more_blocks_than_the_model_has_are_refused_before_it_is_loaded(compose_
     with pytest.raises(UserError, match=r"sparsity\.num=3 would drop 3 of the model's 4 blocks.*sparsity\.num=2"):
         check_parts(compose_config(*SMALL, "sparsity=blocks", "sparsity.num=3"))
     check_parts(compose_config(*SMALL, *BLOCKS))
+    with pytest.raises(UserError, match=r"sparsity=experts: model tiny is no mixture of experts .*sparsity=blocks"):
+        check_parts(compose_config(*SMALL, "sparsity=experts"))
 
 
 @pytest.mark.parametrize(

@@ -170,16 +170,15 @@ def test_scores_are_those_of_the_formulas(mixtral: PreTrainedModel, criterion: C
         assert all(sum(tokens) == 2 * real for tokens in chosen["tokens"].values()), "padding reaches no expert"
 
 
-@pytest.mark.parametrize("num", [1, 2, 3])
-def test_exact_is_the_best_of_all_sets(mixtral: PreTrainedModel, num: int) -> None:
-    chosen, seen = choose(mixtral, criterion=Criterion.exact, num=num), Seen(mixtral)
+def test_exact_is_the_best_of_all_sets(mixtral: PreTrainedModel) -> None:
+    chosen, seen = choose(mixtral, criterion=Criterion.exact, num=2), Seen(mixtral)
     for block in range(2):
         mixture, x_TH = seen.mixture(block), seen.input(block)
         with torch.no_grad():
             outputs_ETH = torch.stack([expert_output(mixture, expert, x_TH) for expert in range(6)])
             dense_TH = torch.einsum("te,eth->th", route(mixture, x_TH, range(6)), outputs_ETH).double()
             errors = {}
-            for dropped in itertools.combinations(range(6), num):
+            for dropped in itertools.combinations(range(6), 2):
                 left = [expert for expert in range(6) if expert not in dropped]
                 smaller_TH = torch.einsum("te,eth->th", route(mixture, x_TH, left), outputs_ETH).double()
                 errors[dropped] = float((smaller_TH - dense_TH).square().sum() / dense_TH.square().sum())
