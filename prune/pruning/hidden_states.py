@@ -116,6 +116,7 @@ class Walk:
         The hidden states stay as they are, and a batch stops at the input of the last group, unless token weights need what
         comes after; or, in the same pass, they `advance`, as after `Walk.advance` with these weights.
         `wanted` are the linears that need one, at least one; the others of their groups get it too. None means all.
+        With experts among them the block may be passed once more for those that too few tokens came to, and to advance.
         """
         linears = self._linears[index]
         groups = {
@@ -189,11 +190,7 @@ class Walk:
         """Say how many tokens each expert was pruned by, after a second pass for those that too few came to."""
         linears = self._linears[index]
         num_routed = {expert_of(last, linears): num_tokens for last, num_tokens in gathered.num_routed.items()}
-        of_experts = {
-            first: [name for name in names if name in found]
-            for first, names in groups.items()
-            if isinstance(linears[first], ExpertMatrix)
-        }
+        of_experts = {first: names for first, names in groups.items() if isinstance(linears[first], ExpertMatrix)}
         few: dict[str, list[str]] = {}
         for first, names in of_experts.items():
             least = fewest_tokens(gathered.statistics[first]) if self._rule.min_tokens is None else self._rule.min_tokens
@@ -202,6 +199,10 @@ class Walk:
             for name in names:
                 tokens = ExpertTokens.all if first in few else self._rule.tokens
                 found.routing[name] = Routing(num_routed[expert_of(name, linears)], tokens)
+        for first, names in few.items():
+            del gathered.statistics[first]
+            for name in names:
+                del found[name]
         if few:
             merged = one_group(few, linears)
             pooled = self._gather(index, method, merged, merged)
