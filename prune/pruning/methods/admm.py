@@ -39,6 +39,14 @@ class ADMMConfig(MethodConfig):
     authors_code: bool = False
     """The rules of the authors' code where they are not the paper's: see the class ADMM."""
 
+    def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
+        """The upper triangle of X^T X, and what is factorised of it in float64."""
+        return float(num_tokens * num_inputs**2 + 2 * num_inputs**3)
+
+    def solve_flops(self, num_outputs: int, num_inputs: int) -> float:
+        """A product with an inverse in each iteration."""
+        return float(2 * num_outputs * num_inputs**2 * self.iterations)
+
     def __post_init__(self) -> None:
         if not 0 <= self.damping < math.inf:
             reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.1")

@@ -37,6 +37,10 @@ class SwapsConfig(MethodConfig):
         """The weights that share a threshold of the start."""
         return start_num_compared(self.start, num_outputs, num_inputs)
 
+    def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
+        """The upper triangle of X^T X."""
+        return float(num_tokens * num_inputs**2)
+
     def __post_init__(self) -> None:
         require_at_least("method.max_sweeps", self.max_sweeps, 0)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from prune.cell.cell import Cell
+from prune.cell.cell import Cell, method_label
 from prune.cell.folder import CellFolder
 from prune.cell.knobs import read_knobs
 
@@ -58,7 +58,7 @@ def _mean(cells: Sequence[Finished]) -> Alike | None:
 def _kind_of(cell: Cell) -> Kind:
     sizes = () if cell.recipe is None else (cell.recipe.calib.num_samples, cell.recipe.calib.seq_len)
     first, second = map(str, sizes) if sizes else (None, None)
-    return cell.axes.model, cell.axes.method, first, second
+    return cell.axes.model, method_label(cell.axes.method, cell.axes.reconstruct), first, second
 
 
 def find_finished(output_dir: Path) -> dict[Kind, list[Finished]]:
@@ -72,7 +72,8 @@ def find_finished(output_dir: Path) -> dict[Kind, list[Finished]]:
             sizes = [
                 None if (size := knobs.get(f"calib.{key}")) is None else str(size) for key in ("num_samples", "seq_len")
             ]
-            kind = (result["axes"]["model"], result["axes"]["method"], sizes[0], sizes[1])
+            axes = result["axes"]
+            kind = (axes["model"], method_label(axes["method"], axes.get("reconstruct")), sizes[0], sizes[1])
         except (KeyError, TypeError, AttributeError, ValueError):  # damaged
             continue
         found.setdefault(kind, []).append(Finished(folder, seconds, on_gpu))

@@ -9,7 +9,7 @@ from math import ceil
 from prune.calib.generated import KEEP_SHARE
 from prune.calib.recipe import Recipe
 from prune.calib.registry import build_selector
-from prune.cell.identity import propagation
+from prune.cell.identity import propagation, reconstruction
 from prune.config.config import Config
 from prune.config.method import Propagation
 from prune.config.sparsity import Allocation, UnstructuredConfig
@@ -21,6 +21,8 @@ from prune.sweep.cost.shape import ModelShape
 
 COPY_BYTES_PER_S = 1e9
 """Of weights that are read, copied and hashed; not measured."""
+REFIT_PASSES = 3
+"""What an epoch of reconstruct=block takes, with its gradients; as much go once for its targets and its two errors."""
 ATTENTION_TIMES = 4
 """What attention that is looked at costs, of attention that is fused."""
 
@@ -121,6 +123,8 @@ def work_of_pruning(config: Config, shape: ModelShape, recipe: Recipe | None, *,
         statistics = sum(method.statistic_flops(inputs, num_tokens) for inputs in shape.inputs)
         work += Work(solve_flops=shape.num_blocks * statistics)
         work += _passes(config, shape, recipe, 1 if propagation(config) is Propagation.dense else 2)
+    if (refit := reconstruction(config)) is not None:
+        work += _passes(config, shape, recipe, REFIT_PASSES * (1 + refit.epochs))
     if isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl:
         work += _passes(config, shape, recipe, 1) + Work(weights=shape.num_blocks * shape.block_weights)
     return work
