@@ -66,10 +66,22 @@ if TYPE_CHECKING:
     from prune.pruning.sparsity import Pattern
 
 
-def run_cell(cell: Cell, resources: Resources, watcher: Watcher, submitted: CodeState | None = None) -> dict[str, Any]:
+def describe_error(error: BaseException) -> str:
+    """What status.json says of a failure."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
+def run_cell(
+    cell: Cell,
+    resources: Resources,
+    watcher: Watcher,
+    submitted: CodeState | None = None,
+    describe: Callable[[BaseException], str] = describe_error,
+) -> dict[str, Any]:
     """Bring one cell to its result and return result.json; do only what is missing.
 
-    `submitted` is the code at the submission of the job that runs it; None outside a job.
+    `submitted` is the code at the submission of the job that runs it; None outside a job. `describe` words a failure for
+    status.json, which others may read at once.
 
     Raises:
         prune.cell.lock.CellHeldError: another living process works on it.
@@ -80,7 +92,7 @@ def run_cell(cell: Cell, resources: Resources, watcher: Watcher, submitted: Code
         with claim(folder.path), log_to(folder.log), watch_gpu(folder.path), private_rows(cell.config.privacy):
             result = finished(cell)
             if result is None:
-                result = CellRun(cell, resources, watcher, submitted).run()
+                result = CellRun(cell, resources, watcher, submitted, describe).run()
             put_in_order(cell, result)
             return result
     finally:
@@ -96,10 +108,18 @@ class CellRun:
     _perplexity: float | None
     """Of the calibration set under the dense model."""
 
-    def __init__(self, cell: Cell, resources: Resources, watcher: Watcher, submitted: CodeState | None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        resources: Resources,
+        watcher: Watcher,
+        submitted: CodeState | None,
+        describe: Callable[[BaseException], str],
+    ) -> None:
         self._cell, self._config, self._folder = cell, cell.config, cell.files
         self._resources, self._watcher, self._submitted = resources, watcher, submitted
         self._clock, self._started = Stopwatch(), now()
+        self._describe = describe
         self._dropped: dict[str, Any] | None = None
         self._likelihoods: dict[tuple[bool, str, str], tuple[float, bool]] = {}
 
@@ -375,9 +395,8 @@ class CellRun:
         return [warning for warning in warnings if warning is not None]
 
     def _write_failure(self, error: BaseException) -> None:
-        words = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
         try:
-            write_status(self._folder.path, State.failed, words)
+            write_status(self._folder.path, State.failed, self._describe(error))
         except (OSError, UserError):
             log.error("status.json could not be written either")
 

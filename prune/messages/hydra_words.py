@@ -105,7 +105,7 @@ def unknown_key(path: str) -> str:
         return f"{path} is not possible: a group stays at its place. Write it without the @, as in {example(group)}."
     if options := options_with(path):
         return (
-            f"{path} is a key of {' and '.join(options)}, not of the {path.partition('.')[0]} that this line has. Leave it "
+            f"{path} is a key of {_and(options)}, not of the {path.partition('.')[0]} that this line has. Leave it "
             f"out, or give {options[-1]}."
         )
     parent, _, key = path.rpartition(".")
@@ -115,6 +115,11 @@ def unknown_key(path: str) -> str:
     close = difflib.get_close_matches(key, names, n=1)
     line = f" Write it as in {example(prefix + close[0])}." if close else f" {HELP}."
     return f"{path} does not exist. {nearest(key, names)}Allowed: {listed}.{line}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """`one`, `one and other`, `one, other and third`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _composition(text: str, folders: Sequence[Path]) -> str:  # noqa: PLR0911  (a kind of error each)

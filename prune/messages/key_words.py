@@ -84,11 +84,14 @@ def _find(path: str) -> tuple[Field[Any], Any] | None:
 
 
 def _classes(path: str) -> Iterator[Any]:
-    """The classes that a value at `path` may have."""
+    """The classes that a value at `path` may have, that of the default option first."""
     kind = get_type_hints(Config).get(path)
     if is_dataclass(kind):
         schemas = ConfigStore.instance().repo.get("schema", {}).get(path, {})
-        yield from (OmegaConf.get_type(schemas[name].node) for name in sorted(schemas))
+        default = f"{_DEFAULT_OPTIONS.get(path)}.yaml"
+        yield from (
+            OmegaConf.get_type(schemas[name].node) for name in sorted(schemas, key=lambda name: (name != default, name))
+        )
         yield kind
 
 

@@ -47,7 +47,10 @@ def test_an_unknown_option_lists_what_there_is(say: Say, tmp_path: Path, group: 
     [
         ("calib.num_sample=3", ["calib.num_sample ", "Did you mean num_samples?"]),
         ("methd.variant=true", ["methd", "Did you mean method?"]),
-        ("method.damping=0.1", ["method.damping is a key of method=sparsegpt", "or give method=sparsegpt."]),
+        (
+            "method.damping=0.1",
+            ["method.damping is a key of method=admm, method=alps and method=sparsegpt", "or give method=sparsegpt."],
+        ),
         ("sparsity.ratio=1.5", ["sparsity.ratio=1.5", "between 0 and 1"]),
         ("sparsity.ratio=0", ["sparsity.ratio=0", "between 0 and 1"]),
         ("sparsity.ratio=-1", ["sparsity.ratio=-1", "between 0 and 1"]),
@@ -247,8 +250,11 @@ OF_THE_SAME_KINDS = [
 OF_ANOTHER_OPTION = [
     ("launcher.partition=gpu", ["launcher.partition is a key of launcher=slurm", "or give launcher=slurm."]),
     ("launcher=slurm launcher.gpus=[0]", ["launcher.gpus is a key of launcher=local", "or give launcher=local."]),
-    ("method.power=1", ["method.power is a key of method=ria"]),
-    ("sparsity=2to4 sparsity.ratio=0.5", ["sparsity.ratio is a key of sparsity=unstructured"]),
+    ("method.power=1", ["method.power is a key of method=dsnot and method=ria"]),
+    (
+        "sparsity=2to4 sparsity.ratio=0.5",
+        ["sparsity.ratio is a key of sparsity=blocks, sparsity=experts and sparsity=unstructured"],
+    ),
     ("launcher=plan launcher.mem_gb=3 launcher.mem_per_cpu=2G", ["launcher.mem_gb=3 and launcher.mem_per_cpu=2G exclude"]),
 ]
 """Keys that another option of the group has, and two that exclude one another."""
@@ -369,7 +375,7 @@ def test_an_option_of_ones_own_that_chooses_a_list(say: Say, tmp_path: Path) -> 
         ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, ["BertForMaskedLM", "not a causal language model"]),
         ({"model_type": "bert"}, ["is an encoder", "not a causal language model"]),
         ({"model_type": "vit"}, ["model_type vit", "not a causal language model"]),
-        ({"model_type": "mistral3", "text_config": {}}, ["model_type mistral3", "not a causal language model"]),
+        ({"model_type": "clip", "text_config": {}}, ["model_type clip", "not a causal language model"]),
         ({"model_type": "t5", "is_encoder_decoder": True}, ["encoder-decoder"]),
         ({}, ["no model_type"]),
         ({"model_type": "llama", "num_hidden_layers": 10**9}, ["1000000000 blocks", "at most 1"]),

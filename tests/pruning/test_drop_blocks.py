@@ -226,7 +226,7 @@ def test_a_loss_that_the_search_did_not_find_is_told(model: PreTrainedModel) -> 
     ("config", "said"),
     [
         (BlocksConfig(num=7), "sparsity.num=7 would drop 7 of the model's 8 blocks.*Give sparsity.num=6 or less"),
-        (BlocksConfig(ratio=0.9), r"sparsity.ratio=90% would drop 8 of"),
+        (BlocksConfig(ratio=0.9), r"sparsity.ratio=0.9 would drop 8 of"),
         (BlocksConfig(num=8, search=Search.evolution), "Give sparsity.num=7 or less"),
         (BlocksConfig(num=1, keep_first=4, keep_last=4), "Give a model with more blocks"),
     ],

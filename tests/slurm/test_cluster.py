@@ -52,7 +52,8 @@ def test_slurm_is_found_through_the_environment(cluster: Cluster) -> None:
 
 def test_jobs_on_a_node_get_different_gpus(cluster: Cluster, submit: Callable[..., str], tmp_path: Path) -> None:
     options = ("--gpus-per-node=1", "--nodelist=n1")
-    jobs = [submit("echo $CUDA_VISIBLE_DEVICES; sleep 0.5", *options) for _ in range(2)]
+    meet = f"until [ $(ls {tmp_path}/*.out | wc -l) -ge 2 ]; do sleep 0.1; done"  # both have begun
+    jobs = [submit(f"echo $CUDA_VISIBLE_DEVICES; {meet}", *options) for _ in range(2)]
     for job in jobs:
         cluster.wait_for_job(job, "COMPLETED")
     assert {(tmp_path / f"{job}.out").read_text().strip() for job in jobs} == {"0", "1"}

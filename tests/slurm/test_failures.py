@@ -195,6 +195,7 @@ def test_a_job_runs_the_configuration_of_its_submission(cluster: Cluster, tmp_pa
     for name in ("prune", "hydra_plugins", "conf"):
         shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(checkout / "conf/local", ignore_errors=True)  # what the developer of this checkout has set
+    (checkout / ".gitignore").write_text("__pycache__/\n")
     git = ["git", "-C", str(checkout), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=start"]):
         cluster.run(*git, *command)

@@ -168,7 +168,7 @@ def test_many_cells(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     plan, line = (["-m", "method=random", f"calib.seed={','.join(map(str, range(number)))}", *BARE] for number in (999, 99))
     line += [*SLURM, "launcher.cells_per_job=25"]
-    planned, work = folder.count(*plan, "launcher=plan")
+    planned, work = folder.count(*plan, "launcher=plan", "launcher.tflops=1")
     assert "999 grid points, 999 distinct pruned cells, 1 dense." in planned.out and work.processes <= NUM_COMMANDS
     assert max(work.opened.values(), default=0) <= 1 and not work.torch
     said = folder.run(*line, timeout_s=1800)

@@ -169,7 +169,8 @@ class _State:
 
     def __init__(self, kept_OI: Tensor) -> None:
         self.kept_OI, self._dual_OI = kept_OI, torch.zeros_like(kept_OI)
-        self.free_OI, self._total_OI, self._size_OI = (torch.empty_like(kept_OI) for _ in range(3))
+        self.free_OI = kept_OI.clone()  # a restart may be the last thing that happens
+        self._total_OI, self._size_OI = torch.empty_like(kept_OI), torch.empty_like(kept_OI)
 
     def advance(self, target_OI: Tensor, inverse_II: Tensor, penalty: float, choose: Callable[[Tensor], Tensor]) -> Tensor:
         """The mask after one iteration."""

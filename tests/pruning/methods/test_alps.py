@@ -1,5 +1,7 @@
 """ALPS against a naive twin in float64, and what its two parts promise."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -148,6 +150,24 @@ def test_a_first_penalty_that_is_far_too_high_is_mended_by_the_authors_code_alon
     )
     assert high is not None and mended is not None and usual is not None
     assert mended < high and mended == pytest.approx(usual, rel=0.05)
+
+
+@pytest.fixture
+def fresh_memory_is_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)  # fills what torch.empty gives
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("fresh_memory_is_nan")
+def test_a_search_that_ends_with_a_restart_has_the_weights_that_it_would_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Penalty, "update", lambda *_: Step.restart)
+    weight_OI, x_TI = make_weight(12, 48, FLOAT64), make_inputs(48, FLOAT64)
+    method = ALPS(penalty=1e4, authors_code=True, max_iterations=3, cg_steps=0)
+    changed = prune(weight_OI, x_TI, Unstructured(0.6), method)
+    assert torch.isfinite(changed.weight_OI).all()
+    kept_OI = ~changed.mask_OI
+    assert torch.allclose(changed.weight_OI[kept_OI], weight_OI[kept_OI])
 
 
 def test_linears_with_the_same_inputs_are_solved_as_if_alone() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from submitit.core.utils import UncompletedJobError
 
-import prune.sweep.launchers.slurm.job as job
+import prune.cell.run as run
 from prune.cell.cell import make_cell
 from prune.cell.provenance import code_state
-from prune.cell.state import read_status
+from prune.cell.state import State, read_status, write_status
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.job import CellsJob, is_timeout
 
@@ -37,14 +37,21 @@ LOADING = (ModuleNotFoundError("Could not import module 'LlamaForCausalLM'."), U
 def test_a_time_limit_is_told_as_one(
     compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: tuple[Exception, ...]
 ) -> None:
-    def run_cell(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise wrapped(*between)
 
-    monkeypatch.setattr(job, "run_cell", run_cell)
+    told: list[str | None] = []
+
+    def keep(folder: Path, state: State, error: str | None = None) -> None:
+        told.append(error)
+        write_status(folder, state, error)
+
+    monkeypatch.setattr(run.CellRun, "_prune_and_score", fail)
+    monkeypatch.setattr(run, "write_status", keep)
     cell = make_cell(compose_config(f"output_dir={tmp_path}", "tracker=none"))
-    cell.folder().mkdir(parents=True)
     with pytest.raises((UncompletedJobError, UserError, OSError)) as raised:
         CellsJob([cell], "s", [], code_state(), "its time was over", str(tmp_path))()
     assert is_timeout(raised.value) and not is_timeout(UserError("the model could not be loaded"))
     status = read_status(cell.folder()) or {}
     assert (status["state"], status["error"]) == ("failed", "TIMEOUT: its time was over")
+    assert told == [None, "TIMEOUT: its time was over"], "who reads the status at once reads the same"

@@ -11,9 +11,9 @@ from prune.cell.cell import Cell
 from prune.cell.lock import CellHeldError
 from prune.cell.provenance import CodeState
 from prune.cell.resources import Resources
-from prune.cell.run import run_cell
-from prune.cell.state import State, write_status
+from prune.cell.run import describe_error, run_cell
 from prune.config.tracker import TrackerConfig, TrackerMode
+from prune.errors import UserError
 from prune.hub import errors_below
 from prune.sweep.missing import explain_missing
 from prune.sweep.output.progress import PlainWatcher, SweepWatcher
@@ -62,7 +62,6 @@ class CellsJob:
                 note = str(error)
             except Exception as error:
                 if is_timeout(error):
-                    write_status(cell.folder(), State.failed, f"TIMEOUT: {self.timeout}")
                     raise
                 failed[cell.name] = error
                 note = f"failed: {error}"
@@ -71,16 +70,23 @@ class CellsJob:
 
     def _run_one(self, cell: Cell, resources: Resources, tracker: Tracker, watcher: SweepWatcher) -> str:
 
+        def describe(error: BaseException) -> str:
+            if is_timeout(error):
+                return f"TIMEOUT: {self.timeout}"
+            return describe_error(self._missing(error, cell) or error)
+
         try:
-            result = run_cell(cell, resources, watcher, self.submitted)
+            result = run_cell(cell, resources, watcher, self.submitted, describe)
         except Exception as error:
-            missing = None if is_timeout(error) else explain_missing(error, self.overrides, cell.config.model)
-            if missing is None:
+            if (missing := self._missing(error, cell)) is None:
                 raise
-            write_status(cell.folder(), State.failed, f"UserError: {missing}")
             raise missing from error
         tracker.record(make_record(cell, result, self.sweep))
         return describe_result(result)
+
+    def _missing(self, error: BaseException, cell: Cell) -> UserError | None:
+        """The error with the line that fetches what a node misses, where that is what went wrong."""
+        return None if is_timeout(error) else explain_missing(error, self.overrides, cell.config.model)
 
     def checkpoint(self) -> DelayedSubmission:
         """What runs when the job comes back from the queue: the same; each cell goes on by its own files."""
