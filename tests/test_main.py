@@ -199,7 +199,7 @@ def test_not_applicable_points_are_listed_and_the_rest_runs(grid: Finished) -> N
 def test_help_lists_groups_and_keys(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0 and list(tmp_path.iterdir()) == []
-    assert "sparsity:   2to4, 4to8, nm, unstructured" in done.stdout and "num_samples: 128" in done.stdout
+    assert "sparsity:   2to4, 4to8, blocks, experts, nm, unstructured" in done.stdout and "num_samples: 128" in done.stdout
     assert "schema" not in done.stdout and "null unless a line or an option sets them" in done.stdout
     assert "damping: 0.01" in run("--help", "method=sparsegpt", cwd=tmp_path).stdout
 

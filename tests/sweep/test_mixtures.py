@@ -116,7 +116,7 @@ def test_wrong_use_is_one_message(say: Say, line: list[str], said: str) -> None:
     assert said in done.err, done.err
 
 
-def test_a_part_that_is_too_small_fails_its_cell_and_is_named(say: Say) -> None:
+def test_a_part_that_is_too_small_is_named_before_anything_runs(say: Say) -> None:
     done = say("calib=mix", *BARE, "prompt=single", "calib.num_samples=1000", "calib.parts={c4: 1, rte: 999}")
-    assert done.code == 1 and "Traceback" not in done.err
-    assert "Part rte of the mixture (999 sequences): calib=rte" in done.out + done.err
+    assert done.code == 2 and "Traceback" not in done.err
+    assert "Part rte of the mixture (999 sequences): calib=rte" in done.err
