@@ -131,7 +131,7 @@ def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster,
 
 
 LONG = [
-    *("method=dense", "eval.tasks=[gsm8k,esnli,svamp,rte]", "eval.limit=60", "eval.perplexity=[wikitext2,c4]"),
+    *("method=dense", "eval.tasks=[gsm8k,esnli,svamp,rte]", "eval.limit=200", "eval.perplexity=[wikitext2,c4]"),
     *("eval.num_chunks=2", "eval.batch_size=1", "tracker=none"),
 ]
 """A cell of six scores, of which the first two are there long before the last."""
