@@ -89,7 +89,7 @@ def test_a_plan_estimates_from_finished_cells(say: Say, finish_grid: Callable[[]
     finish_grid()
     said = say("-m", "method=random", "calib.seed=0,1,2,3", *BARE, "launcher=plan", "launcher.partition=gpu")
     assert "done 3   running 0   pending 0   failed 0   to do 2   not applicable 0" in said.out
-    assert "To do: 2 cells, about " in said.out and "(no GPU, as those did), going by 2 finished cells." in said.out
+    assert "To do: 2 cells, about " in said.out and "(without a GPU), going by 2 finished cells." in said.out
     said = say(*GRID, "launcher=plan")
     assert "Nothing is left to do." in said.out
 

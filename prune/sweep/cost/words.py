@@ -31,7 +31,7 @@ def describe(cells: Sequence[Cell], output_dir: Path, tflops: float | None, num_
 
 def _by_finished(known: Mapping[str, Alike]) -> str:
     seconds, on_gpu = (sum(getattr(took, key) for took in known.values()) for key in ("seconds", "gpu_seconds"))
-    hours = f"{on_gpu / 3600:.2g} GPU-hours" if on_gpu else "no GPU, as those did"
+    hours = f"{on_gpu / 3600:.2g} GPU-hours" if on_gpu else "without a GPU"
     num_finished = len(frozenset().union(*(took.cells for took in known.values())))
     return (
         f"To do: {len(known)} cells, about {describe_seconds(seconds)} one after another ({hours}), "
