@@ -29,6 +29,12 @@ def require_at_least(path: str, value: int | None, least: int) -> None:
         reject(path, value, f"it must be a whole number of at least {least}")
 
 
+def require_damping(value: float, example: float) -> None:
+    """Refuse a damping of a Hessian that is below 0, infinite or not a number."""
+    if not 0 <= value < math.inf:
+        reject("method.damping", value, f"it must be a number of 0 or more, as in method.damping={example}")
+
+
 def unescaped(path: str, text: str) -> str:
     r"""The text with line breaks and tabs where \n and \t stand, which a shell and Hydra leave as they are.
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
-from prune.config.checks import reject, require_at_least
+from prune.config.checks import reject, require_at_least, require_damping
 from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, without
-from prune.pruning.solver.hessian import Hessian
+from prune.pruning.solver.hessian import Hessian, products_flops, root_flops
 from prune.pruning.solver.scaled import prune_scaled
 from prune.pruning.sparsity import Pattern, smallest
 
@@ -43,16 +43,15 @@ class ALPSConfig(MethodConfig):
     """The rules of the authors' code where they are not the paper's: see the class ALPS."""
 
     def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
-        """The upper triangle of X^T X, and what is factorised of it in float64."""
-        return float(num_tokens * num_inputs**2 + 2 * num_inputs**3)
+        """The Hessian, and what is factorised of it."""
+        return products_flops(num_inputs, num_tokens) + root_flops(num_inputs)
 
     def solve_flops(self, num_outputs: int, num_inputs: int) -> float:
         """As many iterations as it may take, each a product with an inverse; most linears take fewer."""
         return float(2 * num_outputs * num_inputs**2 * (self.max_iterations + self.cg_steps))
 
     def __post_init__(self) -> None:
-        if not 0 <= self.damping < math.inf:
-            reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.01")
+        require_damping(self.damping, 0.01)
         if not 0 < self.penalty < math.inf:
             reject("method.penalty", self.penalty, "it must be a number above 0, as in method.penalty=0.1")
         require_at_least("method.max_iterations", self.max_iterations, 1)

@@ -7,18 +7,17 @@ Shapes: O out, I in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from prune.config.checks import reject, require_at_least
+from prune.config.checks import require_at_least, require_damping
 from prune.config.method import MethodConfig
 from prune.errors import UserError
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, all_finite, finite_weight
 from prune.pruning.solver.column_sweep import Swept, column_sweep, whole_groups
-from prune.pruning.solver.hessian import Hessian, more_damping
+from prune.pruning.solver.hessian import Hessian, more_damping, products_flops, root_flops
 from prune.pruning.sparsity import Pattern, zeros_to_keep
 
 if TYPE_CHECKING:
@@ -40,16 +39,15 @@ class SparseGPTConfig(MethodConfig):
         return num_outputs * min(num_inputs, self.block_size)
 
     def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
-        """The upper triangle of X^T X, and its Cholesky factor, which counts twice in float64."""
-        return float(num_tokens * num_inputs**2 + 2 * num_inputs**3)
+        """The Hessian and its Cholesky factor."""
+        return products_flops(num_inputs, num_tokens) + root_flops(num_inputs)
 
     def solve_flops(self, num_outputs: int, num_inputs: int) -> float:
         """The sweep over the columns and the outputs that the error is relative to, twice, as both go in narrow blocks."""
         return float(4 * num_outputs * num_inputs**2)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.damping < math.inf:
-            reject("method.damping", self.damping, "it must be a number of 0 or more, as in method.damping=0.01")
+        require_damping(self.damping, 0.01)
         require_at_least("method.block_size", self.block_size, 1)
 
 

@@ -15,7 +15,7 @@ from prune.config.method import MethodConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.start import Start, scored_mask, solved_mask, start_num_compared
-from prune.pruning.solver.hessian import Hessian
+from prune.pruning.solver.hessian import Hessian, products_flops
 from prune.pruning.solver.swap_search import swap
 from prune.pruning.sparsity import Pattern
 
@@ -38,8 +38,8 @@ class SwapsConfig(MethodConfig):
         return start_num_compared(self.start, num_outputs, num_inputs)
 
     def statistic_flops(self, num_inputs: int, num_tokens: int) -> float:
-        """The upper triangle of X^T X."""
-        return float(num_tokens * num_inputs**2)
+        """The Gram matrix."""
+        return products_flops(num_inputs, num_tokens)
 
     def __post_init__(self) -> None:
         require_at_least("method.max_sweeps", self.max_sweeps, 0)

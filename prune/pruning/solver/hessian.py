@@ -25,6 +25,16 @@ ROOT_PANEL_SIZE = 192
 """Columns of the Cholesky factor that are computed at once on the CPU; changes speed only."""
 
 
+def products_flops(num_inputs: int, num_tokens: int) -> float:
+    """What the upper triangle of X^T X costs, in operations."""
+    return float(num_tokens * num_inputs**2)
+
+
+def root_flops(num_inputs: int) -> float:
+    """What a factor of H costs, in operations of float32; it is made in float64, so that they count twice."""
+    return float(2 * num_inputs**3)
+
+
 @dataclass(frozen=True)
 class Factor:
     """The damped Hessian as R R^T, R upper triangular with a positive diagonal."""
