@@ -127,8 +127,9 @@ def _sentence(
         head += " (baseline)" if joined.groups[contest.group].baseline_row == contest.best else ""
     if second is not None and not contest.ties and (baseline is None or baseline.row != second.row):
         parts.append(f"{_better(metric, second, joined)} the runner-up {joined.rows[second.row].label}")
-    text = "; ".join([head, *parts]) + "." + _own_set_note(metric, contest, joined) + _seed_note(baseline, second)
-    return text if len(text) <= MAX_SENTENCE else text[: MAX_SENTENCE - 1] + "…"
+    text, notes = "; ".join([head, *parts]) + ".", _own_set_note(metric, contest, joined) + _seed_note(baseline, second)
+    room = MAX_SENTENCE - len(notes)  # what is to be known of the numbers is never cut
+    return (text if len(text) <= room else text[: max(room - 1, 0)] + "…") + notes
 
 
 def _better(metric: Metric, comparison: Comparison, joined: Joined) -> str:
@@ -142,8 +143,8 @@ def _better(metric: Metric, comparison: Comparison, joined: Joined) -> str:
 
 def _own_set_note(metric: Metric, contest: _Contest, joined: Joined) -> str:
     """What is said where a row that won was calibrated on the set that the metric is measured on."""
-    own = [joined.rows[row].label for row in (contest.best, *contest.ties) if joined.rows[row].calib == metric.dataset]
-    return f" {own[0]} was calibrated on the set that is measured." if own else ""
+    is_own = any(joined.rows[row].calib == metric.dataset for row in (contest.best, *contest.ties))
+    return f" {metric.dataset if contest.ties else 'It'} was calibrated on the set that is measured." if is_own else ""
 
 
 def _seed_note(*comparisons: Comparison | None) -> str:

@@ -71,7 +71,7 @@ def test_a_winner_on_its_own_set_is_told_as_one(outputs: Outputs) -> None:
         outputs.cell(name, scores=scores | {"ppl/pile": scores["ppl/wikitext2"]})
     own, other = sorted(build_report(outputs.root).verdicts, key=lambda verdict: "ppl/pile" in verdict.sentence)
     assert own.sentence.startswith("wikitext2 is best on ppl/wikitext2 with ")
-    assert " wikitext2 was calibrated on the set that is measured." in own.sentence
+    assert " It was calibrated on the set that is measured." in own.sentence
     assert "calibrated on" not in other.sentence
 
 
@@ -99,6 +99,8 @@ def test_sentences_stay_short(outputs: Outputs) -> None:
     outputs.cell("commonsense_qa", "zero_shot", scores={"acc_mc_norm/commonsense_qa": [1, 0]}, prompt_knobs=knobs)
     (verdict,) = build_report(outputs.root).verdicts
     assert len(verdict.sentence) <= MAX_SENTENCE
+    assert "… It was calibrated on the set that is measured." in verdict.sentence, "the notes stay whole"
+    assert verdict.sentence.endswith("from its draw.")
 
 
 def test_too_many_cells_for_their_items(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
