@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from prune.cell.cell import Cell, asked_config, check_unchanged
 from prune.cell.dense_statistics import DENSE_NOTE
 from prune.cell.folder import SCHEMA
 from prune.cell.gpu import watch_gpu
-from prune.cell.identity import propagation, reconstruction
+from prune.cell.identity import propagation
 from prune.cell.lock import claim
 from prune.cell.log import Stopwatch, log, log_to
 from prune.cell.memory import LOAD_ADVICE, PeakMemory, memory_errors, prune_advice, score_advice
@@ -22,6 +22,7 @@ from prune.cell.merging import average_parents, describe_merge, is_merged
 from prune.cell.model_card import cell_facts, model_card
 from prune.cell.model_sets import calibration_set
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
+from prune.cell.pruning import prune_by, prune_weights
 from prune.cell.resources import Resources
 from prune.cell.sets import describe_sets, reads_sample
 from prune.cell.settle import finished, put_in_order
@@ -54,16 +55,12 @@ from prune.pruning.linear_report import (
     describe_ties,
 )
 from prune.pruning.methods.dense import DenseConfig
-from prune.pruning.registry import build_method, build_weights
 
 if TYPE_CHECKING:
     from prune.calib.calibration_set import CalibrationSet
     from prune.models.load import LoadedModel
-    from prune.pruning.method import Method
     from prune.pruning.propagation import Inputs
-    from prune.pruning.reconstruct import Reconstruction
     from prune.pruning.saved import MaskKeeper
-    from prune.pruning.sparsity import Pattern
 
 
 def describe_error(error: BaseException) -> str:
@@ -264,57 +261,20 @@ class CellRun:
 
     def _prune(self, masks: "MaskKeeper") -> list[LinearReport]:
         """Prune the model in place as the cell says and write blocks.jsonl; the reached sparsity is the asked one."""
-        from prune.pruning.allocation import allocate
-        from prune.pruning.weighted_set import weighted
-
         self._watcher.stage("prune")
+        config, model, calibration = self._config, self._loaded.model, self._calibration
+        on_mask = masks if config.save is Save.mask else (lambda block, name, mask_OI: None)
+        watched: dict[str, Any] = {"on_block": self._watcher.advance, "on_mask": on_mask}
         if is_merged(self._cell):
-            return self._prune_by(*average_parents(self._cell, self._loaded.model), masks)
-        config, model, advance = self._config, self._loaded.model, self._watcher.advance
-        calibration = self._calibration and weighted(self._calibration, build_weights(config.weight))
-        method = build_method(config.method)
-        patterns = allocate(
-            model, config.method, config.sparsity, calibration, batch_size=config.batch_size, on_block=advance
-        )
-        dense_inputs = self._resources.dense_passes.inputs(self._cell, model, calibration, advance) if calibration else None
-        return self._prune_by(method, patterns, dense_inputs or calibration, masks)
-
-    def _prune_by(
-        self,
-        method: "Method",
-        patterns: "Mapping[str, Pattern]",
-        inputs: "CalibrationSet | Inputs | None",
-        masks: "MaskKeeper",
-    ) -> list[LinearReport]:
-        """Prune the model by a method, check what was reached, and write blocks.jsonl."""
-        from prune.pruning.expert_inputs import rule_of
-        from prune.pruning.layerwise import check_reached, prune_model
-
-        config = self._config
-        reports = prune_model(
-            self._loaded.model,
-            inputs,
-            method,
-            patterns,
-            batch_size=config.batch_size,
-            seed=config.calib.seed,
-            experts=rule_of(config.method),
-            reconstruction=self._reconstruction(),
-            on_block=self._watcher.advance,
-            on_mask=masks if config.save is Save.mask else (lambda block, name, mask_OI: None),
-        )
-        check_reached(patterns, method, reports)
+            reports = prune_by(config, model, average_parents(self._cell, model), calibration, **watched)
+        else:
+            reports = prune_weights(config, model, calibration, self._dense_inputs, **watched)
         self._folder.write_reports(reports)
         return reports
 
-    def _reconstruction(self) -> "Callable[[Iterable[str]], Reconstruction] | None":
-        """What makes the refit of the kept weights, of the names of what is pruned; None where there is none."""
-        from prune.pruning.reconstruct import Reconstruction
-
-        knobs, calibration = reconstruction(self._config), self._calibration
-        if knobs is None or calibration is None:
-            return None
-        return lambda pruned: Reconstruction(self._loaded.model, calibration, knobs, pruned)
+    def _dense_inputs(self, calibration: "CalibrationSet") -> "Inputs | None":
+        """The statistics of the dense model, which cells of this process share; None where blocks see pruned ones."""
+        return self._resources.dense_passes.inputs(self._cell, self._loaded.model, calibration, self._watcher.advance)
 
     def _save(self, masks: "MaskKeeper", reports: Sequence[LinearReport], sha256: str) -> None:
         """Keep what `save` asks for."""
