@@ -1,0 +1,75 @@
+"""The archive of a study: its report is that of the cells, its cells are finished, and no row and no path is in it."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from dev.study import pack, unpack
+from prune.report.build import build_report
+from prune.report.output.tables import write_tables
+from tests.conftest import HANGS_S, RunLine
+from tests.warm import run_warm
+
+LINE = (
+    *("-m", "calib=c4,gsm8k", "calib.num_samples=4", "calib.seq_len=32", "method=magnitude,wanda"),
+    *("eval.perplexity=[wikitext2]", "eval.tasks=[gsm8k]", "eval.protocols=[bpb]", "eval.limit=4", "eval.num_chunks=2"),
+)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sweep."""
+    folder = tmp_path_factory.mktemp("study") / "first"
+    done = run_warm("prune.main", [*LINE, f"output_dir={folder}"], folder.parent, os.environ, HANGS_S)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def tables(outputs: Path) -> str:
+    report = build_report(outputs)
+    assert len(report.cells.id) == 4
+    write_tables(report, outputs)
+    return (outputs / "tables.md").read_text()
+
+
+def test_an_archive_gives_the_same_report_and_finished_cells(sweep: Path, run_line: RunLine, tmp_path: Path) -> None:
+    archive, second = tmp_path / "study.tar.xz", tmp_path / "second"
+    pack(sweep, archive, {str(sweep): "outputs"})
+    unpack(archive, second)
+    assert tables(second) == tables(sweep)
+    again = run_line(*LINE, f"output_dir={second}")
+    assert again.returncode == 0, again.stderr
+    assert "[1/" not in again.stdout + again.stderr
+
+
+def test_an_archive_holds_no_row_and_no_path(sweep: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "study.tar.xz"
+    pack(sweep, archive, {str(sweep): "outputs"})
+    with tarfile.open(archive) as packed:
+        texts = {entry.name: packed.extractfile(entry).read().decode() for entry in packed}  # type: ignore[union-attr]
+    items = sorted(sweep.glob("cells/*/items/bpb-gsm8k.jsonl.gz"))[0]
+    first = json.loads(gzip.decompress(items.read_bytes()).splitlines()[0])
+    whole = "\n".join(texts.values())
+    assert json.dumps(first["prompt"])[1:-1] not in whole
+    assert str(sweep.parent) not in whole and os.uname().nodename + '"' not in whole
+    assert '"gold"' not in whole and '"prompt":' in json.dumps(first)
+    assert not re.search(r"tokens\.safetensors|run\.log|wandb", "\n".join(texts))
+
+
+def test_a_path_that_is_left_is_told(sweep: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dev.study", "pack", str(sweep), str(tmp_path / "study.tar.xz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "names a folder of this machine: give --replace FOLDER=NAME" in done.stderr
+    assert not (tmp_path / "study.tar.xz").exists()
