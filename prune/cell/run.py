@@ -132,7 +132,10 @@ class CellRun:
                 log.info("the job goes back to the queue; the cell goes on from here")
                 raise  # status.json keeps saying "running"
             told = without_rows(error) if self._config.privacy else error
-            log.error("failed\n%s", "".join(traceback.format_exception(told)))
+            if isinstance(told, KeyboardInterrupt):
+                log.info("interrupted; the same line goes on from here")
+            else:
+                log.error("failed\n%s", "".join(traceback.format_exception(told)))
             self._write_failure(told)
             if told is error:
                 raise

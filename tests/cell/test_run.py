@@ -204,3 +204,19 @@ def test_the_same_line_again_says_done_of_a_cell_that_was_killed_and_a_plan_writ
     assert "done 1" in say(*line, "eval.limit=2", "launcher=plan").out and contents(folder) == before
     assert "1 of 1 cells are finished already" in say(*line).out
     assert (read_status(folder) or {})["state"] == "done"
+
+
+def test_an_interrupted_cell_says_so_in_a_line(line: Line, resources: Resources) -> None:
+    class Interrupts(Watcher):
+        def stage(self, name: str) -> None:
+            if name == "prune":
+                raise KeyboardInterrupt
+
+    cell = line()
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, resources, Interrupts())
+    log = cell.files.log.read_text()
+    assert "INFO interrupted; the same line goes on from here" in log
+    assert "ERROR" not in log and "Traceback" not in log
+    status = read_status(cell.files.path) or {}
+    assert (status["state"], status["error"]) == ("failed", "interrupted")
