@@ -29,7 +29,7 @@ SIZES = {
     **{"length": 2 * 2 * 5, "mixtures": 8 * 3 * 2, "generated": 6 * 3 * 2, "selectors": 2 * 7 * 3 * 2},
     **{"token_weights": 8 * 3 * 2, "own_and_general": 7 * 3 * 2, "chat": 3 * 4 * 3 * 2, "strategies": 10 * 2},
     **{"study": 15 * 2 * 2, "prompts": 4 * 4, "verdict": 6 * 5 * 2, "verdict_more": 8 * 3 * 2},
-    **{"verdict_samples": 11 * 3 * 2, "verdict_60": 4 * 3 * 2},
+    **{"verdict_samples": 11 * 3 * 2, "verdict_60": 4 * 3 * 2, "solvers": 6 * 3},
 }
 
 
