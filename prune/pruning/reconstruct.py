@@ -6,7 +6,8 @@ With f a block (or its attention, its MLP), W its dense weights, M what is kept 
 
 down from the pruned weights V. The order of the sequences is that of the set, so nothing is drawn. The rate rises linearly
 over the first tenth of the steps and falls linearly to 0. A weight that is 0 after pruning has no gradient, so it stays 0
-exactly. Trained are the weights of the pruned linears alone, in float32 at least, with products in the model's own type.
+exactly. Trained are the weights of the pruned linears alone, in float32 at least, with products in the model's own type; of
+a tensor that holds the matrices of all experts those of the pruned ones.
 
 Source: Wagner et al., "A free lunch in LLM compression: revisiting retraining after pruning" (arXiv 2510.14444) and its code
 (ZIB-IOL/Free-Lunch-in-LLM-Compression): objective, optimiser, schedule, order and defaults are its. Different here: norms
@@ -27,7 +28,9 @@ from torch import Tensor, nn
 
 from prune.config.reconstruct import BlockReconstructConfig, Granularity, RefitInputs
 from prune.errors import UserError
-from prune.models.blocks import find_blocks, find_linears
+from prune.models.blocks import find_blocks, find_linears, held_by
+from prune.models.experts import ExpertMatrix
+from prune.models.experts_forward import one_by_one
 from prune.pruning.hidden_states import Walk
 from prune.pruning.linear_report import LinearReport
 from prune.pruning.method import all_finite
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.calib.calibration_set import CalibrationSet
+    from prune.models.blocks import Linear
 
 WARM_UP = 0.1
 """Share of the steps in which the rate rises."""
@@ -66,11 +70,11 @@ class Reconstruction:
                 in one tensor.
         """
         self._knobs, self._blocks = knobs, find_blocks(model)
-        self._weights: dict[int, dict[str, nn.Parameter]] = {}
+        self._pruned: dict[int, dict[str, Linear]] = {}
         for name in pruned:
-            self._weights.setdefault(block_of(name), {})[name.partition(".")[2]] = _own_weight(self._blocks, name)
-        for index, weights in self._weights.items():
-            parts_of(weights, knobs.granularity, f"block {index}")
+            self._pruned.setdefault(block_of(name), {})[name.partition(".")[2]] = _trainable_linear(self._blocks, name)
+        for index, linears in self._pruned.items():
+            parts_of(linears, knobs.granularity, f"block {index}")
         with torch.no_grad():
             self._walk = Walk(model, calibration, batch_size=knobs.batch_size)
         self._weights_NL = calibration.weights_NL.to(self._walk.hidden_NLH.device)
@@ -79,12 +83,12 @@ class Reconstruction:
 
     def enter(self, index: int) -> None:
         """The block is still dense: keep what it gives, and what enters and leaves its parts."""
-        if index > max(self._weights):
+        if index > max(self._pruned):
             return
-        if index not in self._weights:
+        if index not in self._pruned:
             self._walk.advance(index)
             return
-        modules = parts_of(self._weights[index], self._knobs.granularity, f"block {index}")
+        modules = parts_of(self._pruned[index], self._knobs.granularity, f"block {index}")
         dense_NLH = torch.empty_like(self._walk.hidden_NLH)
         seen: dict[str, list[_Seen]] = {module: [] for module in modules if module}
         with _watched(self._blocks[index], seen):
@@ -109,9 +113,9 @@ class Reconstruction:
         before = self._error(index, dense_NLH)
         parts, self._parts = self._parts, []
         for part in parts:
-            self._refit(index, [self._weights[index][name] for name in part.names], part)
+            self._refit(index, _trained([self._pruned[index][name] for name in part.names]), part)
         after = self._error(index, dense_NLH)
-        if index < max(self._weights):
+        if index < max(self._pruned):
             if self._knobs.inputs is RefitInputs.dense:
                 self._walk.take(index, dense_NLH)
             else:
@@ -137,16 +141,17 @@ class Reconstruction:
             total += float((dense_TH.double().square().sum(dim=-1) * weight_T).sum())
         return difference / total if total else 0.0
 
-    def _refit(self, index: int, weights: Sequence[nn.Parameter], part: _Part) -> None:
-        """Train the weights of a part.
+    def _refit(self, index: int, kept: Mapping[nn.Parameter, Tensor], part: _Part) -> None:
+        """Train the weights of a part, those that are `kept`.
 
         Raises:
             UserError: it diverges.
         """
+        weights = list(kept)
         dtype, num_steps = weights[0].dtype, self._knobs.epochs * len(part.steps)
         assert len(part.steps) == len(self._walk.batches), f"block {index}: {part.names} are called more than once"
         with torch.enable_grad(), _trainable(self._blocks[index], weights):
-            optimiser = _Optimiser(weights, scales=dtype is torch.float16)
+            optimiser = _Optimiser(kept, scales=dtype is torch.float16)
             for step in range(num_steps):
                 number = step % len(part.steps)
                 forward, dense = part.steps[number]
@@ -168,20 +173,20 @@ def _diverges(rate: float, what: str) -> str:
 
 
 class _Optimiser:
-    """AdamW without decay, for the weights that are not 0."""
+    """AdamW without decay, for the weights that are kept."""
 
-    def __init__(self, weights: Sequence[nn.Parameter], *, scales: bool) -> None:
-        """`scales`: the loss is scaled, as gradients in float16 would vanish."""
-        self._weights, self._kept = weights, [weight.detach() != 0 for weight in weights]
-        self._adamw = torch.optim.AdamW(weights, weight_decay=0.0)
-        self._scaler = torch.amp.GradScaler(weights[0].device.type, enabled=scales)
+    def __init__(self, kept: Mapping[nn.Parameter, Tensor], *, scales: bool) -> None:
+        """`kept`: of each tensor; `scales`: the loss is scaled, as gradients in float16 would vanish."""
+        self._kept = kept
+        self._adamw = torch.optim.AdamW(kept, weight_decay=0.0)
+        self._scaler = torch.amp.GradScaler(next(iter(kept)).device.type, enabled=scales)
 
     def step(self, loss: Tensor, rate: float) -> None:
         """Go a step down the gradient of `loss`."""
         torch.autograd.backward(self._scaler.scale(loss))
-        for weight, kept_OI in zip(self._weights, self._kept, strict=True):
+        for weight, kept in self._kept.items():
             assert weight.grad is not None, "the loss does not depend on a weight"
-            weight.grad.mul_(kept_OI)
+            weight.grad.mul_(kept)
         self._adamw.param_groups[0]["lr"] = rate
         self._scaler.step(self._adamw)
         self._scaler.update()
@@ -229,20 +234,35 @@ def squared_error(made_TH: Tensor, dense_TH: Tensor, weight_T: Tensor) -> Tensor
     return (per_token_T * weight_T).sum() / weight_T.sum().clamp(min=torch.finfo(weight_T.dtype).tiny)
 
 
-def _own_weight(blocks: nn.ModuleList, name: str) -> nn.Parameter:
-    """The weight of a linear, `<block>.<name>`.
+def _trainable_linear(blocks: nn.ModuleList, name: str) -> "Linear":
+    """A linear, `<block>.<name>`.
 
     Raises:
-        UserError: it is a part of a tensor.
+        UserError: its weight is a part of a tensor whose layout is not known.
     """
     block = blocks[block_of(name)]
-    weight = find_linears(block)[name.partition(".")[2]].weight
-    if not isinstance(weight, nn.Parameter) or not any(weight is parameter for parameter in block.parameters()):
+    linear = find_linears(block)[name.partition(".")[2]]
+    held = held_by(linear)
+    if not isinstance(held, nn.Parameter) or not any(held is parameter for parameter in block.parameters()):
         raise UserError(
-            f"reconstruct=block cannot refit {name}: its weight lies in one tensor with others, as those of experts do. "
-            "Give reconstruct=none for this model."
+            f"reconstruct=block cannot refit {name}: its weight lies in one tensor with others. Give reconstruct=none for "
+            "this model."
         )
-    return weight
+    return linear
+
+
+def _trained(linears: Iterable["Linear"]) -> dict[nn.Parameter, Tensor]:
+    """Tensor that holds weights of pruned linears -> which of its entries are trained: theirs that are not 0."""
+    kept: dict[nn.Parameter, Tensor] = {}
+    for linear in linears:
+        held = held_by(linear)
+        assert isinstance(held, nn.Parameter), "see _trainable_linear"
+        if isinstance(linear, ExpertMatrix):
+            mask = kept.setdefault(held, torch.zeros_like(held, dtype=torch.bool))
+            linear.within(mask).copy_(linear.weight != 0)
+        else:
+            kept[held] = held.detach() != 0
+    return kept
 
 
 @dataclass(frozen=True)
@@ -256,7 +276,11 @@ class _Seen:
 
     def step(self) -> tuple[Callable[[], Tensor], Tensor]:
         """(calls the part again, what it gave)."""
-        return (lambda: hidden_of(self.module(*self.args, **self.kwargs))), self.output
+        return self._again, self.output
+
+    def _again(self) -> Tensor:
+        with one_by_one(self.module):
+            return hidden_of(self.module(*self.args, **self.kwargs))
 
 
 @contextmanager

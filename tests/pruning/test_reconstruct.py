@@ -4,18 +4,27 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
-from transformers import LlamaConfig, PreTrainedModel, get_linear_schedule_with_warmup
+from transformers import LlamaConfig, PretrainedConfig, PreTrainedModel, get_linear_schedule_with_warmup
 
 from prune.calib.calibration_set import CalibrationSet
 from prune.config.reconstruct import BlockReconstructConfig, Granularity, RefitInputs
 from prune.errors import UserError
-from prune.models.blocks import count_sparsity, find_blocks, find_linears, named_linears, read_weight, weights_sha256
+from prune.models.blocks import (
+    count_sparsity,
+    find_blocks,
+    find_linears,
+    held_by,
+    named_linears,
+    read_weight,
+    weights_sha256,
+)
 from prune.models.offload import Mover, offload_blocks
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import check_reached, prune_model
@@ -26,8 +35,10 @@ from prune.pruning.methods.sparsegpt import SparseGPT
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.propagation import DenseInputs
 from prune.pruning.reconstruct import Reconstruction, parts_of, rate_at
+from prune.pruning.replay import hidden_of
 from prune.pruning.sparsity import NM, Pattern, Unstructured
 from tests.architectures import CONFIGS, VOCAB, calibration, calibration_set, tiny_model
+from tests.mixtures import mixture
 
 HALF = Unstructured(0.5)
 FAST = BlockReconstructConfig(rate=3e-3, epochs=2)
@@ -159,6 +170,73 @@ def test_the_rate_is_that_of_the_published_schedule(num_steps: int) -> None:
         schedule.step()
 
 
+FUSED = ("mixtral", "gpt_oss", "qwen2_moe", "nemotron_h")
+"""Layouts: plain; transposed, gate and up in turn, with biases; beside a shared expert; without a gate."""
+
+
+def naive_refit_of_experts(dense: PreTrainedModel, knobs: BlockReconstructConfig) -> PreTrainedModel:
+    """As `naive_refit`, with transformers' own forward of the experts; masks by copies of each matrix."""
+    model = copy.deepcopy(dense)
+    for index, (block, dense_block) in enumerate(zip(find_blocks(model), find_blocks(dense), strict=True)):
+        inputs = block_inputs(dense, index, calibration()[0])
+        with torch.no_grad():
+            targets = [hidden_of(dense_block(*args, **kwargs)) for args, kwargs in inputs]
+        for matrix in find_linears(block).values():
+            weight_OI = read_weight(matrix).clone(memory_format=torch.contiguous_format)
+            weight_OI.view(-1)[weight_OI.abs().flatten().argsort(stable=True)[: weight_OI.numel() // 2]] = 0
+            read_weight(matrix).copy_(weight_OI)
+        ours = {id(held_by(matrix)) for matrix in find_linears(block).values()}
+        trained = [parameter for parameter in block.parameters() if id(parameter) in ours]
+        kept = [parameter.detach() != 0 for parameter in trained]
+        optimiser = torch.optim.AdamW(trained, lr=knobs.rate, weight_decay=0.0)
+        schedule = get_linear_schedule_with_warmup(
+            optimiser, int(0.1 * knobs.epochs * len(inputs)), knobs.epochs * len(inputs)
+        )
+        for (args, kwargs), target in list(zip(inputs, targets, strict=True)) * knobs.epochs:
+            nn.functional.mse_loss(hidden_of(block(*args, **kwargs)), target).backward()
+            for parameter, mask in zip(trained, kept, strict=True):
+                parameter.grad *= mask
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+    return model
+
+
+@pytest.mark.parametrize("kind", FUSED)
+def test_experts_in_one_tensor_learn_what_a_naive_refit_learns(kind: str) -> None:
+    model = tiny_model(mixture(kind)).double()
+    model.set_experts_implementation("eager")  # of transformers' own the one that takes float64
+    twin, dense = naive_refit_of_experts(model, FAST), copy.deepcopy(model)
+    reports = refit(model)
+    for name, linear in named_linears(twin).items():
+        found, before = named_linears(model)[name].weight, named_linears(dense)[name].weight
+        torch.testing.assert_close(found, linear.weight, rtol=1e-6, atol=1e-8)
+        assert int((found == 0).sum()) >= found.numel() // 2
+        assert (found - before)[found != 0].abs().max() > 1e-4 or ".experts." in name, "it has moved"
+    moved = [name for name in named_linears(model) if ".experts." in name and _moved(model, dense, name)]
+    assert moved and all(report.block_error < report.block_error_pruned for report in reports)
+
+
+def _moved(model: PreTrainedModel, dense: PreTrainedModel, name: str) -> bool:
+    found, before = named_linears(model)[name].weight, named_linears(dense)[name].weight
+    return bool((found - before)[found != 0].abs().max() > 1e-4)
+
+
+@pytest.mark.parametrize("granularity", Granularity)
+def test_experts_that_are_not_pruned_stay_as_they_are(granularity: Granularity) -> None:
+    model = tiny_model(mixture("mixtral"))
+    dense = copy.deepcopy(model)
+    chosen = {name: HALF for name in named_linears(model) if ".experts." not in name or ".experts.1." in name}
+    refit(model, replace(FAST, granularity=granularity), pattern=chosen)
+    for name, linear in named_linears(model).items():
+        same = torch.equal(linear.weight, named_linears(dense)[name].weight)
+        assert same == (name not in chosen), name
+    biases = {
+        name: value for name, value in model.named_parameters() if "router" in name or ".gate." in name or "norm" in name
+    }
+    assert biases and all(torch.equal(value, dict(dense.named_parameters())[name]) for name, value in biases.items())
+
+
 # --- what stays, and what falls ---
 
 
@@ -266,9 +344,10 @@ def test_a_token_counts_as_the_set_says() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_weights_in_16_bits_are_trained_in_32(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("make", [CONFIGS["llama"], partial(mixture, "mixtral")], ids=["llama", "mixtral"])
+def test_weights_in_16_bits_are_trained_in_32(make: Callable[[], PretrainedConfig], dtype: torch.dtype) -> None:
     """Steps far below the resolution of the type add up."""
-    dense, model = tiny_model(CONFIGS["llama"]()).to(dtype), tiny_model(CONFIGS["llama"]()).to(dtype)
+    dense, model = tiny_model(make()).to(dtype), tiny_model(make()).to(dtype)
     reports = refit(model, replace(FAST, rate=2e-4, epochs=5))
     assert all(parameter.dtype == dtype for parameter in model.parameters())
     check_reached(HALF, Magnitude(), reports)
