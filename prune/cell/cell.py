@@ -59,6 +59,8 @@ class Cell:
     """What the configuration asks for, with the rows as they were when the cell was made."""
     recipe: Recipe | None
     """The calibration set that pruning looks at; None where it looks at none."""
+    apart: str = ""
+    """The overrides that tell it from a cell of the same name in its line: `calib.num_samples=8`."""
 
     @property
     def is_dense(self) -> bool:
@@ -73,6 +75,11 @@ class Cell:
         seed = None if axes.seed is None else f"s{axes.seed}" + (f"d{axes.draw}" if axes.draw else "")
         method = method_label(axes.method, axes.reconstruct)
         return "/".join(part for part in (axes.model, calib, method, axes.sparsity, seed) if part)
+
+    @property
+    def title(self) -> str:
+        """Its name, and what tells it from others of that name in its line."""
+        return f"{self.name} {self.apart}".rstrip()
 
     @property
     def output_dir(self) -> Path:

@@ -117,7 +117,7 @@ def set_aside(cells: Sequence[Cell], output_dir: Path, recorder: Recorder, conso
         try:
             replace_folder(cell.folder(), output_dir / "replaced")
         except CellHeldError as error:
-            stays = f"{cell.name} is not run again: {recorder.hold(cell, str(error))}"
+            stays = f"{cell.title} is not run again: {recorder.hold(cell, str(error))}"
             console.print(stays, markup=False, highlight=False, soft_wrap=True)
         except UserError as error:
             recorder.fail(cell, Failure.of_exception(error, None))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,17 @@ def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:
     for cell in distinct:
         sharing.setdefault(pass_key(cell.config) or cell.id, []).append(cell)
     return [cell for several in sharing.values() for cell in several]
+
+
+def told_apart(cells: Sequence[Cell], points: Sequence[GridPoint]) -> list[Cell]:
+    """The cells, those of one name each with the overrides of its first point that not all of that name share."""
+    asked = {point.cell.id: point.overrides for point in reversed(points)}
+    shared: dict[str, set[str]] = {}
+    for cell in cells:
+        own = set(asked.get(cell.id, ()))
+        shared[cell.name] = shared.get(cell.name, own) & own
+    differing = [_kept(set(asked.get(cell.id, ())) - shared[cell.name]) for cell in cells]
+    return [replace(cell, apart=" ".join(kept)) for cell, kept in zip(cells, differing, strict=True)]
 
 
 def sweep_name(config: Config, overrides: Sequence[str]) -> str:

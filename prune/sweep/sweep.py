@@ -9,7 +9,7 @@ from prune.cell.standing import Standing
 from prune.cli import report
 from prune.config.config import Config
 from prune.errors import UserError
-from prune.sweep.grid import GridPoint, distinct_cells, sweep_name, write_grid
+from prune.sweep.grid import GridPoint, distinct_cells, sweep_name, told_apart, write_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +53,4 @@ def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
         values = [getattr(point.cell.config, key) for point in points]
         if any(value != values[0] for value in values):
             raise UserError(f"{key} cannot take several values in one line, all its cells share it. Run a line for each.")
-    return Sweep(sweep_name(config, overrides), points, distinct_cells(points), overrides, config)
+    return Sweep(sweep_name(config, overrides), points, told_apart(distinct_cells(points), points), overrides, config)

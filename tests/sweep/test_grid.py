@@ -11,7 +11,16 @@ import pytest
 
 from prune.cell.cell import make_cell
 from prune.errors import NotApplicableError, UserError
-from prune.sweep.grid import GridPoint, check_name, check_pairs, distinct_cells, read_grid, sweep_name, write_grid
+from prune.sweep.grid import (
+    GridPoint,
+    check_name,
+    check_pairs,
+    distinct_cells,
+    read_grid,
+    sweep_name,
+    told_apart,
+    write_grid,
+)
 
 from ..conftest import Compose
 
@@ -56,6 +65,20 @@ def test_cells_that_share_a_pass_over_the_dense_model_come_one_after_another(com
         "tiny/pile/wanda/60%/s0",
         "tiny/magnitude/60%",
     ]
+
+
+def test_cells_of_one_name_are_told_apart_by_what_differs(compose_config: Compose) -> None:
+    axes = ("calib=c4", "calib=pile"), ("calib.num_samples=8", "calib.num_samples=16"), ("calib.seq_len=64",)
+    points = points_of(compose_config, *axes, ("device=cpu", "device=auto"))
+    assert [cell.title for cell in told_apart(distinct_cells(points), points)] == [
+        "tiny/dense",
+        "tiny/c4/wanda/50%/s0 calib.num_samples=8",
+        "tiny/c4/wanda/50%/s0 calib.num_samples=16",
+        "tiny/pile/wanda/50%/s0 calib.num_samples=8",
+        "tiny/pile/wanda/50%/s0 calib.num_samples=16",
+    ]
+    alone = points_of(compose_config, ("calib=c4", "calib=pile"), ("calib.num_samples=8",))
+    assert [cell.title for cell in told_apart(distinct_cells(alone), alone)] == [cell.name for cell in distinct_cells(alone)]
 
 
 def test_points_without_meaning_are_listed_and_the_rest_runs(compose_config: Compose, tmp_path: Path) -> None:

@@ -124,12 +124,12 @@ def describe_cost(cells: Sequence[Cell], sweep: Sweep) -> list[str]:
 def _table(cells: Sequence[Cell], standings: Mapping[str, Standing]) -> Table:
     table = Table(pad_edge=False)
     for heading in ("cell", "name", "state", ""):
-        table.add_column(heading, no_wrap=heading != "")
+        table.add_column(heading, no_wrap=heading in ("cell", "state"), overflow="fold")
     for cell in cells[:MAX_ROWS]:
         standing = standings[cell.id]
         state = "to do" if standing.state is State.todo else standing.state.value
         cell_id = cell.id if is_id_known(cell) else "after prepare"
-        table.add_row(cell_id, cell.name, state, _remark(standing))
+        table.add_row(cell_id, cell.title, state, _remark(standing))
     return table
 
 

@@ -48,7 +48,7 @@ class LocalLauncher(CellLauncher):
         unusable: dict[str, UserError] | None = {} if len({cell.dense_id for cell in cells}) > 1 else None
         with watch(console, len(cells)) as watcher:
             for cell in cells:
-                watcher.begin_cell(cell.name)
+                watcher.begin_cell(cell.title)
                 error = unusable.get(cell.dense_id) if unusable else None
                 ended = recorder.fail_with(cell, error) if error else _run_one(cell, recorder, resources, watcher, unusable)
                 watcher.end_cell(ended)

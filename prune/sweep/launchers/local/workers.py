@@ -245,7 +245,7 @@ class WorkerPool:
         for place in range(len(self._environments)):
             if cell := take_cell(self._waiting, None):
                 self._start_worker(place).start_cell(cell)
-                self._watcher.begin_cell(place, cell.name)
+                self._watcher.begin_cell(place, cell.title)
         while busy := {worker.connection: worker for worker in self._workers if worker.cell is not None}:
             dead = {worker for worker in busy.values() if worker.has_exited()}
             readable = wait(list(busy), POLL_SECONDS)
@@ -325,7 +325,7 @@ class WorkerPool:
             worker.disconnect()
         self._watcher.end_cell(worker.place, keep(cell))
         if following:
-            self._watcher.begin_cell(worker.place, following.name)
+            self._watcher.begin_cell(worker.place, following.title)
 
     def _finish(self, cell: Cell) -> str:
         """Keep the result that the worker left in the cell's folder."""

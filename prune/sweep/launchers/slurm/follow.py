@@ -154,7 +154,7 @@ class Follower:
 
     def _end(self, followed: Followed, note: str) -> None:
         del self._left[followed.cell.id]
-        self._screen.say(f"{followed.cell.name}  {note}")
+        self._screen.say(f"{followed.cell.title}  {note}")
 
 
 def mark_dead(folder: Path, failure: Failure) -> None:

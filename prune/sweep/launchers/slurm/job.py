@@ -55,7 +55,7 @@ class CellsJob:
         resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
         for cell in self.cells:
-            watcher.begin_cell(cell.name)
+            watcher.begin_cell(cell.title)
             try:
                 note = self._run_one(cell, resources, tracker, watcher)
             except CellHeldError as error:

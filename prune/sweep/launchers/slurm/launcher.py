@@ -156,7 +156,7 @@ def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console
         followed, fresh = divide_by_state(cells, recorder)
         for cell in cells:
             if who := recorder.outcome.held.get(cell.id):
-                console.print(f"{cell.name}: {who}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{cell.title}: {who}", markup=False, highlight=False, soft_wrap=True)
         made_by = submit_sets(fresh, sweep, console, can_wait=bool(followed)) if fresh else {}
         submitted = submit_fresh(fresh, sweep, made_by, can_wait=bool(followed)) if fresh else []
     for job in submitted:

@@ -73,4 +73,4 @@ def _names(running: Sequence["Followed"]) -> str:
 def _name(followed: "Followed") -> str:
     job = followed.job
     where = f" ({job.id} on {job.node}, {job.used})" if job and job.node else ""
-    return f"{followed.cell.name}{where}"
+    return f"{followed.cell.title}{where}"

@@ -160,7 +160,7 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 
     if not taken:
         mend = "Nothing was submitted. Mend the launcher.* key that this is about and run the same line again."
         return f"{message}\n{mend}" + (f" If it takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
-    cells = "\n  ".join(f"{job.id}  {', '.join(cell.name for cell in job.cells)}" for job in taken)
+    cells = "\n  ".join(f"{job.id}  {', '.join(cell.title for cell in job.cells)}" for job in taken)
     again = "Before that it took these jobs, which go on; the same line again follows them and submits the rest:"
     return f"{message}\n{again}\n  {cells}"
 
