@@ -176,6 +176,11 @@ class Recipe:
         return self.calib.reverse and self.calib.num_samples > 1
 
     @property
+    def is_full(self) -> bool:
+        """Whether it is known that no sequence has padding: windows of text have none."""
+        return isinstance(self.kind, Documents) and self._real_tokens is None
+
+    @property
     def splits(self) -> Sequence[tuple[RowSet, str]]:
         """All that is read: the split that rows are drawn from, and those that a selector compares them with."""
         return [*self.kind.splits, *self.compared]

@@ -116,7 +116,7 @@ def canonical_form(config: Config) -> dict[str, Any]:
         form["calib"] = merged_form(config, recipe_of(replace(config, merge=MergeConfig())))
     if recipe := recipe_of(config):
         form["calib"] = recipe.canonical()
-        if looks_at_inputs(config) and not counts_alike(config.weight):
+        if looks_at_inputs(config) and not counts_alike(config.weight, full=recipe.is_full):
             form["weight"] = option_identity(config.weight)
     if (refit := reconstruction(config)) is not None:
         form["reconstruct"] = option_identity(refit)

@@ -44,9 +44,12 @@ def gathers_hessian(config: MethodConfig) -> bool:
     return bool(getattr(METHODS[type(config)], "gathers_hessian", False))
 
 
-def counts_alike(config: WeightConfig) -> bool:
-    """Whether every token counts the same."""
-    return WEIGHTS[type(config)] is None or (isinstance(config, ScaledConfig) and config.min == config.max)
+def counts_alike(config: WeightConfig, *, full: bool = False) -> bool:
+    """Whether every token counts the same; `full`: in sequences without padding."""
+    weights = WEIGHTS[type(config)]
+    if weights is None or (full and getattr(weights, "alike_when_full", False)):
+        return True
+    return isinstance(config, ScaledConfig) and config.min == config.max
 
 
 def needs_attention(config: WeightConfig) -> bool:

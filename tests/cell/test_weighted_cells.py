@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from prune.calib.store import load
 from prune.cell.cell import Cell, make_cell
 from prune.cell.dense_statistics import DensePasses
 from prune.cell.identity import pass_key
@@ -85,3 +87,26 @@ def test_equal_knobs_have_the_numbers_of_none(compose_config: Compose, tmp_path:
     )
     assert none[0].id != near[0].id
     assert hashes(none) == hashes(near)
+
+
+@pytest.mark.parametrize(
+    ("base", "is_none"),
+    [
+        (("calib=c4",), True),
+        (("calib=wikitext2", "calib.compat=study"), True),
+        (("calib=c4", "calib.real_tokens=64"), False),
+        (("calib=mix", "calib.parts={c4: 2, svamp: 1}"), False),
+    ],
+    ids=["text", "running text", "padded text", "mixture"],
+)
+def test_sequences_without_padding_count_the_same(
+    compose_config: Compose, tmp_path: Path, base: tuple[str, ...], is_none: bool
+) -> None:
+    words = (*SMALL[1:], *QUICK, f"output_dir={tmp_path}", *base)
+    plain, by_sequence = (make_cell(compose_config(*words, f"weight={name}")) for name in ("none", "sequence"))
+    assert (plain.id == by_sequence.id) == is_none
+    if is_none:
+        made = run_cell(plain, Resources(), Watcher())
+        weights = build_weights(by_sequence.config.weight)
+        calibration = load(tmp_path / "calib" / made["calib"]["id"])
+        assert torch.equal(weighted(calibration, weights).weights_NL, calibration.weights_NL)

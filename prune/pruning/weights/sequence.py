@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from prune.config.weight import WeightConfig
 
@@ -21,6 +21,8 @@ class SequenceConfig(WeightConfig):
 @dataclass(frozen=True)
 class Sequence:
     """L over the number of real tokens in the sequence: exactly 1 where none is padding."""
+
+    alike_when_full: ClassVar[bool] = True
 
     def weigh(self, tokens_NL: Tensor, real_NL: Tensor) -> Tensor:
         """float32 N x L."""
