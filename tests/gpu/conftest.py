@@ -1,7 +1,8 @@
 """The device of these tests, and what they share.
 
 They run on `cuda`, and are skipped with one line where there is none. `PRUNE_GPU_DEVICE=cpu` (or the DEVICE=cpu of a script
-around them) runs those on the CPU that mean something there, so that they do not rot; the others are skipped by name.
+around them) runs those on the CPU that mean something there, so that they do not rot; the others are skipped by name. `any`,
+as in `make test-all`, is the GPU where there is one, else the CPU.
 """
 
 import gc
@@ -14,6 +15,8 @@ import torch
 from prune.sweep.launchers.local import workers
 
 DEVICE = os.environ.get("PRUNE_GPU_DEVICE") or ("cpu" if os.environ.get("DEVICE") == "cpu" else "cuda")
+if DEVICE == "any":
+    DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MIB = 2**20
 
 

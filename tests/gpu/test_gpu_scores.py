@@ -12,12 +12,18 @@ from prune.config.eval import EvalConfig, EvalProtocol
 from prune.config.model import ModelConfig
 from prune.data.sources.source import ReadOnce, open_source
 from prune.eval.engine import lm
+from prune.eval.engine.speed import Lengths, measure_speeds
 from prune.eval.measure import measure
 from prune.eval.metric import Measured, PlannedMetric
 from prune.eval.plan import plan_metrics
 from prune.eval.subject import Subject
+from prune.models.blocks import named_linears, weights_sha256
 from prune.models.load import LoadedModel, load_model
 from prune.models.losses import chunk_losses
+from prune.models.semi_structured import linears_2_of_4, semi_structured
+from prune.pruning.layerwise import prune_model
+from prune.pruning.methods.magnitude import Magnitude
+from prune.pruning.sparsity import NM
 
 pytestmark = pytest.mark.gpu
 
@@ -123,3 +129,39 @@ def test_answers_out_of_memory_halve_their_batch_and_stay(ours: LoadedModel, mon
     halved = score(PLANNED["acc/gsm8k"], ours, 8)
     assert calls == 3 and halved.items == whole.items
     assert whole.metric.protocol["batch_size"] == 8 and halved.metric.protocol["batch_size"] == 2
+
+
+# --- speed ---
+
+
+def test_a_speed_names_the_card(device: torch.device, ours: LoadedModel) -> None:
+    """Catches times that are read before the card is done, and a protocol that says another place."""
+    (planned,) = plan_metrics(EvalConfig(name="q", seq_len=128, speed=True, speed_prompt=64, speed_new=8), DATA)
+    measured = score(planned, ours)
+    place = measured.metric.protocol
+    if device.type == "cuda":
+        assert place["device_name"] == torch.cuda.get_device_name() and place["threads"] is None
+    else:
+        assert place["threads"] == torch.get_num_threads()
+    speeds = {"speed/decode": measured.metric, **measured.beside}
+    assert all(0 < metric.value < 1e9 for metric in speeds.values())
+
+
+def test_2_of_4_on_sparse_kernels_computes_what_the_dense_ones_do(device: torch.device) -> None:
+    """Catches weights that PyTorch's format takes apart wrongly, or that do not come back; on a CPU the reason is told."""
+    model = loaded_on(device).model.to(torch.bfloat16)
+    prune_model(model, None, Magnitude(), NM(2, 4))
+    linears, before = linears_2_of_4(model), weights_sha256(model)
+    assert len(linears) == len(named_linears(model))
+    found = measure_speeds(model, Lengths(2, 64, 8), 2, "speed/decode")
+    assert weights_sha256(model) == before
+    if device.type == "cpu":
+        assert found.sparse is None and "NVIDIA" in str(found.why_not)
+        return
+    assert found.sparse is not None, found.why_not
+    ids_BL = torch.randint(3, 2000, (2, 64), generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.inference_mode():
+        dense = model(input_ids=ids_BL, use_cache=False).logits.float()
+    with semi_structured(linears), torch.no_grad():
+        sparse = model(input_ids=ids_BL, use_cache=False).logits.float()
+    assert float((sparse - dense).abs().max() / dense.abs().max()) < 0.05
