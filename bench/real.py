@@ -11,6 +11,7 @@ Shapes: N samples, L tokens.
 import argparse
 import gc
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,7 @@ def measure_model(asked: argparse.Namespace, about: dict[str, Any]) -> None:
     began, report = time.monotonic(), about | {"model": asked.model, "items": asked.items}
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     bench = RealBench(asked)
     report["parameters"] = sum(parameter.numel() for parameter in bench.model.parameters())
     for part, measure in bench.parts().items():

@@ -18,6 +18,13 @@ DEVICE = os.environ.get("PRUNE_GPU_DEVICE") or ("cpu" if os.environ.get("DEVICE"
 if DEVICE == "any":
     DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MIB = 2**20
+IN_ORDER = ("test_gpu_methods", "test_gpu_walk", "test_gpu_scores", "test_gpu_cells")
+"""What the others rest on comes first, as time on a card is short."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These files in their order, behind all others."""
+    items.sort(key=lambda item: IN_ORDER.index(item.path.stem) if item.path.stem in IN_ORDER else -1)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -119,7 +119,8 @@ def test_a_refit_and_dropped_blocks_leave_results(line: Line, resources: Resourc
 
 def test_the_peak_of_memory_is_the_cells_own(line: Line, resources: Resources, device: torch.device) -> None:
     """Catches a peak that an earlier, larger cell of the same process reached."""
-    large = run_cell(line("calib.num_samples=64", "calib.seq_len=512", "batch_size=64"), resources, Watcher())
+    size = ("calib.num_samples=64", "calib.seq_len=512", "batch_size=64") if device.type == "cuda" else ()
+    large = run_cell(line("method=ria", *size), resources, Watcher())
     small = run_cell(line("calib.num_samples=2"), resources, Watcher())
     peaks = [result["peak_memory_mb"]["device"] for result in (large, small)]
     if device.type == "cpu":
@@ -176,13 +177,13 @@ def nothing_left(device: torch.device) -> Iterator[None]:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_ctrl_c_frees_the_card(line: Line, device: torch.device) -> None:
-    """Catches a line that goes on, hangs, or leaves a process on the card when it is stopped while it prunes."""
+    """Catches a line that goes on, hangs, or leaves a process on the card when it is stopped at work."""
     cell, before = line("method=sparsegpt", "calib.num_samples=256", "calib.seq_len=512"), held_mib(device)
     words = [f"device={device.type}", *(word for word in SMALL if "num_samples" not in word and "seq_len" not in word)]
     words += ["method=sparsegpt", "calib.num_samples=256", "calib.seq_len=512", f"output_dir={cell.output_dir}"]
     process = start(LINE, "\n".join(words))
     try:
-        wait_for(lambda: (read_status(cell.folder()) or {}).get("state") == "running", "a running cell")
+        wait_for(lambda: any(cell.output_dir.glob("calib/*/tokens.safetensors")), "a calibration set")
         if device.type == "cuda":
             wait_for(lambda: held_mib(device) > before + 64, "a process on the card")
         os.killpg(process.pid, signal.SIGINT)
@@ -214,11 +215,11 @@ def test_a_worker_that_dies_costs_one_cell_and_no_memory(line: Line, gpus: list[
 def test_the_demo_line_whole(say: Callable[..., Said], device: torch.device, tmp_path: Path) -> None:
     """Catches whatever the parts leave: sets, cells, scores, table and page of the demo, against those of the CPU.
 
-    Float32 on both. A mask may differ where scores are equal up to rounding: perplexities within 0.5 %, and of 100 answers
-    at most 3 that are right on one side only.
+    Float32 on both. A mask may differ where scores are equal up to rounding: perplexities within 0.5 %, and of 10
+    answers at most 3 that are right on one side only.
     """
     found: dict[str, dict[str, Any]] = {}
-    words = ("-m", "calib=gsm8k,c4,pile", "prompt=icl,cot", "tracker=none", "eval.limit=20", "eval.num_chunks=10")
+    words = ("-m", "calib=gsm8k,c4,pile", "prompt=icl,cot", "tracker=none", "eval.limit=10", "eval.num_chunks=6")
     for place in dict.fromkeys((device.type, "cpu")):
         said = say(*words, f"device={place}", f"output_dir={tmp_path}/{place}")
         assert said.code == 0 and "c4" in said.out, said.err
@@ -232,5 +233,5 @@ def test_the_demo_line_whole(say: Callable[..., Said], device: torch.device, tmp
     assert ours.keys() == right.keys() and len(ours) == 5  # the dense model, two prompts of gsm8k, c4 and pile
     for name, metrics in ours.items():
         for key, metric in metrics.items():
-            tolerance = {"rel": 5e-3} if metric["scale"] == "log" else {"abs": max(0.03, 3 / metric["num_items"])}
+            tolerance = {"rel": 5e-3} if metric["scale"] == "log" else {"abs": 3 / metric["num_items"] + 1e-9}
             assert metric["value"] == pytest.approx(right[name][key]["value"], **tolerance), (name, key)
