@@ -15,8 +15,8 @@ demo: install  ## Compare calibration sets on the embedded model
 test: install  ## Run all tests but those marked slow
 	$(PYTEST) -m "not slow"
 
-test-all: install  ## Run all tests
-	$(PYTEST)
+test-all: install  ## Run all tests, those of tests/gpu on the CPU where there is no GPU
+	PRUNE_GPU_DEVICE=$(or $(PRUNE_GPU_DEVICE),any) $(PYTEST)
 
 lint: install  ## Check style and types
 	$(BIN)/ruff check .

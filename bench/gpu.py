@@ -2,18 +2,27 @@
 
     python -m bench.gpu [--shape llama2_7b|small] [--samples 128] [--length 2048] [--dtype bfloat16] [--batch-size 8] \
         [--methods wanda,sparsegpt] [--blocks N] [--plain-blocks 2] [--device cuda] [--parts PART,...] [--out FILE]
+    python -m bench.gpu --model FOLDER --data ROWS [--items 100] [--device cuda] [--dtype bfloat16] [--out FILE]
 
-Weights are random, made on the device without a download, and so are the tokens; loading is not counted. Parts:
+Weights are random, made on the device without a download, and so are the tokens; loading is not counted. Parts, the most
+important first; after `--seconds` no further measurement is begun, and what is left is `not measured`:
 
-    pruning   one dense forward over all blocks, and our walk, unstructured 50 % and 2:4, with the peak of allocated memory
-    plain     ours and the published flow (bench/plain.py) on the first `--plain-blocks` blocks, and what all would take
-    stages    one block: forward passes, statistics, factorisation, choosing the weights (bench/stages.py)
+    ceilings  products of large matrices and a copy in memory, measured: what floors are made of (bench/ceilings.py)
+    pruning   one dense forward over all blocks, and our walk, unstructured 50 %, with the peak of allocated memory
+    stages    one block: forward passes, statistics, factorisation, choosing the weights (bench/stages.py), each beside its
+              floor (bench/floors.py); what is above 1.5 times its floor is where time can be had
+    plain     ours and the published flow (bench/plain.py) on the first `--plain-blocks` blocks, unstructured and 2:4, and
+              what all would take
     kernel    the column sweep in Triton against the one in torch: how alike, how fast (bench/kernel.py)
+    choosing  the k-th lowest of many scores, beside a sort (bench/choosing.py)
     offload   model.offload on a wide and shallow stand-in (Llama 2 70B's shapes, 3 blocks): peak memory with it and without
+    n_of_m    as `pruning`, for 2:4
 
-The file (bench/results/gpu.json) is written after each part. Floors and targets are for unstructured sparsity of all 32
-blocks, 128 x 2048 tokens and bfloat16 on one H100. `--device cpu --shape small --samples 4 --length 64` shows that all of
-this runs; its numbers mean nothing.
+The file (bench/results/gpu.json) is written after each measurement. `units` are two dense forwards over all blocks, what
+pruning takes by its passes alone. Targets are for all 32 blocks, 128 x 2048 tokens and bfloat16 on one H100. `--device cpu
+--shape small --samples 4 --length 64` shows that all of this runs; its numbers mean nothing.
+
+With `--model` a real model in a folder is pruned and scored instead (bench/real.py), which needs more packages.
 
 Shapes: N samples, L tokens.
 """
@@ -22,6 +31,7 @@ import argparse
 import gc
 import json
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -33,6 +43,9 @@ import torch
 import transformers
 
 from bench import plain
+from bench.ceilings import Ceilings, measure_ceilings
+from bench.choosing import measure_choosing
+from bench.floors import block_floors, whole_floor
 from bench.kernel import compare_sweeps
 from bench.offload import device_bytes, peak_bytes
 from bench.prune_once import forward
@@ -48,10 +61,9 @@ from prune.pruning.sparsity import NM, Pattern, Unstructured
 
 ROOT = Path(__file__).resolve().parents[1]
 PATTERNS: dict[str, Pattern] = {"50%": Unstructured(0.5), "2:4": NM(2, 4)}
-FLOORS_S = {"wanda": 12, "sparsegpt": 30}
 TARGETS_S = {"wanda": 25, "sparsegpt": 60}
 CASE = {"shape": "llama2_7b", "num_blocks": 32, "samples": 128, "length": 2048, "dtype": "bfloat16"}
-"""What floors and targets are for."""
+"""What targets are for."""
 NOT_MEASURED = "not measured"
 MIB = 2**20
 
@@ -59,14 +71,17 @@ MIB = 2**20
 def main() -> None:
     """Measure, print, and keep the numbers."""
     asked = parse()
+    if asked.model is not None:
+        from bench.real import measure_model  # what else it needs may be missing where the rest runs
+
+        measure_model(asked, describe(asked))
+        return
     bench = Bench(asked)
-    report = bench.describe() | dict.fromkeys(PARTS, NOT_MEASURED)
     for part in asked.parts.split(","):
-        report[part] = PARTS[part](bench)
-        print(part, json.dumps(report[part], indent=2), flush=True)
-        asked.out.write_text(json.dumps(report, indent=2) + "\n")
-    if report["pruning"] != NOT_MEASURED:
-        print_table(report["pruning"])
+        bench.keep(part, NOT_MEASURED if bench.is_late() else PARTS[part](bench))
+        print(part, json.dumps(bench.report[part], indent=2), flush=True)
+    lines = [line for part in ("pruning", "n_of_m") for line in bench.report[part] if isinstance(line, dict)]
+    print_table(lines)
 
 
 def parse() -> argparse.Namespace:
@@ -77,6 +92,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=CASE["length"])
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default=CASE["dtype"])
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--model", help="a folder of transformers with a real model, which is pruned and scored instead")
+    parser.add_argument("--data", help="with --model: a folder with rows, as data.root")
+    parser.add_argument("--items", type=int, default=100, help="with --model: questions of each set")
+    parser.add_argument("--seconds", type=float, help="after which no measurement begins: 225, with --model 130")
     parser.add_argument("--blocks", type=int, help="the first so many instead of all")
     parser.add_argument("--plain-blocks", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -89,65 +108,125 @@ def parse() -> argparse.Namespace:
             parser.error(f"--{option}: {', '.join(sorted(unknown))}: there are {', '.join(allowed)}")
     if asked.device == "cuda" and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; --device cpu --shape small only shows that everything runs")
+    if (asked.model is None) != (asked.data is None):
+        parser.error("--model and --data go together: a folder with a model, and one with rows to prune and score it by")
+    asked.seconds = (225 if asked.model is None else 130) if asked.seconds is None else asked.seconds
     return asked
+
+
+def describe(asked: argparse.Namespace) -> dict[str, Any]:
+    """On what is measured, and how."""
+    is_gpu = asked.device == "cuda"
+    return {name: getattr(asked, name) for name in ("samples", "length", "dtype", "batch_size")} | {
+        "device": torch.cuda.get_device_name()
+        if is_gpu
+        else f"cpu, {platform.machine()}, {torch.get_num_threads()} threads",
+        "cuda": torch.version.cuda,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "triton": triton_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 class Bench:
     """Measurements over random weights and tokens."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
-        self._asked = asked
-        self._device = torch.device(asked.device)
+        self._asked, self._began = asked, time.monotonic()
+        self._device, self._dtype = torch.device(asked.device), getattr(torch, asked.dtype)
         shape = SHAPES[asked.shape]
         self._shape = replace(shape, num_blocks=asked.blocks or shape.num_blocks)
-        self._cases = [(method, name) for method in asked.methods.split(",") for name in PATTERNS]
         generator = torch.Generator().manual_seed(0)
         self._tokens_NL = torch.randint(shape.vocabulary, (asked.samples, asked.length), generator=generator)
+        about = {"shape": asked.shape, "num_blocks": self._shape.num_blocks}
+        self.report = about | describe(asked) | dict.fromkeys(PARTS, NOT_MEASURED)
+        self._dense: dict[str, Any] | None = None
+        self._ceilings: Ceilings | None = None
 
-    def describe(self) -> dict[str, Any]:
-        """What is measured, on what."""
-        is_gpu = self._device.type == "cuda"
-        return {name: getattr(self._asked, name) for name in ("shape", "samples", "length", "dtype", "batch_size")} | {
-            "num_blocks": self._shape.num_blocks,
-            "device": torch.cuda.get_device_name() if is_gpu else f"cpu, {platform.machine()}",
-            "cuda": torch.version.cuda,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "triton": triton_version(),
-            "date": datetime.now(UTC).date().isoformat(),
-        }
+    def is_late(self) -> bool:
+        """Whether no further measurement is to begin."""
+        return time.monotonic() - self._began > self._asked.seconds
+
+    def keep(self, part: str, measured: Any) -> None:
+        """Write the file with what was measured of a part."""
+        self.report[part] = measured
+        self._asked.out.write_text(json.dumps(self.report, indent=2) + "\n")
+
+    def ceilings(self) -> dict[str, float]:
+        """See bench/ceilings.py."""
+        return self._rates().described()
 
     def pruning(self) -> list[dict[str, Any]]:
-        """A line for one dense forward, and one for each method and pattern."""
-        dense = self._run(self._shape, lambda model: forward(model, self._tokens_NL, self._asked.batch_size))
-        lines = [{"side": "dense forward", "method": "", "pattern": ""} | dense]
-        for method, name in self._cases:
+        """A line for one dense forward, and one for each method."""
+        return self._prune_whole("pruning", "50%")
+
+    def n_of_m(self) -> list[dict[str, Any]]:
+        """The same, for 2:4."""
+        return self._prune_whole("n_of_m", "2:4")
+
+    def _prune_whole(self, part: str, name: str) -> list[dict[str, Any]]:
+        if self._dense is None:
+            self._dense = self._run(self._shape, lambda model: forward(model, self._tokens_NL, self._asked.batch_size))
+        lines = [{"side": "dense forward", "method": "", "pattern": "", "units": 0.5} | self._dense]
+        for method in self._asked.methods.split(","):
+            if self.is_late():
+                break
             measured = self._run(self._shape, partial(self._prune, METHODS[method], PATTERNS[name]))
-            lines.append({"side": "ours", "method": method, "pattern": name} | measured | self._expected(method, name))
-        return [line | {"forwards": round(line["seconds"] / dense["seconds"], 2)} for line in lines]
+            units = {"units": round(measured["seconds"] / self._dense["seconds"] / 2, 2)}
+            lines.append(
+                {"side": "ours", "method": method, "pattern": name} | measured | units | self._expected(method, name)
+            )
+            self.keep(part, lines)
+        return lines
 
     def plain(self) -> list[dict[str, Any]]:
         """Ours and the published flow on the first blocks; `scaled_s` is what all blocks would take at that pace."""
         shape = replace(self._shape, num_blocks=min(self._asked.plain_blocks, self._shape.num_blocks))
         times = self._shape.num_blocks / shape.num_blocks
-        lines = []
-        for method, name in self._cases:
-            sides = {"ours": partial(self._prune, METHODS[method], PATTERNS[name]), "plain": self._published(method, name)}
-            measured = {side: self._run(shape, prune) for side, prune in sides.items()}
-            for one in measured.values():
-                one["scaled_s"] = round(one["seconds"] * times, 2)
-            ratio = round(measured["plain"]["seconds"] / measured["ours"]["seconds"], 2)
-            lines.append({"method": method, "pattern": name, "num_blocks": shape.num_blocks, "ratio": ratio} | measured)
+        lines: list[dict[str, Any]] = []
+        for name, pattern in PATTERNS.items():
+            for method in self._asked.methods.split(","):
+                if self.is_late():
+                    return lines
+                sides = {
+                    "ours": partial(self._prune, METHODS[method], pattern),
+                    "plain": self._published(method, name),
+                }
+                measured = {side: self._run(shape, prune) for side, prune in sides.items()}
+                for one in measured.values():
+                    one["scaled_s"] = round(one["seconds"] * times, 2)
+                ratio = round(measured["plain"]["seconds"] / measured["ours"]["seconds"], 2)
+                about = {"method": method, "pattern": name, "num_blocks": shape.num_blocks, "ratio": ratio}
+                lines.append(about | measured)
+                self.keep("plain", lines)
         return lines
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Seconds of a block, and times the number of blocks."""
+        """Seconds of a block, its floor, how often that goes into it, and seconds times the number of blocks."""
         model = self._model(replace(self._shape, num_blocks=2))
         seconds = measure_stages(model, self._tokens_NL, PATTERNS, self._asked.batch_size)
+        floors = self._floors()
+        of_stage = {stage: next(floor for name, floor in floors.items() if stage.startswith(name)) for stage in seconds}
         return {
-            "one_block_s": {stage: round(value, 4) for stage, value in seconds.items()},
+            "one_block_s": {stage: round(value, 5) for stage, value in seconds.items()},
+            "floor_s": {stage: round(value, 6) for stage, value in of_stage.items()},
+            "times_floor": {stage: round(value / of_stage[stage], 2) for stage, value in seconds.items()},
             "all_blocks_s": {stage: round(value * self._shape.num_blocks, 2) for stage, value in seconds.items()},
         }
+
+    def choosing(self) -> list[dict[str, Any]]:
+        """See bench/choosing.py."""
+        return measure_choosing(self._shape, self._device, self._rates())
+
+    def _rates(self) -> Ceilings:
+        if self._ceilings is None:
+            self._free()
+            self._ceilings = measure_ceilings(self._device, self._dtype)
+        return self._ceilings
+
+    def _floors(self) -> dict[str, float]:
+        return block_floors(self._shape, self._asked.samples, self._asked.length, self._dtype.itemsize, self._rates())
 
     def kernel(self) -> list[dict[str, Any]] | str:
         """The sweep of q, k and v together, in Triton and in torch."""
@@ -157,7 +236,7 @@ class Bench:
     def offload(self) -> dict[str, Any]:
         """SparseGPT on the stand-in, all of it on the device and with blocks and hidden states on the host."""
         prune, mover = partial(self._prune, METHODS["sparsegpt"], PATTERNS["50%"]), Mover(self._device)
-        shape, dtype = WIDE["small" if self._asked.shape == "small" else "llama2_70b"], getattr(torch, self._asked.dtype)
+        shape, dtype = WIDE["small" if self._asked.shape == "small" else "llama2_70b"], self._dtype
         on_device = self._run(shape, prune)
         offloaded = self._run(shape, prune, mover) | {"peak_of_blocks_mib": round(mover.peak_bytes / MIB, 1)}
         expected = peak_bytes(device_bytes(shape, dtype, self._asked.batch_size * self._asked.length))
@@ -177,7 +256,7 @@ class Bench:
 
     def _model(self, shape: Shape) -> Any:
         self._free()
-        return make_model(shape, getattr(torch, self._asked.dtype), self._device, self._asked.length)
+        return make_model(shape, self._dtype, self._device, self._asked.length)
 
     def _free(self) -> None:
         """Give back what nobody holds, and begin to look for the peak of memory anew."""
@@ -196,10 +275,11 @@ class Bench:
         group = (pattern.n, pattern.m) if isinstance(pattern, NM) else None
         return lambda model: plain.prune_plainly(model, self._tokens_NL, method, pattern.ratio, group)
 
-    def _expected(self, method: str, name: str) -> dict[str, int]:
-        """Floor and target, where the case is the one that they are for."""
+    def _expected(self, method: str, name: str) -> dict[str, float]:
+        """The floor at this device's rates, and the target where the case is the one that it is for."""
         is_case = {key: (vars(self._asked) | {"num_blocks": self._shape.num_blocks})[key] for key in CASE} == CASE
-        return {"floor_s": FLOORS_S[method], "target_s": TARGETS_S[method]} if is_case and name == "50%" else {}
+        target = {"target_s": TARGETS_S[method]} if is_case and name == "50%" else {}
+        return {"floor_s": round(whole_floor(method, self._floors(), self._shape.num_blocks), 3)} | target
 
 
 def triton_version() -> str | None:
@@ -213,19 +293,22 @@ def triton_version() -> str | None:
 
 def print_table(lines: list[dict[str, Any]]) -> None:
     """One line a method and pattern."""
-    print(f"{'':14}{'method':11}{'pattern':8}{'seconds':>9}{'forwards':>9}{'floor s':>8}{'target s':>9}{'peak MiB':>13}")
+    print(f"{'':14}{'method':11}{'pattern':8}{'seconds':>9}{'units':>9}{'floor s':>8}{'target s':>9}{'peak MiB':>13}")
     for one in lines:
         names = f"{one['side']:14}{one['method']:11}{one['pattern']:8}"
         expected = f"{one.get('floor_s', ''):>8}{one.get('target_s', ''):>9}"
-        print(f"{names}{one['seconds']:9.2f}{one['forwards']:9.2f}{expected}{one['peak_mib']:>13}")
+        print(f"{names}{one['seconds']:9.2f}{one['units']:9.2f}{expected}{one['peak_mib']:>13}")
 
 
 PARTS: dict[str, Callable[[Bench], Any]] = {
+    "ceilings": Bench.ceilings,
     "pruning": Bench.pruning,
-    "plain": Bench.plain,
     "stages": Bench.stages,
+    "plain": Bench.plain,
     "kernel": Bench.kernel,
+    "choosing": Bench.choosing,
     "offload": Bench.offload,
+    "n_of_m": Bench.n_of_m,
 }
 
 if __name__ == "__main__":

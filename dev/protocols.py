@@ -18,6 +18,7 @@ from prune.data.registry import DATASETS
 from prune.data.sources.source import Source, open_source
 from prune.errors import UserError
 from prune.eval.metrics.perplexity import WEB_NUM_CHUNKS, WEB_NUM_TEXTS, WHOLE_SPLIT
+from prune.eval.metrics.speed import NUM_GENERATIONS
 from prune.eval.plan import plan_metrics
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS
 from prune.eval.questions.settings import QuestionSettings
@@ -53,6 +54,9 @@ stands for the text in a column of the row; what a set works out of a row (a lab
   prompts make of rows shows [prompts.md](prompts.md).
 - **ppl** joins the texts of a split, cuts the tokens into chunks of `eval.seq_len`, drops the tail, and is exp of the mean
   over chunks of the mean cross-entropy.
+- **speed** (`eval.speed=true`) reads no set: tokens are drawn, {NUM_GENERATIONS} greedy generations are timed after one
+  more, and medians count. Its protocol names device, threads on a CPU, type of the weights, batch, lengths and version of
+  PyTorch, and whether the device was its alone; a speed of another place is never compared with it.
 - `model.bos` and `eval.bos` say where BOS stands: `tokenizer` where the tokenizer puts it by itself, `text` before every
   text (a prompt, a calibration sequence, the joined text of a perplexity), `chunk` also before each chunk, `none` nowhere.
 

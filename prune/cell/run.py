@@ -43,6 +43,7 @@ from prune.eval.metric import PlannedMetric
 from prune.eval.subject import Subject
 from prune.files import now, write_text
 from prune.models.blocks import weights_sha256
+from prune.models.device_lock import shared_device
 from prune.models.fit import bos_note
 from prune.models.load import resolve_device
 from prune.pruning.linear_report import (
@@ -148,7 +149,7 @@ class CellRun:
         for each in damage:
             log.warning("%s", each)
         write_text(folder.config, OmegaConf.to_yaml({"canonical": cell.canonical, "asked": asked_config(cell)}))
-        with PeakMemory(device) as memory:
+        with shared_device(device), PeakMemory(device) as memory:
             self._load(device)
             self._perplexity = self._set_perplexity()
             with memory_errors("pruning", prune_advice(self._config)):
@@ -312,7 +313,7 @@ class CellRun:
 
     def _overlap(self, planned: PlannedMetric, skipped: Sequence[int]) -> dict[str, Any] | None:
         """What the items share with the calibration set; None without one. Rows that are gone cost no score."""
-        if self._calibration is None:
+        if self._calibration is None or not planned.data:
             return None
         source, tokenizer = self._resources.source(self._config.data), self._loaded.tokenizer
         try:

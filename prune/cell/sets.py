@@ -39,7 +39,7 @@ def describe_sets(cell: Cell) -> dict[str, dict[str, Any]]:
 def reads_sample(cell: Cell) -> bool:
     """Whether any row of the cell is generated."""
     described = describe_sets(cell)
-    of_lm_eval = any(planned.dataset not in described for planned in cell.scores)
+    of_lm_eval = any(planned.dataset not in described for planned in cell.scores if planned.data)
     from_sample = any(entry["source"] == DataSource.sample.value for entry in described.values())
     return from_sample or (of_lm_eval and cell.config.data.name is DataSource.sample)
 

@@ -60,6 +60,18 @@ class EvalConfig:
     """Tasks, groups or tags of lm-eval, measured by its own definitions."""
     scores: list[str] = field(default_factory=list)
     """Scores of further kinds, as installed packages offer them, by name: `<kind>/<set>`."""
+    speed: bool = False
+    """Whether the tokens that the model reads and writes in a second are measured where it runs: `speed/prefill` and
+    `speed/decode`. They are no measure of quality."""
+    speed_batch: int = 1
+    """Prompts at once whose speed is measured."""
+    speed_prompt: int = 512
+    """Tokens of each of them."""
+    speed_new: int = 64
+    """Tokens that are written after each, the first of which counts to reading the prompt."""
+    speed_device: str | None = None
+    """What the device's name must hold, as in H100; speeds asked for so are scores of their own. None: wherever the cell
+    runs; a speed that is there is not measured again on another device."""
     limit: int | None = None
     """Items per task; None takes all."""
     num_chunks: int | None = None
@@ -94,6 +106,9 @@ class EvalConfig:
                 "eval.protocols=[] measures none of eval.tasks. Name one or both, as in eval.protocols=[acc,acc_mc], or no "
                 "task with eval.tasks=[]."
             )
+        require_at_least("eval.speed_batch", self.speed_batch, 1)
+        require_at_least("eval.speed_prompt", self.speed_prompt, 1)
+        require_at_least("eval.speed_new", self.speed_new, 2)
         require_at_least("eval.limit", self.limit, 1)
         require_at_least("eval.logits_chunk", self.logits_chunk, 1)
         require_at_least("eval.num_chunks", self.num_chunks, 1)

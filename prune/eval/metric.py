@@ -81,7 +81,7 @@ class PlannedMetric:
 
     settings: Score
     data: Identity
-    """Where the rows come from."""
+    """Where the rows come from; empty where it reads none."""
     hubs: tuple[Hub, ...] = ()
     """The repositories on the hub of rows that the kind loads by itself."""
 
@@ -106,13 +106,16 @@ class PlannedMetric:
         return {"kind": kind.__name__, **plain, **own, "data": dict(self.data)}
 
 
+SPEED = "speed"
+"""The kind of scores that say how fast a model runs, not how good it is: never averaged, never judged."""
+
 ACCURACY = "accuracy"
 """The unit of a share of items answered rightly, 0 to 1."""
 
 
-NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow"})
+NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow", "semi_structured"})
 """Keys of a protocol that may differ between two scores that are compared: they do not say what was asked. (A model's own
-dtype is part of its identity; versions are a warning; the last two are results.)"""
+dtype is part of its identity; versions are a warning; the last three are results.)"""
 
 
 def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

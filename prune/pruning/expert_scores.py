@@ -51,7 +51,8 @@ class ExpertStatistic:
     def add(self, hidden_TH: Tensor, index_TK: Tensor, gate_TK: Tensor, real_T: Tensor) -> None:
         """Take in the tokens of a batch, of which the real ones count."""
         for expert in range(self._mixture.num_experts):
-            tokens_N, places_N = ((index_TK == expert) & real_T[:, None]).nonzero(as_tuple=True)
+            here_TK = (index_TK == expert) & real_T[:, None].to(index_TK.device)
+            tokens_N, places_N = here_TK.nonzero(as_tuple=True)
             if len(tokens_N):
                 self._add_expert(expert, hidden_TH[tokens_N], gate_TK[tokens_N, places_N].double())
 
@@ -134,7 +135,7 @@ class ExactErrors:
 
 def _real_rows(output: Any, real_T: Tensor) -> Tensor:
     hidden: Tensor = output if isinstance(output, Tensor) else output[0]
-    return hidden.reshape(len(real_T), -1)[real_T].double()
+    return hidden.reshape(len(real_T), -1)[real_T.to(hidden.device)].double()
 
 
 def lowest_experts(scores: Sequence[float], num: int, num_groups: int) -> list[int]:

@@ -36,7 +36,8 @@ def average_pruned(model: "PreTrainedModel", saved: Mapping[Path, str], shares: 
     for name, linear in named_linears(model).items():
         dense_OI = read_weight(linear)
         if any(name in weights for weights in several):
-            mean_OI = _mean([weights[name]() if name in weights else dense_OI for weights in several], shares)
+            each = [weights[name]().to(dense_OI.device) if name in weights else dense_OI for weights in several]
+            mean_OI = _mean(each, shares)
             write_weight(linear, mean_OI.to(dense_OI.dtype))
 
 

@@ -17,6 +17,7 @@ from prune.report.findings.notes import HOW, not_alike, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
+from prune.report.findings.speeds import split_speeds
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, categories_of, category_of, join_cells
@@ -54,6 +55,7 @@ def build_report(
         UserError: no result that can be used, an unknown sweep, model, metric or baseline, or results that cannot be mixed.
     """
     found = read_results(outputs, sweep, model, metrics)
+    found.results, speeds = split_speeds(found.results)
     protocols = check_protocols(found.results, found.sweeps)
     joined, baseline_label = _with_baseline(join_cells(found.results, found.unfinished), baseline)
     measured = _metrics(found.results, protocols)
@@ -94,6 +96,7 @@ def build_report(
         blocks=blocks,
         mask_overlaps=overlaps,
         overlap_warnings=_overlap_warnings(found.results, measured),
+        speeds=speeds,
         unfinished=found.unfinished,
         origins=_origins(found.results),
         protocols=_protocols(found.results, measured, protocols),

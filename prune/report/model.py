@@ -10,7 +10,7 @@ None stands wherever a number is not known. Intervals are 95 %. Differences are 
 unit; whether that is good says `Metric.higher_is_better`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -381,6 +381,25 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CellSpeed:
+    """How fast a cell's model ran where it was timed; no measure of quality."""
+
+    id: str
+    """The cell's."""
+    name: str
+    device: str
+    """Where, in which type, with how many threads."""
+    lengths: str
+    """`1 x 512 + 64`: prompts at once, tokens of each, and tokens written after each."""
+    speeds: Mapping[str, float]
+    """decode, prefill, and the same by semi-structured kernels (`decode_2to4`): tokens a second."""
+    to_dense: Mapping[str, float]
+    """How many times as fast as the dense model, where that was timed in the same place and way."""
+    note: str = ""
+    """Why a model with 2:4 weights was not timed by semi-structured kernels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """All of it."""
 
@@ -416,6 +435,8 @@ class Report:
     overlap_warnings: Sequence[OverlapWarning]
     unfinished: Sequence[Unfinished]
     origins: Sequence[Origin]
+    speeds: Sequence[CellSpeed] = ()
+    """Of the cells that were timed."""
     how: Sequence[str] = ()
     """How intervals and p values were made, and which comparisons are a family: plain sentences."""
     protocols: Sequence[Protocol] = ()

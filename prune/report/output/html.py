@@ -42,6 +42,7 @@ MODULES = (
     "methods.js",
     "pruning.js",
     "running.js",
+    "speed.js",
     "main.js",
 )
 """Each after those that it imports from."""

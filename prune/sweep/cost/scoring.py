@@ -24,6 +24,7 @@ from prune.eval.metrics.cloze_accuracy import ClozeAccuracySettings
 from prune.eval.metrics.cloze_bits import BitsSettings
 from prune.eval.metrics.lm_eval_task import HarnessSettings
 from prune.eval.metrics.perplexity import PerplexitySettings, text_set
+from prune.eval.metrics.speed import NUM_GENERATIONS, SpeedSettings
 from prune.eval.questions.cloze import ClozeSettings
 from prune.eval.questions.settings import GenerationSettings, QuestionSettings
 from prune.models.files import local_folder
@@ -173,9 +174,18 @@ def work_of_scores(scores: Sequence[Score], config: Config, shape: ModelShape, l
             works.append(_questions(score, lengths.asked(score, config), config, shape))
         elif isinstance(score, HarnessSettings):
             works.append(_task(score, config, shape, lengths))
+        elif isinstance(score, SpeedSettings):
+            works.append(_generations(score, shape))
         else:
             unknown.append(score.name)
     return total(works), unknown
+
+
+def _generations(score: SpeedSettings, shape: ModelShape) -> Work:
+    """As often as it is timed, and once to warm up."""
+    read = forward(shape, score.batch * score.prompt_tokens, score.prompt_tokens, head=score.batch)
+    once = read + writing(shape, score.new_tokens, score.batch, score.prompt_tokens)
+    return total([once] * (NUM_GENERATIONS + 1))
 
 
 def _perplexity(score: PerplexitySettings, config: Config, shape: ModelShape, lengths: Lengths) -> Work:

@@ -117,7 +117,9 @@ def list_things(cells: Sequence[Cell], resources: Resources) -> list[Thing]:
     models = [_model(cell.config.model) for cell in cells]
     rows = [_rows(cell.config.data, dataset, split, resources) for cell in cells for dataset, split in needed_splits(cell)]
     rows += [
-        _own_rows(planned, data, resources) for planned, data in distinct_scores(cells) if not planned.settings.reads(data)
+        _own_rows(planned, data, resources)
+        for planned, data in distinct_scores(cells)
+        if planned.data and not planned.settings.reads(data)
     ]
     sets = [_calibration_set(cell, cell.recipe, resources) for cell in cells if cell.recipe is not None]
     return list({thing.name: thing for thing in [*models, *rows, *sets]}.values())

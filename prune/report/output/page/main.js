@@ -11,6 +11,7 @@ import { blocks, masks } from "./pruning.js";
 import { questions } from "./questions.js";
 import { report } from "./report.js";
 import { cost, overlapWarnings, provenance, seeds, unfinished } from "./running.js";
+import { speeds } from "./speed.js";
 import { verdicts } from "./verdict.js";
 
 const SECTIONS = [
@@ -23,6 +24,7 @@ const SECTIONS = [
   { id: "masks", title: "Mask overlap", content: masks, there: report.mask_overlaps.length > 0 },
   { id: "seeds", title: "Seeds", content: seeds },
   { id: "cost", title: "Cost", content: cost },
+  { id: "speed", title: "Speed", content: speeds, there: report.speeds?.length > 0 },
   {
     id: "overlap",
     title: "Overlap with the evaluation",
