@@ -31,7 +31,8 @@ from prune.report.compare.compare import Column, compare_pairs, compare_rows, dr
 from prune.report.compare.statistics import ALPHA
 from prune.report.compare.verdicts import judge
 from prune.report.findings.draws import balance, compare_draws
-from prune.report.model import Array, Comparison, Group, Metric
+from prune.report.model import Comparison, Group
+from prune.report.numbers import Array
 from prune.report.results.items import RowItems, by_cluster, row_items
 from prune.report.results.join import Joined, JoinedRow
 
@@ -132,7 +133,7 @@ def _simulate(case: Case, reports: int, rng: np.random.Generator, shift: float) 
     items = _Items([row_items(values_SN, case.items if case.answers else None) for values_SN in used])
     joined = _joined(reports, case)
     rows = compare_rows(column, joined, items)
-    verdicts = judge(0, _METRIC, column, rows, joined, items)
+    verdicts = judge(0, column, rows, joined, items)
     baseline = np.arange(reports).repeat(case.rows - 1) * case.rows
     others = np.array([row for row in range(len(used)) if row % case.rows])
     pairs = compare_pairs(column, others, baseline, items)
@@ -189,22 +190,6 @@ def _column(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> Column:
         higher_is_better=True,
         is_log=False,
     )
-
-
-_METRIC = Metric(
-    name=METRIC,
-    kind="acc",
-    label="simulated",
-    dataset="simulated",
-    category="other",
-    unit="accuracy",
-    scale="linear",
-    higher_is_better=True,
-    chance=None,
-    num_items=None,
-    protocol={},
-    decimals=3,
-)
 
 
 def _joined(reports: int, case: Case) -> Joined:

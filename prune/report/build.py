@@ -11,8 +11,10 @@ from prune.errors import UserError, nearest
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.verdicts import best_rows, judge
+from prune.report.findings.abilities import find_abilities, find_gaps, find_retained
 from prune.report.findings.curves import find_curves
 from prune.report.findings.explanations import explain_ranking
+from prune.report.findings.glance import find_glances
 from prune.report.findings.notes import HOW, not_alike, notes
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
@@ -90,6 +92,10 @@ def build_report(
             *explain_ranking(measured, found.results, joined),
         ],
         how=HOW,
+        abilities=find_abilities(measured),
+        glances=find_glances(measured, found.results, joined, items if pairs_all else None),
+        retained=find_retained(find_abilities(measured), measured, found.results, joined),
+        gaps=find_gaps(measured, found.results, joined),
         curves=find_curves(found.results, joined, calibs),
         blocks=blocks,
         mask_overlaps=overlaps,
@@ -200,10 +206,8 @@ def _compare(
         column = collect_column(metric.name, results, joined)
         only = None if pairs_all else best_rows(column, joined)
         row_metrics.append(compare_rows(column, joined, items, only))
-        judged = judge(index, metric, column, row_metrics[-1], joined, items)
-        verdicts += [
-            replace(verdict, sentence=verdict.sentence + _not_alike(verdict, results, joined)) for verdict in judged
-        ]
+        judged = judge(index, column, row_metrics[-1], joined, items)
+        verdicts += [replace(verdict, note=_not_alike(verdict, results, joined)) for verdict in judged]
     return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric))
 
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from prune.report.compare.statistics import wilson
-from prune.report.model import BlockExperts
+from prune.report.model_findings import BlockExperts
 from tests.browser.conftest import Open, Opened
 from tests.report.page_reports import HOSTILE, small_report
 

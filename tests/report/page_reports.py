@@ -10,28 +10,23 @@ from random import Random
 from typing import Any
 
 from prune.report.model import (
-    Answer,
-    Basis,
-    BlockCurve,
     CalibrationSet,
     Cells,
     Comparison,
     Comparisons,
-    Curve,
     Group,
-    Line,
-    MaskOverlap,
     Metric,
     Origin,
     OverlapWarning,
     Protocol,
-    Question,
     Report,
     RowMetric,
     Rows,
     Unfinished,
     Verdict,
 )
+from prune.report.model_findings import Answer, BlockCurve, Curve, Line, MaskOverlap, Question
+from prune.report.numbers import Basis
 from tests.report.page_plans import LARGE, SMALL, Plan
 
 HOSTILE = "</script><script>document.title='taken'</script><b onmouseover=alert(1)>&amp;"
@@ -267,7 +262,7 @@ def verdict(number: int, metric_index: int, table: Table, columns: Sequence[RowM
         baseline=None if baseline in (None, best) else comparison(baseline, best, column, None),
         runner_up=comparison(second, best, column, False),
         num_rows=len(members),
-        sentence=f"Row {best} is best; row {second} is close behind. {HOSTILE if number == len(table.groups) - 1 else ''}",
+        note=HOSTILE if number == len(table.groups) - 1 else "",
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune.cell.result import CellResult
-from prune.report.model import CalibrationSet, Curve, Line
+from prune.report.model import CalibrationSet
+from prune.report.model_findings import Curve, Line
 from prune.report.results.join import Joined, describe_knobs, is_of_group
 
 KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_len": "calib.seq_len"}

@@ -18,7 +18,8 @@ from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.report.findings.draws import Draw, Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
-from prune.report.model import Answer, Metric, Question
+from prune.report.model import Metric
+from prune.report.model_findings import Answer, Question
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, category_of
 

@@ -48,7 +48,6 @@ function columns(answers) {
       value: (answer) => answer.num_cells,
       cell: (answer) => [count(answer.num_cells, "cell"), el("small", {}, unitsText(answer))],
     },
-    { title: "In words", cell: (answer) => el("span", { class: "words" }, answer.sentence) },
   ];
 }
 
