@@ -46,7 +46,7 @@ class Mark:
     num_draws: int
     """0 of what is drawn once and for all."""
     left_out: Sequence[str] = ()
-    """Names of the scores on sets that it, or the reference, was calibrated on."""
+    """Names of the scores on sets that it, or the reference, was calibrated on; a single score is shown all the same."""
     is_rounding: bool = False
     """The reference's own samples in reverse order: what differs is rounding."""
 

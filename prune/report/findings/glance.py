@@ -52,7 +52,7 @@ class _Maker:
         reference = "" if whole is None else whole.reference.label
         panels = [] if whole is None else self._panels(whole)
         for group in groups if shows_groups and len(groups) > 1 else ():
-            of_group = collect([group], self.results, self.joined, by_dense=not has_baseline)
+            of_group = collect([group], self.results, self.joined, by_dense=not has_baseline, group=group)
             raws = [] if of_group is None else self._of_abilities(of_group, range(len(self.abilities)))
             panels += finish(raws, together=False)
         labels = {row.label for group in groups for row in self._rows(group)}
@@ -118,8 +118,8 @@ class Told:
         candidates = list(dict.fromkeys(mark.label for panel in self.panels for mark in panel.marks if not mark.is_rounding))
         if not candidates:
             return f"Nothing to compare yet: {self.reference} is the only calibration set here."
-        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if mark.basis in OF_DRAWS]
-        if not any(not mark.is_rounding for _, mark in claims):
+        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
+        if not claims:
             return self._one_draw(candidates)
         better = [(panel, mark) for panel, mark in claims if mark.stand == "better" and _beyond_rounding(panel, mark)]
         worse = {mark.label for _, mark in claims if mark.stand == "worse"}

@@ -43,33 +43,35 @@ class Field:
     """The sides of some groups of one model."""
 
     group: int | None
-    """None: several."""
+    """None: all of the model's."""
     reference: Side
     sides: Sequence[Side]
 
 
-def collect(groups: Sequence[int], results: Sequence[CellResult], joined: Joined, *, by_dense: bool) -> Field | None:
+def collect(
+    groups: Sequence[int], results: Sequence[CellResult], joined: Joined, *, by_dense: bool, group: int | None = None
+) -> Field | None:
     """What the rows of the groups measured, by label, and the reference; None where no group has one.
 
     Args:
+        group: which single group it is of.
         by_dense: whether the reference is the dense model, else the groups' baseline row.
     """
     sides: dict[str, Side] = {}
     reference: Side | None = None
-    for group in groups:
-        of_group = joined.groups[group]
+    for index in groups:
+        of_group = joined.groups[index]
         other = of_group.dense_row if by_dense else of_group.baseline_row
         if other is None:
             continue
         reference = reference or Side("dense" if by_dense else joined.rows[other].label, sets=joined.rows[other].sets)
-        _add(reference, group, joined.rows[other].cells, results)
-        for row in (joined.rows[index] for index in of_group.rows if index != other):
+        _add(reference, index, joined.rows[other].cells, results)
+        for row in (joined.rows[place] for place in of_group.rows if place != other):
             if row.calib is not None:
                 category = Category.MIXTURE.value if len(row.sets) > 1 else category_of(row.calib, joined.categories)
                 side = sides.setdefault(row.label, Side(_shown(row.label), {}, row.sets, category, row.is_reversed))
-                _add(side, group, row.cells, results)
-    group_of_one = groups[0] if len(groups) == 1 else None
-    return None if reference is None else Field(group_of_one, reference, list(sides.values()))
+                _add(side, index, row.cells, results)
+    return None if reference is None else Field(group, reference, list(sides.values()))
 
 
 def _shown(label: str) -> str:
@@ -130,7 +132,7 @@ def measure(
     for side in of_field.sides:
         own = side.sets | of_field.reference.sets
         left_out = [name for name, dataset in names.items() if dataset in own]
-        kept = [stratum for stratum in strata if names[stratum[2]] not in own]
+        kept = [stratum for stratum in strata if metric is not None or names[stratum[2]] not in own]
         sides = [_with_all(each.draws, kept or strata) for each in (side, of_field.reference)]
         if not all(_with_all(each.draws, strata) for each in (side, of_field.reference)):
             incomplete.append(side.label)
@@ -179,7 +181,7 @@ def finish(raws: Sequence[Raw], *, together: bool) -> list[Panel]:
 
     Comparisons of draws are a family, those that know items only another.
     """
-    families = [raws] if together else [[raw] for raw in raws]
+    families = [[*raws]] if together and raws else [[raw] for raw in raws]
     return [panel for family in families for panel in _family(family, is_headline=together)]
 
 

@@ -109,11 +109,16 @@ function notes(panel, { reference }) {
     rounding === null ? "" : "The grey band is what rounding alone does: the same samples in reverse order.",
     panel.is_headline || !withDraws ? "" : `Exploratory: corrected for the ${panel.family} sets of this picture only.`,
     panel.incomplete.length ? `Not in the picture, as they lack some of these scores: ${panel.incomplete.join(", ")}.` : "",
-    panel.marks.some((mark) => mark.left_out.length && reference)
-      ? "◆ without scores on a set that it or the reference was calibrated on."
-      : "",
+    ownNote(panel, reference),
   ];
   return [el("p", { class: "notes" }, texts.filter(Boolean).join(" "))];
+}
+
+function ownNote({ marks, metric }, reference) {
+  if (!marks.some((mark) => mark.left_out.length)) return "";
+  return metric === null
+    ? `◆ without the scores on sets that it or ${reference} was calibrated on.`
+    : `◆ measured on a set that it or ${reference} was calibrated on.`;
 }
 
 function numbers(panel, glance) {
@@ -126,7 +131,7 @@ function numbers(panel, glance) {
     { title: "p", numeric: true, value: (mark) => mark.p, cell: (mark) => probability(mark.p) },
     { title: "Draws", numeric: true, value: (mark) => mark.num_draws, cell: (mark) => String(mark.num_draws) },
     { title: "Noise", cell: (mark) => BASES[mark.basis] },
-    { title: "Left out", cell: (mark) => mark.left_out.join(", ") },
+    { title: panel.metric === null ? "Left out" : "Own set", cell: (mark) => mark.left_out.join(", ") },
   ];
   const details = el("details", {}, el("summary", {}, "The numbers"));
   const caption = title(glance, panel);
