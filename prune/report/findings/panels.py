@@ -69,14 +69,9 @@ def collect(
         for row in (joined.rows[place] for place in of_group.rows if place != other):
             if row.calib is not None:
                 category = Category.MIXTURE.value if len(row.sets) > 1 else category_of(row.calib, joined.categories)
-                side = sides.setdefault(row.label, Side(_shown(row.label), {}, row.sets, category, row.is_reversed))
+                side = sides.setdefault(row.label, Side(row.label, {}, row.sets, category, row.is_reversed))
                 _add(side, index, row.cells, results)
     return None if reference is None else Field(group, reference, list(sides.values()))
-
-
-def _shown(label: str) -> str:
-    """The rounding row by what it is."""
-    return label.replace("calib.reverse=True", "reversed")
 
 
 def _add(side: Side, group: int, cells: Iterable[int], results: Sequence[CellResult]) -> None:

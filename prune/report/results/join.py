@@ -124,7 +124,7 @@ def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
     calib = result.axes["calib"]
     prompt = result.axes["prompt"]
     prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
-    plain = (result.axes["select"] or "", result.axes["weight"] or "")
+    plain = (result.axes["select"] or "", result.axes["weight"] or "", "calib.reverse" in result.knobs)
     return (_set_order(calib, categories) if calib else (-1, 0, ""), prompt_order, *plain, repr(_row_identity(result)))
 
 
@@ -207,7 +207,7 @@ def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: C
     keys = {place: _differing_keys(several, counts) for place, several in alike.items()}
     return [
         " ".join(
-            f"{_shown(key)}={_written(result.knobs[key])}"
+            "reversed" if key == "calib.reverse" else f"{_shown(key)}={_written(result.knobs[key])}"
             for key in keys[tuple(result.axes[axis] for axis in axes)]
             if key in result.knobs
         )

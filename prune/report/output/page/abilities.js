@@ -7,7 +7,7 @@ import { at, groupLabel, report, rowLabel } from "./report.js";
 import { someAtFirst, sortableTable } from "./table.js";
 
 const FIRST_GROUPS = 4;
-const MEASURES = { retention: "retained", times: "times dense", points: "points to dense" };
+const MEASURES = { retention: "share retained", times: "× dense" };
 
 /** The section's content. */
 export function abilities() {
@@ -21,8 +21,15 @@ export function abilities() {
       "Against the dense model, over all scores of an ability, each row over the same ones. A share is shown only where " +
         "the dense model is well above chance (5 standard errors): how much of what it has above chance is left.",
     ),
+    gapNote(groups),
     someAtFirst(tables, { limit: FIRST_GROUPS, noun: "groups", nothing }),
   ];
+}
+
+function gapNote(groups) {
+  const there = report.gaps.some((gap) => groups.includes(gap.group));
+  const text = "chooses − writes: far above the dense model's, a pruned model still chooses the answer but no longer writes it.";
+  return there ? el("p", {}, text) : null;
 }
 
 /** Whether any group has something to show. */
@@ -56,7 +63,8 @@ function abilityColumn({ ability, measure, scores, values }) {
     times: (number) => (number === null ? "–" : `× ${number.toFixed(2)}`),
   }[measure];
   return {
-    title: `${name} (${kind}), ${MEASURES[measure] ?? `${measure} to dense`}`,
+    title: `${name}, ${kind}`,
+    head: [name, el("small", {}, `${kind}: ${MEASURES[measure] ?? measure}`)],
     hint: scores.join(", "),
     number: (index) => at(values, index),
     text: text ?? ((number) => signed(number, decimals)),
@@ -66,7 +74,8 @@ function abilityColumn({ ability, measure, scores, values }) {
 function gapColumn({ sets, values, dense }) {
   const against = dense === null ? "" : `, dense ${signed(dense, 1)}`;
   return {
-    title: `chooses but does not write (acc_mc − acc, points${against})`,
+    title: "chooses − writes",
+    head: ["chooses − writes", el("small", {}, `acc_mc − acc: points${against}`)],
     hint: `A row far above dense still chooses answers but no longer writes them: ${sets.join(", ")}`,
     number: (index) => at(values, index),
     text: (number) => signed(number, 1),

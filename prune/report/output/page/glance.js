@@ -48,13 +48,13 @@ function picture(glance, place) {
       : null;
   draw();
   return [
+    holder,
     el(
       "div",
       { class: "choices" },
       choose("glance-what", "Averaged over", whatOptions(panels), (value) => (what = value)),
       choose("glance-where", "Pruned how", whereOptions(panels, glance), (value) => (where = value)),
     ),
-    holder,
   ];
 }
 

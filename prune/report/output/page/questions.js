@@ -11,7 +11,8 @@ export function questions() {
   return report.questions.map(question);
 }
 
-function question({ title, summary, enough, answers }) {
+function question({ title, summary, enough, answers: all }) {
+  const answers = all.filter((answer) => answer.effect !== null);
   const told = el(
     "p",
     {},
