@@ -10,12 +10,14 @@ from prune.cell.result import CellResult
 from prune.errors import UserError, nearest
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
+from prune.report.compare.statistics import ALPHA
 from prune.report.compare.verdicts import best_rows, judge
 from prune.report.findings.abilities import find_abilities, find_gaps, find_retained
 from prune.report.findings.curves import find_curves
 from prune.report.findings.explanations import explain_ranking
 from prune.report.findings.glance import find_glances
 from prune.report.findings.notes import HOW, not_alike, notes
+from prune.report.findings.panels import OF_DRAWS
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
@@ -104,6 +106,26 @@ def build_report(
         origins=_origins(found.results),
         protocols=_protocols(found.results, measured, protocols),
     )
+
+
+def find_stands(outputs: Path, sweep: str) -> dict[tuple[str, str], str]:
+    """(cell, score) -> `better` or `worse`, where its row differs from the baseline beyond the noise of draws and items.
+
+    Raises:
+        UserError: as `build_report`.
+    """
+    found = read_results(outputs, sweep)
+    protocols = check_protocols(found.results, found.sweeps)
+    joined, _ = _with_baseline(join_cells(found.results, []), None)
+    items = ItemsOfRows(found.results, [row.cells for row in joined.rows])
+    stands: dict[tuple[str, str], str] = {}
+    for metric in _metrics(found.results, protocols):
+        compared = compare_rows(collect_column(metric.name, found.results, joined), joined, items).to_baseline
+        for row, (difference, p, basis) in enumerate(zip(compared.difference, compared.p, compared.basis, strict=True)):
+            if difference is not None and p is not None and p < ALPHA and basis in OF_DRAWS:
+                stand = "better" if (difference > 0) == metric.higher_is_better else "worse"
+                stands |= {(found.results[cell].id, metric.name): stand for cell in joined.rows[row].cells}
+    return stands
 
 
 def _title(found: Found, sweep: str | None) -> str:
