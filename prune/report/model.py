@@ -11,7 +11,7 @@ unit; whether that is good says `Metric.higher_is_better`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prune.report.model_findings import Ability, BlockCurve, Curve, Gap, Glance, MaskOverlap, Question, Retained
@@ -257,6 +257,8 @@ class Report:
     """The folder that was read."""
     cells_href: str
     """Relative link from the page to the folder of cells, `../cells`."""
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Id of a cell that lies in another folder -> the link to that."""
     sweeps: Sequence[str]
     """The sweeps that were read; empty: all cells of the folder."""
     baseline: str

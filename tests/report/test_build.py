@@ -165,7 +165,9 @@ def test_the_plain_form_is_json_without_infinity(outputs: Outputs) -> None:
 
 
 def test_stands_are_of_rows_that_differ_beyond_draws(tmp_path: Path) -> None:
-    write_results(tmp_path / "outputs", [("pile", None), ("random", None)], 3, shifts={"random": 0.3}, metrics=["ppl/lambada"])
+    write_results(
+        tmp_path / "outputs", [("pile", None), ("random", None)], 3, shifts={"random": 0.3}, metrics=["ppl/lambada"]
+    )
     report = build_report(tmp_path / "outputs")
     stands = find_stands(tmp_path / "outputs", "generated")
     names = dict(zip(report.cells.id, report.cells.name, strict=True))

@@ -36,6 +36,7 @@ MODULES = (
     "scores.js",
     "forest.js",
     "glance.js",
+    "beside.js",
     "abilities.js",
     "detail.js",
     "heatmap.js",

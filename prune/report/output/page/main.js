@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { abilities, hasAbilities } from "./abilities.js";
+import { beside, hasBeside } from "./beside.js";
 import { detailElements } from "./detail.js";
 import { filterBar } from "./filters.js";
 import { count } from "./format.js";
@@ -17,6 +18,7 @@ import { verdicts } from "./verdict.js";
 
 const SECTIONS = [
   { id: "glance", title: "At a glance", content: glances, there: report.glances.length > 0 },
+  { id: "beside", title: "Side by side", content: beside, there: hasBeside() },
   { id: "heatmap", title: "Heat map", content: heatMaps },
   { id: "abilities", title: "What is left of each ability", content: abilities, there: hasAbilities() },
   { id: "verdict", title: "Best by score", content: verdicts },
