@@ -348,7 +348,13 @@ def main() -> None:
     for line in questions:
         print(json.dumps(line), flush=True)
     headlines = [
-        {"headline": 1, "draws": draws, "spread": spread, "false": measure_headline(draws, asked.reports, 8, spread=spread)}
+        {
+            "headline": 1,
+            "draws": draws,
+            "spread": spread,
+            "reports": asked.reports,
+            "false": measure_headline(draws, asked.reports, 8, spread=spread),
+        }
         for draws, spread in itertools.product((1, 2, 3, 5), (1.0, 10.0))
     ]
     for line in headlines:

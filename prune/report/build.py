@@ -80,7 +80,7 @@ def build_report(
         title=" against ".join(part.name for part in parts) if beside else _title(found, sweep),
         sample_data=any(result.reads_sample for result in found.results),
         generated=now(),
-        outputs=str(outputs),
+        outputs=" and ".join(dict.fromkeys(str(place) for place in [outputs, *(each.outputs for each in beside)])),
         cells_href=cells_href,
         elsewhere={result.id: link for result in found.results if (link := _link(result, elsewhere or {}))},
         sweeps=found.sweeps,

@@ -186,7 +186,7 @@ class Curve:
     """Lines that share an axis; only made where a line has two points or more."""
 
     axis: str
-    """`sparsity` (x: share removed), `num_samples` or `seq_len`."""
+    """`sparsity` (x: share removed), `num_samples`, `seq_len`, or `tokens` (x: real tokens of the set) where both vary."""
     model: str
     method: str
     sparsity: str | None

@@ -71,15 +71,16 @@ def scored(name: str, values: Array) -> list[float]:
 
 def reverse(folder: Path) -> None:
     """Make a cell's calibration set that of another in reverse order."""
-    _change_set(folder, reverse=True)
+    change_set(folder, reverse=True)
 
 
 def give_parts(folder: Path, **parts: int) -> None:
     """Make a cell's calibration set a mixture."""
-    _change_set(folder, parts=parts, rows_of={name: {"rows": f"of {name}"} for name in parts})
+    change_set(folder, parts=parts, rows_of={name: {"rows": f"of {name}"} for name in parts})
 
 
-def _change_set(folder: Path, **knobs: object) -> None:
+def change_set(folder: Path, **knobs: object) -> None:
+    """Change what a cell says of its calibration set."""
     path = folder / "config.yaml"
     config: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(path.read_text())
     config["canonical"]["calib"] |= knobs
