@@ -78,7 +78,7 @@ def compare_sides(contrasts: Sequence[Balanced], results: Sequence[CellResult], 
     first = results[contrasts[0].sides[0][0][contrasts[0].strata[0]]].scores[contrasts[0].strata[0][2]]
     sides = [(side, balanced.strata) for balanced in contrasts for side in balanced.sides]
     values = [[_mean_score(draw, strata, results) for draw in side] for side, strata in sides]
-    drawn = [None not in {results[cell].draw for draw in side for cell in draw.values()} for side, _ in sides]
+    drawn = [all(results[draw[strata[0]]].draw is not None for draw in side) for side, strata in sides]
     draw_var_R, num_draws_R = draw_variances(values, drawn)
     column = Column(
         metric="",

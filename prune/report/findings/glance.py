@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from prune.cell.result import CellResult
-from prune.report.findings.abilities import find_abilities, headline
+from prune.report.findings.abilities import QUESTIONS, find_abilities, headline
 from prune.report.findings.panels import OF_DRAWS, Field, Raw, collect, finish, measure
 from prune.report.format import count, format_p, format_value
 from prune.report.model import Metric
@@ -18,6 +18,8 @@ from prune.report.results.join import Joined, JoinedRow
 
 MAX_GROUPS = 24
 """Of all models together: up to so many, the picture shows single groups too."""
+MAX_GROUPS_OF_SCORES = 100
+"""Up to so many, single scores."""
 MAX_NAMES = 3
 """Of sets in a sentence."""
 MORE_DRAWS = "Run more draws: calib.draw=0,1,2."
@@ -79,7 +81,7 @@ class _Maker:
             for of in self.abilities
             for index in of.metrics
             for metric in [self.metrics[index]]
-            if of.name != "all questions"
+            if of.name != QUESTIONS and len(self.joined.groups) <= MAX_GROUPS_OF_SCORES
         ]
         several = [raw for raw in single if raw is not None] if len(self.metrics) > 1 else []
         return [
@@ -121,19 +123,28 @@ class Told:
         claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
         if not claims:
             return self._one_draw(candidates)
-        better = [(panel, mark) for panel, mark in claims if mark.stand == "better" and _beyond_rounding(panel, mark)]
-        worse = {mark.label for _, mark in claims if mark.stand == "worse"}
-        clear = [(panel, mark) for panel, mark in better if mark.label not in worse]
+        better, worse = self._better(), {mark.label for _, mark in claims if mark.stand == "worse"}
+        clear = self._clear()
         if clear:
-            return self._winner(clear, candidates)
+            panel, mark = clear[0]
+            return f"Calibrate on {mark.label}: {self._claim(panel, mark)}."
         return self._mixed(better) if better else self._nobody(candidates, worse)
 
-    def _winner(self, clear: Sequence[tuple[Panel, Mark]], candidates: Sequence[str]) -> str:
-        """The first panel's best; the others by name."""
-        panel, mark = clear[0]
-        others = list(dict.fromkeys(other.label for _, other in clear if other.label != mark.label))
-        also = f" {_names(others)} beat {self.reference} too; which of these is best is not decided." if others else ""
-        return f"Calibrate on {mark.label}: {self._claim(panel, mark)}.{also}"
+    def _better(self) -> list[tuple[Panel, Mark]]:
+        """Sets that are better on something, by more than rounding."""
+        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
+        return [(panel, mark) for panel, mark in claims if mark.stand == "better" and _beyond_rounding(panel, mark)]
+
+    def _clear(self) -> list[tuple[Panel, Mark]]:
+        """Those that are worse on nothing."""
+        worse = {mark.label for panel in self.panels for mark in panel.marks if _is_claim(mark) and mark.stand == "worse"}
+        return [(panel, mark) for panel, mark in self._better() if mark.label not in worse]
+
+    def _also(self, clear: Sequence[tuple[Panel, Mark]]) -> str:
+        """Who else is better; the sentence names the first panel's best."""
+        others = list(dict.fromkeys(mark.label for _, mark in clear if mark.label != clear[0][1].label))
+        beat = "beats" if len(others) == 1 else "beat"
+        return f"{_names(others)} {beat} {self.reference} too; which of these is best is not decided." if others else ""
 
     def _mixed(self, better: Sequence[tuple[Panel, Mark]]) -> str:
         panel, mark = better[0]
@@ -175,7 +186,7 @@ class Told:
         if not marks:
             return []
         draws = sorted({mark.num_draws for mark in marks})
-        found = [f"{_range(draws)} of each set."]
+        found = [self._also(clear) if (clear := self._clear()) else "", f"{_range(draws)} of each set."]
         if claims:
             found.append(f"Corrected for {count(len(claims), 'comparison')} (Holm).")
             found.append(self._resolution())
