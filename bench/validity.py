@@ -31,7 +31,9 @@ from prune.report.compare.compare import Column, compare_pairs, compare_rows, dr
 from prune.report.compare.statistics import ALPHA
 from prune.report.compare.verdicts import judge
 from prune.report.findings.draws import balance, compare_draws
-from prune.report.model import Array, Comparison, Group, Metric
+from prune.report.findings.glance import find_glances
+from prune.report.model import Comparison, Group, Metric
+from prune.report.numbers import Array
 from prune.report.results.items import RowItems, by_cluster, row_items
 from prune.report.results.join import Joined, JoinedRow
 
@@ -132,7 +134,7 @@ def _simulate(case: Case, reports: int, rng: np.random.Generator, shift: float) 
     items = _Items([row_items(values_SN, case.items if case.answers else None) for values_SN in used])
     joined = _joined(reports, case)
     rows = compare_rows(column, joined, items)
-    verdicts = judge(0, _METRIC, column, rows, joined, items)
+    verdicts = judge(0, column, rows, joined, items)
     baseline = np.arange(reports).repeat(case.rows - 1) * case.rows
     others = np.array([row for row in range(len(used)) if row % case.rows])
     pairs = compare_pairs(column, others, baseline, items)
@@ -191,37 +193,14 @@ def _column(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> Column:
     )
 
 
-_METRIC = Metric(
-    name=METRIC,
-    kind="acc",
-    label="simulated",
-    dataset="simulated",
-    category="other",
-    unit="accuracy",
-    scale="linear",
-    higher_is_better=True,
-    chance=None,
-    num_items=None,
-    protocol={},
-    decimals=3,
-)
-
-
 def _joined(reports: int, case: Case) -> Joined:
     rows = [JoinedRow(index // case.rows, "set", None, "", (), ()) for index in range(reports * case.rows)]
-    groups = [
-        Group(
-            model="m",
-            method="wanda",
-            sparsity="50%",
-            setting="",
-            baseline_row=first,
-            dense_row=None,
-            rows=range(first, first + case.rows),
-        )
-        for first in range(0, len(rows), case.rows)
-    ]
+    groups = [_group(range(first, first + case.rows), first) for first in range(0, len(rows), case.rows)]
     return Joined(rows, groups)
+
+
+def _group(rows: Sequence[int], baseline: int) -> Group:
+    return Group(model="m", method="wanda", sparsity="50%", setting="", baseline_row=baseline, dense_row=None, rows=rows)
 
 
 def measure_question(draws: int, groups: int, reports: int, seed: int) -> float:
@@ -252,31 +231,91 @@ def _two_sets(
             side[draw] = {}
             for group in range(groups):
                 side[draw][(group, "", METRIC)] = len(results)
-                results.append(_result(50 + group + shift + 0.3 * rng.normal(), draw))
+                results.append(_cell({METRIC: _score(50 + group + shift + 0.3 * rng.normal(), METRIC)}, draw))
         sides.append(side)
     return results, sides
 
 
-def _result(value: float, draw: int) -> CellResult:
-    score = Score(
-        value=value,
+HEADLINE = ("ppl/a", "ppl/b", "bpb/x", "bpb/y", "bpb/z")
+"""Scores of simulated reports for the sentence at a glance: language modelling and questions."""
+
+
+def measure_headline(draws: int, reports: int, seed: int, *, rows: int = 5, spread: float = 1.0) -> float:
+    """The share of reports whose sentence tells a set from the baseline, though no set differs.
+
+    A draw shifts all of its scores by one number, and each by half as much of its own; the last row's draws scatter `spread`
+    times as much as the first one's.
+    """
+    rng = np.random.default_rng(seed)
+    metrics = [_metric(name) for name in HEADLINE]
+    claims = 0
+    for _ in range(reports):
+        results, joined = _equal_sets(draws, rows, spread, rng)
+        (glance,) = find_glances(metrics, results, joined, None)
+        claims += not glance.sentence.startswith(
+            ("Not decided", "Stay with c4: of 5 other sets none is better beyond noise.")
+        )
+        claims += "Worse" in glance.sentence
+    return claims / reports
+
+
+def _equal_sets(draws: int, rows: int, spread: float, rng: np.random.Generator) -> tuple[list[CellResult], Joined]:
+    results, cells = [], []
+    for row in range(rows + 1):
+        scale = 0.01 * spread ** (row / rows)
+        cells.append(tuple(range(len(results), len(results) + draws)))
+        for draw in range(draws):
+            values = 2 + scale * (rng.normal() + 0.5 * rng.normal(size=len(HEADLINE)))
+            results.append(_cell({name: _score(value, name) for name, value in zip(HEADLINE, values, strict=True)}, draw))
+    labels = ["c4", *(f"set{row}" for row in range(rows))]
+    joined_rows = [JoinedRow(0, label, None, "", of_row, ()) for label, of_row in zip(labels, cells, strict=True)]
+    group = _group(range(rows + 1), 0)
+    return results, Joined(joined_rows, [group])
+
+
+def _metric(name: str) -> Metric:
+    score = _score(2.0, name)
+    kind, _, dataset = name.partition("/")
+    return Metric(
+        name=name,
+        kind=kind,
+        label=dataset,
+        dataset=dataset,
+        category="pre-training" if kind == "ppl" else f"category of {dataset}",
+        unit=score.unit,
+        scale=score.scale,
+        higher_is_better=score.higher_is_better,
+        chance=None,
+        num_items=1,
+        protocol={},
+        decimals=3,
+    )
+
+
+def _score(value: float, name: str) -> Score:
+    is_log = name.startswith("ppl/")
+    return Score(
+        value=math.exp(value) if is_log else value,
         stderr=None,
         num_items=1,
-        higher_is_better=True,
+        higher_is_better=name == METRIC,
         chance=None,
         protocol={},
-        unit="BLEU",
-        scale="linear",
-        decimals=2,
+        unit="perplexity per token" if is_log else "BLEU",
+        scale="log" if is_log else "linear",
+        decimals=3,
         items=None,
     )
+
+
+def _cell(scores: Mapping[str, Score], draw: int) -> CellResult:
     return CellResult(
         id="",
         name="",
         folder=Path(),
         axes={"seed": draw},
         dense_cell="dense",
-        scores={METRIC: score},
+        scores=scores,
         knobs={},
         sparsity_reached=0.5,
         seconds={},
@@ -308,7 +347,20 @@ def main() -> None:
     ]
     for line in questions:
         print(json.dumps(line), flush=True)
-    asked.out.write_text(json.dumps({"cases": lines, "questions": questions}, indent=1) + "\n")
+    headlines = [
+        {
+            "headline": 1,
+            "draws": draws,
+            "spread": spread,
+            "reports": asked.reports,
+            "false": measure_headline(draws, asked.reports, 8, spread=spread),
+        }
+        for draws, spread in itertools.product((1, 2, 3, 5), (1.0, 10.0))
+    ]
+    for line in headlines:
+        print(json.dumps(line), flush=True)
+    kept = {"cases": lines, "questions": questions, "headlines": headlines}
+    asked.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ class CellResult:
     """Which whole parts of the model went; None where none did."""
     of_set: Mapping[str, float | None] = field(default_factory=dict)
     """What was measured of its calibration set: its perplexity under the dense model, its diversity."""
+    num_real_tokens: float | None = None
+    """Tokens of text in its calibration set; None without one, and of older results."""
 
     @property
     def draw(self) -> tuple[int, int] | None:
@@ -154,6 +156,7 @@ def _make_result(folder: Path, plain: Mapping[str, Any]) -> CellResult:
         source=source,
         sets=take_each(plain, "sets", (dict,)) if "sets" in plain else {},
         of_set=_of_set(plain.get("calib")),
+        num_real_tokens=_real_tokens(plain.get("calib")),
         dropped=take({"dropped": plain.get("dropped")}, "dropped", (dict, type(None))),
         overlap={name: counts for name, counts in take_each(plain, "overlap", (dict,)).items() if _is_shared(counts)},
         warnings=_texts(take(plain, "warnings", (list,))),
@@ -165,6 +168,12 @@ def _of_set(calib: Any) -> Mapping[str, float | None]:
     """Results of older versions say nothing of it."""
     known = calib if isinstance(calib, dict) else {}
     return {key: take(known, key, OPTIONAL_NUMBER) for key in MEASURED_OF_SETS if key in known}
+
+
+def _real_tokens(calib: Any) -> float | None:
+    known = calib if isinstance(calib, dict) else {}
+    number: float | None = take({"num_real_tokens": None, **known}, "num_real_tokens", OPTIONAL_NUMBER)
+    return number
 
 
 def _selection(calib: Any) -> Mapping[str, float | None]:

@@ -44,6 +44,13 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class TableWidth(str, Enum):
+    """What the table at the end of a line shows of a grid point: its scores in one line, or their differences below them."""
+
+    narrow = "narrow"
+    wide = "wide"
+
+
 @dataclass(kw_only=True, slots=True)
 class SweepConfig:
     """The cells of one command line."""
@@ -82,6 +89,8 @@ class Config:
     that only remove) or model."""
     batch_size: int = 8
     """Sequences in one forward pass of the pruning."""
+    table: TableWidth = TableWidth.narrow
+    """The table in the terminal: narrow has a line for each grid point, wide also its differences to dense and to C4."""
     privacy: bool = False
     """Files and messages hold no text of rows: items keep ids and numbers, and what is wrong with a row is not quoted. Token
     ids stay: see docs/privacy.md."""

@@ -10,17 +10,23 @@ from prune.cell.result import CellResult
 from prune.errors import UserError, nearest
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
+from prune.report.compare.statistics import ALPHA
 from prune.report.compare.verdicts import best_rows, judge
+from prune.report.findings.abilities import find_abilities, find_gaps, find_retained
 from prune.report.findings.curves import find_curves
 from prune.report.findings.explanations import explain_ranking
+from prune.report.findings.glance import find_glances
 from prune.report.findings.notes import HOW, not_alike, notes
+from prune.report.findings.panels import OF_DRAWS
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
 from prune.report.findings.speeds import split_speeds
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
+from prune.report.model_findings import Glance
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, categories_of, category_of, join_cells
+from prune.report.results.parts import Part, Place, read_parts, together
 from prune.report.results.protocols import check_protocols
 from prune.report.results.read import Found, read_results
 
@@ -43,10 +49,14 @@ def build_report(
     model: str | None = None,
     metrics: Sequence[str] | None = None,
     cells_href: str = "../cells",
+    beside: Sequence[Place] = (),
+    elsewhere: Mapping[Path, str] | None = None,
 ) -> Report:
     """The report on the results in `outputs`, or on those of one sweep and model.
 
     Args:
+        beside: other folders or sweeps, whose results stand beside these.
+        elsewhere: folder of outputs -> the link to its cells, of folders beside this one.
         metrics: the names of those to report on; None takes all.
         baseline: the calibration set that others are compared with, with its prompt (`gsm8k-icl`) where it has several;
             None takes C4, and goes on without one where there is no C4.
@@ -54,8 +64,11 @@ def build_report(
     Raises:
         UserError: no result that can be used, an unknown sweep, model, metric or baseline, or results that cannot be mixed.
     """
-    found = read_results(outputs, sweep, model, metrics)
+    parts = read_parts([Place(outputs, sweep), *beside], model, metrics)
+    found = together(parts)
     found.results, speeds = split_speeds(found.results)
+    for part in parts:
+        part.found.results, _ = split_speeds(part.found.results)
     protocols = check_protocols(found.results, found.sweeps)
     joined, baseline_label = _with_baseline(join_cells(found.results, found.unfinished), baseline)
     measured = _metrics(found.results, protocols)
@@ -68,11 +81,12 @@ def build_report(
     places = {(result.axes["model"], result.method, result.axes["sparsity"]) for result in found.results}
     rounding = rounding_notes(outputs, places)
     return Report(
-        title=_title(found, sweep),
+        title=" against ".join(part.name for part in parts) if beside else _title(found, sweep),
         sample_data=any(result.reads_sample for result in found.results),
         generated=now(),
-        outputs=str(outputs),
+        outputs=" and ".join(dict.fromkeys(str(place) for place in [outputs, *(each.outputs for each in beside)])),
         cells_href=cells_href,
+        elsewhere={result.id: link for result in found.results if (link := _link(result, elsewhere or {}))},
         sweeps=found.sweeps,
         baseline=baseline_label,
         warnings=[
@@ -92,6 +106,10 @@ def build_report(
             *explain_ranking(measured, found.results, joined),
         ],
         how=HOW,
+        abilities=find_abilities(measured),
+        glances=_glances(parts, measured, found, joined, items if pairs_all else None, baseline),
+        retained=find_retained(find_abilities(measured), measured, found.results, joined),
+        gaps=find_gaps(measured, found.results, joined),
         curves=find_curves(found.results, joined, calibs),
         blocks=blocks,
         mask_overlaps=overlaps,
@@ -101,6 +119,54 @@ def build_report(
         origins=_origins(found.results),
         protocols=_protocols(found.results, measured, protocols),
     )
+
+
+def _link(result: CellResult, elsewhere: Mapping[Path, str]) -> str | None:
+    return elsewhere.get(result.folder.parent.parent)
+
+
+def _glances(
+    parts: Sequence[Part],
+    metrics: Sequence[Metric],
+    found: Found,
+    joined: Joined,
+    items: ItemsOfRows | None,
+    baseline: str | None,
+) -> list[Glance]:
+    """One a model, or where parts stand side by side one a part and model, with the groups of the whole report."""
+    if len(parts) == 1:
+        return find_glances(metrics, found.results, joined, items)
+    group_of = {found.results[cell].id: row.group for row in joined.rows for cell in row.cells}
+    made = []
+    for part in parts:
+        of_part, _ = _with_baseline(join_cells(part.found.results, []), baseline)
+        own_items = None if items is None else ItemsOfRows(part.found.results, [row.cells for row in of_part.rows])
+        firsts = [part.found.results[of_part.rows[group.rows[0]].cells[0]] for group in of_part.groups]
+        groups = [group_of[first.id] for first in firsts]
+        for glance in find_glances(metrics, part.found.results, of_part, own_items, part.name):
+            panels = [panel if panel.group is None else replace(panel, group=groups[panel.group]) for panel in glance.panels]
+            made.append(replace(glance, groups=[groups[group] for group in glance.groups], panels=panels))
+    return made
+
+
+def find_stands(outputs: Path, sweep: str) -> dict[tuple[str, str], str]:
+    """(cell, score) -> `better` or `worse`, where its row differs from the baseline beyond the noise of draws and items.
+
+    Raises:
+        UserError: as `build_report`.
+    """
+    found = read_results(outputs, sweep)
+    protocols = check_protocols(found.results, found.sweeps)
+    joined, _ = _with_baseline(join_cells(found.results, []), None)
+    items = ItemsOfRows(found.results, [row.cells for row in joined.rows])
+    stands: dict[tuple[str, str], str] = {}
+    for metric in _metrics(found.results, protocols):
+        compared = compare_rows(collect_column(metric.name, found.results, joined), joined, items).to_baseline
+        for row, (difference, p, basis) in enumerate(zip(compared.difference, compared.p, compared.basis, strict=True)):
+            if difference is not None and p is not None and p < ALPHA and basis in OF_DRAWS:
+                stand = "better" if (difference > 0) == metric.higher_is_better else "worse"
+                stands |= {(found.results[cell].id, metric.name): stand for cell in joined.rows[row].cells}
+    return stands
 
 
 def _title(found: Found, sweep: str | None) -> str:
@@ -203,10 +269,8 @@ def _compare(
         column = collect_column(metric.name, results, joined)
         only = None if pairs_all else best_rows(column, joined)
         row_metrics.append(compare_rows(column, joined, items, only))
-        judged = judge(index, metric, column, row_metrics[-1], joined, items)
-        verdicts += [
-            replace(verdict, sentence=verdict.sentence + _not_alike(verdict, results, joined)) for verdict in judged
-        ]
+        judged = judge(index, column, row_metrics[-1], joined, items)
+        verdicts += [replace(verdict, note=_not_alike(verdict, results, joined)) for verdict in judged]
     return row_metrics, sorted(verdicts, key=lambda verdict: (verdict.group, verdict.metric))
 
 

@@ -17,8 +17,9 @@ def row_label(report: Report, row: int) -> str:
 
 
 def format_value(decimals: int, value: float, sign: str = "") -> str:
-    """`49.53`, `0.940`, with a metric's number of decimals."""
-    return format(value, f"{sign}.{decimals}f")
+    """`49.53`, `0.940`, with a metric's number of decimals; what rounds to 0 has no sign."""
+    text = format(value, f"{sign}.{decimals}f")
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def format_p(p: float) -> str:

@@ -11,34 +11,11 @@ unit; whether that is good says `Metric.higher_is_better`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-
-Numbers = Sequence[float | None]
-"""A column of numbers."""
-
-
-class Basis(IntEnum):
-    """What the interval and p of a comparison take into account."""
-
-    NONE = 0
-    """Nothing: no interval, no p."""
-    ITEMS = 1
-    """The items that both sides share, paired. Seed noise is unknown: one side or both have one seed."""
-    ITEMS_AND_SEEDS = 2
-    """The items, paired, and the spread over the seeds of both sides (none where a side, like dense, has no seed)."""
-    STDERR = 3
-    """The standard errors of both sides, as if their items were independent (wider than paired). Seed noise is unknown."""
-    STDERR_AND_SEEDS = 4
-    """As STDERR, and the spread over the seeds of both sides."""
-    SEEDS = 5
-    """The spread over the seeds of both sides alone: the metric has no items, or no standard error."""
+from prune.report.model_findings import Ability, BlockCurve, Curve, Gap, Glance, MaskOverlap, Question, Retained
+from prune.report.numbers import Numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,121 +202,8 @@ class Verdict:
     """The best against the second best."""
     num_rows: int
     """Rows that were compared."""
-    sentence: str
-    """One or two short sentences, plain text, at most 250 characters; then what its cells differ in, where they do."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """One contrast that a question is answered with."""
-
-    contrast: str
-    """`arithmetic - pre-training`, `cot - icl`, `c4 - pile`."""
-    category: str | None
-    """The category of calibration or evaluation sets that it is about; None: all."""
-    kind: str
-    """The kind of metric, as Metric.kind."""
-    unit: str
-    """Of the effect: `points` (of accuracy, in percent), `%` (change of the perplexity), `BLEU`,
-    `rank correlation`."""
-    higher_is_better: bool
-    effect: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    num_cells: int
-    """Cells behind the effect."""
-    num_units: int
-    """Independent units that the interval is over."""
-    units: str
-    """What those are: `draws` (of data, by the seed), `sets`, `tasks`."""
-    enough: bool
-    """Whether there is an interval; if not, `sentence` says what is missing."""
-    sentence: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """One of the study's four questions, or whether what was measured of the sets explains their ranking."""
-
-    title: str
-    """`Is C4 the best of the pre-training sets?`."""
-    summary: str
-    """The answer in a sentence, or `Not enough cells: ...`."""
-    enough: bool
-    answers: Sequence[Answer]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A line of a curve: one calibration set and prompt, along one knob."""
-
-    calib: int | None
-    prompt: str | None
-    x: Sequence[float]
-    rows: Sequence[int]
-    """The row at each x; mean, low and high of a metric are those of the row."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """Lines that share an axis; only made where a line has two points or more."""
-
-    axis: str
-    """`sparsity` (x: share removed), `num_samples` or `seq_len`."""
-    model: str
-    method: str
-    sparsity: str | None
-    """None for the sparsity axis."""
-    setting: str
-    """What else is the same along the lines; empty when nothing tells it from other curves."""
-    dense_row: int | None
-    lines: Sequence[Line]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockExperts:
-    """The tokens of the calibration set that came to the experts of a block, over a row's seeds."""
-
-    block: int
-    num_experts: int
-    lowest: int
-    """Of the expert that the fewest came to."""
-    median: float
-    highest: int
-    num_all: int
-    """Experts that were pruned by all tokens of their layer, in all seeds together."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockCurve:
-    """A row's blocks, mean over its seeds."""
-
-    row: int
-    error: Numbers
-    """By block: the method's estimate of the relative squared output error, mean over the block's linears."""
-    sparsity: Numbers
-    """By block: share of the weights that are zero."""
-    experts: Sequence[BlockExperts] = ()
-    """Of blocks whose experts were pruned by their inputs."""
-    dropped: Sequence[str] = ()
-    """Which whole parts went, in words, of each of its cells; nothing where none did."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MaskOverlap:
-    """How much the masks of a group's cells have in common."""
-
-    group: int
-    seed: int | None
-    """The seed of the cells."""
-    rows: Sequence[int]
-    jaccard: Sequence[Numbers]
-    """[i][j]: removed by both / removed by either, for the cells of rows[i] and rows[j]."""
-    expected: float
-    """What two random masks of this sparsity s would share: s / (2 - s)."""
-    share_compared: float = 1.0
-    """Below 1 when only evenly spaced linears were compared, because the masks are large."""
+    note: str
+    """What the compared cells differ in; empty where they do not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -412,6 +276,8 @@ class Report:
     """The folder that was read."""
     cells_href: str
     """Relative link from the page to the folder of cells, `../cells`."""
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Id of a cell that lies in another folder -> the link to that."""
     sweeps: Sequence[str]
     """The sweeps that were read; empty: all cells of the folder."""
     baseline: str
@@ -439,5 +305,13 @@ class Report:
     """Of the cells that were timed."""
     how: Sequence[str] = ()
     """How intervals and p values were made, and which comparisons are a family: plain sentences."""
+    abilities: Sequence[Ability] = ()
+    """What is averaged: of each ability the kind first that its answer is given in."""
+    glances: Sequence[Glance] = ()
+    """One a model: what to calibrate on."""
+    retained: Sequence[Retained] = ()
+    """What is left of each ability, by group."""
+    gaps: Sequence[Gap] = ()
+    """Of groups that were scored by choosing and by writing."""
     protocols: Sequence[Protocol] = ()
     """Of every metric and model: a perplexity's chunks depend on the model's tokenizer."""

@@ -7,7 +7,7 @@ from typing import Any
 from prune.report.model import Report
 
 SIGNIFICANT_DIGITS = 5
-DIGITS = {"p": 3, "sd": 3, "stderrs": 3, "jaccard": 3, "error": 3, "difference": 4, "low": 4, "high": 4}
+DIGITS = {"p": 3, "sd": 3, "stderrs": 3, "jaccard": 3, "error": 3, "difference": 4, "effect": 4, "low": 4, "high": 4}
 """Significant digits of the numbers that `to_plain` gives out, where a field has fewer."""
 
 

@@ -13,6 +13,7 @@ from prune.files import disk_errors
 from prune.report.build import build_report
 from prune.report.output.drawing import Drawing, draw, drawing_process
 from prune.report.output.html import write_page
+from prune.report.results.parts import Place
 
 FOLDER = "report"
 """Where a report lies in its outputs, unless it is asked for elsewhere."""
@@ -29,13 +30,14 @@ def write_report(
     metrics: Sequence[str] | None = None,
     out: Path | None = None,
     console: Console | None = None,
+    beside: Sequence[Place] = (),
 ) -> Path:
     """Write the report on the results in `outputs` and return the path of its page.
 
     Beside index.html lie cells.csv, cells.parquet, tables.md, tables.tex and figures/.
 
     Args:
-        sweep, baseline, model, metrics: as for `build_report`.
+        sweep, baseline, model, metrics, beside: as for `build_report`.
         out: the folder to write into; None is `outputs`/report.
         console: where to print a summary; None prints nothing.
 
@@ -55,6 +57,8 @@ def write_report(
             model=model,
             metrics=metrics,
             cells_href=_cells_href(outputs, folder),
+            beside=beside,
+            elsewhere={place.outputs: _cells_href(place.outputs, folder) for place in beside if place.outputs != outputs},
         )
         _clear(folder / "figures")
         finish_drawing = start_drawing(report, folder / "figures")

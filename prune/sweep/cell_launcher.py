@@ -21,7 +21,7 @@ from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
 from prune.sweep.launcher import Launcher
 from prune.sweep.missing import fetching
-from prune.sweep.output.page import describe_page
+from prune.sweep.output.page import describe_page, stands_beyond_noise
 from prune.sweep.output.table import print_table
 from prune.sweep.preflight import check_before_running, check_in_cache, check_writable
 from prune.sweep.recorder import Outcome, Recorder, by_id
@@ -73,7 +73,7 @@ class CellLauncher(Launcher):
                 self.run(sweep, missing, recorder, resources, console)
         finally:
             if outcome.results:
-                print_table(console, sweep.points, outcome)
+                print_table(console, sweep.points, outcome, stands_beyond_noise(sweep, outcome, console))
         print_ending(sweep, recorder, console)
 
     def _check(self, sweep: Sweep, missing: Sequence[Cell], resources: Resources) -> None:

@@ -28,7 +28,7 @@ from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.wanda import WandaConfig
 from prune.pruning.registry import needs_attention
 
-NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "privacy", "hydra")
+NOT_GRID = ("launcher", "tracker", "sweep", "output_dir", "device", "save", "batch_size", "privacy", "table", "hydra")
 """Keys that do not change which cells a line asks for, and so not its sweep's name."""
 
 

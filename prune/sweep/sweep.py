@@ -49,7 +49,7 @@ def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
     if all(point.reason is not None for point in points):
         raise UserError("\n".join(dict.fromkeys(point.reason or "" for point in points)))
     config = points[0].cell.config
-    for key in ("launcher", "tracker", "sweep", "output_dir", "privacy"):
+    for key in ("launcher", "tracker", "sweep", "output_dir", "privacy", "table"):
         values = [getattr(point.cell.config, key) for point in points]
         if any(value != values[0] for value in values):
             raise UserError(f"{key} cannot take several values in one line, all its cells share it. Run a line for each.")

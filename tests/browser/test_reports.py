@@ -50,7 +50,7 @@ def test_dense_models_alone(open_page: Open) -> None:
     nothing = {"questions": [], "curves": [], "blocks": [], "mask_overlaps": [], "overlap_warnings": [], "unfinished": []}
     opened = open_page(build(replace(SMALL, methods=[]), **nothing, baseline="", warnings=[], verdicts=[]))
     opened.drawn()
-    assert opened.texts("nav a") == ["Verdict", "Heat map", "Seeds", "Cost", "Failed and missing cells", "Provenance"]
+    assert opened.texts("nav a") == ["Heat map", "Best by score", "Seeds", "Cost", "Failed and missing cells", "Provenance"]
     assert opened.texts("#heatmap caption") == ["tiny dense", "gemma3_270m dense"]
     assert opened.texts("#heatmap .switcher button") == ["Value", "Difference to dense", "Rank"]
     assert opened.texts(".filters label") == ["Metric", "Calibrated on"]

@@ -441,6 +441,7 @@ TABLE: dict[str, list[Case] | str] = {
     "device": "where to compute: needs a GPU; last bits, so provenance",
     "save": [cannot("save=mask"), cannot("save=model", BLOCKS)],
     "privacy": [cannot("privacy=true")],
+    "table": [cannot("table=wide")],
     "batch_size": [
         cannot("batch_size=1"),
         cannot("batch_size=1", [*PADDED, "method=sparsegpt"]),

@@ -10,28 +10,24 @@ from random import Random
 from typing import Any
 
 from prune.report.model import (
-    Answer,
-    Basis,
-    BlockCurve,
     CalibrationSet,
     Cells,
     Comparison,
     Comparisons,
-    Curve,
     Group,
-    Line,
-    MaskOverlap,
     Metric,
     Origin,
     OverlapWarning,
     Protocol,
-    Question,
     Report,
     RowMetric,
     Rows,
     Unfinished,
     Verdict,
 )
+from prune.report.model_findings import Answer, BlockCurve, Curve, Line, MaskOverlap, Question
+from prune.report.numbers import Basis
+from tests.report.page_glance import abilities, gaps, glances, retained
 from tests.report.page_plans import LARGE, SMALL, Plan
 
 HOSTILE = "</script><script>document.title='taken'</script><b onmouseover=alert(1)>&amp;"
@@ -62,7 +58,12 @@ def build(plan: Plan, **changes: Any) -> Report:
     table = tabulate(plan)
     metrics = [metric(name, category) for name, category in plan.metrics]
     columns = [row_metric(table, index, plan) for index in range(len(metrics))]
+    pruned = [(index, len(of.rows)) for index, of in enumerate(table.groups) if of.method != "dense"]
     parts: dict[str, Any] = {
+        "abilities": abilities(metrics),
+        "glances": glances(plan, metrics, [(table.groups[index].model, index) for index, _ in pruned]) if pruned else [],
+        "retained": retained(pruned, len(abilities(metrics))),
+        "gaps": gaps(pruned),
         "title": "Calibration sets compared",
         "sample_data": False,
         "generated": "2026-01-02T03:04:05+00:00",
@@ -267,7 +268,7 @@ def verdict(number: int, metric_index: int, table: Table, columns: Sequence[RowM
         baseline=None if baseline in (None, best) else comparison(baseline, best, column, None),
         runner_up=comparison(second, best, column, False),
         num_rows=len(members),
-        sentence=f"Row {best} is best; row {second} is close behind. {HOSTILE if number == len(table.groups) - 1 else ''}",
+        note=HOSTILE if number == len(table.groups) - 1 else "",
     )
 
 

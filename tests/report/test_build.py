@@ -1,12 +1,14 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from prune.cell.state import State, write_status
 from prune.errors import UserError
-from prune.report.build import build_report
+from prune.report.build import build_report, find_stands
 from prune.report.plain import SIGNIFICANT_DIGITS, to_plain
+from tests.report.glance_results import write_results
 from tests.report.result_files import Outputs, change_result
 
 ACC = {"acc/gsm8k": [1, 0, 1]}
@@ -93,14 +95,14 @@ def test_mixed_versions_and_the_cells_own_warnings_are_said(outputs: Outputs) ->
 def test_a_verdict_names_what_its_cells_do_not_share(outputs: Outputs) -> None:
     folders = [outputs.cell(name, scores=ACC) for name in ("c4", "pile", "oscar")]
     (verdict,) = build_report(outputs.root).verdicts
-    assert "differ in" not in verdict.sentence
+    assert verdict.note == ""
     alike = {"git": "abc", "dirty": False, "versions": {"torch": "2.13"}, "device": "cuda", "host": "n1"}
     for folder, gpu in zip(folders, ("NVIDIA A100", "NVIDIA H100", "NVIDIA A100"), strict=True):
         change_result(folder, provenance=alike | {"gpu": gpu})
     report = build_report(outputs.root)
     assert "Cells were run with 2 kinds of device: NVIDIA A100, NVIDIA H100." in report.warnings
     (verdict,) = report.verdicts
-    assert verdict.sentence.endswith(" The compared cells differ in device (NVIDIA A100, NVIDIA H100).")
+    assert verdict.note == "The compared cells differ in device (NVIDIA A100, NVIDIA H100)."
 
 
 def test_overlaps_and_sample_data_are_told(outputs: Outputs) -> None:
@@ -160,3 +162,21 @@ def test_the_plain_form_is_json_without_infinity(outputs: Outputs) -> None:
     assert plain["cells"]["seconds"]["calib"] is None  # a column in which nothing is known
     assert plain["cells"]["host_mb"] is None
     assert plain["groups"][0]["method"] == "dense"
+
+
+def test_stands_are_of_rows_that_differ_beyond_draws(tmp_path: Path) -> None:
+    write_results(
+        tmp_path / "outputs", [("pile", None), ("random", None)], 3, shifts={"random": 0.3}, metrics=["ppl/lambada"]
+    )
+    report = build_report(tmp_path / "outputs")
+    stands = find_stands(tmp_path / "outputs", "generated")
+    names = dict(zip(report.cells.id, report.cells.name, strict=True))
+    assert {(names[cell].split("/")[1], metric, stand) for (cell, metric), stand in stands.items()} == {
+        ("random", "ppl/lambada", "worse")
+    }
+    assert len(stands) == 3, "one for each draw"
+
+
+def test_one_draw_stands_nowhere(tmp_path: Path) -> None:
+    write_results(tmp_path / "outputs", [("random", None)], 1, shifts={"random": 0.3})
+    assert find_stands(tmp_path / "outputs", "generated") == {}

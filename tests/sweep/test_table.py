@@ -27,7 +27,7 @@ from ..conftest import Compose
 
 
 def point(compose_config: Compose, *overrides: str, reason: str | None = None) -> GridPoint:
-    config = compose_config("eval.perplexity=[c4]", "eval.tasks=[gsm8k]", *overrides)
+    config = compose_config("eval.perplexity=[c4]", "eval.tasks=[gsm8k]", "table=wide", *overrides)
     return GridPoint(overrides, make_cell(config), reason)
 
 
@@ -72,6 +72,31 @@ def test_scores_and_differences(compose_config: Compose) -> None:
         ["", "", "c4 +1.50", "c4 -0.050"],
     ]
     assert rows[4] == ["c4", "(icl)", "24.00", "0.850"]
+
+
+def test_a_narrow_table_has_one_line_a_point(compose_config: Compose) -> None:
+    points = [point(compose_config, f"calib={name}", "prompt=icl", "table=narrow") for name in ("gsm8k", "c4")]
+    outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9)})
+    outcome.results |= {points[0].cell.id: result(25.5, 0.8), points[1].cell.id: result(24.0, 0.85)}
+    text = printed(points, outcome)
+    assert rows_of(text) == [
+        ["dense", "", "20.00", "0.900"],
+        ["gsm8k", "icl", "25.50", "0.800"],
+        ["c4", "(icl)", "24.00", "0.850"],
+    ]
+    assert "├" not in text
+    assert "ppl: lower is better; others: higher. table=wide shows differences." in text
+
+
+def test_colours_are_for_differences_beyond_noise_only(compose_config: Compose) -> None:
+    points = [point(compose_config, f"calib={name}", "prompt=icl", "table=narrow") for name in ("gsm8k", "c4")]
+    outcome = Outcome({points[0].cell.id: result(25.5, 0.8), points[1].cell.id: result(24.0, 0.85)})
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=True, color_system="standard")
+    print_table(console, points, outcome, {(points[0].cell.id, "ppl/c4"): "worse"})
+    assert "\x1b[33m25.50" in stream.getvalue()
+    assert "\x1b[33m0.800" not in stream.getvalue() and "\x1b[33m24.00" not in stream.getvalue()
+    assert "yellow: worse" in stream.getvalue()
 
 
 def test_scores_of_two_protocols_have_no_difference(compose_config: Compose) -> None:
@@ -119,7 +144,7 @@ def test_table_trackers_and_report_mean_the_same_c4_cell(
     assert baseline is not None and baseline.axes.calib == BASELINE and baseline.axes.seed == cell.axes.seed
     outcome = Outcome({cell.id: result(25.5, 0.8), baseline.id: result(25.5, 0.8)})
     assert compared_results(cell, outcome.results)[1] is outcome.results[baseline.id]
-    assert "c4 +0.00" in printed([GridPoint(overrides, cell, None)], outcome)
+    assert "c4 0.00" in printed([GridPoint(overrides, cell, None)], outcome)
     outputs = Outputs(tmp_path)
     for each in {cell.id: cell, baseline.id: baseline}.values():
         folder = outputs.cell("c4", scores={"ppl/c4": [1.0, 2.0]})
@@ -156,7 +181,7 @@ def test_the_c4_row_is_the_one_with_the_same_method_sparsity_and_seed(compose_co
     outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9)})
     outcome.results |= {one.cell.id: result(30.0 + index, 0.5) for index, one in enumerate(points)}
     rows = rows_of(printed(points, outcome))
-    assert [row[3] for row in rows if row[3].startswith("c4 ")] == ["c4 -2.00", "c4 -2.00", "c4 +0.00", "c4 +0.00"]
+    assert [row[3] for row in rows if row[3].startswith("c4 ")] == ["c4 -2.00", "c4 -2.00", "c4 0.00", "c4 0.00"]
     assert rows[1][:3] == ["svamp", "icl", "0.3"]
 
 
@@ -197,7 +222,7 @@ def test_sample_data_are_named(compose_config: Compose) -> None:
 
 # Many metrics
 
-ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]")
+ASKED = ("eval=all", "eval.perplexity=[c4,wikitext2]", "table=wide")
 
 
 def many(points: list[GridPoint], offset: float) -> dict[str, Any]:
@@ -227,7 +252,7 @@ def test_many_metrics_become_rows(compose_config: Compose) -> None:
     rows = {row[0]: row[1:] for row in rows_of(text)}
     assert [name for name in rows if name] == sorted(names, key=lambda name: not name.startswith("ppl/"))
     value = names.index("acc/rte") / 100
-    first, second = f"{value + 0.5:.3f}  d +0.500  c4 -1.000", f"{value + 1.5:.3f}  d +1.500  c4 +0.000"
+    first, second = f"{value + 0.5:.3f}  d +0.500  c4 -1.000", f"{value + 1.5:.3f}  d +1.500  c4 0.000"
     assert rows["acc/rte"] == [f"{value:.3f}", first, second]
     assert rows[ZERO_SHOT_MEAN][0] == f"{(len(names) - 1) / 100:.3f}"
     assert (

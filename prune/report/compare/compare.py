@@ -27,7 +27,8 @@ from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.eval.metric import Metric as Score
 from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, rank, t_comparison
-from prune.report.model import Array, Basis, Comparisons, Numbers, RowMetric
+from prune.report.model import Comparisons, RowMetric
+from prune.report.numbers import Array, Basis, Numbers
 from prune.report.results.items import RowItems
 from prune.report.results.join import Joined
 

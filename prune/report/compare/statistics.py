@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from prune.report.model import Array
+from prune.report.numbers import Array
 
 CONFIDENCE = 0.95
 ALPHA = 0.05

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune.cell.result import CellResult
-from prune.report.model import CalibrationSet, Curve, Line
+from prune.report.model import CalibrationSet
+from prune.report.model_findings import Curve, Line
 from prune.report.results.join import Joined, describe_knobs, is_of_group
 
-KNOBS = {"sparsity": "sparsity.ratio", "num_samples": "calib.num_samples", "seq_len": "calib.seq_len"}
-"""Axis of a curve -> the knob that varies along it. N:M patterns have no ratio: they are no point of a curve."""
+SIZE = ("calib.num_samples", "calib.seq_len")
+KNOBS = {
+    "sparsity": ("sparsity.ratio",),
+    "num_samples": SIZE[:1],
+    "seq_len": SIZE[1:],
+    "tokens": (*SIZE, "calib.real_tokens"),
+}
+"""Axis of a curve -> the knobs that vary along it. N:M patterns have no ratio: they are no point of a curve."""
 
 Key = tuple[Any, ...]
 
@@ -22,13 +29,12 @@ def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Seq
     lines_of: dict[Key, dict[Key, list[int]]] = {}
     for index, row in enumerate(joined.rows):
         result = results[row.cells[0]]
-        if KNOBS[axis] in result.knobs:
+        if _place(axis, result) is not None:
             lines_of.setdefault(_curve_key(axis, result), {}).setdefault(_line_key(axis, result), []).append(index)
-    found = {
-        key: [rows for rows in by_line.values() if len(rows) > 1]
-        for key, by_line in lines_of.items()
-        if any(len(rows) > 1 for rows in by_line.values())
+    lines = {
+        key: [rows for rows in by_line.values() if _varies(axis, rows, results, joined)] for key, by_line in lines_of.items()
     }
+    found = {key: of_curve for key, of_curve in lines.items() if of_curve}
     firsts = [results[joined.rows[lines[0][0]].cells[0]] for lines in found.values()]
     axes = ("model", "method", "reconstruct", *(() if axis == "sparsity" else ("sparsity",)))
     settings = describe_knobs(firsts, axes, lambda key: _is_of_curve(axis, key))
@@ -38,8 +44,23 @@ def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Seq
     ]
 
 
+def _place(axis: str, result: CellResult) -> float | None:
+    """Where a cell is on the axis: of `tokens`, how many its calibration set really holds."""
+    if axis == "tokens":
+        return result.num_real_tokens
+    value = result.knobs.get(KNOBS[axis][0])
+    return None if value is None else float(value)
+
+
+def _varies(axis: str, rows: Sequence[int], results: Sequence[CellResult], joined: Joined) -> bool:
+    """Whether rows are a line: two points, and along `tokens` several numbers of samples and several lengths."""
+    knobs = [results[joined.rows[row].cells[0]].knobs for row in rows]
+    several = all(len({of_row.get(key) for of_row in knobs}) > 1 for key in (SIZE if axis == "tokens" else ()))
+    return len(rows) > 1 and several
+
+
 def _is_of_curve(axis: str, key: str) -> bool:
-    return key != KNOBS[axis] and is_of_group(key)
+    return key not in KNOBS[axis] and is_of_group(key)
 
 
 def _curve_key(axis: str, result: CellResult) -> Key:
@@ -48,8 +69,8 @@ def _curve_key(axis: str, result: CellResult) -> Key:
 
 
 def _line_key(axis: str, result: CellResult) -> Key:
-    left_out = (KNOBS[axis], "calib.seed", "calib.draw", "seed")
-    shares = _shares(result) if axis == "num_samples" else {}
+    left_out = (*KNOBS[axis], "calib.seed", "calib.draw", "seed")
+    shares = _shares(result) if axis in ("num_samples", "tokens") else {}
     return tuple(sorted((key, repr(value)) for key, value in {**result.knobs, **shares}.items() if key not in left_out))
 
 
@@ -81,7 +102,7 @@ def _make_curve(
 
 
 def _make_line(axis: str, rows: Sequence[int], results: Sequence[CellResult], joined: Joined, names: Sequence[str]) -> Line:
-    x_of = {row: float(results[joined.rows[row].cells[0]].knobs[KNOBS[axis]]) for row in rows}
+    x_of = {row: _place(axis, results[joined.rows[row].cells[0]]) or 0.0 for row in rows}
     ordered = sorted(rows, key=lambda row: x_of[row])
     row = joined.rows[ordered[0]]
     return Line(

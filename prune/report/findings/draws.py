@@ -12,9 +12,9 @@ import numpy as np
 
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
-from prune.report.compare.compare import Column, compare_pairs, draw_variances, score_variance
+from prune.report.compare.compare import Column, Pairs, compare_pairs, draw_variances, score_variance
 from prune.report.compare.statistics import Difference
-from prune.report.model import Array
+from prune.report.numbers import Array
 from prune.report.results.items import ItemsOfRows, RowItems, row_items, stack
 
 Stratum = tuple[int, str, str]
@@ -54,32 +54,70 @@ def balance(sides: Sequence[Draws]) -> Balanced | None:
     return best if best is not None and best.strata else None
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """First sides minus second sides; perplexities as losses."""
+
+    pairs: Pairs
+    draw_var_P: Array
+    """Variance of each difference from the draws of both sides; NaN where one has a single draw."""
+    item_var_P: Array
+    """From the items that both sides share; NaN where they share none."""
+
+
 def compare_draws(balanced: Balanced, results: Sequence[CellResult], items: ItemsOfRows | None) -> tuple[Difference, bool]:
     """(the first side minus the second, perplexities as losses; whether both have two draws or more)."""
-    first = results[balanced.sides[0][0][balanced.strata[0]]].scores[balanced.strata[0][2]]
-    values = [[_mean_score(draw, balanced.strata, results) for draw in side] for side in balanced.sides]
-    drawn = [None not in {results[cell].draw for draw in side for cell in draw.values()} for side in balanced.sides]
+    found = compare_sides([balanced], results, items)
+    arrays = (found.pairs.difference_P, found.pairs.variance_P, found.pairs.df_P)
+    (value,), (variance,), (df,) = (array.tolist() for array in arrays)
+    return Difference(value, variance, df, math.nan, math.nan, math.nan).among(1.0), not np.isnan(found.draw_var_P).any()
+
+
+def compare_sides(contrasts: Sequence[Balanced], results: Sequence[CellResult], items: ItemsOfRows | None) -> Compared:
+    """The two sides of each contrast against each other, P contrasts of one measure."""
+    first = results[contrasts[0].sides[0][0][contrasts[0].strata[0]]].scores[contrasts[0].strata[0][2]]
+    sides = [(side, balanced.strata) for balanced in contrasts for side in balanced.sides]
+    values = [[_mean_score(draw, strata, results) for draw in side] for side, strata in sides]
+    drawn = [all(results[draw[strata[0]]].draw is not None for draw in side) for side, strata in sides]
     draw_var_R, num_draws_R = draw_variances(values, drawn)
     column = Column(
         metric="",
         values=values,
-        mean_R=np.array([math.fsum(side) / len(side) for side in values]),
-        item_var_R=np.array([_item_variance(side, balanced.strata, results) for side in balanced.sides]),
+        mean_R=np.array([math.fsum(of_side) / len(of_side) for of_side in values]),
+        item_var_R=np.array([_item_variance(side, strata, results) for side, strata in sides]),
         draw_var_R=draw_var_R,
         num_draws_R=num_draws_R,
         higher_is_better=first.higher_is_better,
         is_log=first.is_log,
     )
-    shared = (
-        None
-        if items is None
-        else _SharedItems(
-            [_side_items(side, balanced.strata, items, answers=first.unit == ACCURACY) for side in balanced.sides]
-        )
-    )
-    pairs = compare_pairs(column, np.array([0]), np.array([1]), shared)
-    (value,), (variance,), (df,) = pairs.difference_P.tolist(), pairs.variance_P.tolist(), pairs.df_P.tolist()
-    return Difference(value, variance, df, math.nan, math.nan, math.nan).among(1.0), not np.isnan(draw_var_R).any()
+    shared = None if items is None else _SharedItems(_items_of_sides(sides, items, answers=first.unit == ACCURACY))
+    this_P = np.arange(0, len(sides), 2)
+    pairs = compare_pairs(column, this_P, this_P + 1, shared)
+    return Compared(pairs, draw_var_R[::2] + draw_var_R[1::2], _paired_variances(shared, len(contrasts)))
+
+
+def _items_of_sides(
+    sides: Sequence[tuple[Sequence[Mapping[Stratum, int]], Sequence[Stratum]]], items: ItemsOfRows, *, answers: bool
+) -> list[RowItems | None]:
+    """The items of each side; one that stands in many contrasts is averaged once."""
+    known: dict[object, RowItems | None] = {}
+    found = []
+    for side, strata in sides:
+        key = tuple(tuple(draw[stratum] for stratum in strata) for draw in side), tuple(s[2] for s in strata)
+        if key not in known:
+            known[key] = _side_items(side, strata, items, answers=answers)
+        found.append(known[key])
+    return found
+
+
+def _paired_variances(shared: "_SharedItems | None", number: int) -> Array:
+    variance_P = np.full(number, np.nan)
+    for place in range(number if shared is not None else 0):
+        assert shared is not None, "there is nothing to go through without items"
+        first, second = shared.sides[2 * place], shared.sides[2 * place + 1]
+        if first is not None and second is not None and len(first.mean_N) == len(second.mean_N) > 1:
+            variance_P[place] = np.var(first.mean_N - second.mean_N, ddof=1) / len(first.mean_N)
+    return variance_P
 
 
 def _mean_score(draw: Mapping[Stratum, int], strata: Sequence[Stratum], results: Sequence[CellResult]) -> float:

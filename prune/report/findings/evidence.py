@@ -9,7 +9,8 @@ import numpy as np
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, unpaired_t
-from prune.report.model import Answer, Metric
+from prune.report.model import Metric
+from prune.report.model_findings import Answer
 from prune.report.results.join import Joined
 
 Measure = tuple[str, str, str, bool]

@@ -17,7 +17,9 @@ from scipy import special, stats
 from prune.cell.result import CellResult
 from prune.report.compare.statistics import ALPHA, holm_factors
 from prune.report.findings.evidence import Evidence, Measure, measure_of
-from prune.report.model import Answer, Array, Metric, Question
+from prune.report.model import Metric
+from prune.report.model_findings import Answer, Question
+from prune.report.numbers import Array
 from prune.report.results.join import Joined
 
 TITLE = "Do perplexity under the dense model and diversity of the sets explain their ranking?"

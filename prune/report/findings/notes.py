@@ -166,7 +166,7 @@ def _mixed(results: Sequence[CellResult]) -> list[str]:
 def not_alike(results: Sequence[CellResult]) -> str:
     """The sentence for a verdict whose cells were run in different circumstances; empty where they were not."""
     found = [f"{name} ({_names(values)})" for name, values in circumstances(results).items()]
-    return f" The compared cells differ in {', '.join(found)}." if found else ""
+    return f"The compared cells differ in {', '.join(found)}." if found else ""
 
 
 def _shared_items(results: Sequence[CellResult]) -> list[str]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from prune.cell.dropping import describe_dropped
 from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult
-from prune.report.model import BlockCurve, BlockExperts, MaskOverlap
+from prune.report.model_findings import BlockCurve, BlockExperts, MaskOverlap
 from prune.report.results.join import Joined
 
 MASK_FILE = "mask.safetensors"

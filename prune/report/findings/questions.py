@@ -18,7 +18,8 @@ from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.report.findings.draws import Draw, Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
-from prune.report.model import Answer, Metric, Question
+from prune.report.model import Metric
+from prune.report.model_findings import Answer, Question
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, category_of
 
@@ -257,13 +258,18 @@ def _question(title: str, answers: Sequence[Answer], needs: str, summary: str | 
         first = [answer.sentence for answer in answers if answer.category is None and answer.kind == answers[0].kind]
         summary = f"Not enough cells. {' '.join(first)}" if first else f"Not enough cells: it needs {needs}."
     elif summary is None:
-        summary = " ".join(answer.sentence for answer in answers if answer.category is None and answer.enough)
+        summary = _in_short([answer for answer in answers if answer.category is None and answer.enough])
     return Question(title=title, summary=summary or "", enough=enough, answers=tuple(answers))
 
 
+def _in_short(answers: Sequence[Answer]) -> str:
+    """What the table of the answers comes to: each contrast once for each judgement, with the kinds of scores."""
+    kinds: dict[tuple[str, str], dict[str, None]] = {}
+    for answer in answers:
+        kinds.setdefault((answer.contrast, judgement(answer)), {})[answer.kind] = None
+    return " ".join(f"{contrast}: {said} ({', '.join(of)})." for (contrast, said), of in kinds.items())
+
+
 def _c4_summary(answers: Sequence[Answer]) -> str:
-    known = [answer for answer in answers if answer.enough]
-    beats = [answer for answer in known if judgement(answer) == "worse"]
-    if not beats:
-        return "No other pre-training set is better than C4 beyond noise. " + " ".join(a.sentence for a in known)
-    return "No. " + " ".join(answer.sentence for answer in beats)
+    beats = [answer for answer in answers if answer.enough and judgement(answer) == "worse"]
+    return f"No. {_in_short(beats)}" if beats else "No other pre-training set is better than C4 beyond noise."

@@ -24,7 +24,9 @@ from matplotlib.ticker import MaxNLocator
 from prune.files import write_bytes, write_text
 from prune.report.compare.statistics import ALPHA
 from prune.report.format import format_value, row_label
-from prune.report.model import Array, Curve, Numbers, Report
+from prune.report.model import Report
+from prune.report.model_findings import Curve
+from prune.report.numbers import Array, Numbers
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")

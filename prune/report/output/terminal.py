@@ -19,13 +19,18 @@ HEADINGS = ("group", "metric", "best", "value", "to baseline", "p", "runner-up",
 NUMERIC = ("value", "to baseline", "p", "to it", "p ")
 LEGEND = (
     "*: beyond noise (p < 0.05; to the baseline by Holm over the group's rows on the metric, to the runner-up as it is; "
-    "the page says how)."
+    "the page says how). ◆: calibrated on the set that is measured."
 )
 
 
 def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:
     """Print the report in short, with `notes` on its files; the last line is the path of its page."""
     _print_line(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
+    for glance in report.glances:
+        name = ": ".join(filter(None, (glance.part, glance.model)))
+        _print_line(console, f"{name}: {glance.sentence}" if len(report.glances) > 1 else glance.sentence)
+        for detail in glance.details:
+            _print_line(console, f"  {detail}")
     if report.sample_data:
         _print_line(console, SAMPLE_NOTE)
     for warning in report.warnings[:MAX_WARNINGS]:
@@ -66,7 +71,9 @@ def _print_table(console: Console, report: Report) -> None:
 def _row(report: Report, verdict: Verdict) -> list[str]:
     metric = report.metrics[verdict.metric]
     mean = report.rows.metrics[verdict.metric].mean[verdict.best]
-    best = row_label(report, verdict.best) + (f" and {len(verdict.ties)} more" if verdict.ties else "")
+    calib = report.rows.calib[verdict.best]
+    own = " ◆" if calib is not None and report.calibs[calib].name == metric.dataset else ""
+    best = row_label(report, verdict.best) + own + (f" and {len(verdict.ties)} more" if verdict.ties else "")
     value = "-" if mean is None else format_value(metric.decimals, mean)
     second = None if verdict.ties else verdict.runner_up
     is_baseline = verdict.best == report.groups[verdict.group].baseline_row

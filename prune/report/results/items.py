@@ -15,7 +15,7 @@ from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY, Metric
 from prune.files import parse_json
-from prune.report.model import Array
+from prune.report.numbers import Array
 
 
 class DamagedItemsError(Exception):

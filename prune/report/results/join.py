@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prune.cell.result import CellResult
@@ -49,11 +49,15 @@ class JoinedRow:
     missing: Sequence[str]
     select: str | None = None
     weight: str | None = None
+    is_reversed: bool = False
+    """Whether it is the same samples in reverse order: its difference is what rounding does."""
+    sets: frozenset[str] = frozenset()
+    """What it is calibrated on: its set, and the parts of a mixture."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether its rows are drawn at random and its tokens count the same."""
-        return self.select is None and self.weight is None
+        """Whether its rows are drawn at random, in the order of the draw, and its tokens count the same."""
+        return self.select is None and self.weight is None and not self.is_reversed
 
     @property
     def label(self) -> str:
@@ -120,7 +124,7 @@ def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
     calib = result.axes["calib"]
     prompt = result.axes["prompt"]
     prompt_order = PROMPTS.index(prompt) if prompt in PROMPTS else -1
-    plain = (result.axes["select"] or "", result.axes["weight"] or "")
+    plain = (result.axes["select"] or "", result.axes["weight"] or "", "calib.reverse" in result.knobs)
     return (_set_order(calib, categories) if calib else (-1, 0, ""), prompt_order, *plain, repr(_row_identity(result)))
 
 
@@ -158,8 +162,15 @@ def _make_rows(
         firsts = [results[cells[0]] for cells in of_group]
         for cells, first, text in zip(of_group, firsts, describe_knobs(firsts, ROW_AXES, _is_of_row), strict=True):
             calib, prompt, select, weight = (first.axes[axis] for axis in ROW_AXES)
-            rows.append(JoinedRow(group, calib, prompt, text, tuple(cells), missing.get(cells[0], ()), select, weight))
+            is_reversed = bool(first.knobs.get("calib.reverse"))
+            row = JoinedRow(group, calib, prompt, text, tuple(cells), missing.get(cells[0], ()), select, weight, is_reversed)
+            rows.append(replace(row, sets=_sets_of(first)))
     return rows
+
+
+def _sets_of(result: CellResult) -> frozenset[str]:
+    parts = (key.split(".")[2] for key in result.knobs if key.startswith("calib.parts."))
+    return frozenset({*([result.axes["calib"]] if result.axes["calib"] else ()), *parts})
 
 
 def _make_groups(
@@ -196,7 +207,7 @@ def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: C
     keys = {place: _differing_keys(several, counts) for place, several in alike.items()}
     return [
         " ".join(
-            f"{_shown(key)}={_written(result.knobs[key])}"
+            "reversed" if key == "calib.reverse" else f"{_shown(key)}={_written(result.knobs[key])}"
             for key in keys[tuple(result.axes[axis] for axis in axes)]
             if key in result.knobs
         )

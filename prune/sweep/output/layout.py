@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 GAP = "  "
 """Between a score and its differences on one line."""
@@ -17,6 +18,12 @@ class Entry:
 
     labels: list[str]
     scores: list[list[str]]
+    styles: Sequence[str] = ()
+    """Of each metric's score, as rich names them; empty: plain."""
+
+    def style(self, metric: int) -> str:
+        """That of one score."""
+        return self.styles[metric] if self.styles else ""
 
 
 def lay_out(
@@ -48,13 +55,14 @@ def natural_width(table: Table) -> int:
 
 
 def _upright(headings: Sequence[str], metrics: Sequence[str], entries: Sequence[Entry]) -> Table:
-    table = Table(show_lines=True, pad_edge=False)
+    table = Table(show_lines=any(len(texts) > 1 for entry in entries for texts in entry.scores), pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     for name in metrics:
         table.add_column(name.replace("/", "\n"), justify="right", no_wrap=True)
     for entry in entries:
-        table.add_row(*entry.labels, *("\n".join(texts) for texts in entry.scores))
+        scores = (Text("\n".join(texts), entry.style(metric)) for metric, texts in enumerate(entry.scores))
+        table.add_row(*map(Text, entry.labels), *scores)
     return table
 
 
@@ -70,7 +78,8 @@ def _turned(metrics: Sequence[str], entries: Sequence[Entry]) -> Table:
         if name.partition("/")[0] != kind:
             table.add_section()
             kind = name.partition("/")[0]
-        table.add_row(name, *(column[number] for column in columns))
+        shown = (Text(column[number], entry.style(number)) for column, entry in zip(columns, entries, strict=True))
+        table.add_row(name, *shown)
     return table
 
 

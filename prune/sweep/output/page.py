@@ -5,11 +5,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from prune.cell.assembly import planned_metrics
 from prune.cell.cell import Cell
 from prune.errors import UserError
 from prune.files import CHECKSUM, checksum
 from prune.sweep.recorder import Outcome
+from prune.sweep.sweep import Sweep
+
+MAX_COMPARED = 500
+"""Cells of which the table compares draws."""
 
 
 def describe_page(output_dir: Path, name: str, cells: Sequence[Cell], outcome: Outcome) -> str | None:
@@ -33,6 +39,23 @@ def describe_page(output_dir: Path, name: str, cells: Sequence[Cell], outcome: O
         except UserError as error:
             return f"No report: {error}"
     return f"Report: {page}"
+
+
+def stands_beyond_noise(sweep: Sweep, outcome: Outcome, console: Console) -> dict[tuple[str, str], str]:
+    """What the table colours: (cell, score) -> `better` or `worse` than the C4 row, as the page compares rows.
+
+    Empty where the terminal has no colours, there is one draw only, or there are so many cells that comparing takes long.
+    """
+    draws = {(cell.axes.calib, cell.axes.seed, cell.axes.draw) for cell in sweep.cells}
+    several = len(draws) > len({calib for calib, _, _ in draws})
+    if console.color_system is None or not several or len(outcome.results) > MAX_COMPARED:
+        return {}
+    from prune.report.build import find_stands
+
+    try:
+        return find_stands(sweep.output_dir, sweep.name)
+    except UserError:
+        return {}
 
 
 def _hash_of(grid: Path, finished: Sequence[Cell], outcome: Outcome) -> str:

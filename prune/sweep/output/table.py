@@ -7,6 +7,7 @@ from rich.console import Console
 
 from prune.calib.registry import is_random
 from prune.cell.baseline import baseline_cell
+from prune.config.config import TableWidth
 from prune.config.data import SAMPLE_NOTE
 from prune.config.drop import DropConfig
 from prune.data.registry import in_its_language
@@ -24,22 +25,42 @@ _NAMED = ("calib", "prompt", "calib.language")
 """Keys that the first two columns tell: a set's name holds its language."""
 
 
-def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome) -> None:
-    """Print the table, and what is to be said of sample data, of points without meaning and of cells without result."""
+Stands = Mapping[tuple[str, str], str]
+"""Cell and score -> `better` or `worse` than the C4 row beyond noise."""
+COLOURED = "Cyan: better than the c4 row beyond the noise of draws and items, yellow: worse (the page says how)."
+COLOURS = {"better": "bold cyan", "worse": "yellow"}
+
+
+def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome, stands: Stands | None = None) -> None:
+    """Print the table, and what is to be said of sample data, of points without meaning and of cells without result.
+
+    Args:
+        stands: what is coloured; None colours nothing.
+    """
     metrics = _metric_names(points)
     varied = varied_keys(points)
     console.print(_title(points, varied), markup=False, highlight=False, soft_wrap=True)
-    entries = _entries(points, outcome, metrics, varied)
+    entries = _entries(points, outcome, metrics, varied, stands or {})
     limit = console.width if console.is_terminal else max(console.width, FILE_WIDTH)
     tables, is_turned = lay_out(("calib", "prompt", *varied), metrics, entries, limit)
     for table in tables:
         wide = Console(file=console.file, width=max(natural_width(table), limit), force_terminal=console.is_terminal)
         wide.print(table, crop=False)
-    for line in [*_legend(metrics, is_turned, outcome.results), *closing_lines(points, outcome)]:
+    legend = _legend(metrics, is_turned, outcome.results, is_wide=_is_wide(points))
+    colours = (
+        ["Blue: better than the c4 row beyond noise, yellow: worse (several draws; the page says how)."] if stands else []
+    )
+    for line in [*legend, *colours, *closing_lines(points, outcome)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _entries(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str], varied: Sequence[str]) -> list[Entry]:
+def _is_wide(points: Sequence[GridPoint]) -> bool:
+    return points[0].cell.config.table is TableWidth.wide
+
+
+def _entries(
+    points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str], varied: Sequence[str], stands: Stands
+) -> list[Entry]:
     """The dense models, then every grid point."""
     entries = []
     for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
@@ -47,10 +68,17 @@ def _entries(points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[st
             result = outcome.results[dense_id]
             labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
             entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
-    return entries + [Entry(_labels(point, varied), _row(point, metrics, outcome)) for point in points]
+    return entries + [
+        Entry(
+            _labels(point, varied),
+            [texts if _is_wide(points) else texts[:1] for texts in _row(point, metrics, outcome)],
+            [COLOURS.get(stands.get((point.cell.id, name), ""), "") for name in metrics],
+        )
+        for point in points
+    ]
 
 
-def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[str, Any]]) -> list[str]:
+def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[str, Any]], *, is_wide: bool) -> list[str]:
     if not metrics:
         return []
     scores = {name: score for result in results.values() for name, score in result["metrics"].items() if name in metrics}
@@ -59,7 +87,9 @@ def _legend(metrics: Sequence[str], is_turned: bool, results: Mapping[str, dict[
         name.partition("/")[0] if name.startswith(("ppl/", "bpb/", "bpb_chat/")) else name for name in falling
     )
     better = f"{', '.join(lower)}: lower is better; others: higher." if lower else "Higher is better."
-    return [f"{'After' if is_turned else 'Under'} each score: its difference to dense (d) and to the c4 row (c4). {better}"]
+    where = "After" if is_turned else "Under"
+    told = f"{where} each score: its difference to dense (d) and to the c4 row (c4)." if is_wide else ""
+    return [" ".join(filter(None, [told, better, "" if is_wide else "table=wide shows differences."]))]
 
 
 def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
@@ -149,7 +179,9 @@ def _dense_text(result: dict[str, Any], name: str) -> str:
 
 
 def _number(score: Mapping[str, Any], value: float, sign: str = "") -> str:
-    return format(value, f"{sign}.{score['decimals']}f")
+    """What rounds to 0 has no sign."""
+    text = format(value, f"{sign}.{score['decimals']}f")
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:

@@ -6,7 +6,8 @@ from scipy import stats
 
 from prune.report.build import build_report
 from prune.report.compare.statistics import DrawNoise, add_noises, holm, unpaired_t
-from prune.report.model import Basis, Comparisons, Report, RowMetric
+from prune.report.model import Comparisons, Report, RowMetric
+from prune.report.numbers import Basis
 from prune.report.results.items import by_cluster
 from tests.report.result_files import Outputs, change_result, write_items
 

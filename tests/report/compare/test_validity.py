@@ -69,3 +69,6 @@ def test_the_kept_table_keeps_the_promise() -> None:
     assert (rates["false"] >= 0.03 - 4 * rates["false_error"])[draws > 2].all()
     within = 0.05 + 4 * np.sqrt(0.05 * 0.95 / reports)
     assert (rates["family"] <= within).all()
+    headlines = [(line["draws"], line["false"]) for line in table["headlines"]]
+    assert all(false == 0.0 for draws, false in headlines if draws == 1)
+    assert max(false for _, false in headlines) <= 0.065

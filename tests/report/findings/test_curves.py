@@ -1,5 +1,6 @@
 from prune.report.build import build_report
-from tests.report.result_files import Outputs
+from tests.report.glance_results import change_set
+from tests.report.result_files import Outputs, change_result
 
 ACC = {"acc/gsm8k": [1, 0]}
 
@@ -43,3 +44,23 @@ def test_one_sparsity_is_no_curve(outputs: Outputs) -> None:
     outputs.cell("c4", scores=ACC)
     outputs.cell("pile", scores=ACC, ratio=0.7)
     assert list(build_report(outputs.root).curves) == []
+
+
+def test_samples_and_lengths_meet_at_their_real_tokens(outputs: Outputs) -> None:
+    """2 x 64 and 4 x 32 tokens are one x; a set whose sequences are half padding is at half as many."""
+    for num_samples, seq_len in ((2, 64), (4, 32), (4, 64)):
+        for calib, share in (("c4", 1.0), ("gsm8k", 0.5)):
+            folder = outputs.cell(calib, scores=ACC, num_samples=num_samples)
+            change_set(folder, seq_len=seq_len)
+            change_result(folder, calib={"num_real_tokens": share * num_samples * seq_len})
+    report = build_report(outputs.root)
+    (curve,) = [curve for curve in report.curves if curve.axis == "tokens"]
+    assert [list(line.x) for line in curve.lines] == [[128, 128, 256], [64, 64, 128]]
+
+
+def test_lengths_alone_make_no_curve_of_tokens(outputs: Outputs) -> None:
+    for seq_len in (32, 64):
+        folder = outputs.cell("c4", scores=ACC)
+        change_set(folder, seq_len=seq_len)
+        change_result(folder, calib={"num_real_tokens": 128 * seq_len})
+    assert [curve.axis for curve in build_report(outputs.root).curves] == ["seq_len"]

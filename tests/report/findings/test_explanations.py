@@ -11,7 +11,7 @@ from scipy import stats
 from prune.files import write_json
 from prune.report.build import build_report
 from prune.report.findings.explanations import TITLE, correlation
-from prune.report.model import Answer, Question
+from prune.report.model_findings import Answer, Question
 from tests.report.result_files import Outputs
 
 SETS = ["c4", "pile", "gsm8k", "rte", "esnli", "boolq"]

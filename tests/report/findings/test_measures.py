@@ -9,7 +9,9 @@ import pytest
 
 from prune.errors import UserError
 from prune.report.build import build_report
-from prune.report.model import Answer, Basis, Report
+from prune.report.model import Report
+from prune.report.model_findings import Answer
+from prune.report.numbers import Basis
 from prune.report.results.join import category_of
 from tests.report.result_files import Outputs, change_result
 

@@ -9,7 +9,7 @@ from prune.pruning.saved import MASK_FILE as WRITTEN_MASK_FILE
 from prune.report.build import build_report
 from prune.report.findings import pruning
 from prune.report.findings.pruning import MASK_FILE, count_common
-from prune.report.model import BlockExperts
+from prune.report.model_findings import BlockExperts
 from tests.report.result_files import Outputs
 
 ACC = {"acc/gsm8k": [1, 0]}

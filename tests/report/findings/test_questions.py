@@ -6,7 +6,7 @@ from scipy import stats
 
 from prune.report.build import build_report
 from prune.report.compare.statistics import unpaired_t
-from prune.report.model import Answer, Question
+from prune.report.model_findings import Answer, Question
 from tests.report.result_files import Outputs
 
 

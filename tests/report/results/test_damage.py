@@ -12,7 +12,8 @@ from prune.errors import UserError
 from prune.files import CHECKSUM, checksum
 from prune.report.__main__ import main
 from prune.report.build import build_report
-from prune.report.model import Basis, Report
+from prune.report.model import Report
+from prune.report.numbers import Basis
 from prune.report.plain import to_plain
 from tests.report.findings.test_pruning import write_blocks
 from tests.report.result_files import Outputs, change_result

@@ -1,22 +1,12 @@
 """Mixtures in the report: told apart by their parts, and one line of a curve at every size."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from prune.report.build import build_report
-from tests.report.result_files import Outputs, to_yaml
+from tests.report.glance_results import give_parts
+from tests.report.result_files import Outputs
 
 ACC = {"acc/gsm8k": [1, 0]}
-
-
-def give_parts(folder: Path, **parts: int) -> None:
-    """Make a cell's calibration set a mixture."""
-    path = folder / "config.yaml"
-    config: Mapping[str, dict[str, dict[str, object]]] = yaml.safe_load(path.read_text())
-    config["canonical"]["calib"] |= {"parts": parts, "rows_of": {name: {"rows": f"of {name}"} for name in parts}}
-    path.write_text(to_yaml({"canonical": config["canonical"], "asked": config["asked"]}))
 
 
 def test_mixtures_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:

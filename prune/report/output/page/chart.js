@@ -104,10 +104,10 @@ export function scale(numbers, from, to, logarithmic) {
   return { place, holds, logarithmic, first, last };
 }
 
-/** Round numbers over a scale. */
-export function ticks({ first, last, logarithmic }) {
+/** Round numbers over a scale, about so many. */
+export function ticks({ first, last, logarithmic }, number = 5) {
   if (logarithmic) return logTicks(Math.exp(first), Math.exp(last));
-  const step = niceStep((last - first) / 5);
+  const step = niceStep((last - first) / number);
   const found = [];
   for (let number = Math.ceil(first / step) * step; number <= last + step * 1e-9; number += step)
     found.push(Number(number.toPrecision(10)));

@@ -7,7 +7,12 @@ import { percent, plain, score } from "./format.js";
 import { at, metricLabel, report, rowLabel } from "./report.js";
 import { lineChart } from "./chart.js";
 
-const AXES = { sparsity: "share of the weights removed", num_samples: "calibration samples", seq_len: "tokens a sample" };
+const AXES = {
+  sparsity: "share of the weights removed",
+  num_samples: "calibration samples",
+  seq_len: "tokens a sample",
+  tokens: "real tokens of the calibration set",
+};
 const FIRST_CURVES = 4;
 let focus = null;
 

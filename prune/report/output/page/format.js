@@ -6,13 +6,20 @@ const NOTHING = "–";
 export function score(value, decimals = 3) {
   if (value === null) return NOTHING;
   if (Math.abs(value) >= 10000) return value.toExponential(2);
-  return value.toFixed(decimals).replace("-", "−");
+  return rounded(value, decimals).replace("-", "−");
 }
 
-/** A difference of scores, with its sign. */
+/** The digits of a number; what rounds to 0 has no sign. */
+function rounded(value, decimals) {
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text;
+}
+
+/** A difference of scores, with its sign; below rounding it is 0. */
 export function signed(value, decimals) {
-  if (value === null) return NOTHING;
-  return (value >= 0 ? "+" : "") + score(value, decimals);
+  if (value === null || value === undefined) return NOTHING;
+  const text = score(value, decimals);
+  return (value > 0 && Number(text) !== 0 ? "+" : "") + text;
 }
 
 /** An interval, like `[−0.020, +0.013]`; empty where it is not known. */

@@ -40,8 +40,9 @@ function legend() {
     item(el("span", { class: "swatch diagonal", "aria-hidden": "true" }, "◆"), "calibrated and measured on the same set"),
     item("* ", "difference beyond noise (p < 0.05); the others are pale"),
     item("† ", "not measured on all of the row's cells"),
-    item(
-      "",
+    el(
+      "li",
+      { class: "hint" },
       "Hover over a score, or move with the arrow keys, for its seeds, items and interval; click it or press Enter for links to its cells.",
     ),
   );

@@ -1,9 +1,12 @@
 // The page: a header, the filters, and the sections, drawn one after another so that the first is there at once.
 
 import { el } from "./dom.js";
+import { abilities, hasAbilities } from "./abilities.js";
+import { beside, hasBeside } from "./beside.js";
 import { detailElements } from "./detail.js";
 import { filterBar } from "./filters.js";
 import { count } from "./format.js";
+import { glances } from "./glance.js";
 import { heatMaps } from "./heatmap.js";
 import { curves } from "./curves.js";
 import { hasMethods, methods } from "./methods.js";
@@ -15,8 +18,11 @@ import { speeds } from "./speed.js";
 import { verdicts } from "./verdict.js";
 
 const SECTIONS = [
-  { id: "verdict", title: "Verdict", content: verdicts },
+  { id: "glance", title: "At a glance", content: glances, there: report.glances.length > 0 },
+  { id: "beside", title: "Side by side", content: beside, there: hasBeside() },
   { id: "heatmap", title: "Heat map", content: heatMaps },
+  { id: "abilities", title: "What is left of each ability", content: abilities, there: hasAbilities() },
+  { id: "verdict", title: "Best by score", content: verdicts },
   { id: "questions", title: "The study's four questions", content: questions, there: report.questions.length > 0 },
   { id: "curves", title: "Curves", content: curves, there: report.curves.length > 0 },
   { id: "methods", title: "Methods side by side", content: methods, there: hasMethods() },
@@ -39,10 +45,15 @@ const main = document.getElementById("main");
 const bodies = new Map(SECTIONS.map(({ id }) => [id, el("div", {})]));
 let drawing = 0;
 
+/** What stands over everything: whether these are sample data. */
+function banner() {
+  return report.sample_data
+    ? [el("p", { class: "banner" }, "Sample data: generated rows and Python's documentation, not research data.")]
+    : [];
+}
+
+/** What was read, and what to know before believing it. */
 function about() {
-  const banner = report.sample_data
-    ? el("p", { class: "banner" }, "Sample data: generated rows and Python's documentation, not research data.")
-    : null;
   const sweeps = report.sweeps.length
     ? `, ${report.sweeps.length === 1 ? "sweep" : "sweeps"} ${report.sweeps.join(", ")}`
     : "";
@@ -55,12 +66,13 @@ function about() {
         report.warnings.map((text) => el("li", {}, text)),
       )
     : null;
-  return [banner, el("p", { class: "origin" }, origin), warnings].filter(Boolean);
+  return el("div", { id: "warnings" }, warnings, el("p", { class: "origin" }, origin));
 }
 
 function contents() {
-  const links = SECTIONS.map(({ id, title }) => el("li", {}, el("a", { href: `#${id}` }, title)));
-  return el("nav", { "aria-label": "Sections" }, el("ul", {}, links));
+  const link = (id, title) => el("li", {}, el("a", { href: `#${id}` }, title));
+  const warnings = report.warnings.length ? link("warnings", count(report.warnings.length, "warning")) : null;
+  return el("nav", { "aria-label": "Sections" }, el("ul", {}, warnings, SECTIONS.map(({ id, title }) => link(id, title))));
 }
 
 function section({ id, title }) {
@@ -81,7 +93,10 @@ function draw() {
   next(0);
 }
 
-document.getElementById("about").append(...about());
-main.replaceChildren(contents(), filterBar(draw), ...SECTIONS.map(section));
+const [first, ...others] = SECTIONS[0].id === "glance" ? SECTIONS : [null, ...SECTIONS];
+document.getElementById("about").append(...banner());
+main.replaceChildren(
+  ...[contents(), first && section(first), about(), filterBar(draw), ...others.map(section)].filter(Boolean),
+);
 document.body.append(...detailElements());
 draw();

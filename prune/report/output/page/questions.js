@@ -11,7 +11,8 @@ export function questions() {
   return report.questions.map(question);
 }
 
-function question({ title, summary, enough, answers }) {
+function question({ title, summary, enough, answers: all }) {
+  const answers = all.filter((answer) => answer.effect !== null);
   const told = el(
     "p",
     {},
@@ -48,7 +49,6 @@ function columns(answers) {
       value: (answer) => answer.num_cells,
       cell: (answer) => [count(answer.num_cells, "cell"), el("small", {}, unitsText(answer))],
     },
-    { title: "In words", cell: (answer) => el("span", { class: "words" }, answer.sentence) },
   ];
 }
 

@@ -101,5 +101,5 @@ export function betterFirst(metric) {
 
 /** The link to a cell's folder. */
 export function cellHref(id) {
-  return `${report.cells_href}/${encodeURIComponent(id)}/`;
+  return `${report.elsewhere[id] ?? report.cells_href}/${encodeURIComponent(id)}/`;
 }

@@ -5,7 +5,7 @@ import { el, scrollBox } from "./dom.js";
 const FIRST_ROWS = 40;
 
 /**
- * A table of `items`; a column is {title, cell, value, numeric, hint}: `cell` gives what is shown of an item, `value` what
+ * A table of `items`; a column is {title, head, cell, value, numeric, hint}: `head` is shown for the title, `cell` gives what is shown of an item, `value` what
  * it is sorted by (without it the column does not sort). The first column heads its row. `cards`: rows stack on a phone;
  * `quiet`: a heading over the table says what the caption says, so that it need not be seen.
  */
@@ -56,7 +56,8 @@ export function markSorted(heads, index, descending) {
 }
 
 function columnHead(column, onclick) {
-  const content = column.value ? el("button", { type: "button", class: "sort", onclick }, column.title) : column.title;
+  const head = column.head ?? column.title;
+  const content = column.value ? el("button", { type: "button", class: "sort", onclick }, head) : head;
   return el("th", { scope: "col", class: column.numeric ? "number" : null, title: column.hint }, content);
 }
 

@@ -3,11 +3,12 @@
 import { el } from "./dom.js";
 import { probability, score } from "./format.js";
 import { shownGroups, shownMetrics } from "./filters.js";
-import { at, groupLabel, metricLabel, report, rowLabel } from "./report.js";
+import { at, groupLabel, isDiagonal, metricLabel, report, rowLabel } from "./report.js";
 import { comparisonText, noiseMark } from "./scores.js";
 import { someAtFirst, sortableTable } from "./table.js";
 
 const FIRST_GROUPS = 4;
+const ITEMS_ONLY = [1, 3];
 
 /** The section's content: how often each row wins, then a table for each group. */
 export function verdicts() {
@@ -45,7 +46,6 @@ const COLUMNS = [
   },
   { title: "Best", value: (verdict) => rowLabel(verdict.best), cell: bestText },
   { title: "Score", numeric: true, cell: bestScore },
-  { title: "In words", cell: (verdict) => el("span", { class: "words" }, verdict.sentence) },
   {
     title: `Against ${report.baseline || "the baseline"}`,
     value: (verdict) => verdict.baseline?.p ?? null,
@@ -60,7 +60,12 @@ const COLUMNS = [
 
 function bestText(verdict) {
   const ties = verdict.ties.length ? el("small", {}, `tied with ${verdict.ties.map(rowLabel).join(", ")}`) : null;
-  return [el("strong", { class: "best" }, rowLabel(verdict.best)), ties];
+  const notes = [isDiagonal(verdict.best, verdict.metric) ? "◆ calibrated on this set" : "", verdict.note].filter(Boolean);
+  return [
+    el("strong", { class: "best" }, rowLabel(verdict.best)),
+    ties,
+    notes.length ? el("small", {}, notes.join(" ")) : null,
+  ];
 }
 
 function bestScore(verdict) {
@@ -70,7 +75,8 @@ function bestScore(verdict) {
 function compared(verdict, comparison, named) {
   if (!comparison) return verdict.best === report.groups[verdict.group].baseline_row ? "the best is the baseline" : "–";
   const text = comparisonText({ ...comparison, p: null }, report.metrics[verdict.metric].decimals);
-  const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p)].filter(Boolean).join(", ");
+  const draws = ITEMS_ONLY.includes(comparison.basis) ? "one draw" : "";
+  const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p), draws].filter(Boolean).join(", ");
   return [el("span", { class: "figure" }, text), noiseMark(comparison.beyond_noise), el("small", {}, below)];
 }
 

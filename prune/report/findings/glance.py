@@ -1,0 +1,251 @@
+"""What to calibrate on, for each model: one sentence, how sure it is, and the panels of the picture.
+
+The sentence speaks of two things at most: questions, in bits per byte where there are any, and language modelling. All
+comparisons of sets on them are one family (Holm), so that at most 5 of 100 reports on sets that do not differ claim one.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from prune.cell.result import CellResult
+from prune.report.findings.abilities import QUESTIONS, find_abilities, headline
+from prune.report.findings.panels import OF_DRAWS, Field, Raw, collect, finish, measure
+from prune.report.format import count, format_p, format_value
+from prune.report.model import Metric
+from prune.report.model_findings import Ability, Glance, Mark, Panel
+from prune.report.results.items import ItemsOfRows
+from prune.report.results.join import Joined, JoinedRow
+
+MAX_GROUPS = 24
+"""Of all models together: up to so many, the picture shows single groups too."""
+MAX_GROUPS_OF_SCORES = 100
+"""Up to so many, single scores."""
+MAX_NAMES = 3
+"""Of sets in a sentence."""
+MORE_DRAWS = "Run more draws: calib.draw=0,1,2."
+
+
+def find_glances(
+    metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined, items: ItemsOfRows | None, part: str = ""
+) -> list[Glance]:
+    """One for each model that was pruned with calibration data."""
+    by_model: dict[str, list[int]] = {}
+    for index, group in enumerate(joined.groups):
+        if any(joined.rows[row].calib is not None for row in group.rows):
+            by_model.setdefault(group.model, []).append(index)
+    shows_groups = len(joined.groups) <= MAX_GROUPS
+    maker = _Maker(metrics, find_abilities(metrics), results, joined, items)
+    return [maker.glance(model, groups, part, shows_groups) for model, groups in by_model.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    metrics: Sequence[Metric]
+    abilities: Sequence[Ability]
+    results: Sequence[CellResult]
+    joined: Joined
+    items: ItemsOfRows | None
+
+    def glance(self, model: str, groups: Sequence[int], part: str, shows_groups: bool) -> Glance:
+        """The glance of a model on its groups."""
+        has_baseline = any(self.joined.groups[group].baseline_row is not None for group in groups)
+        groups = [group for group in groups if len(self._rows(group)) > 1] or groups
+        whole = collect(groups, self.results, self.joined, by_dense=not has_baseline)
+        reference = "" if whole is None else whole.reference.label
+        panels = [] if whole is None else self._panels(whole)
+        for group in groups if shows_groups and len(groups) > 1 else ():
+            of_group = collect([group], self.results, self.joined, by_dense=not has_baseline, group=group)
+            raws = [] if of_group is None else self._of_abilities(of_group, range(len(self.abilities)))
+            panels += finish(raws, together=False)
+        labels = {row.label for group in groups for row in self._rows(group)}
+        told = Told(self.abilities, [panel for panel in panels if panel.is_headline], reference, labels)
+        return Glance(
+            model=model,
+            part=part,
+            reference=reference,
+            sentence=told.sentence() if has_baseline else told.without_baseline(),
+            details=told.details() if has_baseline else [],
+            groups=groups,
+            panels=panels,
+        )
+
+    def _rows(self, group: int) -> list[JoinedRow]:
+        return [row for row in map(self.joined.rows.__getitem__, self.joined.groups[group].rows) if row.calib is not None]
+
+    def _panels(self, whole: Field) -> list[Panel]:
+        """Those over all groups: the headline's together, then each for itself."""
+        first = headline(self.abilities)
+        others = [index for index in range(len(self.abilities)) if index not in first]
+        single = [
+            measure(whole, [metric], self.results, self.items, metric=index, unit=of.unit, decimals=of.decimals)
+            for of in self.abilities
+            for index in of.metrics
+            for metric in [self.metrics[index]]
+            if of.name != QUESTIONS and len(self.joined.groups) <= MAX_GROUPS_OF_SCORES
+        ]
+        several = [raw for raw in single if raw is not None] if len(self.metrics) > 1 else []
+        return [
+            *finish(self._of_abilities(whole, first), together=True),
+            *finish([*self._of_abilities(whole, others), *several], together=False),
+        ]
+
+    def _of_abilities(self, of_field: Field, indices: Sequence[int]) -> list[Raw]:
+        made = [
+            measure(
+                of_field,
+                [self.metrics[place] for place in self.abilities[index].metrics],
+                self.results,
+                self.items,
+                ability=index,
+                unit=self.abilities[index].unit,
+                decimals=self.abilities[index].decimals,
+            )
+            for index in indices
+        ]
+        return [raw for raw in made if raw is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The headline's panels in words."""
+
+    abilities: Sequence[Ability]
+    panels: Sequence[Panel]
+    reference: str
+    labels: Collection[str]
+    """Of all rows with calibration data."""
+
+    def sentence(self) -> str:
+        """What to calibrate on: a claim needs two draws of both sides, and more than rounding does."""
+        candidates = list(dict.fromkeys(mark.label for panel in self.panels for mark in panel.marks if not mark.is_rounding))
+        if not candidates:
+            return f"Nothing to compare yet: {self.reference} is the only calibration set here."
+        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
+        if not claims:
+            return self._one_draw(candidates)
+        better, worse = self._better(), {mark.label for _, mark in claims if mark.stand == "worse"}
+        clear = self._clear()
+        if clear:
+            panel, mark = clear[0]
+            return f"Calibrate on {mark.label}: {self._claim(panel, mark)}."
+        return self._mixed(better) if better else self._nobody(candidates, worse)
+
+    def _better(self) -> list[tuple[Panel, Mark]]:
+        """Sets that are better on something, by more than rounding."""
+        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
+        return [(panel, mark) for panel, mark in claims if mark.stand == "better" and _beyond_rounding(panel, mark)]
+
+    def _clear(self) -> list[tuple[Panel, Mark]]:
+        """Those that are worse on nothing."""
+        worse = {mark.label for panel in self.panels for mark in panel.marks if _is_claim(mark) and mark.stand == "worse"}
+        return [(panel, mark) for panel, mark in self._better() if mark.label not in worse]
+
+    def _also(self, clear: Sequence[tuple[Panel, Mark]]) -> str:
+        """Who else is better; the sentence names the first panel's best."""
+        others = list(dict.fromkeys(mark.label for _, mark in clear if mark.label != clear[0][1].label))
+        beat = "beats" if len(others) == 1 else "beat"
+        return f"{_names(others)} {beat} {self.reference} too; which of these is best is not decided." if others else ""
+
+    def _mixed(self, better: Sequence[tuple[Panel, Mark]]) -> str:
+        panel, mark = better[0]
+        losses = [
+            self._short(other, loss)
+            for other in self.panels
+            for loss in other.marks
+            if loss.label == mark.label and loss.stand == "worse"
+        ]
+        return f"It depends on what you need: {mark.label} is {self._short(panel, mark)}, but {' and '.join(losses)}."
+
+    def _nobody(self, candidates: Sequence[str], worse: set[str]) -> str:
+        number = count(len(candidates), "other set")
+        if len(worse) == len(candidates):
+            return f"Stay with {self.reference}: {number} compared, and all are worse beyond noise."
+        bad = f" Worse beyond noise: {_names(sorted(worse))}." if worse else ""
+        return f"Stay with {self.reference}: of {number} none is better beyond noise.{bad}"
+
+    def _one_draw(self, candidates: Sequence[str]) -> str:
+        """Not even the order of the sets is a finding."""
+        return (
+            f"Not decided: with one draw, a set cannot be told from its draw ({count(len(candidates), 'set')} beside "
+            f"{self.reference}). {MORE_DRAWS}"
+        )
+
+    def without_baseline(self) -> str:
+        """When there is nothing that others are compared with."""
+        if len(self.labels) < 2:
+            return f"Nothing to compare yet: {', '.join(self.labels)} is the only calibration set here."
+        loss = " The picture shows what each set loses against the dense model." if self.reference else ""
+        return (
+            f"Not decided: there is no c4 row to compare {len(self.labels)} sets with. Name another: --baseline SET.{loss}"
+        )
+
+    def details(self) -> list[str]:
+        """How sure the sentence is: draws, looks, what would have been seen, what was left out."""
+        marks = [mark for panel in self.panels for mark in panel.marks if not mark.is_rounding]
+        claims = [mark for mark in marks if _is_claim(mark)]
+        if not marks:
+            return []
+        draws = sorted({mark.num_draws for mark in marks})
+        found = [self._also(clear) if (clear := self._clear()) else "", f"{_range(draws)} of each set."]
+        if claims:
+            found.append(f"Corrected for {count(len(claims), 'comparison')} (Holm).")
+            found.append(self._resolution())
+        if any(mark.left_out for mark in marks):
+            found.append("Without scores on a set that either side was calibrated on.")
+        return [text for text in found if text]
+
+    def _resolution(self) -> str:
+        """What differences are too small to be seen: half the middle interval of each panel."""
+        sizes = [
+            f"{_size(panel, halves[len(halves) // 2])} on {self._name(panel)}"
+            for panel in self.panels
+            if (halves := sorted(map(_half, filter(_is_claim, panel.marks))))
+        ]
+        return f"Too small to be seen here: differences below about {' and '.join(sizes)}." if sizes else ""
+
+    def _claim(self, panel: Panel, mark: Mark) -> str:
+        """`0.051 bits per byte better than c4 on all questions [0.02, 0.08], p 0.012`."""
+        assert mark.effect is not None and mark.low is not None and mark.high is not None and mark.p is not None
+        low, high = sorted((abs(mark.low), abs(mark.high)))
+        bounds = f"{_number(panel, low)} to {_number(panel, high)}"
+        size = _size(panel, abs(mark.effect))
+        return f"{size} better than {self.reference} on {self._name(panel)} ({bounds}; p {format_p(mark.p)})"
+
+    def _short(self, panel: Panel, mark: Mark) -> str:
+        assert mark.effect is not None, "a mark that stands somewhere has an effect"
+        return f"{_size(panel, abs(mark.effect))} {mark.stand} than {self.reference} on {self._name(panel)}"
+
+    def _name(self, panel: Panel) -> str:
+        assert panel.ability is not None, "the headline is about abilities"
+        return self.abilities[panel.ability].name
+
+
+def _is_claim(mark: Mark) -> bool:
+    return mark.basis in OF_DRAWS and not mark.is_rounding and mark.low is not None
+
+
+def _half(mark: Mark) -> float:
+    assert mark.low is not None and mark.high is not None, "only claims have been asked for"
+    return (mark.high - mark.low) / 2
+
+
+def _beyond_rounding(panel: Panel, mark: Mark) -> bool:
+    return panel.noise.rounding is None or (mark.effect is not None and abs(mark.effect) > panel.noise.rounding)
+
+
+def _size(panel: Panel, number: float) -> str:
+    """`2.1 %`, `0.051 bits per byte`."""
+    return f"{_number(panel, number)} {panel.unit}"
+
+
+def _number(panel: Panel, number: float) -> str:
+    return format_value(panel.decimals, number)
+
+
+def _range(draws: Sequence[int]) -> str:
+    return count(draws[0], "draw") if len(draws) == 1 else f"{draws[0]} to {draws[-1]} draws"
+
+
+def _names(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:MAX_NAMES])
+    return f"{shown} and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else shown

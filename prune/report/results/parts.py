@@ -1,0 +1,59 @@
+"""Several folders or sweeps in one report, side by side: what each holds, and all of it together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prune.report.results.read import Found, read_results
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where results lie: a folder of outputs, and one of its sweeps (None: all)."""
+
+    outputs: Path
+    sweep: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called on the page: the sweep, else the folder."""
+        return self.sweep or self.outputs.resolve().name
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one place holds."""
+
+    name: str
+    found: Found
+
+
+def read_parts(places: Sequence[Place], model: str | None, metrics: Sequence[str] | None) -> list[Part]:
+    """What the places hold, each by a name of its own.
+
+    Raises:
+        UserError: as `read_results`, of any of them.
+    """
+    names = [place.name for place in places]
+    shown = [name if names.count(name) == 1 else str(place.outputs) for name, place in zip(names, places, strict=True)]
+    return [
+        Part(name, read_results(place.outputs, place.sweep, model, metrics))
+        for name, place in zip(shown, places, strict=True)
+    ]
+
+
+def together(parts: Sequence[Part]) -> Found:
+    """All parts as one: a cell that several have counts once, dense cells first."""
+    if len(parts) == 1:
+        return parts[0].found
+    results = {result.id: result for part in parts for result in reversed(part.found.results)}
+    first = [result.id for part in parts for result in part.found.results]
+    ordered = [results[cell] for cell in dict.fromkeys(first)]
+    unfinished = {(cell.id, cell.name): cell for part in parts for cell in part.found.unfinished if cell.id not in results}
+    return Found(
+        results=sorted(ordered, key=lambda result: not result.is_dense),
+        unfinished=list(unfinished.values()),
+        sweeps=list(dict.fromkeys(sweep for part in parts for sweep in part.found.sweeps)),
+        damaged=list(dict.fromkeys(problem for part in parts for problem in part.found.damaged)),
+        repeated=list(dict.fromkeys(name for part in parts for name in part.found.repeated)),
+    )
