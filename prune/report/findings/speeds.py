@@ -51,7 +51,8 @@ def _plain(name: str) -> str:
 
 
 def _place(protocol: Mapping[str, Any]) -> str:
-    threads = f", {protocol['threads']} threads" if protocol.get("threads") else ""
+    number = protocol.get("threads")
+    threads = f", {number} thread{'s' * (number != 1)}" if number else ""
     shared = "" if protocol.get("alone") else ", not alone: other work took its time"
     return f"{protocol.get('device_name')}, {protocol.get('weights')}{threads}{shared}"
 
