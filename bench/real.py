@@ -38,7 +38,8 @@ NUM_CHUNKS = 40
 BATCH_SIZES = (16, 64)
 """Of HFLM, tried on a pilot."""
 OUR_BATCH_SIZES = (64, 256)
-PILOT = 8
+PILOT = max(BATCH_SIZES)
+"""Items of the pilot: a whole batch of the largest size."""
 NOT_MEASURED = "not measured"
 
 

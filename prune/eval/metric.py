@@ -119,8 +119,11 @@ dtype is part of its identity; versions are a warning; the last three are result
 
 
 def are_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two metrics, as result.json holds them, were measured in one way on as many items."""
-    return _asked(first) == _asked(second)
+    """Whether two metrics, as result.json holds them, were measured in one way on as many items.
+
+    A speed that was taken beside other work is like no other.
+    """
+    return _asked(first) == _asked(second) and bool(first["protocol"].get("alone", True))
 
 
 def _asked(entry: Mapping[str, Any]) -> tuple[Any, ...]:

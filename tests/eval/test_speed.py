@@ -21,7 +21,7 @@ from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig
 from prune.errors import UserError
 from prune.eval.engine import speed
-from prune.eval.engine.speed import Lengths, Speed, cpu_name, measure_speeds, time_generation
+from prune.eval.engine.speed import Lengths, Speed, cpu_name, had_device, measure_speeds, time_generation
 from prune.eval.metric import Metric, are_comparable
 from prune.eval.metrics.speed import NUM_GENERATIONS, SpeedSettings
 from prune.eval.plan import plan_metrics
@@ -49,6 +49,14 @@ class Watcher:
 
     def advance(self, done: int, total: int) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for locks of this test alone, and no look at how busy the machine is."""
+    monkeypatch.setattr(speed, "LEAST_SHARE", 0.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
 
 
 def settings(**changes: Any) -> SpeedSettings:
@@ -122,7 +130,8 @@ def measured(model: Any = None, **changes: Any) -> dict[str, Metric]:
 
 
 def test_where_it_ran_is_in_the_protocol_and_other_places_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = measured()["speed/decode"]
+    with shared_device("cpu"):
+        here = measured()["speed/decode"]
     told = {"device_name": cpu_name(), "threads": torch.get_num_threads(), "weights": "float32", "offload": False}
     assert told.items() <= here.protocol.items() and (here.protocol["batch"], here.protocol["prompt_tokens"]) == (2, 6)
     assert here.higher_is_better and here.unit == "tokens a second" and here.items is None
@@ -158,12 +167,13 @@ def test_a_2_of_4_model_says_why_no_sparse_kernel_was_timed() -> None:
     assert not linears_2_of_4(small_model()) and "semi_structured" not in measured()["speed/decode"].protocol
     model = pruned_to_2_of_4()
     assert linears_2_of_4(model).keys() == named_linears(model).keys()
-    found = measured(model)
+    with shared_device("cpu"):
+        found, dense = measured(model), measured()
     assert found.keys() == {"speed/decode", "speed/prefill"}
     assert found["speed/decode"].protocol["semi_structured"] == (
         "not measured: they run on NVIDIA GPUs alone, and this is a cpu"
     )
-    assert are_comparable(found["speed/decode"].to_dict(), measured()["speed/decode"].to_dict())
+    assert are_comparable(found["speed/decode"].to_dict(), dense["speed/decode"].to_dict())
 
 
 @pytest.mark.parametrize(
@@ -207,12 +217,6 @@ def test_a_kernel_that_pytorch_lacks_is_said(monkeypatch: pytest.MonkeyPatch) ->
 # --- alone on the device ---
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
-
-
 def work_beside(folder: str, begun: Any, end: Any) -> None:
     import tempfile
 
@@ -249,6 +253,23 @@ def test_without_a_lock_nothing_waits_and_the_protocol_says_so(monkeypatch: pyte
     with shared_device("cpu"), device_alone("cpu") as alone:
         assert not alone
     assert measured()["speed/decode"].protocol["alone"] is False
+
+
+def test_other_work_on_the_device_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "LEAST_SHARE", 0.9)
+    cpu, gpu, gib = torch.device("cpu"), torch.device("cuda"), 2**30
+    assert had_device(cpu, wall_s=2.0, processor_s=1.9) and not had_device(cpu, wall_s=2.0, processor_s=1.0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 * gib, 140 * gib))
+    for reserved, quiet in ((39 * gib, True), (30 * gib, False)):
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device, reserved=reserved: reserved)
+        assert had_device(gpu, 1.0, 1.0) is quiet
+
+
+def test_a_speed_beside_other_work_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "had_device", lambda *_: False)
+    with shared_device("cpu"):
+        busy = measured()["speed/decode"].to_dict()
+    assert busy["protocol"]["alone"] is False and not are_comparable(busy, busy)
 
 
 # --- cells and pages ---

@@ -26,6 +26,11 @@ from prune.models.offload import is_offloaded
 from prune.models.semi_structured import linears_2_of_4, semi_structured, why_not
 from prune.models.window import find_window
 
+LEAST_SHARE = 0.9
+"""Of a processor's time; a program that waits for others has less."""
+OF_CONTEXT = 2 * 2**30
+"""Bytes of a GPU that CUDA and its libraries may hold for this process beside PyTorch's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
@@ -67,7 +72,7 @@ class Speeds:
     why_not: str | None
     """Why they were not, of a model with 2:4 weights."""
     alone: bool
-    """Whether no other cell was at work on the device."""
+    """Whether no other cell, nor another program as far as that shows, was at work on the device."""
 
 
 def measure_speeds(model: Any, lengths: Lengths, times: int, where: str) -> Speeds:
@@ -84,10 +89,22 @@ def measure_speeds(model: Any, lengths: Lengths, times: int, where: str) -> Spee
         )
     if not hasattr(model, "generate"):
         raise UserError(f"{where}: {type(model).__name__} writes no text, so that it cannot be timed. Leave eval.speed out.")
-    with device_alone(str(model.device)) as alone:
+    with device_alone(str(model.device)) as is_locked:
+        begun = time.perf_counter(), time.process_time()
         plain = time_generation(model, lengths, times)
         sparse, reason = _time_sparse(model, lengths, times)
+        wall_s, processor_s = time.perf_counter() - begun[0], time.process_time() - begun[1]
+        alone = is_locked and had_device(model.device, wall_s, processor_s)
     return Speeds(plain, sparse, reason, alone)
+
+
+def had_device(device: torch.device, wall_s: float, processor_s: float) -> bool:
+    """Whether other programs left the device to this one, as far as it can be told: of a CPU it had a processor for nearly
+    all of the time; of a GPU others hold hardly any memory."""
+    if device.type != "cuda":
+        return processor_s >= LEAST_SHARE * wall_s
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - torch.cuda.memory_reserved(device) < OF_CONTEXT
 
 
 def _time_sparse(model: Any, lengths: Lengths, times: int) -> tuple[Speed | None, str | None]:

@@ -51,14 +51,15 @@ def _plain(name: str) -> str:
 
 
 def _place(protocol: Mapping[str, Any]) -> str:
-    threads = f", {protocol['threads']} threads" if protocol.get("threads") else ""
-    shared = "" if protocol.get("alone") else ", perhaps not alone"
+    number = protocol.get("threads")
+    threads = f", {number} thread{'s' * (number != 1)}" if number else ""
+    shared = "" if protocol.get("alone") else ", not alone: other work took its time"
     return f"{protocol.get('device_name')}, {protocol.get('weights')}{threads}{shared}"
 
 
 def _ratio(own: Metric | None, dense: Metric | None) -> float | None:
-    """How many times as fast as the dense model; None unless both were timed in one way in one place."""
-    if own is None or dense is None or not dense.value or _basis(own) != _basis(dense):
+    """How many times as fast as the dense model; None unless both were timed in one way in one place, alone there."""
+    if own is None or dense is None or not own.protocol.get("alone") or _basis(own) != _basis(dense):
         return None
     return own.value / dense.value
 

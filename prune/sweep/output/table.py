@@ -11,7 +11,7 @@ from prune.config.config import TableWidth
 from prune.config.data import SAMPLE_NOTE
 from prune.config.drop import DropConfig
 from prune.data.registry import in_its_language
-from prune.eval.metric import are_comparable
+from prune.eval.metric import SPEED, are_comparable
 from prune.eval.suites import planned_means
 from prune.pruning.registry import counts_alike
 from prune.sweep.grid import GridPoint
@@ -168,7 +168,8 @@ def _score_texts(
         return ["-"]
     score = result["metrics"][name]
     texts = [_number(score, score["value"])]
-    for mark, other in (("d", dense), ("c4", baseline)):
+    others = {"d": dense} | ({} if name.startswith(f"{SPEED}/") else {"c4": baseline})
+    for mark, other in others.items():
         if other is not None and name in other["metrics"] and are_comparable(score, other["metrics"][name]):
             texts.append(f"{mark} {_number(score, score['value'] - other['metrics'][name]['value'], sign='+')}")
     return texts

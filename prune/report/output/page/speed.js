@@ -29,13 +29,14 @@ export function speeds() {
       cell: (item) => [tokens(item.speeds[kind]), toDense(item.to_dense[kind])],
     })),
     { title: "Prompts x tokens + new", cell: (item) => item.lengths },
-    { title: "Device", value: (item) => item.device, cell: (item) => [item.device, item.note ? el("small", {}, item.note) : null] },
+    { title: "Device", value: (item) => item.device, cell: (item) => [item.device, item.note ? el("small", {}, `2:4 kernels ${item.note}`) : null] },
   ];
   return [
     el(
       "p",
       {},
-      "Tokens a second, median of five generations, with how many times as fast as the dense model that is on the same device. ",
+      "Tokens a second, median of five generations, and how many times as fast as the dense model on the same device, ",
+      "where both had it alone. ",
       "Zeros alone bring no speed: a dense kernel multiplies by them as by any number. ",
       "These numbers enter no mean and no verdict.",
     ),
