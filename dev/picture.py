@@ -11,19 +11,16 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "demo.png"
-WIDTH, HEIGHT = 1280, 700
-ABOVE = 16
-"""Pixels above the heading of the verdict."""
+WIDTH, HEIGHT = 1000, 600
 
 
 def take(page_file: Path, out: Path) -> None:
-    """Write the picture of a report's page, from its verdict on."""
+    """Write the picture of a report's first screen."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto(page_file.resolve().as_uri())
         page.wait_for_selector("main[aria-busy=false]")
-        page.locator("h2", has_text="Verdict").evaluate(f"e => scrollTo(0, e.getBoundingClientRect().top - {ABOVE})")
         page.screenshot(path=out)
         browser.close()
     with Image.open(out) as picture:

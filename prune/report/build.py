@@ -81,7 +81,7 @@ def build_report(
     places = {(result.axes["model"], result.method, result.axes["sparsity"]) for result in found.results}
     rounding = rounding_notes(outputs, places)
     return Report(
-        title=" against ".join(part.name for part in parts) if beside else _title(found, sweep),
+        title=" against ".join(part.name for part in parts) if beside else _title(found),
         sample_data=any(result.reads_sample for result in found.results),
         generated=now(),
         outputs=" and ".join(dict.fromkeys(str(place) for place in [outputs, *(each.outputs for each in beside)])),
@@ -169,10 +169,10 @@ def find_stands(outputs: Path, sweep: str) -> dict[tuple[str, str], str]:
     return stands
 
 
-def _title(found: Found, sweep: str | None) -> str:
+def _title(found: Found) -> str:
     models = list(dict.fromkeys(result.axes["model"] for result in found.results))
     shown = ", ".join(models) if len(models) < 4 else f"{len(models)} models"
-    return f"{sweep}: {shown}" if sweep else f"Calibration data for {shown}"
+    return f"Calibration data for {shown}"
 
 
 def _with_baseline(joined: Joined, asked: str | None) -> tuple[Joined, str]:

@@ -120,24 +120,29 @@ class Told:
         candidates = list(dict.fromkeys(mark.label for panel in self.panels for mark in panel.marks if not mark.is_rounding))
         if not candidates:
             return f"Nothing to compare yet: {self.reference} is the only calibration set here."
-        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
-        if not claims:
+        if not self._claims():
             return self._one_draw(candidates)
-        better, worse = self._better(), {mark.label for _, mark in claims if mark.stand == "worse"}
-        clear = self._clear()
-        if clear:
+        if clear := self._clear():
             panel, mark = clear[0]
             return f"Calibrate on {mark.label}: {self._claim(panel, mark)}."
-        return self._mixed(better) if better else self._nobody(candidates, worse)
+        better = self._better()
+        return self._mixed(better) if better else self._nobody(candidates, self._worse())
+
+    def _claims(self) -> list[tuple[Panel, Mark]]:
+        """The comparisons that may say something of sets."""
+        return [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
 
     def _better(self) -> list[tuple[Panel, Mark]]:
         """Sets that are better on something, by more than rounding."""
-        claims = [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
-        return [(panel, mark) for panel, mark in claims if mark.stand == "better" and _beyond_rounding(panel, mark)]
+        return [(panel, mark) for panel, mark in self._claims() if mark.stand == "better" and _beyond_rounding(panel, mark)]
+
+    def _worse(self) -> set[str]:
+        """Sets that are worse on something."""
+        return {mark.label for _, mark in self._claims() if mark.stand == "worse"}
 
     def _clear(self) -> list[tuple[Panel, Mark]]:
-        """Those that are worse on nothing."""
-        worse = {mark.label for panel in self.panels for mark in panel.marks if _is_claim(mark) and mark.stand == "worse"}
+        """Of the better ones those that are worse on nothing."""
+        worse = self._worse()
         return [(panel, mark) for panel, mark in self._better() if mark.label not in worse]
 
     def _also(self, clear: Sequence[tuple[Panel, Mark]]) -> str:

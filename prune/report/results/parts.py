@@ -46,7 +46,7 @@ def together(parts: Sequence[Part]) -> Found:
     """All parts as one: a cell that several have counts once, dense cells first."""
     if len(parts) == 1:
         return parts[0].found
-    results = {result.id: result for part in parts for result in reversed(part.found.results)}
+    results = {result.id: result for part in reversed(parts) for result in part.found.results}
     first = [result.id for part in parts for result in part.found.results]
     ordered = [results[cell] for cell in dict.fromkeys(first)]
     unfinished = {(cell.id, cell.name): cell for part in parts for cell in part.found.unfinished if cell.id not in results}
