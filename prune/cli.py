@@ -22,7 +22,7 @@ Find the calibration data that hurts a pruned language model least.
   python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot    a grid: every combination, each cell once
   python -m prune.main model=hf model.path=FOLDER data=local data.root=DIR
 
-Results: outputs/cells/<id>/result.json, one folder a cell. The same line again does only what is missing."""
+Results: outputs/cells/<id>/result.json, one folder a cell. Run the same line again to do only what is missing."""
 
 NULLS = f"{', '.join(FROM_MODEL)} are null unless a line or an option sets them. Then model.seq_len and model.bos count."
 """Where a null of the composed configuration comes from; for --help and --cfg."""

@@ -140,7 +140,7 @@ class Model:
         """
         for word in words:
             if word.partition("=")[0].partition(".")[0] in ("model", "device"):
-                raise UserError(f"{word} is said when the model is opened, as in Model({word!r}).")
+                raise UserError(f"{word} is given when the model is opened, as in Model({word!r}).")
         return _compose((*self._words, *words))
 
     def _check_prunable(self, config: Config, calibration: "CalibrationSet | None") -> None:

@@ -59,7 +59,7 @@ class Conversations:
         if prompt.rationale or prompt.num_cot_steps is not None:
             key = "rationale" if prompt.rationale else "num_cot_steps"
             raise NotApplicableError(
-                f"prompt.{key} says how questions are answered, and calib={calib.name} holds conversations as they are. "
+                f"prompt.{key} says how questions are answered, but calib={calib.name} takes conversations as they are. "
                 "Leave it out."
             )
         if most := max_pieces(prompt):
@@ -169,6 +169,6 @@ class _Rendered:
         calib = self._kind.calib
         if calib.bad_rows is not BadRows.skip:
             raise UserError(
-                f"calib={calib.name}, row {row}: {error} Mend the row, or leave such rows out with calib.bad_rows=skip."
+                f"calib={calib.name}, row {row}: {error} Correct the row, or leave such rows out with calib.bad_rows=skip."
             ) from None
         self.refused.add(row)

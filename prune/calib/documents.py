@@ -168,7 +168,7 @@ class Documents:
             if num_usable < (calib.draw + 1) * calib.num_samples:
                 earlier = f", after as many of each earlier draw (calib.draw={calib.draw})" if calib.draw else ""
                 raise UserError(
-                    f"calib={calib.name}: each sequence is of a row of its own, and there are {num_usable}; "
+                    f"calib={calib.name}: each sequence takes a row of its own, and there are {num_usable}; "
                     f"calib.num_samples={calib.num_samples} are asked for{earlier}. Lower it, or give more rows."
                 )
 
@@ -227,7 +227,7 @@ class Documents:
             of_draws = f" after the {calib.draw} x {num_earlier} of earlier draws (calib.draw={calib.draw})"
         if self.needs_model:
             wanted = num_candidates(calib.num_samples, self._keep_share)
-            of_draws += f", of {wanted} candidates, of which calib.keep_share={calib.keep_share} stays"
+            of_draws += f", {wanted} candidates of which calib.keep_share={calib.keep_share} is kept"
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:

@@ -53,7 +53,8 @@ def not_disjoint(manifest: Mapping[str, Any]) -> str | None:
         return None
     counts = ", ".join(f"{again} of {rows} rows of {name or 'the set'}" for name, (again, rows) in shared.items())
     return (
-        f"calib.draw={manifest['draw']} is not disjoint from earlier draws, as there are too few rows: {counts} are in them."
+        f"calib.draw={manifest['draw']} is not disjoint from earlier draws, because there are too few rows: {counts} were "
+        "drawn before."
     )
 
 

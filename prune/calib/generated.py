@@ -134,7 +134,7 @@ class Generated:
         if not isinstance(dataset, TextSet):
             able = [other for other, each in DATASETS.items() if isinstance(each, TextSet)]
             raise UserError(
-                f"calib.source={name} is no set of texts, of which calib=generated takes the first tokens. "
+                f"calib.source={name} is not a set of texts, whose first tokens calib=generated could take. "
                 f"{nearest(name, able)}Those that exist: {', '.join(able)}."
             )
         return dataset

@@ -57,7 +57,8 @@ def measure_perplexities(
     losses = sequence_losses(model, sequences, advance)
     if any(math.isnan(loss) for loss in losses):
         raise UserError(
-            "The dense model's loss on a calibration candidate is not a number, so that nothing can be chosen by it. Take "
+            "The dense model's loss on a calibration candidate is not a number, so candidates cannot be compared by it. "
+            "Take "
             "another model.dtype, as in model.dtype=float32."
         )
     return [math.exp(min(loss, 700.0)) if math.isfinite(loss) else math.inf for loss in losses]  # a float ends beyond 700

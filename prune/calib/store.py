@@ -156,6 +156,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 def _damaged(folder: Path, what: str) -> UserError:
     return UserError(
-        f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
+        f"The calibration set in {folder} is damaged: {what}. It is not rebuilt automatically, because cells may have used "
+        "it. "
         "Remove the folder and run the same line again."
     )

@@ -56,7 +56,9 @@ def renewed_result(
             others += [name for name in former["metrics"] if name not in metrics]
     own = _own_warnings(result)
     if others:
-        own.append(f"Pruned again, with other bits than those that {', '.join(dict.fromkeys(others))} were measured on.")
+        own.append(
+            f"Pruned again: the weights are not bit for bit those that {', '.join(dict.fromkeys(others))} were measured on."
+        )
     result["warnings"] = list(dict.fromkeys([*own, *warnings]))
     return show_scores(json.loads(json.dumps(result)), metrics, overlaps(scores))
 

@@ -137,8 +137,8 @@ def check_unchanged(cell: Cell) -> None:
     if again.id == cell.id and [score.asked for score in again.scores] == [score.asked for score in cell.scores]:
         return
     raise UserError(
-        f"{cell.name}: files of its model or rows have changed since this line began; its results would be stored under the "
-        "id of the former content. Run the same line again: what the change does not affect is kept."
+        f"{cell.name}: files of its model or rows have changed since this line began, so its results would be stored under "
+        "the id of the old content. Run the same line again; it keeps what the change does not affect."
     )
 
 

@@ -81,7 +81,7 @@ def save_smaller(
 
     facts = cell_facts(cell, describe_sparsity(loaded.model, reports), describe_linears(reports), calibration, sha256)
     facts["sparsity reached"] = what = describe_dropped(dropped)
-    whole = f"The model is smaller: {what}, and the others are as they were"
+    whole = f"The model is smaller: {what}, and the others are unchanged"
     save_model(cell.files.saved(Save.model), loaded, model_card(cell.name, facts, cell.config.model, whole))
 
 

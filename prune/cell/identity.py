@@ -127,8 +127,8 @@ def _canonical_drop(config: Config, sparsity: DropConfig, form: dict[str, Any]) 
     """The form of a cell that drops whole parts: no method is asked, and no token is weighted."""
     if config.merge.cells:
         raise UserError(
-            f"sparsity={sparsity.name} and merge.cells do not go together: cells that keep other {sparsity.parts} have no "
-            "weights in common that could be averaged. Merge cells of sparsity=unstructured."
+            f"sparsity={sparsity.name} and merge.cells do not go together: cells that keep different {sparsity.parts} have "
+            "no common weights to average. Merge cells of sparsity=unstructured."
         )
     form = {key: value for key, value in form.items() if key != "method"}
     form["sparsity"] = {"class": type(sparsity).__name__, **sparsity.identity()}

@@ -17,8 +17,8 @@ PERIOD_S = 0.05
 """Between two samples of this process's memory, where the kernel's own high-water mark cannot be used."""
 
 LOAD_ADVICE = (
-    "End other processes that hold memory, or hold less: model.offload=true keeps one block at a time on the GPU, and "
-    "model.dtype=bfloat16 takes half of float32."
+    "Stop other processes that hold memory, or use less: model.offload=true keeps one block at a time on the GPU, and "
+    "model.dtype=bfloat16 takes half the memory of float32."
 )
 
 SLACK_MB = 64.0
@@ -114,7 +114,7 @@ def memory_errors(doing: str, advice: str) -> Iterator[None]:
         if not is_shortage(error):
             raise
         words = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-        raise OutOfMemoryError(f"{doing} needs more memory than there is ({words}). {advice}") from error
+        raise OutOfMemoryError(f"{doing} needs more memory than is available ({words}). {advice}") from error
 
 
 def prune_advice(config: Config) -> str:

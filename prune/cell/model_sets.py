@@ -148,6 +148,6 @@ def _check_failures(cell: Cell, resources: Resources, *, waited: bool) -> None:
 def _describe_job(folder: Path) -> str:
     submission = read_submission(folder)
     if submission is None:
-        return "no job was to make it. The same line again submits one"
+        return "no job was submitted to make it. Run the same line again to submit one"
     said = last_line(Path(submission.log))
-    return f"job {submission.job_id} was to make it and left none; {said}. The same line again makes it"
+    return f"job {submission.job_id} should have made it and left none; {said}. Run the same line again to make it"

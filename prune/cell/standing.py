@@ -122,7 +122,7 @@ def past_failure(
         return failure_of_status(status, log)
     where = f"process {status['pid']} on {status['host']}"
     state = job.state if job and job.id == status["job_id"] else "killed"
-    return Failure(state, f"{where} ended without a word; {last_line(log)}", log, status["job_id"])
+    return Failure(state, f"{where} ended without an error message; {last_line(log)}", log, status["job_id"])
 
 
 def has_begun(status: dict[str, Any] | None, submission: Submission) -> bool:

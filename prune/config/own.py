@@ -104,7 +104,7 @@ class OwnSetConfig:
         for name in ("config", "split", "revision", "eval_split"):
             if getattr(self, name) is not None and not self.on_hub:
                 raise UserError(
-                    f"calib.{name} belongs to a hub repository, as in calib.path=hub:owner/name; {self.path} is none."
+                    f"calib.{name} belongs to a hub repository, as in calib.path=hub:owner/name; {self.path} is not one."
                 )
         given = [name for name in ("eval_path", "eval_split", "held_out") if getattr(self, name) is not None]
         if len(given) > 1:

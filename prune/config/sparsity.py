@@ -98,7 +98,7 @@ class NMConfig(SparsityConfig):
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            reject("sparsity.n:m", f"{self.n}:{self.m}", "n weights go of each m, so 0 < n < m")
+            reject("sparsity.n:m", f"{self.n}:{self.m}", "n of every m weights are removed, so 0 < n < m")
 
 
 def read_ratios(value: Any) -> dict[str, float] | None:

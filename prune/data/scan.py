@@ -48,7 +48,7 @@ class Scan:
         """
         if self.bad_rows and policy is BadRows.error:
             more = f" So are {len(self.bad_rows) - 1} more." if len(self.bad_rows) > 1 else ""
-            raise UserError(f"{self.reasons[0]}{more} Mend the rows, or leave them out with calib.bad_rows=skip.")
+            raise UserError(f"{self.reasons[0]}{more} Correct the rows, or leave them out with calib.bad_rows=skip.")
         if len(self.bad_rows) == self.num_rows:
             raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
 

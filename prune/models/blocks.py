@@ -110,7 +110,9 @@ def find_linears(block: nn.Module) -> dict[str, Linear]:
         raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")
     for name, linear in linears.items():
         if not linear.weight.is_floating_point() or linear.weight.dtype.itemsize < 2:
-            raise UserError(f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without that.")
+            raise UserError(
+                f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without quantisation."
+            )
     return linears
 
 

@@ -88,7 +88,7 @@ def parts_of(names: Collection[str]) -> list[str]:
 def describe_left_out(names: Collection[str], *, keeps: bool) -> str:
     """What a reader should know of tensors that are left out, and of whether a saved model `keeps` them."""
     return (
-        f"{len(names)} tensors of the model's files are no part of its language model as it is loaded "
+        f"{len(names)} tensors of the model's files are not part of the language model that is loaded "
         f"({', '.join(parts_of(names))}): they are left as they are, and save=model "
         f"{'writes them beside it' if keeps else 'does not write them'}."
     )
@@ -119,16 +119,16 @@ def describe_unwatched(linears: Sequence[tuple[str, Linear]], num_weights: int) 
     names = ", ".join(dict.fromkeys(name for name, _ in linears))
     num_left = sum(linear.weight.numel() for _, linear in linears)
     return (
-        f"{len(linears)} linears ({names}; {num_left:,} weights beside {num_weights:,}) are never pruned and count towards "
-        "no sparsity: the model reads their weights without calling them, so that what enters them cannot be watched."
+        f"{len(linears)} linears ({names}; {num_left:,} weights beside {num_weights:,}) are never pruned and do not count "
+        "towards the sparsity: the model reads their weights without calling them, so their inputs cannot be watched."
     )
 
 
 def describe_zeros(share: float) -> str:
     """What a reader should know of zeros that a model came with."""
     return (
-        f"{100 * share:.3g} % of the weights in the model's linears were 0 before pruning. They count towards the sparsity "
-        "that is asked and reached, and are not the work of the method."
+        f"{100 * share:.3g} % of the weights in the model's linears were 0 before pruning. They count towards the asked "
+        "and the reached sparsity, though the method did not remove them."
     )
 
 

@@ -206,8 +206,8 @@ def _load_problem(error: Exception, folder: Path | None) -> str:
     if not unreadable and not isinstance(error, EOFError | UnpicklingError):
         return f"the model could not be loaded: {error}"
     return (
-        f"{' or '.join(names) or 'a .bin file'} cannot be read as weights: it is damaged, no file of PyTorch, or holds more "
-        "than tensors, which is not loaded because it could run code. Fetch the model again, or give it as .safetensors. "
+        f"{' or '.join(names) or 'a .bin file'} cannot be read as weights: it is damaged, is not a PyTorch file, or holds "
+        "more than tensors, which could run code and is not loaded. Fetch the model again, or give it as .safetensors. "
         f"[{type(error).__name__}]"
     )
 

@@ -152,7 +152,7 @@ def _mutated(sets_PB: np.ndarray, chance: float, rng: np.random.Generator) -> np
 def _check_finite(loss: float) -> None:
     if not math.isfinite(loss):
         raise UserError(
-            "sparsity=blocks: no set of blocks of the asked number leaves a model that its configuration can describe and "
-            "whose loss on the calibration set is finite. Ask for fewer (sparsity.num=1), keep other ends "
+            "sparsity=blocks: whichever blocks of that number are dropped, the rest is not a model that its configuration "
+            "can describe with a finite loss on the calibration set. Ask for fewer (sparsity.num=1), keep other ends "
             "(sparsity.keep_first, sparsity.keep_last), or load the model in a wider type (model.dtype=float32)."
         )

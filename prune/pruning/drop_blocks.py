@@ -85,7 +85,8 @@ def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: Ma
     if not math.isclose(loss, chosen["loss"], rel_tol=SAME_LOSS):
         raise UserError(
             f"{type(smaller).__name__} without blocks {chosen['blocks']} has a loss of {loss:.6g} on the calibration set, "
-            f"and {chosen['loss']:.6g} with them skipped: its blocks compute by their numbers, so none can be dropped."
+            f"and {chosen['loss']:.6g} with them skipped: what its blocks compute depends on their index, so none can be "
+            "dropped."
         )
 
 

@@ -105,7 +105,8 @@ class ExactErrors:
         if num_sets > MAX_SETS:
             raise UserError(
                 f"sparsity.criterion=exact would try {num_sets:,} sets of {num} of {number} experts in each mixture, and "
-                f"{MAX_SETS:,} is the most. Give another criterion, as in sparsity.criterion=reap, or drop fewer, as in "
+                f"at most {MAX_SETS:,} are allowed. Give another criterion, as in sparsity.criterion=reap, or drop fewer, "
+                "as in "
                 "sparsity.num=1."
             )
         if "." not in mixture.name:

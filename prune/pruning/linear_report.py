@@ -124,8 +124,8 @@ def describe_preserved(reports: Sequence[LinearReport]) -> str | None:
         return None
     share = sum(report.num_too_many for report in more) / sum(report.num_weights for report in reports if not report.skipped)
     return (
-        f"{len(more)} linears came with more zeros than were to go in them, or in their rows or groups, and keep them "
-        f"(sparsity.preserve_zeros): {100 * share:.3g} % of the weights more than asked are 0."
+        f"{len(more)} linears had more zeros before pruning than were asked of them, or of their rows or groups, and keep "
+        f"them (sparsity.preserve_zeros): {100 * share:.3g} % of the weights are 0 beyond what was asked."
     )
 
 

@@ -55,7 +55,7 @@ class NM:
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            raise UserError(f"sparsity {self.n}:{self.m} is not possible: n weights go of each m, so 0 < n < m.")
+            raise UserError(f"sparsity {self.n}:{self.m} is not possible: n of every m weights are removed, so 0 < n < m.")
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"

@@ -209,7 +209,7 @@ def test_where_sets_are_made_elsewhere_a_missing_one_is_told_with_its_job(tmp_pa
     log = tmp_path / "job.out"
     log.write_text("slurmstepd: Out Of Memory\n")
     write_submission(folder, "12", log, "s")
-    with pytest.raises(SetNotMadeError, match=r"job 12 was to make it and left none; slurmstepd: Out Of Memory"):
+    with pytest.raises(SetNotMadeError, match=r"job 12 should have made it and left none; slurmstepd: Out Of Memory"):
         build(cell, Resources(makes_sets=False))
     write_status(folder, State.failed, "UserError: no rows")
     with pytest.raises(UserError, match="could not be made: no rows"):

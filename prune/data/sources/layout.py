@@ -108,7 +108,7 @@ def check_forms(files: Sequence[Path]) -> None:
     inside_one_folder = len({path.parent for path in files}) == 1
     if inside_one_folder and len(files) > 1 and (None in shards or len(shards) > 1):
         names = " and ".join(path.name for path in files[:3])
-        raise UserError(f"{files[0].parent} has {names}: two forms of one split. Keep one of them.")
+        raise UserError(f"{files[0].parent} has {names}: one split in two formats. Keep one of them.")
 
 
 def check_shards(files: Sequence[Path]) -> None:
@@ -127,7 +127,8 @@ def check_shards(files: Sequence[Path]) -> None:
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             raise UserError(
                 f"{folder} holds {len(found)} of the {total} shards of {stem}; missing are "
-                f"{', '.join(map(str, absent[:5]))}{more}. Fetch them, or keep one shard alone, which then is the whole set."
+                f"{', '.join(map(str, absent[:5]))}{more}. Fetch them, or keep a single shard, which is then read as the "
+                "whole set."
             )
 
 
@@ -157,7 +158,9 @@ def find_files(path: str) -> list[Path]:
             return found
         raise UserError(f"{path} matches no file.")
     if "://" in path:
-        raise UserError(f"{path} is an address. Rows are read from files here and from hub:owner/name: fetch it first.")
+        raise UserError(
+            f"{path} is a web address. Rows are read from files on this machine and from hub:owner/name: download it first."
+        )
     raise UserError(f"{path} does not exist. {_neighbours(place)}")
 
 

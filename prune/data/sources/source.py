@@ -104,7 +104,9 @@ def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert
             raise BadRowError(f"{where}, {place_of(rows, index)}: {error}.") from cause_of(error)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             reason = reason_of(error)
-            form = "is not of the expected form" if dataset.own is not None else "has not the form of the hub's rows"
+            form = (
+                "does not have the expected form" if dataset.own is not None else "does not have the form of the hub's rows"
+            )
             raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from cause_of(error)
 
     return Mapped(rows, checked)
@@ -122,8 +124,8 @@ def check_unicode(value: str | Example) -> None:
             part.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"half of a surrogate pair stands at character {error.start}, which is no text: a character that another "
-                "program cut in the middle"
+                f"character {error.start} is half of a surrogate pair and not valid text: another program cut a character "
+                "in two"
             ) from None
 
 

@@ -97,7 +97,9 @@ def unknown_ids(cells: Sequence[Cell]) -> list[str]:
         return []
     models = [str(cell.config.model.path) for cell in unknown if not is_known(cell.config.model)]
     named = dict.fromkeys([*models, *(hub.path for cell in unknown for hub in unknown_hubs(cell))])
-    return [f"Not in the hub's local cache: {', '.join(named)}. The ids of these cells are known after launcher=prepare."]
+    return [
+        f"Not in the hub's local cache: {', '.join(named)}. The ids of their cells will be known after launcher=prepare."
+    ]
 
 
 def job_notes(cells: Sequence[Cell], sweep: Sweep) -> list[str]:

@@ -116,7 +116,7 @@ class SlurmLauncherConfig(LauncherConfig):
         if len(given) > 1:
             raise UserError(
                 f"{' and '.join(given)} exclude one another: sbatch takes one of them. Leave out the others, "
-                "or take back what a file gives with null, as in launcher.mem_gb=null."
+                "or unset what a file gives with null, as in launcher.mem_gb=null."
             )
 
 

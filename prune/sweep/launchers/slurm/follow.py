@@ -78,7 +78,7 @@ class Follower:
             queue = queued_jobs()
         except SlurmUnavailableError as error:
             if not self._silent:
-                self._screen.say(f"Slurm does not answer ({error}). The jobs go on; waiting for it.")
+                self._screen.say(f"Slurm does not answer ({error}). The jobs go on; waiting for Slurm.")
             self._silent = True
             return None
         if self._silent:

@@ -123,7 +123,10 @@ def describe_overruled(environment: Mapping[str, str], options: Sequence[str]) -
     ]
     if not named:
         return None
-    return f"These variables do not count, as the launcher's keys or their defaults say the like: {', '.join(named)}."
+    return (
+        f"These variables have no effect, because the launcher's keys or their defaults set the same options: "
+        f"{', '.join(named)}."
+    )
 
 
 def option_of(variable: str) -> str:

@@ -156,12 +156,12 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 
     message = "\n  ".join(["Slurm did not take the jobs. It says:", *lines])
     fewer = "launcher.cells_per_job=4 puts four cells into a job."
     if not taken and is_about_number(words):
-        return f"{message}\nNothing was submitted: the site takes no more jobs of yours now. Wait for some to end; {fewer}"
+        return f"{message}\nNothing was submitted: the site takes no more of your jobs now. Wait for some to end; {fewer}"
     if not taken:
-        mend = "Nothing was submitted. Mend the launcher.* key that this is about and run the same line again."
-        return f"{message}\n{mend}" + (f" If it takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
+        mend = "Nothing was submitted. Correct the launcher.* key that this is about and run the same line again."
+        return f"{message}\n{mend}" + (f" If the site takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
     cells = "\n  ".join(f"{job.id}  {', '.join(cell.name for cell in job.cells)}" for job in taken)
-    again = "Before that it took these jobs, which go on; the same line again follows them and submits the rest:"
+    again = "Before that it took these jobs, which go on. Run the same line again to follow them and to submit the rest:"
     return f"{message}\n{again}\n  {cells}"
 
 
