@@ -23,7 +23,8 @@ from prune.errors import UserError
 _BATCH = 32
 """Documents that are tokenised together."""
 ENORMOUS = 1 << 24
-"""Characters from which only a stretch of a document is tokenised; no document of the shipped sets has so many."""
+"""Length in characters from which only a stretch of a document is tokenised; no document of the shipped sets is that
+long."""
 _STRETCH_CHARS_PER_TOKEN = 64
 _CHARS_PER_TOKEN = 3
 """First guess at how much running text gives a token; too low costs another try, too high wastes text."""
@@ -138,7 +139,7 @@ def select_windows(
 
 @dataclass(frozen=True)
 class Documents:
-    """Windows of raw text, one a sequence."""
+    """Windows of raw text, one per sequence."""
 
     dataset: TextSet
     calib: CalibConfig

@@ -1,4 +1,4 @@
-"""The perplexity filter: of candidates those stay that the dense model finds the likeliest.
+"""The perplexity filter keeps the candidates that the dense model finds likeliest.
 
 Source: Ji et al. 2025, arXiv 2410.17711, sample_ppl.py of Dereck0602/calibration_data: exp(mean cross-entropy) over the
 whole text; what lies below the 80th percentile stays.
@@ -65,7 +65,7 @@ def measure_perplexities(
 
 
 def describe_place(model: PreTrainedModel) -> dict[str, Any]:
-    """On what a model computes: its device, the type of its weights, and the version of PyTorch."""
+    """What a model computes on: its device, the type of its weights, and the version of PyTorch."""
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     about = {"device": device.type, "dtype": str(model.dtype).removeprefix("torch."), "torch": str(torch.__version__)}

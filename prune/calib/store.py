@@ -1,6 +1,6 @@
 """Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all.
 
-Beside them stands seconds.json where making the set took time that is worth telling: equal sets have equal manifests.
+seconds.json lies beside them where making the set took notable time, so that equal sets have equal manifests.
 """
 
 from __future__ import annotations

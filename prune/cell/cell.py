@@ -116,7 +116,7 @@ def make_cell(config: Config) -> Cell:
     """The cell of a configuration, with its files as they are at this moment.
 
     Raises:
-        UserError: a score is asked for that there is not, or a file that counts cannot be read.
+        UserError: a score that is asked for does not exist, or a file that counts cannot be read.
     """
     form = canonical_form(config)
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
@@ -127,7 +127,7 @@ def make_cell(config: Config) -> Cell:
 
 
 def check_unchanged(cell: Cell) -> None:
-    """Make sure that the files that a cell is made of are those that it was made of.
+    """Make sure that the files behind a cell have not changed since it was made.
 
     Raises:
         UserError: one has changed since.

@@ -66,7 +66,7 @@ class CellFolder:
         return _undamaged(self.score(planned))
 
     def read_scores(self, planned: Sequence[PlannedMetric]) -> list[dict[str, Any]]:
-        """Those of the planned scores that there are."""
+        """The planned scores that exist."""
         return [score for score in map(self.read_score, planned) if score is not None]
 
     def read_all_scores(self) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ class CellFolder:
         """Whether items hold texts of rows.
 
         Raises:
-            DamagedFileError: it cannot be told.
+            DamagedFileError: an items file cannot be read.
         """
         return any(True for _ in self._items_with_texts())
 

@@ -1,6 +1,6 @@
 """A merged cell: the weights of cells pruned on several calibration sets, averaged and pruned back to the asked sparsity.
 
-The study's merge.py has the same aim, and never writes the average back; with more than two models its shares do not sum to
+The study's merge.py has the same aim, but never writes the average back; with more than two models its shares do not sum to
 1. Here the average is a convex one, is written, and is pruned back by magnitude or Wanda.
 """
 

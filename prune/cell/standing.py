@@ -155,7 +155,7 @@ def last_line(log: Path | None) -> str:
 
 
 def last_lines(log: Path) -> list[str]:
-    """The lines at the end of a log, but empty ones."""
+    """The lines at the end of a log, without empty ones."""
     with log.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - 4096))

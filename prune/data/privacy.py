@@ -47,7 +47,7 @@ def quote_names(names: Iterable[Any]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says that is none of ours; if rows are private, its type alone."""
+    """What an error from outside this program says; if rows are private, its type alone."""
     return f"{type(error).__name__} ({UNTOLD})" if are_private() else f"{type(error).__name__}: {error}"
 
 

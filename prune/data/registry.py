@@ -120,7 +120,7 @@ def calibration_dataset(calib: CalibConfig) -> Dataset:
 def in_its_language(calib: CalibConfig) -> CalibConfig:
     """The same set under the name that is its alone: `mc4_de` for calib=mc4 calib.language=de.
 
-    Sets that have no languages have no use for the key, so that one line may compare them with those that do.
+    Sets without languages ignore the key, so that one line may compare them with those that have some.
 
     Raises:
         UserError: the set has no such language, or none is named.

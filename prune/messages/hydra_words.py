@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML say of a wrong line or file, in our words: what, where, what is allowed, a line to type."""
+"""What Hydra, OmegaConf and YAML say about a wrong line or file, in our words, with a line to type."""
 
 import difflib
 import re

@@ -1,4 +1,4 @@
-"""What the words of a command line show before Hydra composes them, above all what it would narrow in silence."""
+"""What the words of a command line show before Hydra composes them, above all what it would narrow silently."""
 
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
@@ -134,7 +134,7 @@ def _parse(word: str) -> Override:
 
 
 def _check_change(override: Override) -> None:
-    """Refuse what would take away, or add again, what each cell has."""
+    """Refuse an override that would remove, or add again, what each cell has."""
     key, word = override.key_or_group, override.input_line
     if override.is_delete() and "." not in key and key in keys_at(""):
         raise UserError(
@@ -146,7 +146,8 @@ def _check_change(override: Override) -> None:
 
 
 def _check_text(override: Override) -> None:
-    """Refuse what a text would not keep: digits that are read as a number, a path with commas that a grid takes apart."""
+    """Refuse values that would not stay a text: digits that are read as a number, a path with commas that a grid takes
+    apart."""
     key, given = override.key_or_group, str(override.input_line).partition("=")[2]
     if override.is_delete() or not is_text(key):
         return
@@ -178,7 +179,7 @@ def _check_repeated(overrides: Sequence[Override]) -> list[str]:
 
 
 def check_not_empty(overrides: Sequence[Override]) -> None:
-    """Make sure that no sweep is over nothing, as range(0,0) is.
+    """Make sure that no sweep is empty, as range(0,0) is.
 
     Raises:
         UserError: one is; the grid would have no cell.

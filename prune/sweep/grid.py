@@ -78,10 +78,10 @@ def check_pairs(config: Config) -> None:
 
 
 def check_drop(config: Config) -> None:
-    """Check that nothing is asked of whole parts that only single weights can have.
+    """Check that nothing is asked of dropped parts that applies to single weights only.
 
     Raises:
-        NotApplicableError: something is.
+        NotApplicableError: it is.
     """
     name, method = config.sparsity.name, config.method
     if method.targets != ["*"] or method.skip:

@@ -24,7 +24,7 @@ def own_sets(folders: Sequence[Path]) -> dict[str, OwnSetConfig]:
     """Name -> definition of the sets that have a path in `calib/*.yaml` of these folders; the first folder counts.
 
     Raises:
-        UserError: a file is no YAML, or defines a set that there cannot be.
+        UserError: a file is not YAML, or defines an impossible set.
     """
     found: dict[str, OwnSetConfig] = {}
     for folder in folders:

@@ -120,7 +120,7 @@ def has_groups(config: Config) -> bool:
 
 
 def check_rows(cell: Cell, source: Source) -> None:
-    """Check that the rows can give what a cell's calibration asks of them: rationales of so many steps.
+    """Check that the rows can give what a cell's calibration asks of them: rationales with the asked number of steps.
 
     Raises:
         UserError: they cannot.

@@ -1,6 +1,6 @@
 """Rows of files: JSON Lines, JSON, CSV, parquet and text, each also as .gz or .zst, with the place of each row.
 
-A file is read whole but parquet, which is mapped. A row's place is what a person looks for: a file and a line.
+A file is read whole, except parquet, which is mapped. A row's place is what a person looks for: a file and a line.
 """
 
 import csv
@@ -70,7 +70,7 @@ class PlacedRows(Sequence[Row]):
         return f"{self._path}, {self._word} {self._numbers[index]}"
 
     def column_names(self) -> Iterator[tuple[list[str], str]]:
-        """The columns of the first row and of each that has others than the row before, with their places."""
+        """The columns of the first row and of each row whose columns differ from the row before, with their places."""
         names: list[str] | None = None
         for index, row in enumerate(self._rows):
             if list(row) != names:

@@ -18,14 +18,14 @@ _SAVED_SPLITS = "dataset_dict.json"
 """What it puts above the folders of several."""
 _PATTERN = re.compile(r"[*?\[]")
 _SPLIT = re.compile(r"train.*|test.*|valid.*|dev|eval.*|hold.?out.*|held.?out.*")
-"""How splits are called."""
+"""The names of splits."""
 
 
 def split_files(folder: Path) -> dict[str, list[Path]]:
     """Split -> its files in a set's folder, by name; empty where there are none, or no such folder.
 
-    Two forms of one split (`train.jsonl` and `train.parquet`) are two files of it, which `check_forms` refuses. A text file
-    is no split: what its lines are to be, only a user's own set says.
+    Two formats of one split (`train.jsonl` and `train.parquet`) are two files of it, which `check_forms` refuses. A text
+    file is not a split: only a user's own set says what its lines are.
     """
     splits: dict[str, list[Path]] = {}
     folder = snapshot_of(folder)
@@ -39,7 +39,7 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _below(folder: Path) -> dict[str, list[Path]]:
-    """The splits in a folder of a set's: it is one itself by its name, or holds some."""
+    """The splits in a folder inside a set's folder: its name makes it one itself, or it holds some."""
     if is_saved(folder):
         return {folder.name: [folder]}
     if _SPLIT.fullmatch(folder.name):
@@ -74,7 +74,7 @@ def _split_of(path: Path) -> str | None:
 
 
 def is_split_name(name: str) -> bool:
-    """Whether this is how splits are called: train, validation, test and their like."""
+    """Whether this is the name of a split: train, validation, test and the like."""
     return _SPLIT.fullmatch(name) is not None
 
 
@@ -99,7 +99,7 @@ def content_of(files: Sequence[Path]) -> list[Path]:
 
 
 def check_forms(files: Sequence[Path]) -> None:
-    """Refuse a split that stands in two forms.
+    """Refuse a split that exists in two formats.
 
     Raises:
         UserError: so it is.

@@ -1,4 +1,5 @@
-"""Where rows come from: generated sample, the hub, or local files. One function opens a source; two turn rows into use."""
+"""Where rows come from: generated sample, the hub, or local files. One function opens a source; two turn rows into texts
+and examples."""
 
 from __future__ import annotations
 
@@ -78,12 +79,12 @@ def open_source(config: DataConfig) -> Source:
 
 
 def texts(source: Source, dataset: TextSet, split: str) -> Sequence[str]:
-    """The documents of a split, one a row, read when asked for."""
+    """The documents of a split, one per row, read when asked for."""
     return _convert(source, dataset, split, dataset.text)
 
 
 def examples(source: Source, dataset: QuestionSet, split: str) -> Sequence[Example]:
-    """The questions of a split, one a row, read when asked for.
+    """The questions of a split, one per row, read when asked for.
 
     Raises:
         UserError: when a row is read that cannot be used (no label, say); it names the row.

@@ -81,7 +81,7 @@ class Thing:
 
 
 def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -> None:
-    """Bring here all that `cells` need, and print a line for each thing; one that fails does not stop the others.
+    """Bring here everything that `cells` need, and print a line for each thing; one that fails does not stop the others.
 
     Raises:
         UserError: something could not be brought; all of it is listed.

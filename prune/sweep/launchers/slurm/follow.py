@@ -17,15 +17,15 @@ from prune.sweep.launchers.slurm.verdict import cannot_start, dead_failure, stuc
 from prune.sweep.recorder import Recorder
 
 GRACE_S = 15.0
-"""So long after its job's end a cell's files may still be on their way to this machine (network file systems)."""
+"""Seconds after its job's end in which a cell's files may still be on their way to this machine (network file systems)."""
 
 PATIENCE_S = 30.0
-"""So long a job may be pending for a reason that does not end by itself before we say so."""
+"""Seconds that a job may be pending for a reason that does not end by itself before we say so."""
 
 FIRST_PAUSE_S = 0.5
 
 LAST_WORD_S = 60.0
-"""So long a job may take to its end after its last result, for mirroring it."""
+"""Seconds that a job may take to end after its last result, while it mirrors that."""
 
 
 class Follower:

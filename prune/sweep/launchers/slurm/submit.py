@@ -26,7 +26,7 @@ from prune.sweep.launchers.slurm.options import options_in_script, sbatch_parame
 _LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 _TOO_MANY = re.compile(r"Submit\w*Limit|SubmitJob|MaxJobCount|too many|\b(jobs|arrays?)\b", re.IGNORECASE)
-"""What Slurm, and wrappers of sites, say where they take fewer jobs or smaller arrays."""
+"""What Slurm, and the wrappers of some sites, say when they take only fewer jobs or smaller arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def submit_jobs(
         folder: for what the jobs print and for submitit's files.
         make_job: cells -> the `CellsJob` that runs them.
         can_wait: whether other jobs of this line are on their way, after which there is room.
-        after: jobs that must have ended, however, before these begin.
+        after: jobs that must have ended, in whatever way, before these begin.
         note: keeps which jobs were taken; None writes it into each cell's folder.
 
     Returns:

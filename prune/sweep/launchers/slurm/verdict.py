@@ -30,7 +30,7 @@ _MEANING = {
 
 
 def cannot_start(job: Job, queue: Iterable[Job]) -> bool:
-    """Whether a pending job waits for what will not come; `queue` holds all jobs of the user."""
+    """Whether a pending job waits for something that will never come; `queue` holds all jobs of the user."""
     if not job.is_pending:
         return False
     if _NEVER.fullmatch(job.reason):
