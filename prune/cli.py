@@ -1,4 +1,4 @@
-"""What a user reads when something is wrong: one message for each error that a person can mend."""
+"""What a user reads when something is wrong: one message for each error that a user can correct."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ def report(message: str) -> None:
 
 
 def explain(error: BaseException, folders: Sequence[Path] = ()) -> str | None:
-    """The message for an error that the user can mend; None for any other.
+    """The message for an error that the user can correct; None for any other.
 
     Args:
         folders: those of the configuration, where a file that Hydra could not read is looked for.

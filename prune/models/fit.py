@@ -71,7 +71,7 @@ def check_embedding(where: str, model: PreTrainedModel, tokenizer: PreTrainedTok
 
 
 def left_out(model: PreTrainedModel, stored: Iterable[str], unexpected: Collection[str]) -> list[str]:
-    """The tensors of the files that are no part of the loaded model: those without a place in it, `unexpected`, and those
+    """The tensors of the files that are not part of the loaded model: those without a place in it, `unexpected`, and those
     of the `stored` ones that its class leaves out by their names."""
     patterns = "|".join(f"(?:{pattern})" for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
     own = model.state_dict().keys()
@@ -95,7 +95,8 @@ def describe_left_out(names: Collection[str], *, keeps: bool) -> str:
 
 
 def parameters_beside(model: PreTrainedModel) -> list[str]:
-    """The parameters of a model with a vision tower that are no part of its text decoder, nor its head; none of others."""
+    """The parameters of a model with a vision tower that are part neither of its text decoder nor of its head; none for
+    other models."""
     if model.config.get_text_config() is model.config or (decoder := model.get_decoder()) is model:
         return []
     head = model.get_output_embeddings()

@@ -1,4 +1,4 @@
-"""The parts of a model's files that are no part of its language model, kept beside the pruned weights.
+"""The tensors of a model's files that are not part of its language model, kept beside the pruned weights.
 
 transformers writes a language model under the names of the files that it came from. With the tensors that it left out, and
 the configuration of those files, the saved folder is the whole model again: a vision tower, the heads for several tokens.
