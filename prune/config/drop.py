@@ -76,7 +76,7 @@ class DropConfig(SparsityConfig):
 
 @dataclass(kw_only=True, slots=True)
 class BlocksConfig(DropConfig):
-    """Whole decoder blocks: those without which the loss on the calibration set is lowest."""
+    """Drops whole decoder blocks: those without which the loss on the calibration set is lowest."""
 
     name: str = "blocks"
     ratio: float = 0.1

@@ -46,7 +46,7 @@ class SparsityConfig:
 
 @dataclass(kw_only=True, slots=True)
 class UnstructuredConfig(SparsityConfig):
-    """Any weights, up to a ratio."""
+    """Any weights may be removed, up to a ratio."""
 
     name: str = "unstructured"
     ratio: float = 0.5

@@ -31,7 +31,7 @@ class ADMMConfig(MethodConfig):
     damping: float = 0.1
     """Added to the diagonal of the Hessian, which is scaled to 1."""
     penalty: float = 1.0
-    """rho, for that Hessian."""
+    """The penalty rho, for that Hessian."""
     iterations: int = 20
     """Iterations of ADMM."""
     mask_steps: int = 15

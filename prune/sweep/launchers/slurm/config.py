@@ -126,7 +126,9 @@ class DryLauncherConfig(SlurmLauncherConfig):
     """Runs cells nowhere. It takes the keys of all launchers, so that a line needs no other change than launcher=plan."""
 
     num_workers: int | None = None
+    """As launcher=local takes it."""
     gpus: list[int] = field(default_factory=list)
+    """As launcher=local takes it."""
 
     def __post_init__(self) -> None:
         SlurmLauncherConfig.__post_init__(self)  # slots leave super() without its class
