@@ -93,7 +93,7 @@ def list_for_a_group(group: str, names: Sequence[str]) -> UserError:
     """The error for a list of options where a cell takes one."""
     several = ",".join(names) or "OPTION,OPTION"
     return UserError(
-        f"{group}=[{several}] is not possible: a cell has one {group}, and only the last of a list would count. "
+        f"{group}=[{several}] is not possible: a cell has one {group}, so only the last would count. "
         f"Run a cell for each of them with -m: -m {group}={several}."
     )
 

@@ -156,4 +156,4 @@ def test_rows_that_are_not_here_are_named(say: Say) -> None:
     said = say("data=hub", *scores)
     assert said.code == 0, said.err
     assert "Rows that are not here, whose sizes are assumed: c4, gsm8k." in said.out
-    assert "Rows are not here" not in say(*scores).out
+    assert "Rows that are not here" not in say(*scores).out
