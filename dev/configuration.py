@@ -33,11 +33,11 @@ GROUPS: dict[str, type[Any]] = {
 """Group of conf/ -> the class that all its options share."""
 
 ABOUT = {
-    "calib": "The calibration set: which rows, how many, which draw. Sets have no use for the keys of other kinds of set.",
+    "calib": "The calibration set: which rows, how many, which draw. A set ignores the keys of other kinds of set.",
     "select": "Which rows or windows of a pool are taken.",
     "weight": "What a token counts in the statistics.",
     "method": "How a linear is pruned.",
-    "sparsity": "How many weights go, and which may go together.",
+    "sparsity": "How many weights are removed, and in which pattern.",
     "eval": "Which scores are measured, and how: [scores](scores.md).",
     "tracker": "Where results are mirrored: [W&B](wandb.md).",
     "launcher": "Where cells run, and what the same line does next time.",
@@ -52,13 +52,13 @@ HEAD = """# Every key
 Made by `python -m dev.configuration` from the typed configuration; a test fails when it is out of date.
 
 A line sets a key as `group.key=value`, and in a grid (`-m`) to several values with commas between them. A value of another
-type, one that means nothing, or a key that there is not is refused before anything runs. `python -m prune.main --help`
+type, one that means nothing, or a key that does not exist is refused before anything runs. `python -m prune.main --help`
 prints the keys with their values under any line.
 
 - **null** means what the text says of it. {from_model} are null until a line
   sets them: then the model's value counts.
 - **required** keys are given by the option (`calib=c4` sets `calib.name`) or have to be typed.
-- A value with signs of its own is quoted twice, as in `'model.path="/models/a, b"'`. A mapping or a list is quoted for the
+- A value with special characters is quoted twice, as in `'model.path="/models/a, b"'`. A mapping or a list is quoted for the
   shell: `'calib.parts={{c4: 0.5, gsm8k: 0.5}}'`.
 """
 
@@ -93,7 +93,7 @@ def _options(group: str, shared: type[Any]) -> Iterator[str]:
         if not keys_of:
             yield f"No further keys: {listed}."
         elif set(keys_of) <= {key for other in set(own.values()) if len(other) < len(keys_of) for key in other}:
-            yield f"{listed} take the keys of {' and '.join(parts)}."
+            yield f"{listed} {'takes' if len(names) == 1 else 'take'} the keys of {' and '.join(parts)}."
         else:
             said = (
                 " ".join(_first(kinds[name]) for name in names)

@@ -50,18 +50,18 @@ of the embedded model, whose BOS is `<s>` and which was given a chat template of
 | `chat` | conversations in the model's chat template until full, the last one cut | `num_shots`, `rationale`, `system` |
 | `autoregressive` | one question and the beginning of its answer, the rest padding | `rationale`, `bos` |
 
-Where rationales are written, `num_cot_steps` keeps those of so many sentences. With `num_shots` a sequence holds so
-many pairs, and the rest is padding. Padding stands on the left (`padding_side=right`: on the right), is seen by no
-attention and counts in no statistic; with `calib.compat=study` it does both.
+Where rationales are written, `num_cot_steps` keeps those with that many sentences. With `num_shots` a sequence holds
+that many pairs, and the rest is padding. Padding stands on the left (`padding_side=right`: on the right), is hidden
+from attention and left out of every statistic; with `calib.compat=study` it enters both.
 """
 
 CHAT = """The user asks with the question as the other prompts write it, the assistant answers. The tokens are those of the
 tokenizer's `apply_chat_template(tokenize=True)`, special tokens among them, and no BOS is added: the template puts it
 where it belongs. A row that spells a special token has that token, as there. Three choices of ours:
 
-- Without `num_shots` each row is a conversation of its own, and whole conversations stand one behind the other until
-  the sequence is full, as models are trained on them: the last one is cut, none goes on in the next sequence, and
-  there is no padding. One conversation of forty questions would be a text that no such model has seen.
+- Without `num_shots` each row is a conversation of its own, and whole conversations follow one another until the
+  sequence is full, as models are trained on them: the last one is cut, none goes on in the next sequence, and there
+  is no padding. One conversation of forty questions would be a text that no such model has seen.
 - With `num_shots=k` a sequence is one conversation of k questions and answers, the rest padding; what does not fit is
   cut.
 - A template that writes today's date is told 26 July 2024 on every day, so that one row has one row of tokens.
@@ -89,7 +89,7 @@ STUDY = """## Padding that counts: `calib.real_tokens`
 SCORES = """## Scores in chat form
 
 `eval.chat=true` puts the questions of a score in the same template, exemplars as turns, and has the answer begin
-where the template has it begin, so that neither its own line break nor a blank of ours is measured. The bytes of
+where the template has it begin, so that neither its own line break nor a space of ours is measured. The bytes of
 `bpb` are those of the answer's text. Such scores have names of their own (`acc_chat/gsm8k`, `bpb_chat/gsm8k`), so
 that both forms stand beside each other; perplexities and lm-eval's tasks stay as they are. `eval.num_fewshot=0` asks
 without exemplars.

@@ -1,4 +1,4 @@
-"""The commands there are: `python -m prune` lists them."""
+"""The commands, which `python -m prune` lists."""
 
 import sys
 
@@ -12,7 +12,7 @@ python -m prune.dashboard   save a workspace on W&B"""
 
 
 def main() -> None:
-    """Print the commands; end with 2 where something was asked that one of them does."""
+    """Print the commands; end with 2 after any argument, which only one of them could take."""
     asked = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     print(COMMANDS, file=sys.stderr if asked else sys.stdout)
     sys.exit(2 if asked else 0)

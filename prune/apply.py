@@ -58,7 +58,7 @@ def apply_mask(mask: Path, model: ModelConfig, out: Path) -> str:
         raise UserError(f"{out} is there already. Name a folder that is not.")
     saved = load_mask(file)
     if saved is None:
-        raise UserError(f"{file} is damaged, or no file of masks. Make it again with save=mask.")
+        raise UserError(f"{file} is damaged, or is not a mask file. Make it again with save=mask.")
     loaded = load_model(model, "cpu")
     linears = named_linears(loaded.model)
     check_fit(saved, linears, str(file), f"model {model.name}")

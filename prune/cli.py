@@ -1,4 +1,4 @@
-"""What a user reads when something is wrong: one message for each error that a person can mend."""
+"""What a user reads when something is wrong: one message for each error that a user can correct."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ Find the calibration data that hurts a pruned language model least.
   python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot    a grid: every combination, each cell once
   python -m prune.main model=hf model.path=FOLDER data=local data.root=DIR
 
-Results: outputs/cells/<id>/result.json, one folder a cell. The same line again does only what is missing."""
+Results: outputs/cells/<id>/result.json, one folder a cell. Run the same line again to do only what is missing."""
 
 NULLS = f"{', '.join(FROM_MODEL)} are null unless a line or an option sets them. Then model.seq_len and model.bos count."
 """Where a null of the composed configuration comes from; for --help and --cfg."""
@@ -41,7 +41,7 @@ def report(message: str) -> None:
 
 
 def explain(error: BaseException, folders: Sequence[Path] = ()) -> str | None:
-    """The message for an error that the user can mend; None for any other.
+    """The message for an error that the user can correct; None for any other.
 
     Args:
         folders: those of the configuration, where a file that Hydra could not read is looked for.

@@ -18,7 +18,7 @@ from prune.track.content import AXES, BLOCK, BLOCK_ERROR, BLOCK_SECONDS, BLOCK_S
 NAME = "Which calibration data wins"
 
 TIMEOUT_S = 20
-"""So long W&B may take to accept the key."""
+"""Seconds that W&B may take to accept the key."""
 
 NUM_RUNS = 100
 """Runs in one panel at most."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend. Shown as one message, without a traceback, exit code 2.
+    """A mistake that the user can correct. Shown as one message, without a traceback, exit code 2.
 
     The message says what is wrong, where (the field's path or the file and line), what is allowed, and what to do.
     """
@@ -34,7 +34,7 @@ class NotWrittenError(UserError):
 
 
 class OutOfMemoryError(Exception):
-    """A cell needs more memory than there is; the message says which settings lower it. Other cells may fit."""
+    """A cell needs more memory than is available; the message says which settings lower it. Other cells may fit."""
 
 
 class NotApplicableError(UserError):

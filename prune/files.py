@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, with messages for people when the disk does not take them; reading JSON.
+"""Writing files whole or not at all, with messages for users when the disk does not take them; reading JSON.
 
 What is written is a draft first, which names its writer: a process that is killed leaves it behind, and whoever writes into
 the same folder later removes it.
@@ -78,7 +78,7 @@ def _remove(path: Path) -> None:
 
 
 def _shortage(path: Path, error: OSError) -> str:
-    """What there is too little of where `path` is to lie, and what to do about it."""
+    """What the disk of `path` has too little of, and what to do about it."""
     if error.errno == errno.EDQUOT:
         return f"your quota on this disk is used up. Remove files of yours, or choose another disk with {FOLDER_OPTION}"
     if error.errno == errno.EFBIG:

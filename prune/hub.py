@@ -44,13 +44,16 @@ def describe_refusal(error: BaseException, page: str) -> str | None:
     status = None if response is None else response.status_code
     if status == 429:
         asked = str(response.headers.get("Retry-After", ""))
-        when = f"in {asked} s" if asked.isdigit() and int(asked) else "in some minutes"
+        when = f"in {asked} s" if asked.isdigit() and int(asked) else "in a few minutes"
         return (
-            f"the hub limits how often it is asked (429). Run the same line again {when}: what was fetched whole is kept. "
-            "It lets those who are logged in (`hf auth login`) ask more often"
+            f"the hub limits the rate of requests (429). Run the same line again {when}: what was fetched whole is kept. "
+            "The limit is higher when you are logged in (`hf auth login`)"
         )
     if status is not None and status >= 500:
-        return f"the hub has a fault of its own ({status}). Run the same line again later: what was fetched whole is kept"
+        return (
+            f"the hub failed with an error of its own ({status}). Run the same line again later: what was fetched whole is "
+            "kept"
+        )
     return _describe_cut(links)
 
 

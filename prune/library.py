@@ -1,7 +1,7 @@
 """prune in a notebook: open a model, make a calibration set, prune, score. Cells do the same, by the same code.
 
-What is asked for is said in the words of the command line (`calib=gsm8k`, `sparsity=2to4`), so that all that a line can
-say can be said here, and the same words give the same calibration set, weights and scores.
+Every call takes the words of the command line (`calib=gsm8k`, `sparsity=2to4`): whatever a line can ask for can be asked for
+here, and the same words give the same calibration set, weights and scores.
 """
 
 import tempfile
@@ -40,11 +40,11 @@ class Model:
     """A model in memory: dense as it was opened, pruned after `prune`, dense again after `restore`."""
 
     def __init__(self, *words: str) -> None:
-        """The model that the words name, dense.
+        """Open the model that the words name, dense.
 
         Args:
-            words: as on the command line: `model=hf`, `model.path=FOLDER`, `device=cuda`, and what shall hold for all
-                calls, such as `data=hub`. None of them: the embedded model on sample data.
+            words: as on the command line: `model=hf`, `model.path=FOLDER`, `device=cuda`, and words that hold for all calls,
+            such as `data=hub`. Without words: the embedded model on sample data.
 
         Raises:
             UserError: a word is wrong, or the model cannot be loaded.
@@ -55,7 +55,7 @@ class Model:
 
     @property
     def model(self) -> "PreTrainedModel":
-        """The model as it is, of transformers, in evaluation mode."""
+        """The model of transformers as it is at present, in evaluation mode."""
         return self._loaded.model
 
     @property
@@ -77,8 +77,8 @@ class Model:
                 `output_dir=DIR` it is kept there, beside those of the cells, and taken from there the next time.
 
         Raises:
-            NotApplicableError: the words are sound and mean nothing together.
-            UserError: a word is wrong, or there are too few rows; or the dense model makes this set, and it is pruned.
+            NotApplicableError: the words are sound, but mean nothing together.
+            UserError: a word is wrong, there are too few rows, or the set needs the dense model and the model is pruned.
         """
         from prune.calib.store import load_or_build
 
@@ -133,14 +133,14 @@ class Model:
         return scores
 
     def _config(self, words: Sequence[str]) -> Config:
-        """The configuration of a call; the words that opened the model hold too.
+        """The configuration of a call; the words that opened the model hold here too.
 
         Raises:
-            UserError: a word is wrong, or speaks of another model.
+            UserError: a word is wrong, or names another model.
         """
         for word in words:
             if word.partition("=")[0].partition(".")[0] in ("model", "device"):
-                raise UserError(f"{word} is said when the model is opened, as in Model({word!r}).")
+                raise UserError(f"{word} is given when the model is opened, as in Model({word!r}).")
         return _compose((*self._words, *words))
 
     def _check_prunable(self, config: Config, calibration: "CalibrationSet | None") -> None:
@@ -187,7 +187,7 @@ def _compose(words: Sequence[str]) -> Config:
 
 @contextmanager
 def _kept_in(config: Config, words: Sequence[str]) -> "Iterator[Path]":
-    """The folder that a calibration set is kept in: the named one, or one that is gone afterwards."""
+    """The folder that a calibration set is kept in: the named one, or a temporary one."""
     if any(word.startswith("output_dir=") for word in words):
         yield Path(config.output_dir)
         return
@@ -202,4 +202,4 @@ def _looking() -> Any:
 
 
 def _unwatched(*told: object) -> None:
-    """Nothing: what nobody watches."""
+    """Do nothing with progress that nobody watches."""

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from prune.cli import CONFIG_DIR, NULLS, help_text, leave_on_error, report
 from prune.config.folders import VARIABLE, check_folders, user_folders
 
-STOPPED = "Stopped. Finished cells are kept; the same line again goes on from here."
+STOPPED = "Stopped. Finished cells are kept; run the same line again to go on from here."
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")

@@ -64,9 +64,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="Further words are overrides as of prune.main: eval.tasks=[gsm8k] tracker=none",
     )
     parser.add_argument("cells", nargs="+", metavar="CELL", help="id of a finished cell that kept its weights")
-    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="what each counts, 1 in all")
-    parser.add_argument("--back", choices=[back.name for back in Back], default=Back.magnitude.name, help="what prunes back")
-    parser.add_argument("--output-dir", default="outputs", help="where the cells are, and where the merged one goes")
+    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="what each cell counts; the sum is 1")
+    parser.add_argument(
+        "--back",
+        choices=[back.name for back in Back],
+        default=Back.magnitude.name,
+        help="the method that prunes the average back",
+    )
+    parser.add_argument("--output-dir", default="outputs", help="the folder of the cells, and of the merged one")
     asked = parser.parse_args(arguments)
     asked.overrides = [word for word in asked.cells if "=" in word]
     asked.cells = [word for word in asked.cells if "=" not in word]

@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m prune.status", description=__doc__)
     parser.add_argument("outputs", nargs="?", default="outputs", type=Path, help="the output_dir of the sweeps (outputs)")
     parser.add_argument("--sweep", metavar="NAME", help="only this sweep")
-    parser.add_argument("--all", action="store_true", help="list every cell, also of finished sweeps")
-    parser.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_S:g} s until nothing is on its way")
+    parser.add_argument("--all", action="store_true", help="list every cell, those of finished sweeps too")
+    parser.add_argument(
+        "--watch", action="store_true", help=f"refresh every {WATCH_S:g} s until nothing is queued or running"
+    )
     asked = parser.parse_args(arguments)
     with leave_on_error():
         folders = find_sweeps(asked.outputs, asked.sweep)

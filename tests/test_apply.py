@@ -131,7 +131,7 @@ def test_files_that_are_no_masks(masks: Path, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(UserError, match=r"mask\.safetensors is not there.*save=mask"):
         apply_mask(tmp_path, TINY, tmp_path / "out")
     (tmp_path / MASK_FILE).write_bytes(b"damaged")
-    with pytest.raises(UserError, match="damaged, or no file of masks"):
+    with pytest.raises(UserError, match="damaged, or is not a mask file"):
         apply_mask(tmp_path, TINY, tmp_path / "out")
     with pytest.raises(UserError, match="is there already"):
         apply_mask(masks, TINY, tmp_path)

@@ -256,7 +256,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     said, complaint = process.communicate(timeout=HANGS_S)
     assert process.returncode == 130
-    assert "Traceback" not in complaint and "the same line again goes on" in complaint
+    assert "Traceback" not in complaint and "run the same line again to go on" in complaint
     assert len(list(tmp_path.glob("outputs/cells/*/result.json"))) >= 1
     assert "dense" in said
 

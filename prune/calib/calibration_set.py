@@ -23,7 +23,7 @@ class CalibrationSet:
     id: str = ""
     manifest: dict[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """What is worth telling of the time that making it took, by step; no part of what it is."""
+    """Seconds that making it took, by step, where worth telling; not part of its identity."""
     parts_N: Tensor | None = None
     """int64, the part of each sequence, where the weights of each part have a sum of their own to keep."""
 

@@ -44,7 +44,7 @@ def with_system(turns: Sequence[Turn], system: str | None) -> list[Turn]:
 def chat_encoder(tokenizer: PreTrainedTokenizerBase, prompt: PromptConfig) -> Callable[[Sequence[Turns]], list[int]]:
     """From rows of a question set to the tokens of one sequence, of any length.
 
-    With `num_shots` the rows are the turns of one conversation; without it each is a conversation of its own, one behind the
+    With `num_shots` the rows are the turns of one conversation; without it each is a conversation of its own, one after the
     other: a sequence then holds what the model has learned to see, and not a talk of forty questions that nobody holds.
     """
 

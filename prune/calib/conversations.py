@@ -1,4 +1,4 @@
-"""Sets of the user's own conversations, one a row, as the model's chat template writes them."""
+"""Sets of the user's own conversations, one per row, as the model's chat template writes them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from prune.models.chat import turn_ids
 
 @dataclass(frozen=True)
 class Conversations:
-    """Whole conversations one behind the other until a sequence is full, the last one cut; `prompt.num_shots` of them, and
+    """Whole conversations one after the other until a sequence is full, the last one cut; `prompt.num_shots` of them, and
     the rest padding, where it is given."""
 
     dataset: TextSet
@@ -46,7 +46,7 @@ class Conversations:
 
         Raises:
             NotApplicableError: another prompt than chat, or a knob that says nothing of a conversation.
-            UserError: the pool does not do for the selector; or some rows are bad, and `calib.bad_rows` does not skip them.
+            UserError: the pool is too small for the selector; or some rows are bad, and `calib.bad_rows` does not skip them.
         """
         calib, prompt = self.calib, self.prompt
         if prompt.name is not PromptStyle.chat:
@@ -59,7 +59,7 @@ class Conversations:
         if prompt.rationale or prompt.num_cot_steps is not None:
             key = "rationale" if prompt.rationale else "num_cot_steps"
             raise NotApplicableError(
-                f"prompt.{key} says how questions are answered, and calib={calib.name} holds conversations as they are. "
+                f"prompt.{key} says how questions are answered, but calib={calib.name} takes conversations as they are. "
                 "Leave it out."
             )
         if most := max_pieces(prompt):
@@ -169,6 +169,6 @@ class _Rendered:
         calib = self._kind.calib
         if calib.bad_rows is not BadRows.skip:
             raise UserError(
-                f"calib={calib.name}, row {row}: {error} Mend the row, or leave such rows out with calib.bad_rows=skip."
+                f"calib={calib.name}, row {row}: {error} Correct the row, or leave such rows out with calib.bad_rows=skip."
             ) from None
         self.refused.add(row)

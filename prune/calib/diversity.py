@@ -1,4 +1,5 @@
-"""How diverse a set's sequences are, by their words: recorded, and asked whether it explains how well a set calibrates."""
+"""How diverse a set's sequences are, by their words: recorded, and asked on the page whether it explains how well a set
+calibrates."""
 
 import math
 import re

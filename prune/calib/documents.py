@@ -23,7 +23,8 @@ from prune.errors import UserError
 _BATCH = 32
 """Documents that are tokenised together."""
 ENORMOUS = 1 << 24
-"""Characters from which only a stretch of a document is tokenised; no document of the shipped sets has so many."""
+"""Length in characters from which only a stretch of a document is tokenised; no document of the shipped sets is that
+long."""
 _STRETCH_CHARS_PER_TOKEN = 64
 _CHARS_PER_TOKEN = 3
 """First guess at how much running text gives a token; too low costs another try, too high wastes text."""
@@ -138,7 +139,7 @@ def select_windows(
 
 @dataclass(frozen=True)
 class Documents:
-    """Windows of raw text, one a sequence."""
+    """Windows of raw text, one per sequence."""
 
     dataset: TextSet
     calib: CalibConfig
@@ -168,7 +169,7 @@ class Documents:
             if num_usable < (calib.draw + 1) * calib.num_samples:
                 earlier = f", after as many of each earlier draw (calib.draw={calib.draw})" if calib.draw else ""
                 raise UserError(
-                    f"calib={calib.name}: each sequence is of a row of its own, and there are {num_usable}; "
+                    f"calib={calib.name}: each sequence takes a row of its own, and there are {num_usable}; "
                     f"calib.num_samples={calib.num_samples} are asked for{earlier}. Lower it, or give more rows."
                 )
 
@@ -227,7 +228,7 @@ class Documents:
             of_draws = f" after the {calib.draw} x {num_earlier} of earlier draws (calib.draw={calib.draw})"
         if self.needs_model:
             wanted = num_candidates(calib.num_samples, self._keep_share)
-            of_draws += f", of {wanted} candidates, of which calib.keep_share={calib.keep_share} stays"
+            of_draws += f", {wanted} candidates of which calib.keep_share={calib.keep_share} is kept"
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:

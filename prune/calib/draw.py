@@ -19,7 +19,7 @@ class Packed:
     offset: int | None = None
     """First token of a window in the tokens of its document; None for pairs and controls."""
     num_cut: int = 0
-    """Pieces that are not there to their end."""
+    """Number of pieces that were cut short."""
     document_tokens: int = 0
     """Tokens of the whole document that a window was cut from."""
     why: Sequence[Mapping[str, Any]] = ()
@@ -42,7 +42,7 @@ class Drawn:
 
 
 EARLIER_ROWS = "num_rows_of_earlier_draws"
-"""The manifest's count of rows that earlier draws had too, as the set has too few."""
+"""The manifest's count of rows that earlier draws had too, because the set has too few."""
 
 
 def not_disjoint(manifest: Mapping[str, Any]) -> str | None:
@@ -53,7 +53,8 @@ def not_disjoint(manifest: Mapping[str, Any]) -> str | None:
         return None
     counts = ", ".join(f"{again} of {rows} rows of {name or 'the set'}" for name, (again, rows) in shared.items())
     return (
-        f"calib.draw={manifest['draw']} is not disjoint from earlier draws, as there are too few rows: {counts} are in them."
+        f"calib.draw={manifest['draw']} is not disjoint from earlier draws, because there are too few rows: {counts} were "
+        "drawn before."
     )
 
 

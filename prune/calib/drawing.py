@@ -30,7 +30,7 @@ class Drawing(Generic[Piece]):
     pieces: Callable[[bool], Iterator[tuple[int, Piece]]]
     """(row id, piece) of the rows in the draw's order, once, or where it is asked with True again and again."""
     pack: Callable[[Iterator[tuple[int, Piece]], int], list[Packed]]
-    """So many sequences of pieces; fewer when they run out."""
+    """Packs pieces into this many sequences; fewer when the pieces run out."""
     candidates: Callable[[Sequence[Piece]], Sequence[Candidate]]
     """The pieces as a selector sees them."""
     too_few: Callable[[Sequence[Packed], Sequence[int]], str]

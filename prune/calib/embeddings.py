@@ -25,7 +25,7 @@ DECIMALS = 5
 
 
 def embed(pool: Pool, embedding: Embedding, others: Sequence[Candidate] = ()) -> tuple[Any, Any]:
-    """(the candidates' vectors, those of `others`), one a row: sparse for tfidf, else float64.
+    """(the candidates' vectors, those of `others`), one per row: sparse for tfidf, else float64.
 
     tfidf weighs words by how many of all these texts have them.
 

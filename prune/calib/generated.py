@@ -1,7 +1,7 @@
 """Text that the dense model writes itself, as windows of running text.
 
 Source: Ji et al. 2025, arXiv 2410.17711, generate_data.py and Wanda/lib/data.py of Dereck0602/calibration_data. They write
-5,000 texts, tokenise what they keep again, joined by a blank, and cut windows at random offsets, which may overlap. Here as
+5,000 texts, tokenise what they keep again, joined by a space, and cut windows at random offsets, which may overlap. Here as
 many texts are written as the windows need, the tokens are those that the model chose, and each of them is used once.
 """
 
@@ -134,7 +134,7 @@ class Generated:
         if not isinstance(dataset, TextSet):
             able = [other for other, each in DATASETS.items() if isinstance(each, TextSet)]
             raise UserError(
-                f"calib.source={name} is no set of texts, of which calib=generated takes the first tokens. "
+                f"calib.source={name} is not a set of texts, whose first tokens calib=generated could take. "
                 f"{nearest(name, able)}Those that exist: {', '.join(able)}."
             )
         return dataset

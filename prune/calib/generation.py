@@ -42,7 +42,7 @@ class TextSampler:
         chosen_B = sample(logits_BV, uniform_B, self.knobs)
         if not logits_BV.gather(1, chosen_B[:, None]).isfinite().all():
             raise UserError(
-                "The dense model's logits are not numbers, so that it can write no text. Take another model.dtype, as in "
+                "The dense model's logits are not numbers, so it cannot write text. Take another model.dtype, as in "
                 "model.dtype=float32."
             )
         self.on_step()

@@ -89,7 +89,7 @@ def describe_sequence(sequence: Packed) -> dict[str, Any]:
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of all that settles how text becomes tokens: the tokenizer.json without its padding and truncation."""
+    """Hash of everything that settles how text becomes tokens: the tokenizer.json without its padding and truncation."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         text = json.dumps(tokenizer.get_vocab(), sort_keys=True)

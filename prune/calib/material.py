@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def no_model() -> PreTrainedModel:
-    """Nothing: for a set that is made without a model.
+    """Never return: it stands for the dense model where a set is made without one.
 
     Raises:
         UserError: always.
@@ -26,7 +26,7 @@ def no_model() -> PreTrainedModel:
 
 
 def unwatched(done: int, total: int) -> None:
-    """Nothing: progress that nobody watches."""
+    """Do nothing with progress that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)

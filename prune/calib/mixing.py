@@ -1,4 +1,4 @@
-"""A mixture from its parts: the sequences of one after those of the other, and the manifest that says which is whose."""
+"""A mixture from its parts: their sequences one after the other, and the manifest that says which part each belongs to."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def number_parts(sequences: Sequence[Mapping[str, Any]]) -> Tensor:
 
 
 def _describe_part(name: str, manifest: Mapping[str, Any], weights: Mapping[str, float]) -> dict[str, Any]:
-    """A part as its own manifest tells of it, and what it counts."""
+    """A part as its own manifest describes it, and what it counts."""
     own = {key: value for key, value in manifest.items() if key not in _OF_ALL}
     weight = {"weight": weights[name]} if weights else {}
     return {"part": name, **weight, **own}

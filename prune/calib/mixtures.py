@@ -27,7 +27,7 @@ class PartKind(Protocol):
         """None where no prompt matters."""
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse what means nothing, or rows that do not do."""
+        """Refuse what means nothing, or rows that cannot be used."""
 
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """All that can change its tokens."""
@@ -70,7 +70,7 @@ def part_config(calib: CalibConfig, name: str, own: Mapping[str, OwnSetConfig]) 
 
 @contextmanager
 def naming(part: Part) -> Iterator[None]:
-    """Inside, what is wrong is said of the part."""
+    """Inside, an error's message names the part."""
     try:
         yield
     except UserError as error:
@@ -109,7 +109,7 @@ class Mixture:
 
         Raises:
             NotApplicableError: the prompt means nothing on a part; the message names it.
-            UserError: rows of a part do not do.
+            UserError: rows of a part cannot be used.
         """
         for part in self.parts:
             with naming(part):

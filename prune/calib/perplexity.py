@@ -1,4 +1,4 @@
-"""The perplexity filter: of candidates those stay that the dense model finds the likeliest.
+"""The perplexity filter keeps the candidates that the dense model finds likeliest.
 
 Source: Ji et al. 2025, arXiv 2410.17711, sample_ppl.py of Dereck0602/calibration_data: exp(mean cross-entropy) over the
 whole text; what lies below the 80th percentile stays.
@@ -57,14 +57,15 @@ def measure_perplexities(
     losses = sequence_losses(model, sequences, advance)
     if any(math.isnan(loss) for loss in losses):
         raise UserError(
-            "The dense model's loss on a calibration candidate is not a number, so that nothing can be chosen by it. Take "
+            "The dense model's loss on a calibration candidate is not a number, so candidates cannot be compared by it. "
+            "Take "
             "another model.dtype, as in model.dtype=float32."
         )
     return [math.exp(min(loss, 700.0)) if math.isfinite(loss) else math.inf for loss in losses]  # a float ends beyond 700
 
 
 def describe_place(model: PreTrainedModel) -> dict[str, Any]:
-    """On what a model computes: its device, the type of its weights, and the version of PyTorch."""
+    """What a model computes on: its device, the type of its weights, and the version of PyTorch."""
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     about = {"device": device.type, "dtype": str(model.dtype).removeprefix("torch."), "torch": str(torch.__version__)}

@@ -113,8 +113,8 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
         raise UserError(
             f"prompt={prompt.name.value}: none of the {len(examples)} rows has a rationale. {instead} or take another set."
         )
-    found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
-    raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has so many sentences. The rows there are: {found}.")
+    found = ", ".join(f"{num_steps} ({count} rows)" for num_steps, count in sorted(counts.items()))
+    raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has that many sentences. The rows have {found}.")
 
 
 def render(example: Example, style: PromptStyle) -> str:
@@ -171,7 +171,7 @@ def check_knobs(calib: CalibConfig, prompt: PromptConfig) -> None:
 
     Raises:
         NotApplicableError: a knob means nothing with this prompt, or the prompt nothing with compat=study.
-        UserError: a sequence cannot hold so many pairs.
+        UserError: a sequence cannot hold that many pairs.
     """
     style = prompt.name.value
     if prompt.num_shots is not None and not joins_pairs(prompt):
@@ -269,7 +269,7 @@ class Questions:
 
         Raises:
             NotApplicableError: rationales of a set that has none, or a knob of another prompt.
-            UserError: a sequence cannot hold so many pairs, there are fewer rows than sequences, or see `eligible_rows`.
+            UserError: a sequence cannot hold that many pairs, there are fewer rows than sequences, or see `eligible_rows`.
         """
         calib, prompt = self.calib, self.prompt
         check_knobs(calib, prompt)

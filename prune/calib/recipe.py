@@ -59,7 +59,7 @@ class OtherKind(Protocol):
         """Whether the dense model makes the text."""
 
     def check(self, source: Source | None = None, data: DataConfig | None = None) -> None:
-        """Refuse what means nothing, and with a source rows that do not do.
+        """Refuse what means nothing, and with a source also rows that cannot be used.
 
         Raises:
             UserError: it is to be refused.
@@ -116,7 +116,7 @@ def find_others() -> dict[str, tuple[OtherSet, Callable[["Recipe"], OtherKind]]]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that a calibration set is made from but the rows and the tokenizer themselves."""
+    """Everything that a calibration set is made from, except the rows and the tokenizer themselves."""
 
     calib: CalibConfig
     prompt: PromptConfig | None

@@ -38,10 +38,10 @@ def select_identity(config: SelectConfig, data: DataConfig) -> dict[str, Any]:
 
 
 def check_selector(config: SelectConfig, most_candidates: int) -> None:
-    """Make sure that a pool of so many candidates would do for the selector.
+    """Make sure that a pool of at most `most_candidates` candidates can suffice for the selector.
 
     Raises:
-        UserError: it would not.
+        UserError: it does not.
     """
     if (selector := build_selector(config)) is not None:
         selector.check(most_candidates)
@@ -69,7 +69,7 @@ def choose(config: SelectConfig, pool: Pool) -> Choice:
     The time that the selector takes is added to that of the material; loading a model is not in it.
 
     Raises:
-        UserError: the pool does not do for the selector.
+        UserError: the selector cannot use the pool.
     """
     selector, num_candidates, seconds = build_selector(config), len(pool.candidates), pool.material.seconds
     assert selector is not None, "the caller has looked"

@@ -70,7 +70,7 @@ class Selector(ABC):
         return {}
 
     def check(self, num_candidates: int) -> None:  # noqa: B027  (most do with any pool)
-        """Make sure that a pool of so many candidates is enough to order.
+        """Make sure that a pool of `num_candidates` candidates is enough to order.
 
         Raises:
             UserError: it is not.
@@ -81,7 +81,7 @@ class Selector(ABC):
         """Every candidate once, the best first; equal candidates in the order of the pool.
 
         Raises:
-            UserError: the texts do not do.
+            UserError: the texts cannot be ordered.
         """
 
     def describe(self, picks: Sequence[Pick], taken: Collection[int]) -> Mapping[str, Any]:

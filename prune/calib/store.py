@@ -1,6 +1,6 @@
 """Calibration sets on disk: output_dir/calib/<id>/tokens.safetensors and manifest.json, there whole or not at all.
 
-Beside them stands seconds.json where making the set took time that is worth telling: equal sets have equal manifests.
+seconds.json lies beside them where making the set took notable time, so that equal sets have equal manifests.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 def _damaged(folder: Path, what: str) -> UserError:
     return UserError(
-        f"The calibration set in {folder} is damaged: {what}. It is not built anew by itself, since cells may have used it. "
+        f"The calibration set in {folder} is damaged: {what}. It is not rebuilt automatically, because cells may have used "
+        "it. "
         "Remove the folder and run the same line again."
     )

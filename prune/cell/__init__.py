@@ -1,1 +1,1 @@
-"""A cell: its identity, its folder, and the story of its run."""
+"""A cell: its identity, its folder, and how it runs."""

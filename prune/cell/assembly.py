@@ -1,7 +1,7 @@
 """result.json, made of the scores of a cell.
 
-It shows one number a name, that of the protocol that was asked for last, and keeps those of other protocols under `earlier`.
-Nothing is written here: `prune.cell.run` and `prune.cell.settle` write, under the claim.
+It shows one number per name, that of the protocol that was asked for last, and keeps those of other protocols under
+`earlier`. Nothing is written here: `prune.cell.run` and `prune.cell.settle` write, under the claim.
 """
 
 import json
@@ -56,7 +56,9 @@ def renewed_result(
             others += [name for name in former["metrics"] if name not in metrics]
     own = _own_warnings(result)
     if others:
-        own.append(f"Pruned again, with other bits than those that {', '.join(dict.fromkeys(others))} were measured on.")
+        own.append(
+            f"Pruned again: the weights are not bit for bit those that {', '.join(dict.fromkeys(others))} were measured on."
+        )
     result["warnings"] = list(dict.fromkeys([*own, *warnings]))
     return show_scores(json.loads(json.dumps(result)), metrics, overlaps(scores))
 
@@ -108,7 +110,7 @@ def _basis(metric: Mapping[str, Any] | None) -> Any:
 
 
 def _own_warnings(result: Result) -> list[str]:
-    """The warnings that are not of single metrics."""
+    """The warnings that are not about single metrics."""
     of_metrics = metric_warnings(result["metrics"], result["overlap"])
     return [warning for warning in result["warnings"] if warning not in of_metrics]
 

@@ -17,7 +17,7 @@ SHARED = ("num_samples", "seq_len", "seed", "draw", "compat")
 def baseline_cell(cell: Cell) -> Cell | None:
     """The cell that differs from `cell` only in being calibrated on plain C4; None where the method needs no such data.
 
-    Plain is C4 without a selector, token weights, or any other knob of single sets.
+    Plain means C4 without a selector, token weights, or any other knob of single sets.
 
     The report finds the same cell by its group: the one with this set and the seed of `cell` (prune/report/results/join.py).
     """

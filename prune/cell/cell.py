@@ -123,7 +123,7 @@ def make_cell(config: Config) -> Cell:
     """The cell of a configuration, with its files as they are at this moment.
 
     Raises:
-        UserError: a score is asked for that there is not, or a file that counts cannot be read.
+        UserError: a score that is asked for does not exist, or a file that counts cannot be read.
     """
     form = canonical_form(config)
     dense = form if isinstance(config.method, DenseConfig) else canonical_form(replace(config, method=DenseConfig()))
@@ -134,7 +134,7 @@ def make_cell(config: Config) -> Cell:
 
 
 def check_unchanged(cell: Cell) -> None:
-    """Make sure that the files that a cell is made of are those that it was made of.
+    """Make sure that the files behind a cell have not changed since it was made.
 
     Raises:
         UserError: one has changed since.
@@ -144,8 +144,8 @@ def check_unchanged(cell: Cell) -> None:
     if again.id == cell.id and [score.asked for score in again.scores] == [score.asked for score in cell.scores]:
         return
     raise UserError(
-        f"{cell.name}: files of its model or rows have changed since this line began; its results would be stored under the "
-        "id of the former content. Run the same line again: what the change does not affect is kept."
+        f"{cell.name}: files of its model or rows have changed since this line began, so its results would be stored under "
+        "the id of the old content. Run the same line again; it keeps what the change does not affect."
     )
 
 

@@ -33,7 +33,7 @@ DENSE_NOTE = (
 )
 
 SHARE_OF_MEMORY = 0.5
-"""Of what is available when a pass begins, the most that its statistics may take; evaluation needs the rest."""
+"""The largest share of the memory available when a pass begins that its statistics may take; evaluation needs the rest."""
 
 
 class DensePasses:

@@ -1,4 +1,4 @@
-"""How the model of a cell with sparsity=blocks or sparsity=experts comes about, and what is kept and said of it."""
+"""How the model of a cell with sparsity=blocks or sparsity=experts is made, and what is kept and said of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prune.models.load import LoadedModel
 
 Dropped = Mapping[str, Any]
-"""What result.json says of the parts that went, under `dropped`."""
+"""What result.json says of the dropped parts, under `dropped`."""
 
 
 def choose_parts(
@@ -24,7 +24,7 @@ def choose_parts(
     calibration: "CalibrationSet | None",
     on_step: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """The parts of a dense model that go.
+    """The parts of a dense model to drop.
 
     Raises:
         UserError: the model, the calibration set and the number do not fit.
@@ -45,10 +45,10 @@ def drop_parts(
 ) -> "tuple[LoadedModel, list[LinearReport]]":
     """(a model without these parts, a report for each linear of the dense one).
 
-    The dense model stays whole, for cells to come, but where it is loaded for each of them (model.offload).
+    The dense model stays whole for later cells, except where it is loaded for each of them (model.offload).
 
     Raises:
-        UserError: its configuration cannot say what is left, or what is left computes otherwise.
+        UserError: its configuration cannot describe what is left, or what is left computes something else.
     """
     from prune.pruning.drop_blocks import check_loss, report_blocks
     from prune.pruning.drop_experts import report_experts, without
@@ -81,7 +81,7 @@ def save_smaller(
 
     facts = cell_facts(cell, describe_sparsity(loaded.model, reports), describe_linears(reports), calibration, sha256)
     facts["sparsity reached"] = what = describe_dropped(dropped)
-    whole = f"The model is smaller: {what}, and the others are as they were"
+    whole = f"The model is smaller: {what}, and the others are unchanged"
     save_model(cell.files.saved(Save.model), loaded, model_card(cell.name, facts, cell.config.model, whole))
 
 

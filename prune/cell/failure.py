@@ -19,7 +19,7 @@ class Failure:
     """Where to read more."""
     job_id: str | None = None
     wrong_use: bool = False
-    """Whether the user can mend it: the reason is a whole message then."""
+    """Whether the user can correct it: the reason is then a whole message."""
 
     @classmethod
     def of_exception(cls, error: BaseException, log: Path | None, job_id: str | None = None) -> "Failure":

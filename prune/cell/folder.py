@@ -66,7 +66,7 @@ class CellFolder:
         return _undamaged(self.score(planned))
 
     def read_scores(self, planned: Sequence[PlannedMetric]) -> list[dict[str, Any]]:
-        """Those of the planned scores that there are."""
+        """The planned scores that exist."""
         return [score for score in map(self.read_score, planned) if score is not None]
 
     def read_all_scores(self) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ class CellFolder:
         """Whether items hold texts of rows.
 
         Raises:
-            DamagedFileError: it cannot be told.
+            DamagedFileError: an items file cannot be read.
         """
         return any(True for _ in self._items_with_texts())
 
@@ -189,7 +189,7 @@ class CellFolder:
         """blocks.jsonl: an object for each pruned linear; empty for a dense cell.
 
         Raises:
-            DamagedFileError: a line is no JSON object, or the file is not the one that pruned.json was written for.
+            DamagedFileError: a line is not a JSON object, or the file is not the one that pruned.json was written for.
         """
         pruned = _undamaged(self.pruned)
         if pruned is not None and pruned["blocks_sha256"] != self._hash_blocks():
@@ -199,7 +199,7 @@ class CellFolder:
         except ValueError as error:
             raise DamagedFileError(self.blocks, str(error)) from None
         if not all(isinstance(linear, dict) for linear in linears):
-            raise DamagedFileError(self.blocks, "a line is no JSON object")
+            raise DamagedFileError(self.blocks, "a line is not a JSON object")
         return linears
 
     def read_reports(self) -> list[LinearReport]:
@@ -225,7 +225,7 @@ class CellFolder:
         try:
             self.read_result()
         except DamagedFileError as error:
-            damage.append(f"{self.result.name} was damaged ({error.reason}): it is made again of the scores.")
+            damage.append(f"{self.result.name} was damaged ({error.reason}): it is rebuilt from the scores.")
         return damage
 
     def _hash_blocks(self) -> str | None:

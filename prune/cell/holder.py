@@ -19,7 +19,7 @@ class Holder:
     machine_id: str
     """What tells machines of one name apart; may be empty."""
     boot_id: str
-    """Of the machine's last start."""
+    """The id of the machine's last boot."""
     pid_namespace: str
     """In which `pid` counts (containers have their own)."""
     pid: int
@@ -29,7 +29,7 @@ class Holder:
     uid: int
     job_id: str | None
     cluster: str | None
-    """Of the job, as Slurm names it."""
+    """The cluster that runs the job, as Slurm names it."""
     num_restarts: int
     """How often the job had gone back to the queue."""
     since: str

@@ -66,7 +66,7 @@ def recipe_of(config: Config) -> Recipe | None:
 
 
 def propagation(config: Config) -> Propagation | None:
-    """By whose outputs the method prunes the later blocks; None when it looks at no inputs, or is not asked."""
+    """Whose outputs the method prunes the later blocks by; None when it looks at no inputs, or no method is used."""
     if isinstance(config.sparsity, DropConfig):
         return None
     return config.method.propagation if needs_inputs(config.method) else None
@@ -124,11 +124,11 @@ def canonical_form(config: Config) -> dict[str, Any]:
 
 
 def _canonical_drop(config: Config, sparsity: DropConfig, form: dict[str, Any]) -> dict[str, Any]:
-    """The form of a cell that drops whole parts: no method is asked, and no token is weighted."""
+    """The form of a cell that drops whole parts: it uses no method and weights no token."""
     if config.merge.cells:
         raise UserError(
-            f"sparsity={sparsity.name} and merge.cells do not go together: cells that keep other {sparsity.parts} have no "
-            "weights in common that could be averaged. Merge cells of sparsity=unstructured."
+            f"sparsity={sparsity.name} and merge.cells do not go together: cells that keep different {sparsity.parts} have "
+            "no common weights to average. Merge cells of sparsity=unstructured."
         )
     form = {key: value for key, value in form.items() if key != "method"}
     form["sparsity"] = {"class": type(sparsity).__name__, **sparsity.identity()}
@@ -139,7 +139,7 @@ def _canonical_drop(config: Config, sparsity: DropConfig, form: dict[str, Any]) 
 
 
 def _canonical_method(config: Config) -> dict[str, Any]:
-    """Without the patterns of names where all linears are meant; their order and repetition mean nothing.
+    """The method's form, without the patterns of names where all linears are meant; their order and repetition mean nothing.
 
     The propagation stands in it where it is not the published one and there are inputs; the output error where it was asked
     for and is not always there, as a cell without it must not stand for one with it.
@@ -171,7 +171,8 @@ def _permutes(method: RIAConfig, sparsity: SparsityConfig) -> bool:
 
 
 def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
-    """Without what is at its default where that key came later; ratios as pairs, as their order counts."""
+    """The sparsity's form, without keys that were added later and are at their default; ratios as pairs, because their
+    order counts."""
     form = _with_class(config)
     ratios = form.pop("ratios", None)
     if form.get("preserve_zeros") == Preserve.auto.value:

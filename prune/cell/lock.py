@@ -131,7 +131,9 @@ def _take(folder: Path) -> Path:
                         return path
                     path.unlink(missing_ok=True)  # made from a stale look; its successor may have removed it
             time.sleep(_PAUSE_S)
-    raise UserError(f"{folder} could not be claimed: its files {folder}/.claim-* change all the time, or are not seen here.")
+    raise UserError(
+        f"{folder} could not be claimed: its files {folder}/.claim-* keep changing, or this machine does not see them."
+    )
 
 
 def _give_back(path: Path) -> None:

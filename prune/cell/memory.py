@@ -14,11 +14,11 @@ from prune.models.host_memory import is_shortage
 
 MB = 2**20
 PERIOD_S = 0.05
-"""Between two samples of this process's memory, where the kernel's own high-water mark cannot be used."""
+"""Seconds between two samples of this process's memory, where the kernel's own high-water mark cannot be used."""
 
 LOAD_ADVICE = (
-    "End other processes that hold memory, or hold less: model.offload=true keeps one block at a time on the GPU, and "
-    "model.dtype=bfloat16 takes half of float32."
+    "Stop other processes that hold memory, or use less: model.offload=true keeps one block at a time on the GPU, and "
+    "model.dtype=bfloat16 takes half the memory of float32."
 )
 
 SLACK_MB = 64.0
@@ -28,7 +28,7 @@ PROC = Path("/proc/self")
 
 
 class PeakMemory:
-    """Measures, as a context, the most memory that this process holds inside it: not what was held, and freed, before."""
+    """Measures, as a context, the most memory that this process holds inside it; memory freed before does not count."""
 
     def __init__(self, device: str, proc: Path = PROC) -> None:
         self._device, self._proc = device, proc
@@ -53,7 +53,8 @@ class PeakMemory:
             self._sampler.join()
 
     def read(self) -> dict[str, Any]:
-        """So far, as in result.json: MB of the host, how that was measured, and of the GPU that held most (0 on a CPU)."""
+        """The peak so far, as in result.json: MB of the host, how that was measured, and of the GPU that held most (0 on
+        a CPU)."""
         highest_mb = max((cuda.max_memory_allocated(index) / MB for cuda, index in _devices(self._device)), default=0.0)
         host_mb = _status_mb(self._proc, "VmHWM") if self._has_mark else max(self._highest_mb, _held_mb())
         assert host_mb is not None, "it was read when it was set back"
@@ -67,7 +68,7 @@ class PeakMemory:
 
 
 def higher_peak(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Of two runs of a cell, the most memory of each place."""
+    """The higher peak of two runs of a cell, for each place."""
     host = max(one, other, key=lambda peak: peak["host"])
     return {**host, "device": max(one["device"], other["device"])}
 
@@ -103,7 +104,7 @@ def _devices(device: str) -> Iterator[tuple[Any, int]]:
 
 @contextmanager
 def memory_errors(doing: str, advice: str) -> Iterator[None]:
-    """Turn what is raised inside for want of memory into a message that says what to lower.
+    """Turn an error for lack of memory raised inside into a message that says what to lower.
 
     Raises:
         OutOfMemoryError: there was too little memory.
@@ -114,7 +115,7 @@ def memory_errors(doing: str, advice: str) -> Iterator[None]:
         if not is_shortage(error):
             raise
         words = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-        raise OutOfMemoryError(f"{doing} needs more memory than there is ({words}). {advice}") from error
+        raise OutOfMemoryError(f"{doing} needs more memory than is available ({words}). {advice}") from error
 
 
 def prune_advice(config: Config) -> str:

@@ -1,6 +1,6 @@
 """A merged cell: the weights of cells pruned on several calibration sets, averaged and pruned back to the asked sparsity.
 
-The study's merge.py has the same aim, and never writes the average back; with more than two models its shares do not sum to
+The study's merge.py has the same aim, but never writes the average back; with more than two models its shares do not sum to
 1. Here the average is a convex one, is written, and is pruned back by magnitude or Wanda.
 """
 
@@ -47,8 +47,8 @@ def find_parents(config: Config) -> list[Parent]:
         if differing:
             told = "; ".join(f"{key}: {first.knobs.get(key)} and {other.knobs.get(key)}" for key in differing)
             raise UserError(
-                f"{first.name} and {other.name} cannot be merged: they differ in {told}. Merged cells are of one model, "
-                "method and sparsity, and differ in their calibration alone."
+                f"{first.name} and {other.name} cannot be merged: they differ in {told}. Merged cells share one model, "
+                "method and sparsity, and differ only in their calibration."
             )
     return parents
 
@@ -62,7 +62,9 @@ def _find_parent(output_dir: Path, cell: str) -> Parent:
             "the names of their folders."
         )
     if result["calib"] is None:
-        raise UserError(f"{result['name']} ({cell}) was pruned without a calibration set: merging is between such sets.")
+        raise UserError(
+            f"{result['name']} ({cell}) was pruned without a calibration set, and merging averages cells of different sets."
+        )
     if not folder.keeps_weights():
         raise UserError(
             f"{result['name']} ({cell}) kept no weights. Run its line again with save=mask (enough for methods that only "
@@ -81,7 +83,8 @@ def merged_form(config: Config, recipe: Recipe | None) -> dict[str, Any]:
     """
     if recipe is None:
         raise UserError(
-            f"merge.cells: method={config.method.name} looks at no calibration set, and merging is between such."
+            f"merge.cells: method={config.method.name} uses no calibration set, and merging averages cells of different "
+            "sets."
         )
     form = recipe.canonical()
     shares = dict(zip(config.merge.cells, config.merge.shares, strict=True))

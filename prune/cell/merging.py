@@ -1,4 +1,4 @@
-"""How the weights of a merged cell come about: the mean of its parents' weights, and what prunes it back."""
+"""How the weights of a merged cell are made: the mean of its parents' weights, and what prunes it back."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def is_merged(cell: Cell) -> bool:
 
 
 def average_parents(cell: Cell, model: "PreTrainedModel") -> "tuple[Method, Mapping[str, Pattern], CalibrationSet]":
-    """Give the dense model the mean; returns the method that prunes it back, what each linear shall lose, the sets of all.
+    """Give the dense model the mean; returns what prunes it back: the method, each linear's pattern, the sets of all.
 
     Raises:
         UserError: a parent has changed, or their sets differ in length.

@@ -71,7 +71,7 @@ def cell_facts(
 
 
 def describe_model(model: ModelConfig) -> str:
-    """Its name, and where it is to be had when that is the hub."""
+    """Its name, and where to get it when that is the hub."""
     parts = [model.name]
     if local_folder(model) is None:
         parts.append(f"{model.path}{f' at {model.revision}' if model.revision else ''}")

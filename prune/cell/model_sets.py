@@ -1,8 +1,9 @@
 """Calibration sets that the dense model makes or chooses: each is made once, by whoever needs it first; the others wait.
 
 outputs/calib/making/<id>/ holds the claim of the process that makes a set, status.json with its end, and job.json with the
-Slurm job that is to make it. The set itself appears whole, in outputs/calib/<id>/. Who makes it and is killed leaves no set
-and a dead claim: the next one makes it. Who fails says why in status.json, and the cells that wait fail for that reason.
+Slurm job that is to make it. The set itself appears whole, in outputs/calib/<id>/. A process that is killed leaves no set
+and a dead claim: the next one makes the set. A process that fails says why in status.json, and the cells that wait fail for
+that reason.
 """
 
 import time
@@ -62,7 +63,7 @@ def describe_set(cell: Cell) -> str:
 
 
 def calibration_set(cell: Cell, recipe: Recipe, resources: Resources, watcher: Watcher) -> "CalibrationSet":
-    """The cell's calibration set: the stored one, or made; of one that the model makes see above.
+    """The cell's calibration set, stored or made now; for a set that the model makes see above.
 
     Raises:
         SetNotMadeError: another process failed to make it, or it is to be made elsewhere and is not there.
@@ -148,6 +149,6 @@ def _check_failures(cell: Cell, resources: Resources, *, waited: bool) -> None:
 def _describe_job(folder: Path) -> str:
     submission = read_submission(folder)
     if submission is None:
-        return "no job was to make it. The same line again submits one"
+        return "no job was submitted to make it. Run the same line again to submit one"
     said = last_line(Path(submission.log))
-    return f"job {submission.job_id} was to make it and left none; {said}. The same line again makes it"
+    return f"job {submission.job_id} should have made it and left none; {said}. Run the same line again to make it"

@@ -31,7 +31,7 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class CodeState:
-    """Which code of ours runs; all None where it is no checkout."""
+    """Which code of ours runs; all None where it is not a checkout."""
 
     git: str | None
     """The commit."""
@@ -115,5 +115,5 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def describe_placement(config: ModelConfig) -> dict[str, Any]:
-    """How the model was held, where not whole on one device: no number depends on it but by rounding."""
+    """How the model was held, where not whole on one device; numbers depend on it only by rounding."""
     return ({"offload": True} if config.offload else {}) | ({"device_map": config.device_map} if config.device_map else {})

@@ -35,7 +35,7 @@ def prune_weights(
     on_block: OnBlock,
     on_mask: OnMask,
 ) -> list[LinearReport]:
-    """Prune the dense `model` in place and return a report for each linear of its blocks; what was reached is as asked.
+    """Prune the dense `model` in place and return a report for each linear; the reached sparsity is the asked one.
 
     Args:
         config: its method, sparsity, weight, reconstruct and batch_size count.
@@ -109,7 +109,7 @@ def own_dense_inputs(config: Config, model: "PreTrainedModel", calibration: "Cal
 def _reconstruction(
     config: Config, model: "PreTrainedModel", calibration: "CalibrationSet | None"
 ) -> "Callable[[Iterable[str]], Reconstruction] | None":
-    """What makes the refit of the kept weights, of the names of what is pruned; None where there is none."""
+    """Makes the refit of the kept weights from the names of the pruned linears; None where nothing is refitted."""
     from prune.pruning.reconstruct import Reconstruction
 
     knobs = reconstruction(config)

@@ -1,6 +1,6 @@
 """result.json as a typed value, for what compares many cells: read fast, and every value checked.
 
-People and disks may have changed the file: what cannot be used is told, and costs that cell only.
+People and disks may have changed the file: what cannot be used is reported, and costs that cell only.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The story of one cell: claim it, build its calibration set, prune block by block, score, keep the result."""
+"""How one cell runs: claim it, build its calibration set, prune block by block, score, keep the result."""
 
 import time
 import traceback
@@ -167,7 +167,7 @@ class CellRun:
         return renewed_result(folder, cell.scores, facts, [*self._warnings(reports), *damage])
 
     def _load(self, device: str) -> None:
-        """Bring the calibration set and the dense model, and make sure that they are those that the cell is named by."""
+        """Bring the calibration set and the dense model, and make sure that they are those that the cell's id names."""
         with self._clock("calib"):
             self._calibration = self._calibration_set()
         self._watcher.stage("load")
@@ -182,7 +182,7 @@ class CellRun:
         return None if recipe is None else calibration_set(self._cell, recipe, self._resources, self._watcher)
 
     def _set_perplexity(self) -> float | None:
-        """That of the calibration set under the dense model, which is loaded; None without one."""
+        """The perplexity of the calibration set under the dense model, which is loaded; None without a set."""
         from prune.cell.dense_perplexity import kept_at, set_perplexity
 
         calibration, config = self._calibration, self._config
@@ -225,7 +225,7 @@ class CellRun:
         return reports, sha256
 
     def _dropped_parts(self) -> tuple[list[LinearReport], str]:
-        """Go on with a model without some parts of the dense one, chosen now unless it is known which; see `_pruned`."""
+        """Go on with a model without some parts of the dense one, chosen now unless they are known; see `_pruned`."""
         from prune.cell.dropping import choose_parts, drop_parts, save_smaller
         from prune.pruning.saved import check_space
 
@@ -250,7 +250,7 @@ class CellRun:
         return reports, sha256
 
     def _restore(self) -> dict[str, Any] | None:
-        """Give the model the weights that lie in the folder, and return pruned.json; None where they do not do for `save`.
+        """Give the model the weights in the folder, and return pruned.json; None where they do not suffice for `save`.
 
         A mask cannot be told from weights, as some may have been 0 before: for save=mask there must be one.
         """

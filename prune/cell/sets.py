@@ -1,4 +1,4 @@
-"""The sets that a cell reads, as result.json names them: whoever reads it later may not have the user's own."""
+"""The sets that a cell reads, as result.json names them: a later reader may not have the user's own sets."""
 
 from typing import Any
 

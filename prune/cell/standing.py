@@ -122,7 +122,7 @@ def past_failure(
         return failure_of_status(status, log)
     where = f"process {status['pid']} on {status['host']}"
     state = job.state if job and job.id == status["job_id"] else "killed"
-    return Failure(state, f"{where} ended without a word; {last_line(log)}", log, status["job_id"])
+    return Failure(state, f"{where} ended without an error message; {last_line(log)}", log, status["job_id"])
 
 
 def has_begun(status: dict[str, Any] | None, submission: Submission) -> bool:
@@ -155,7 +155,7 @@ def last_line(log: Path | None) -> str:
 
 
 def last_lines(log: Path) -> list[str]:
-    """The lines at the end of a log, but empty ones."""
+    """The lines at the end of a log, without empty ones."""
     with log.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - 4096))

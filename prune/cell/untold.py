@@ -1,4 +1,4 @@
-"""What is told of an error that stops a cell whose rows are private: nothing that a library may quote of them."""
+"""What is told of an error that stops a cell whose rows are private: nothing that a library may have quoted from them."""
 
 import traceback
 

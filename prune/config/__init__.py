@@ -1,1 +1,1 @@
-"""The typed configuration: one file a group of conf/, and config.py for all of one cell."""
+"""The typed configuration: one file per group of conf/, and config.py for all of one cell."""

@@ -52,7 +52,7 @@ class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
     name: str = MISSING
     """A dataset of prune/data, or of the user's own; the `calib` axis."""
     language: str | None = None
-    """The language of calib=mc4 and calib=wikipedia, as they call it; the other sets have no use for it."""
+    """The language of calib=mc4 and calib=wikipedia, under their own code; the other sets ignore it."""
     num_samples: int = 128
     """Sequences of the set."""
     seq_len: FromModel[int] = 2048
@@ -65,17 +65,18 @@ class CalibConfig(OwnSetConfig, GeneratedSetConfig, MixtureConfig):
     draw: int = 0
     """Which of disjoint draws of one shuffle: 0 is its first part, 1 the next, and so on; an axis of its own."""
     reverse: bool = False
-    """Give the sequences to the pruner in reverse order. In exact arithmetic nothing changes, so that the difference is what
+    """Give the sequences to the pruner in reverse order. In exact arithmetic nothing changes, so the difference is what
     rounding alone does: the noise row of a study."""
     repeat: bool = True
     """Let icl and cot go through a question set again, in a new order, once all its rows are used; the manifest counts the
     distinct rows. false refuses a set that is too small. One sequence never needs a row twice."""
     compat: Compat = Compat.none
     bad_rows: BadRows = BadRows.error
-    """What becomes of rows without text where text should be. Their numbers stay, and the manifest counts them."""
+    """What happens to rows without text where text should be. Rows keep their numbers, and the manifest counts the bad
+    ones."""
     keep_share: float | None = None
-    """The share of the candidates that stays, those with the lowest perplexity under the dense model: of text sets windows,
-    of calib=generated texts. Without effect on questions and controls. None: 0.8 for generated, else 1, all."""
+    """The share of the candidates that is kept, those with the lowest perplexity under the dense model: windows of text
+    sets, texts of calib=generated. Without effect on questions and controls. None: 0.8 for generated, else 1, all."""
 
     @property
     def filled(self) -> str:
@@ -138,15 +139,14 @@ class PromptConfig:
 
     name: PromptStyle = MISSING
     num_shots: int | None = None
-    """Pairs in a sequence, the rest is padding; None: as many as fill it. icl, cot and chat only. With chat the pairs are
-    turns of one conversation; None fills the sequence with conversations of one pair each."""
+    """Pairs in a sequence, the rest is padding; None: as many as fill it. For icl, cot and chat only. With chat the pairs
+    are turns of one conversation; None fills the sequence with conversations of one pair each."""
     num_cot_steps: int | None = None
-    """Keep only rationales of exactly so many sentences; None keeps all. Where there are rationales only."""
+    """Keep only rationales of exactly this many sentences; None keeps all. Only for prompts with rationales."""
     rationale: bool = False
-    """Answers stand behind their rationales, as with cot. chat and autoregressive only."""
+    """Answers follow their rationales, as with cot. For chat and autoregressive only."""
     system: str | None = None
-    """What the system says before a conversation that has no system turn of its own; None leaves it to the template. chat
-    only."""
+    """The system turn of a conversation that has none of its own; None leaves it to the template. For chat only."""
     separator: str = "\n\n"
     r"""Between two pairs. \n is a line break and \t a tab, as in 'prompt.separator="\n"'; no separator holds a backslash."""
     bos: PromptBos = PromptBos.sequence

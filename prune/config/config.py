@@ -25,7 +25,7 @@ from prune.errors import UserError
 
 
 class Save(str, Enum):
-    """What is kept of a pruned model: nothing, a bit a weight, or a folder that transformers loads."""
+    """What is kept of a pruned model: nothing, one bit per weight, or a folder that transformers loads."""
 
     none = "none"
     mask = "mask"
@@ -85,7 +85,7 @@ class Config:
     """Where cells, calibration sets and sweeps are kept, relative to the working folder."""
     device: Device = Device.auto
     save: Save = Save.none
-    """What to keep of the pruned model, so that a score asked for later needs no second pruning: mask (enough for methods
+    """What to keep of the pruned model, so that a later score needs no second pruning: mask (enough for methods
     that only remove) or model."""
     batch_size: int = 8
     """Sequences in one forward pass of the pruning."""

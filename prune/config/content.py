@@ -1,7 +1,7 @@
 """The content of files by hash: read once, and remembered as long as the files stay as they were.
 
 A hash is SHA-256 over the SHA-256 of each 64 MiB, so that cores share a file. It is remembered by the file's path, size,
-inode, and the times of its last writing and last change, of which nobody can set the latter: in PRUNE_CACHE_DIR, else in
+inode, and the times of its last writing and last change, the latter of which nobody can set: in PRUNE_CACHE_DIR, else in
 `prune` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache), a small file for each, written whole. A file that changed
 less than two seconds ago is not remembered, since it may change again without another time.
 """
@@ -22,7 +22,7 @@ from prune.files import read_checked_json, write_checked_json
 PIECE = 64 << 20
 """Bytes that are hashed by one thread."""
 SETTLED_S = 2.0
-"""Two changes of a file that lie so far apart have different times on every file system."""
+"""Two changes of a file that are this far apart have different times on every file system."""
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be made again."""
+    """The user's folder for files that can be made again."""
     if named := os.environ.get("PRUNE_CACHE_DIR"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "prune"

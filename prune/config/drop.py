@@ -17,15 +17,15 @@ class Search(str, Enum):
 
 @dataclass(kw_only=True, slots=True)
 class DropConfig(SparsityConfig):
-    """Whole parts of the model go, and the others stay as they are; each kind of part has a subclass.
+    """Drops whole parts of the model and leaves the others as they are; each kind of part has a subclass.
 
-    No method of the method axis is asked: what chooses the parts stands in its place, as in tiny/c4/greedy/10%-blocks.
+    No method of the method axis is used: what chooses the parts stands in its place, as in tiny/c4/greedy/10%-blocks.
     """
 
     ratio: float = 0.5
-    """Share of the parts that goes; the number is rounded up."""
+    """Share of the parts to drop; the number is rounded up."""
     num: int | None = None
-    """How many parts go. It counts, and `ratio` does not, where it is given."""
+    """Number of parts to drop; where it is given, `ratio` does not count."""
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1:
@@ -33,7 +33,7 @@ class DropConfig(SparsityConfig):
         require_at_least("sparsity.num", self.num, 1)
 
     def num_dropped(self, num_parts: int) -> int:
-        """How many of so many parts go."""
+        """How many of `num_parts` parts are dropped."""
         if self.num is not None:
             return self.num
         exact = self.ratio * num_parts
@@ -76,7 +76,7 @@ class DropConfig(SparsityConfig):
 
 @dataclass(kw_only=True, slots=True)
 class BlocksConfig(DropConfig):
-    """Whole decoder blocks: those without which the loss on the calibration set is lowest."""
+    """Drops whole decoder blocks: those without which the loss on the calibration set is lowest."""
 
     name: str = "blocks"
     ratio: float = 0.1
@@ -84,17 +84,17 @@ class BlocksConfig(DropConfig):
     """greedy: the block whose absence hurts least, again and again, as in SLEB (arXiv 2402.09025). evolution: a genetic
     search over sets of blocks, as in EvoP (arXiv 2502.14910)."""
     keep_first: int | None = None
-    """So many blocks at the beginning never go. null: as published, 1 for greedy and 0 for evolution."""
+    """This many blocks at the beginning are never dropped. null: as published, 1 for greedy and 0 for evolution."""
     keep_last: int | None = None
-    """So many at the end; null as above."""
+    """This many blocks at the end are never dropped; null as above."""
     population: int = 50
     """evolution: sets of blocks in a generation."""
     generations: int = 100
-    """evolution: how many there are."""
+    """evolution: number of generations."""
     mutation: float = 0.001
-    """evolution: the chance of each block to change sides in a new set, which is then repaired to the asked number."""
+    """evolution: the chance that a block enters or leaves a new set, which is then repaired to the asked number."""
     tournament: int = 3
-    """evolution: of so many sets drawn at random the best one has offspring."""
+    """evolution: sets drawn at random for a tournament; the best of them has offspring."""
 
     def __post_init__(self) -> None:
         DropConfig.__post_init__(self)
@@ -105,7 +105,7 @@ class BlocksConfig(DropConfig):
 
     @property
     def kept_ends(self) -> tuple[int, int]:
-        """How many blocks never go at the beginning, and at the end."""
+        """How many blocks are never dropped at the beginning, and at the end."""
         published = int(self.search is Search.greedy)
         first, last = self.keep_first, self.keep_last
         return (published if first is None else first, published if last is None else last)
@@ -134,7 +134,7 @@ class BlocksConfig(DropConfig):
 
 
 class Criterion(str, Enum):
-    """What an expert is worth; the lowest go first."""
+    """What an expert is worth; the lowest are dropped first."""
 
     usage = "usage"
     norm = "norm"
@@ -146,7 +146,7 @@ class Criterion(str, Enum):
 
 @dataclass(kw_only=True, slots=True)
 class ExpertsConfig(DropConfig):
-    """Whole experts, the same number in every mixture."""
+    """Drops whole experts, the same number in every mixture."""
 
     name: str = "experts"
     ratio: float = 0.25
@@ -154,10 +154,10 @@ class ExpertsConfig(DropConfig):
     """What an expert is worth. usage: the tokens that it gets. norm: the sum of the norms of its outputs (EAN of
     MC-Suite, arXiv 2504.05586). reap: the mean over its tokens of gate times norm. entropy: the sum over channels of the
     logarithm of its outputs' deviation (EAE). router: the norm of its row of the router (RWN), which needs no calibration
-    set. exact: of all sets of experts those go without which the block's outputs change least (arXiv 2402.14800); for few
-    experts only."""
+    set. exact: of all sets of experts the one without which the block's outputs change least is dropped (arXiv 2402.14800);
+    for few experts only."""
     rounds: int = 1
-    """In so many steps, each measured on the model that the step before left."""
+    """Steps in which experts are dropped, each measured on the model that the step before left."""
 
     def __post_init__(self) -> None:
         DropConfig.__post_init__(self)

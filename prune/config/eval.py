@@ -39,7 +39,7 @@ class EvalProtocol(str, Enum):
 
 
 class TooLong(str, Enum):
-    """What becomes of items whose prompts do not fit the model's window; the result names those that were left out."""
+    """What happens to items whose prompts do not fit the model's window; the result names those that were left out."""
 
     error = "error"
     skip = "skip"
@@ -55,7 +55,7 @@ class EvalConfig:
     tasks: list[str] = field(default_factory=list)
     """Question sets."""
     protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
-    """How question sets are scored; acc_mc and acc_cf pass over those whose answers are open."""
+    """How question sets are scored; acc_mc and acc_cf skip those whose answers are open."""
     lm_eval_tasks: list[str] = field(default_factory=list)
     """Tasks, groups or tags of lm-eval, measured by its own definitions."""
     scores: list[str] = field(default_factory=list)
@@ -81,8 +81,8 @@ class EvalConfig:
     bos: FromModel[Bos] = Bos.tokenizer
     """Where BOS stands in the texts of perplexities and in prompts; null takes model.bos."""
     num_fewshot: int | None = None
-    """Exemplars in a task's prompt; None takes the study's (3; 9 for NLI), none for bpb and acc_cf, and for lm-eval's tasks
-    their definition's."""
+    """Exemplars in a task's prompt; None takes the study's number (3; 9 for NLI), 0 for bpb and acc_cf, and that of the
+    definition for lm-eval's tasks."""
     rationale: bool = False
     """Exemplars of acc carry their rationales, and the model reasons before it answers; bpb measures the rationale with the
     answer, on sets that have rationales. acc_mc and acc_cf stay as they are."""

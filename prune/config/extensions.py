@@ -66,5 +66,5 @@ def _load(point: EntryPoint) -> ModuleType:
         owner = point.dist.name if point.dist is not None else "an installed package"
         raise UserError(
             f"{owner} offers {point.name} ({point.group}), and its module {point.module} cannot be imported: "
-            f"{type(error).__name__}: {error}. Mend it, or uninstall it: pip uninstall {owner}"
+            f"{type(error).__name__}: {error}. Fix it, or uninstall it: pip uninstall {owner}"
         ) from error

@@ -19,7 +19,7 @@ def user_folders(environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders that hold options of the user's own.
 
     Raises:
-        UserError: PRUNE_CONFIG_DIR names what is no folder.
+        UserError: PRUNE_CONFIG_DIR names something that is not a folder.
     """
     named = [Path(part).expanduser() for part in environment.get(VARIABLE, "").split(os.pathsep) if part]
     for folder in named:
@@ -42,7 +42,7 @@ def check_folders(shipped: Path, folders: Sequence[Path]) -> None:
     """Refuse an option that stands in two folders: one would silently hide the other.
 
     Raises:
-        UserError: an option of the user's has a name that is taken.
+        UserError: an option of the user's has a name that is already taken.
     """
     places = {(group, name): shipped for group, names in options_of(shipped).items() for name in names}
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Text that the dense model writes itself: from what it goes on, and how it is sampled."""
+"""Text that the dense model writes itself: what it continues, and how it is sampled."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ from prune.config.checks import reject, require_at_least
 
 @dataclass(kw_only=True)
 class GeneratedSetConfig:
-    """Knobs of calib=generated; the other sets have no use for them, so that one line may compare it with these.
+    """Knobs of calib=generated; the other sets ignore them, so that one line may compare it with these.
 
     Defaults are those of Ji et al. 2025 (arXiv 2410.17711). No slots, so that it stands beside another base.
     """
@@ -18,13 +18,13 @@ class GeneratedSetConfig:
     """Tokens of a text that the model goes on from, BOS among them where `model.bos` puts it before a text; 0: from BOS
     alone, as in self-calibration (Williams et al. 2025, arXiv 2410.17170)."""
     temperature: float = 0.6
-    """What the logits are divided by before a token is sampled."""
+    """Divides the logits before a token is sampled."""
     top_k: int = 50
-    """Only so many of the likeliest tokens are sampled from; 0: all. 1 is greedy, so that the seed draws prefixes only."""
+    """Samples only from this many of the likeliest tokens; 0: all. 1 is greedy, and the seed then draws only prefixes."""
     top_p: float = 0.95
-    """Only the likeliest tokens that together are so probable are sampled from; 1: all."""
+    """Samples only from the likeliest tokens that together have this probability; 1: all."""
     repetition_penalty: float = 1.2
-    """What the logits of tokens that the text has already are divided by (multiplied, where below 0); 1: no penalty."""
+    """Divides the logits of tokens that the text already has (multiplies them where they are below 0); 1: no penalty."""
     max_new_tokens: int = 2048
     """Tokens that a text may have after its prefix; fewer where it ends by itself."""
     generation_batch: int = 32

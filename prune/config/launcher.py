@@ -13,7 +13,7 @@ class Retry(str, Enum):
     none = "none"
     """Leave failed cells alone; run only those that were never tried."""
     failed = "failed"
-    """Run failed cells again, and those that are missing."""
+    """Run failed cells again, and missing ones."""
     all = "all"
     """Run every cell again. Earlier results are moved to outputs/replaced, not lost."""
 

@@ -19,9 +19,9 @@ class MergeConfig:
     """The cells that are averaged; none for all other cells."""
 
     cells: list[str] = field(default_factory=list)
-    """Ids of finished cells in output_dir that differ in their calibration alone and kept their weights (save)."""
+    """Ids of finished cells in output_dir that differ only in their calibration and kept their weights (save)."""
     weights: list[float] | None = None
-    """What each of them counts, 1 in all; None: all the same."""
+    """What each cell counts; the sum is 1. None: all the same."""
     back: Back = Back.magnitude
     """wanda takes its statistics from the calibration sets of all of them."""
 

@@ -12,15 +12,15 @@ MIXTURES = ("mix", "mix_all")
 OWN_PART = "file"
 """The part that takes its rows from calib.path."""
 TOLERANCE = 0.0015
-"""By which shares may miss 1, as 0.333 three times does."""
+"""By how much shares may miss 1, as 0.333 three times does."""
 _SHOWN = 4
-"""More parts than these are not listed in a name."""
+"""The most parts that a name lists."""
 _AS_IN = "as in 'calib.parts={c4: 0.5, gsm8k: 0.5}'"
 
 
 @dataclass(kw_only=True)
 class MixtureConfig:
-    """Knobs of calib=mix; the other sets have no use for them, so that one line may compare it with these.
+    """Knobs of calib=mix; the other sets ignore them, so that one line may compare it with these.
 
     No slots, so that it stands beside another base.
     """
@@ -44,7 +44,7 @@ class Portions:
 
     @property
     def num_samples(self) -> int:
-        """Of all parts."""
+        """The sequences of all parts together."""
         return sum(self.counts.values())
 
     def describe(self) -> str | None:

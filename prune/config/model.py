@@ -39,9 +39,9 @@ class ModelConfig:
     seq_len: int = 2048
     """Tokens in a calibration sequence and in a perplexity chunk, unless calib.seq_len or eval.seq_len say otherwise."""
     bos: Bos = Bos.tokenizer
-    """Where this model wants BOS, in calibration sequences and, unless eval.bos says otherwise, in scores."""
+    """Where this model needs BOS, in calibration sequences and, unless eval.bos says otherwise, in scores."""
     offload: bool = False
-    """Keep the blocks on the host and take one at a time to the device, for a model that is larger than it."""
+    """Keep the blocks on the host and move one at a time to the device, for a model that is larger than the device."""
     device_map: str | None = None
     """Spread the blocks over several GPUs, as transformers does: auto, balanced, balanced_low_0 or sequential."""
 

@@ -20,7 +20,7 @@ Options = Mapping[type[Knobs], type[Any] | None]
 def find_options(
     package: str, group: str, base: type[Knobs], what: str, nothing: type[Knobs] | None = None
 ) -> Options[Knobs]:
-    """The options in the modules of `package`, and in those that entry points of `group` name; `what` is one, in words.
+    """The options in the modules of `package`, and in those that entry points of `group` name; `what` is the word for one.
 
     Args:
         base: the class of the knobs that all share.

@@ -12,7 +12,7 @@ HUB = "hub:"
 
 
 class BadRows(str, Enum):
-    """What becomes of rows without text where text should be: an error, or they are left out and counted."""
+    """What happens to rows without text where text should be: they are an error, or are left out and counted."""
 
     error = "error"
     skip = "skip"
@@ -26,7 +26,7 @@ class OwnSetConfig:
     """
 
     path: str | None = None
-    """A file (.txt, .jsonl, .json, .csv, .parquet, each also .gz or .zst), a folder or pattern of such, a folder that
+    """A file (.txt, .jsonl, .json, .csv, .parquet, each also .gz or .zst), a folder or pattern of such files, a folder that
     save_to_disk wrote, or hub:owner/name."""
     config: str | None = None
     """Configuration of a hub repository."""
@@ -49,11 +49,11 @@ class OwnSetConfig:
     messages: str | None = None
     """The column of a conversation: a list of objects with `role` and `content`."""
     eval_path: str | None = None
-    """Rows for evaluation, as `path` names them."""
+    """Rows for evaluation, in any form that `path` takes."""
     eval_split: str | None = None
     """Split for evaluation of a hub repository."""
     held_out: int | None = None
-    """So many rows are kept from calibration, and are those for evaluation."""
+    """Number of rows that calibration never draws and evaluation uses."""
     joiner: str = "\n\n"
     """What joins texts into one stream for a perplexity."""
     category: str = "own"
@@ -104,7 +104,7 @@ class OwnSetConfig:
         for name in ("config", "split", "revision", "eval_split"):
             if getattr(self, name) is not None and not self.on_hub:
                 raise UserError(
-                    f"calib.{name} belongs to a hub repository, as in calib.path=hub:owner/name; {self.path} is none."
+                    f"calib.{name} belongs to a hub repository, as in calib.path=hub:owner/name; {self.path} is not one."
                 )
         given = [name for name in ("eval_path", "eval_split", "held_out") if getattr(self, name) is not None]
         if len(given) > 1:

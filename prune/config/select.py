@@ -20,8 +20,8 @@ class SelectConfig:
 
     name: str = "random"
     pool: int = 8
-    """Candidates for each one that is needed: so many times the windows or rows are drawn, and the selector takes the best
-    of them. 1 leaves no choice. Without effect on random."""
+    """Candidates per window or row that is needed: the pool is this many times as large, and the selector takes the best of
+    it. 1 leaves no choice. Without effect on random."""
 
     def __post_init__(self) -> None:
         require_at_least("select.pool", self.pool, 1)

@@ -1,4 +1,4 @@
-"""The sparsity axis: how many weights go, and which may go together."""
+"""The sparsity axis: how many weights are removed, and in which pattern."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ class Tail(str, Enum):
 
 
 class Preserve(str, Enum):
-    """Whether weights that are 0 already stay 0 and go first; auto: where they are at least 1 % of the model's linears."""
+    """Whether weights that are 0 already stay 0 and are removed first; auto: where they are at least 1 % of the linears'
+    weights."""
 
     auto = "auto"
     yes = "yes"
@@ -38,14 +39,14 @@ class Preserve(str, Enum):
 
 @dataclass(kw_only=True, slots=True)
 class SparsityConfig:
-    """Which weights may go together; each pattern has a subclass."""
+    """Which weights may be removed together; each pattern has a subclass."""
 
     name: str = MISSING
 
 
 @dataclass(kw_only=True, slots=True)
 class UnstructuredConfig(SparsityConfig):
-    """Any weights, up to a ratio."""
+    """Any weights may be removed, up to a ratio."""
 
     name: str = "unstructured"
     ratio: float = 0.5
@@ -55,9 +56,10 @@ class UnstructuredConfig(SparsityConfig):
     such a mapping, read at once. Of several patterns the first that matches counts; the rest take `ratio`."""
     allocation: Allocation = Allocation.uniform
     """owl: blocks with more outliers lose less, and `ratio` is the mean over the blocks. Needs a calibration set, whatever
-    the method. alphapruning: blocks with heavier-tailed spectra lose less, and `ratio` of all weights goes; no data."""
+    the method. alphapruning: blocks with heavier-tailed spectra lose less, and `ratio` of all weights is removed; no
+    data."""
     owl_m: float = 5.0
-    """owl: a weight is an outlier where |weight| x input norm is above so many times the mean of its block."""
+    """owl: a weight is an outlier where |weight| x input norm is above this many times the mean of its block."""
     owl_lambda: float = 0.08
     """owl: the ratios of the blocks span twice this."""
     alpha_epsilon: float = 0.3
@@ -86,19 +88,19 @@ class UnstructuredConfig(SparsityConfig):
 
 @dataclass(kw_only=True, slots=True)
 class NMConfig(SparsityConfig):
-    """N weights removed of each M consecutive inputs."""
+    """N weights are removed of every M consecutive inputs."""
 
     name: str = "nm"
     n: int = MISSING
-    """Weights that are removed of each m."""
+    """Weights removed of every m."""
     m: int = MISSING
-    """Consecutive inputs of one output."""
+    """Consecutive inputs of one output that form a group."""
     preserve_zeros: Preserve = Preserve.auto
     """Keep the zeros that a model comes with, as for unstructured; a group with more than n of them keeps them all."""
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            reject("sparsity.n:m", f"{self.n}:{self.m}", "n weights go of each m, so 0 < n < m")
+            reject("sparsity.n:m", f"{self.n}:{self.m}", "n of every m weights are removed, so 0 < n < m")
 
 
 def read_ratios(value: Any) -> dict[str, float] | None:

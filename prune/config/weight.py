@@ -16,13 +16,13 @@ class WeightConfig:
 class ScaledConfig(WeightConfig):
     """A score of each token, spread between two weights in each sequence, whose mean is then made 1.
 
-    So only `min` / `max` counts; where they are equal every token counts the same.
+    So only the ratio `min` / `max` matters; where they are equal every token counts the same.
     """
 
     min: float = 0.005
-    """What the token with the lowest score of its sequence counts; 0: not at all."""
+    """Weight of the token with the lowest score of its sequence; 0: it does not count."""
     max: float = 1.0
-    """What the token with the highest score counts."""
+    """Weight of the token with the highest score."""
 
     def __post_init__(self) -> None:
         if self.min < 0:

@@ -60,7 +60,7 @@ class Hub:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cloze:
-    """A question without its list of choices, and the texts that may follow it after one blank."""
+    """A question without its list of choices, and the texts that may follow it after one space."""
 
     question: str
     """As `Example.question`, but neither letters nor choices stand in it."""
@@ -75,9 +75,9 @@ class Example:
     """One row of a question set in the form that every set shares."""
 
     question: str
-    """All text up to where the answer begins, e.g. ``Question: ...\\nAnswer:``; no blank at its end."""
+    """All text up to where the answer begins, e.g. ``Question: ...\\nAnswer:``; no space at its end."""
     answer: str
-    """What follows the question, after one blank, in a prompt without rationale."""
+    """What follows the question, after one space, in a prompt without rationale."""
     target: str
     """What a prediction is compared with: the number (its value) or the label. Often the answer itself."""
     choices: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Example:
         return f"{self.rationale}{RATIONALE_END} {self.answer}."
 
     def pair(self, *, rationale: bool) -> str:
-        """The question with its answer, one blank between them: ``{question} {reply}``.
+        """The question with its answer, one space between them: ``{question} {reply}``.
 
         Calibration prompts and exemplars of the evaluation are both made of pairs.
         """
@@ -124,7 +124,7 @@ def cluster_numbers(examples: Sequence[Example]) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSet:
-    """A set of raw documents, one a row."""
+    """A set of raw documents, one per row."""
 
     name: str
     category: Category
@@ -236,11 +236,11 @@ class FolderSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LanguageSet:
-    """Text of one kind in many languages: no set itself, but each language is one, called `NAME_LANGUAGE`."""
+    """Text of one kind in many languages: not a set itself, but each language is one, called `NAME_LANGUAGE`."""
 
     name: str
     languages: tuple[str, ...]
-    """As the hub's copy calls them."""
+    """The languages, under the hub's codes."""
     in_language: Callable[[str], TextSet]
 
 

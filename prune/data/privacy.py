@@ -12,7 +12,7 @@ KINDS: dict[type, str] = {
     **{list: "a list", tuple: "a list", dict: "an object", type(None): "nothing (null)"},
 }
 
-UNTOLD = "privacy=true tells no more"
+UNTOLD = "privacy=true withholds the rest"
 
 
 @contextmanager
@@ -43,11 +43,11 @@ def quote_names(names: Iterable[Any]) -> str:
     listed = list(map(str, names))
     if not listed:
         return "none"
-    return f"{len(listed)} names (privacy=true does not tell them)" if are_private() else ", ".join(listed)
+    return f"{len(listed)} names (privacy=true withholds them)" if are_private() else ", ".join(listed)
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says that is none of ours; if rows are private, its type alone."""
+    """What an error from outside this program says; if rows are private, its type alone."""
     return f"{type(error).__name__} ({UNTOLD})" if are_private() else f"{type(error).__name__}: {error}"
 
 

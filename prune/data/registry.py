@@ -89,7 +89,7 @@ def find_dataset(name: str, own: Mapping[str, OwnSetConfig] = MappingProxyType({
     allowed = [*DATASETS, *LANGUAGE_SETS]
     raise UserError(
         f"There is no dataset named {name!r}. {nearest(name, allowed)}Those that exist: {', '.join(DATASETS)}; and in many "
-        f"languages, as {next(iter(LANGUAGE_SETS))}_de: {', '.join(LANGUAGE_SETS)}."
+        f"languages, as in {next(iter(LANGUAGE_SETS))}_de: {', '.join(LANGUAGE_SETS)}."
     )
 
 
@@ -101,10 +101,10 @@ def _split_language(name: str) -> tuple[LanguageSet | None, str]:
 
 def _no_language(several: LanguageSet, language: str) -> str:
     """Says that there is no such language, or that one has to be named."""
-    name, listed = several.name, f"Those that there are: {', '.join(several.languages)}."
+    name, listed = several.name, f"Its languages are {', '.join(several.languages)}."
     if not language:
         asked = f"calib={name} calib.language=de or, elsewhere, {name}_de"
-        return f"{name} is text in many languages: name one, as {asked}. {listed}"
+        return f"{name} is text in many languages. Name one, as in {asked}. {listed}"
     return f"{name} has no language {language!r}. {nearest(language, several.languages)}{listed}"
 
 
@@ -120,7 +120,7 @@ def calibration_dataset(calib: CalibConfig) -> Dataset:
 def in_its_language(calib: CalibConfig) -> CalibConfig:
     """The same set under the name that is its alone: `mc4_de` for calib=mc4 calib.language=de.
 
-    Sets that have no languages have no use for the key, so that one line may compare them with those that do.
+    Sets without languages ignore the key, so that one line may compare them with those that have some.
 
     Raises:
         UserError: the set has no such language, or none is named.

@@ -1,6 +1,6 @@
 """Which rows of a set can be used: read once, and remembered with the content of the files.
 
-All rows are read, so that what is wrong with one is found whichever are drawn.
+All rows are read, so that a bad one is found whichever rows are drawn.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from prune.errors import UserError
 from prune.files import read_checked_json, write_checked_json
 
 FORMAT = 1
-"""Part of what a scan is remembered by; raised when rows come to be judged otherwise."""
+"""Part of what a scan is remembered by; raised when rows come to be judged differently."""
 NAMED = 20
-"""Bad rows whose reason is kept; of the others the number is."""
+"""Number of bad rows whose reason is kept; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Scan:
         """
         if self.bad_rows and policy is BadRows.error:
             more = f" So are {len(self.bad_rows) - 1} more." if len(self.bad_rows) > 1 else ""
-            raise UserError(f"{self.reasons[0]}{more} Mend the rows, or leave them out with calib.bad_rows=skip.")
+            raise UserError(f"{self.reasons[0]}{more} Correct the rows, or leave them out with calib.bad_rows=skip.")
         if len(self.bad_rows) == self.num_rows:
             raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
 

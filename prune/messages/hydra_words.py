@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML say of a wrong line or file, in our words: what, where, what is allowed, a line to type."""
+"""What Hydra, OmegaConf and YAML say about a wrong line or file, in our words, with a line to type."""
 
 import difflib
 import re
@@ -46,12 +46,12 @@ def unreadable(override: str, words: str) -> str:
     if not key.isascii():
         return f"{key} is not a key: keys have letters, digits, _ and dots only. {HELP}."
     if is_text(key.lstrip("+")) and (line := quoted(key, value)):
-        return f"{override} cannot be read: its value has signs that mean something else here. Type it as {line}"
+        return f"{override} cannot be read: its value has characters with another meaning here. Type it as {line}"
     if value.endswith(","):
-        return f"{override} ends with a comma. Write values without a blank between them, as in -m {override}VALUE."
+        return f"{override} ends with a comma. Write the values without spaces between them, as in -m {override}VALUE."
     return (
-        f"{override!r} is not an override like key=value: its value cannot be read. Put text with signs or blanks in two "
-        f"pairs of quotes, as in \"{key}='some, text'\"; brackets and quotes come in pairs. ({words})"
+        f"{override!r} is not an override like key=value: its value cannot be read. Put text with special characters or "
+        f"spaces in two pairs of quotes, as in \"{key}='some, text'\"; brackets and quotes come in pairs. ({words})"
     )
 
 
@@ -82,7 +82,7 @@ def wrong_value(  # noqa: PLR0911  (a kind of error each)
         return f"~{path} is not possible: no key can be left out. Give it another value, as in {example(key)}."
     if "nterpolation" in first:
         return (
-            f"{where}{path} refers to what is not there ({first}). ${{...}} takes a key of the configuration, as in "
+            f"{where}{path} refers to a key that does not exist ({first}). ${{...}} takes a key of the configuration, as in "
             f"{key}=${{model.seq_len}}; or write the value itself, as in {example(key)}."
         )
     if "not a subclass of" in first and not key:
@@ -102,11 +102,11 @@ def unknown_key(path: str) -> str:
         return f"{path} does not exist. This line shows Hydra's own keys: python -m prune.main --cfg hydra."
     if "@" in path:
         group = path.partition("@")[0]
-        return f"{path} is not possible: a group stays at its place. Write it without the @, as in {example(group)}."
+        return f"{path} is not possible: a group cannot be moved. Write it without the @, as in {example(group)}."
     if options := options_with(path):
         return (
-            f"{path} is a key of {_and(options)}, not of the {path.partition('.')[0]} that this line has. Leave it "
-            f"out, or give {options[-1]}."
+            f"{path} is a key of {_and(options)}, not of the {path.partition('.')[0]} on this line. Leave it out, or give "
+            f"{options[-1]}."
         )
     parent, _, key = path.rpartition(".")
     names = keys_at(parent)
@@ -138,12 +138,12 @@ def _composition(text: str, folders: Sequence[Path]) -> str:  # noqa: PLR0911  (
         group = found.group(1) or found.group(2)
         return f"{group} is given already. Leave out the + and write {group}=OPTION once."
     if found := re.match(r"Could not delete (?:from config\. )?'(.*?)'", lines[0]):
-        return f"~{found.group(1)} is not possible: there is no such value to leave out. Leave the word out of the line."
+        return f"~{found.group(1)} is not possible: there is no such value to leave out. Remove the word from the line."
     if found := re.match(r"Could not override '(.*?)'", lines[0]):
         return unknown_key(found.group(1))
     if found := re.match(r"Error resolving interpolation '(.*?)'", lines[0]):
         return (
-            f"{found.group(1)} refers to what is not there. ${{...}} takes a key of the configuration, as in "
+            f"{found.group(1)} refers to a key that does not exist. ${{...}} takes a key of the configuration, as in "
             f"${{model.seq_len}}; a group takes the name of an option, as in calib=c4. {HELP}."
         )
     return f"This line cannot be composed ({' '.join(lines)}). Write it as key=value. {HELP}."

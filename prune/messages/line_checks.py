@@ -1,4 +1,4 @@
-"""What the words of a command line show before Hydra composes them, above all what it would narrow in silence."""
+"""What the words of a command line show before Hydra composes them, above all what it would narrow silently."""
 
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
@@ -30,7 +30,7 @@ def words_of(arguments: Sequence[str]) -> list[str]:
     if rest:
         before = [word for word in arguments if word.startswith("-")]
         others = [word for word in arguments if not word.startswith("-")]
-        raise UserError(f"Flags stand before all else, not between the overrides. Write: {' '.join([*before, *others])}")
+        raise UserError(f"Flags come first, not between the overrides. Write: {' '.join([*before, *others])}")
     return list(known.overrides)
 
 
@@ -84,8 +84,8 @@ def check_points(keys: Collection[str], points: Sequence[Sequence[str]]) -> None
             )
         if key in keys:
             raise UserError(
-                f"{key} is given twice: by the line or hydra.sweeper.params, and by hydra.sweeper.points of the experiment, "
-                "whose points it tells apart. Leave it out, or write an experiment file with other points."
+                f"{key} is given twice: by the line or hydra.sweeper.params, and by hydra.sweeper.points of the "
+                "experiment, where it tells the points apart. Leave it out, or write an experiment file with other points."
             )
 
 
@@ -93,7 +93,7 @@ def list_for_a_group(group: str, names: Sequence[str]) -> UserError:
     """The error for a list of options where a cell takes one."""
     several = ",".join(names) or "OPTION,OPTION"
     return UserError(
-        f"{group}=[{several}] is not possible: a cell has one {group}, and of a list only the last would count. "
+        f"{group}=[{several}] is not possible: a cell has one {group}, so only the last would count. "
         f"Run a cell for each of them with -m: -m {group}={several}."
     )
 
@@ -107,7 +107,7 @@ def _check_option(group: str, choice: object) -> None:
     if ".." in text.split("/") or text.startswith("/"):
         raise UserError(
             f"{group}={text} is not possible: {group} takes the name of an option, not a path, as in {example(group)}. "
-            f"Files of your own are options with --config-dir FOLDER."
+            f"To use files of your own as options, give --config-dir FOLDER."
         )
 
 
@@ -117,12 +117,12 @@ def _check_word(word: str, following: str) -> None:
         raise UserError(f"{word} has no key before the =. Write it as key=value, as in calib=c4. {HELP}.")
     if value.endswith(",") and following and "=" not in following:
         raise UserError(
-            f"{word} {following}: a blank stands after the comma, and so the line falls apart there. Write the values "
-            f"without it: -m {word}{following}."
+            f"{word} {following}: the space after the comma splits the values into two words. Write them without it: -m "
+            f"{word}{following}."
         )
     if is_text(key) and following and not set("=~+") & set(following) and not following.startswith("-"):
         line = quoted(key, f"{value} {following}")
-        raise UserError(f"{word} {following}: the line falls apart at the blank. Type the value as one: {line}")
+        raise UserError(f"{word} {following}: the space splits the value into two words. Type it as one: {line}")
 
 
 def _parse(word: str) -> Override:
@@ -130,15 +130,15 @@ def _parse(word: str) -> Override:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         lines = [line for line in str(error).splitlines() if line and not line.startswith(("Error parsing", "See https"))]
-        raise UserError(unreadable(word, (lines or ["no more is known"])[0].strip())) from None
+        raise UserError(unreadable(word, (lines or ["no details"])[0].strip())) from None
 
 
 def _check_change(override: Override) -> None:
-    """Refuse what would take away, or add again, what each cell has."""
+    """Refuse an override that would remove, or add again, what each cell has."""
     key, word = override.key_or_group, override.input_line
     if override.is_delete() and "." not in key and key in keys_at(""):
         raise UserError(
-            f"{word} is not possible: nothing of a cell's configuration can be left out. Give {key} another value, "
+            f"{word} is not possible: no part of a cell's configuration can be left out. Give {key} another value, "
             f"as in {example(key)}."
         )
     if override.is_add() and not override.is_force_add() and key in (*GROUPS, "experiment"):
@@ -146,7 +146,8 @@ def _check_change(override: Override) -> None:
 
 
 def _check_text(override: Override) -> None:
-    """Refuse what a text would not keep: digits that are read as a number, a path with commas that a grid takes apart."""
+    """Refuse values that would not stay a text: digits that are read as a number, a path with commas that a grid takes
+    apart."""
     key, given = override.key_or_group, str(override.input_line).partition("=")[2]
     if override.is_delete() or not is_text(key):
         return
@@ -154,7 +155,8 @@ def _check_text(override: Override) -> None:
     choices = value.list if isinstance(value, ChoiceSweep) else [value]
     if isinstance(value, ChoiceSweep) and Path(given).expanduser().exists():
         raise UserError(
-            f"{key}={given} would be several values, and is a path that there is. Type it as {quoted(key, given)}"
+            f"{key}={given} would be read as several values, but it is the path of an existing file. Type it as "
+            f"{quoted(key, given)}"
         )
     for choice, written in zip(choices, given.split(",") if len(choices) > 1 else [given], strict=False):
         if isinstance(choice, bool | int | float) and str(choice) != written.strip():
@@ -177,7 +179,7 @@ def _check_repeated(overrides: Sequence[Override]) -> list[str]:
 
 
 def check_not_empty(overrides: Sequence[Override]) -> None:
-    """Make sure that no sweep is over nothing, as range(0,0) is.
+    """Make sure that no sweep is empty, as range(0,0) is.
 
     Raises:
         UserError: one is; the grid would have no cell.
@@ -189,6 +191,6 @@ def check_not_empty(overrides: Sequence[Override]) -> None:
         )
         if empty:
             raise UserError(
-                f"{override.input_line} holds no value, so the grid has no cell. Give it some, as in "
-                "-m calib.seed=range(0,3)."
+                f"{override.input_line} holds no value, so the grid has no cell. Give it at least one, as in -m "
+                "calib.seed=range(0,3)."
             )

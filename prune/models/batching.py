@@ -17,7 +17,7 @@ def within_memory(attempt: Callable[[int], T], batch_size: int, where: str, sing
 
     Args:
         where: the metric, for the error.
-        single: what a batch of one is.
+        single: what a batch of one is called.
 
     Raises:
         UserError: not even one fits.

@@ -28,8 +28,8 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
     Where the configuration names no number of layers, it is the outermost ModuleList whose entries all hold a linear.
 
-    Raises UserError for encoder-decoder models, for modules that are no PreTrainedModel (naming what they lack), when there
-    is no such list, or when two are equally far out.
+    Raises UserError for encoder-decoder models, for modules that are not a PreTrainedModel (naming what they lack), when
+    there is no such list, or when two are equally far out.
     """
     _check_pretrained(model)
     if model.config.is_encoder_decoder:
@@ -53,7 +53,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _check_pretrained(model: nn.Module) -> None:
-    """Make sure that the model offers what the walk asks of it."""
+    """Make sure that the model offers what the walk needs."""
     lacking = [name for name in ("config", "base_model", "get_input_embeddings", "device") if not hasattr(model, name)]
     if lacking:
         raise UserError(
@@ -79,9 +79,9 @@ def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
 
 
 def find_linears(block: nn.Module) -> dict[str, Linear]:
-    """Return name inside the block -> prunable matrix, in the order of the module tree, those of fused experts behind.
+    """Return name inside the block -> prunable matrix, in the order of the module tree, those of fused experts last.
 
-    What chooses experts is left out: no published method prunes it.
+    Routers are left out: no published method prunes them.
 
     Raises UserError when the block has none, holds other matrices (experts in a tensor of unknown layout, say), or
     quantised weights.
@@ -110,7 +110,9 @@ def find_linears(block: nn.Module) -> dict[str, Linear]:
         raise UserError(f"{type(block).__name__} holds no linear layer, so there is nothing to prune.")
     for name, linear in linears.items():
         if not linear.weight.is_floating_point() or linear.weight.dtype.itemsize < 2:
-            raise UserError(f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without that.")
+            raise UserError(
+                f"{name} of {type(block).__name__} is quantised ({linear.weight.dtype}); load it without quantisation."
+            )
     return linears
 
 
@@ -146,10 +148,10 @@ def _is_read_directly(block: nn.Module, name: str) -> bool:
 
 
 def _other_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The matrices of a module that are neither a linear's weight nor fused experts: they would be passed over in silence.
+    """The matrices of a module that are neither a linear's weight nor fused experts: they would be skipped silently.
 
-    Kernels of convolutions are left alone on purpose, and A_log, the states of a Mamba mixer, is no weight matrix. A vector
-    may have further dimensions of size 1.
+    Kernels of convolutions are left alone on purpose, and A_log, the states of a Mamba mixer, is not a weight matrix. A
+    vector may have further dimensions of size 1.
     """
     if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
         return {}

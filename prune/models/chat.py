@@ -64,7 +64,8 @@ def turn_ids(tokenizer: Any, turns: Sequence[Turn]) -> list[int]:
 def answer_lead(tokenizer: Any) -> str:
     """What the template writes between the opening of an answer and the answer itself; mostly nothing.
 
-    Llama 2 has a blank there, Qwen3 an empty thought. Nothing where a template opens an answer otherwise than it writes one.
+    Llama 2 has a space there, Qwen3 an empty thought. Nothing where a template opens an answer differently from how it
+    writes one.
     """
     question = {"role": "user", "content": "QUESTION"}
     opened = render_turns(tokenizer, [question], opens_answer=True)
@@ -120,7 +121,7 @@ def _find_template(config: ModelConfig) -> bool | None:
 def _is_template_in(folder: Path) -> bool:
     """Whether transformers finds a template here: in a file of its own, or among the tokenizer's settings.
 
-    Of several the one called default is taken; templates for tools alone do not do.
+    Of several the one called default is taken; templates only for tools do not count.
     """
     if (folder / "chat_template.jinja").is_file():
         return True

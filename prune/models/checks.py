@@ -197,7 +197,8 @@ def check_tensor_names(name: str, header: Header | None) -> None:
 
 
 def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> None:
-    """Make sure that config.json describes the weights: as many blocks, and no wider, or it would be built for hours.
+    """Make sure that config.json describes the weights: as many blocks, and no wider, as building another model may take
+    hours.
 
     Raises:
         UserError: it has more or fewer blocks, or is wider, than its files show.
@@ -220,13 +221,13 @@ def check_sizes(name: str, settings: dict[str, Any], header: Header | None) -> N
 
 
 def num_layers(settings: dict[str, Any]) -> int:
-    """How many blocks a config.json says that the model has; 0 where it does not say it."""
+    """The number of blocks by config.json; 0 where it does not say."""
     sizes = settings | text_settings(settings)
     return next((sizes[key] for key in _LAYER_KEYS if isinstance(sizes.get(key), int)), 0)
 
 
 def _extra_blocks(settings: dict[str, Any], num_blocks: int, blocks: dict[int, Header]) -> list[int]:
-    """The numbers of blocks like the others that are more than `num_blocks`; none where that cannot be told.
+    """The numbers of the blocks beyond `num_blocks` that are like the others; none where that cannot be told.
 
     A block for the prediction of several tokens has parts of its own and may be left out; a multimodal model has towers,
     of which the largest need not be the text's.

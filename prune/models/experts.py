@@ -1,7 +1,7 @@
-"""The experts of a mixture: matrices that transformers keeps in one tensor a layer, each as a linear of its own.
+"""The experts of a mixture: matrices that transformers keeps in one tensor per layer, each as a linear of its own.
 
 transformers 5 marks the classes that hold them (`use_experts_implementation`) with what a reader of the tensors must know:
-whether they are transposed, whether gate and up lie one after the other or in turn, whether there are biases and a gate.
+whether they are transposed, whether gate and up lie one after the other or interleaved, whether there are biases and a gate.
 
 Shapes: E experts, O out, I in.
 """

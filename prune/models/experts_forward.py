@@ -1,9 +1,9 @@
 """Experts of a mixture run one by one, so that what enters and leaves each of them can be looked at.
 
 transformers lets a function of ours compute all layers of fused experts (see experts.py), in place of one product for all
-experts. The result is the same but for rounding.
+experts. The result is the same up to rounding.
 
-Shapes: T tokens of a call, K experts for each token, P tokens that came to one expert, H hidden, I inside an expert.
+Shapes: T tokens of a call, K experts for each token, P tokens routed to one expert, H hidden, I inside an expert.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "prune_one_by_one"
-"""Under which transformers knows the function."""
+"""The name under which transformers knows the function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class ExpertPass:
     hidden_TH: Tensor
     """All tokens that entered the layer, whichever expert they went to; sequence after sequence."""
     tokens_P: Tensor
-    """The numbers of those that came to this expert, ascending; there may be none."""
+    """The numbers of the tokens routed to this expert, ascending; there may be none."""
     gates_P: Tensor
-    """What the router gave them: their outputs are multiplied by it."""
+    """The gates that the router gave them: their outputs are multiplied by these."""
     input_PH: Tensor
     """What entered the first matrices of the expert."""
     inner_PI: Tensor
@@ -46,7 +46,7 @@ class ExpertPass:
 
 
 Watch: TypeAlias = Callable[[ExpertPass], None]
-"""Called after each expert of each call, in their order, also for those that no token came to."""
+"""Called after each expert of each call, in their order, also for those that get no token."""
 
 _watches: WeakKeyDictionary[nn.Module, Watch] = WeakKeyDictionary()
 

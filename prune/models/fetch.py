@@ -28,12 +28,12 @@ ReadIndex = Callable[[str], Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of a model."""
+    """How a model was fetched."""
 
     was_there: bool
     commit: str
     num_bytes: int
-    """Of all its files that are needed."""
+    """Bytes of all its needed files."""
 
 
 def needed_files(names: Collection[str], gguf_file: str | None, read_index: ReadIndex) -> list[str]:

@@ -71,7 +71,7 @@ def check_embedding(where: str, model: PreTrainedModel, tokenizer: PreTrainedTok
 
 
 def left_out(model: PreTrainedModel, stored: Iterable[str], unexpected: Collection[str]) -> list[str]:
-    """The tensors of the files that are no part of the loaded model: those without a place in it, `unexpected`, and those
+    """The tensors of the files that are not part of the loaded model: those without a place in it, `unexpected`, and those
     of the `stored` ones that its class leaves out by their names."""
     patterns = "|".join(f"(?:{pattern})" for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
     own = model.state_dict().keys()
@@ -88,14 +88,15 @@ def parts_of(names: Collection[str]) -> list[str]:
 def describe_left_out(names: Collection[str], *, keeps: bool) -> str:
     """What a reader should know of tensors that are left out, and of whether a saved model `keeps` them."""
     return (
-        f"{len(names)} tensors of the model's files are no part of its language model as it is loaded "
+        f"{len(names)} tensors of the model's files are not part of the language model that is loaded "
         f"({', '.join(parts_of(names))}): they are left as they are, and save=model "
         f"{'writes them beside it' if keeps else 'does not write them'}."
     )
 
 
 def parameters_beside(model: PreTrainedModel) -> list[str]:
-    """The parameters of a model with a vision tower that are no part of its text decoder, nor its head; none of others."""
+    """The parameters of a model with a vision tower that are part neither of its text decoder nor of its head; none for
+    other models."""
     if model.config.get_text_config() is model.config or (decoder := model.get_decoder()) is model:
         return []
     head = model.get_output_embeddings()
@@ -119,16 +120,16 @@ def describe_unwatched(linears: Sequence[tuple[str, Linear]], num_weights: int) 
     names = ", ".join(dict.fromkeys(name for name, _ in linears))
     num_left = sum(linear.weight.numel() for _, linear in linears)
     return (
-        f"{len(linears)} linears ({names}; {num_left:,} weights beside {num_weights:,}) are never pruned and count towards "
-        "no sparsity: the model reads their weights without calling them, so that what enters them cannot be watched."
+        f"{len(linears)} linears ({names}; {num_left:,} weights beside {num_weights:,}) are never pruned and do not count "
+        "towards the sparsity: the model reads their weights without calling them, so their inputs cannot be watched."
     )
 
 
 def describe_zeros(share: float) -> str:
     """What a reader should know of zeros that a model came with."""
     return (
-        f"{100 * share:.3g} % of the weights in the model's linears were 0 before pruning. They count towards the sparsity "
-        "that is asked and reached, and are not the work of the method."
+        f"{100 * share:.3g} % of the weights in the model's linears were 0 before pruning. They count towards the asked "
+        "and the reached sparsity, though the method did not remove them."
     )
 
 

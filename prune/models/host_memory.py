@@ -22,7 +22,7 @@ SHORTAGES = (
     "not enough memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""Words of the libraries that raise something other than MemoryError."""
+"""The words of libraries that raise something other than MemoryError for lack of memory."""
 
 FILES = {
     "": ("memory.max", "memory.current", "inactive_file"),
@@ -73,7 +73,7 @@ def keep_freed_memory() -> bool:
 
     A model's activations are allocated and freed in every layer. By default glibc gives free memory beyond 64 MiB back to
     the system and gets it again as empty pages, one fault for 4 KiB, which can cost as much as the arithmetic of a small
-    batch. Like this the process keeps what it once needed: its peak stays as it was, its low points go.
+    batch. This way the process keeps what it once needed: its peak stays as it was, and it no longer shrinks in between.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False

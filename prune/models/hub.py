@@ -74,7 +74,7 @@ def hub_file(config: ModelConfig, filename: str) -> Path:
 
 @contextmanager
 def passing() -> Iterator[None]:
-    """Passes over what may be otherwise the next time, too many requests or a fault of the hub: the next step waits."""
+    """Passes over what may be different the next time, too many requests or a fault of the hub: the next step waits."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:

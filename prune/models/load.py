@@ -58,12 +58,12 @@ class LoadedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     share_zero: float = 0.0
-    """Of the weights in its linears, as they were loaded."""
+    """Share of zeros among the weights of its linears, as loaded."""
     notes: tuple[str, ...] = ()
     """What a reader of its results should know: zeros that it came with, tensors of its files that it leaves out, linears
     that are never pruned."""
     left_out: frozenset[str] = frozenset()
-    """Tensors of its files that are no part of it."""
+    """Tensors of its files that are not part of it."""
     folder: Path | None = None
     """Where its files lie; None for GGUF and for a model that came from no files."""
 
@@ -183,7 +183,8 @@ def _read_weights(config: ModelConfig, device: torch.device | str) -> tuple[PreT
 
 
 def _auto_class(config: ModelConfig) -> Any:
-    """What of transformers loads the model: as a language model alone where that can be, else with its vision tower."""
+    """The class of transformers that loads the model: as a language model alone where possible, else with its vision
+    tower."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     whole = config.gguf_file is None and is_multimodal(model_settings(config))
@@ -198,7 +199,8 @@ def _settings_problem(error: Exception) -> str:
 
 
 def _load_problem(error: Exception, folder: Path | None) -> str:
-    """What went wrong in loading; of pickled weights in our words, as PyTorch's recommend to run what they may hold."""
+    """What went wrong in loading; of pickled weights in our words, because PyTorch's recommend running what they may
+    hold."""
     names = sorted(path.name for path in folder.glob("pytorch_model*.bin")) if folder else []
     unreadable = isinstance(error, OSError | EOFError | TypeError | RuntimeError) and bool(names)
     if isinstance(error, KeyError):
@@ -206,8 +208,8 @@ def _load_problem(error: Exception, folder: Path | None) -> str:
     if not unreadable and not isinstance(error, EOFError | UnpicklingError):
         return f"the model could not be loaded: {error}"
     return (
-        f"{' or '.join(names) or 'a .bin file'} cannot be read as weights: it is damaged, no file of PyTorch, or holds more "
-        "than tensors, which is not loaded because it could run code. Fetch the model again, or give it as .safetensors. "
+        f"{' or '.join(names) or 'a .bin file'} cannot be read as weights: it is damaged, is not a PyTorch file, or holds "
+        "more than tensors, which could run code and is not loaded. Fetch the model again, or give it as .safetensors. "
         f"[{type(error).__name__}]"
     )
 

@@ -28,7 +28,7 @@ class Mover:
         self.device = device
         self.num_bytes = 0
         self.peak_bytes = 0
-        """The most that were there at once."""
+        """The most bytes that were there at once."""
 
     def keep(self, tensor: Tensor) -> Tensor:
         """The tensor on the host, in pinned memory where the device is a GPU, which copies twice as fast from there."""
@@ -42,7 +42,7 @@ class Mover:
         return torch.empty_like(host, device=self.device, pin_memory=False).copy_(host, non_blocking=True)
 
     def drop(self, host: Tensor) -> None:
-        """Its copy is no longer there."""
+        """Count that its copy has left the device."""
         self.num_bytes -= host.nbytes
 
 

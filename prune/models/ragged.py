@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_TOKENS = 2**13
-"""Tokens in a batch, those that fill up short sequences included."""
+"""Tokens in a batch, including those that fill up short sequences."""
 
 
 def over_sequences(

@@ -3,7 +3,7 @@
 from typing import Any
 
 WINDOW_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-"""What architectures call it in their configuration, the usual name first."""
+"""Names of the window in the configurations of architectures, the usual one first."""
 
 
 def find_window(model: Any) -> int | None:

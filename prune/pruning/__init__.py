@@ -1,1 +1,2 @@
-"""Pruning: a loaded model, a calibration set and a method in; the model with fewer weights, and a report a linear, out."""
+"""Pruning: a loaded model, a calibration set and a method go in; the model with fewer weights, and a report per linear,
+come out."""

@@ -49,7 +49,7 @@ def allocate(
 
 
 def preserves_zeros(model: "PreTrainedModel", sparsity: SparsityConfig) -> bool:
-    """Whether the weights that are 0 in a dense model stay so."""
+    """Whether the weights that are 0 in a dense model stay 0."""
     assert isinstance(sparsity, UnstructuredConfig | NMConfig), type(sparsity)
     if sparsity.preserve_zeros is not Preserve.auto:
         return sparsity.preserve_zeros is Preserve.yes
@@ -58,7 +58,7 @@ def preserves_zeros(model: "PreTrainedModel", sparsity: SparsityConfig) -> bool:
 
 
 def check_more_than_zeros(model: "PreTrainedModel", patterns: Mapping[str, Pattern]) -> None:
-    """Make sure that the linears to be pruned are to lose at least the weights that are 0 already.
+    """Make sure that the asked sparsity of the linears to be pruned is at least their share of zeros.
 
     Raises:
         UserError: more are 0.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NUM_BINS = 100
-"""Of the histogram of the logarithms of the eigenvalues, whose fullest bin is the peak of the spectrum (the authors')."""
+"""Bins of the histogram of the logarithms of the eigenvalues, whose fullest one is the peak of the spectrum (the
+authors')."""
 ABOVE_PEAK = 1.5
 """Where the search for the tail ends, in multiples of the peak (the authors')."""
 
@@ -112,7 +113,7 @@ def _nearest_exponent(eigenvalue_E: Tensor, most: float) -> float:
 
 
 def scaled_ratios(alphas: Sequence[float], sizes: Sequence[int], ratio: float, epsilon: float) -> list[float]:
-    """A ratio for each block, higher where its alpha is higher, so that `ratio` of all weights goes.
+    """A ratio for each block, higher where its alpha is higher, so that `ratio` of all weights is removed.
 
     r_b = 1 - epsilon + 2 epsilon (alpha_b - min) / (max - min), times ratio * sum n_b / sum n_b r_b. Where all alphas are
     equal so are the ratios (the authors' code divides 0 by 0 there).

@@ -31,14 +31,14 @@ class Found:
     blocks: tuple[int, ...]
     """In the order in which they were chosen by the greedy search, else ascending."""
     loss: float
-    """Without them, in nats a token."""
+    """The loss without them, in nats per token."""
     losses: tuple[float, ...] = ()
     """greedy: after each step. evolution: the lowest, each time that it fell."""
 
 
 @dataclass
 class Memory:
-    """Measures each set of blocks once, and those that the model cannot be without not at all: they count as infinite."""
+    """Measures each set of blocks once, and never those that the model cannot lose: their loss counts as infinite."""
 
     measure: Measure
     is_possible: Callable[[Blocks], bool] = lambda blocks: True
@@ -56,7 +56,7 @@ def search_blocks(num_blocks: int, config: BlocksConfig, losses: Memory, seed: i
     """The blocks of a model to drop.
 
     Raises:
-        UserError: there are not so many to choose among, or no set of them gives a finite loss.
+        UserError: there are not that many to choose from, or no set of them gives a finite loss.
     """
     allowed = allowed_blocks(num_blocks, config)
     num = config.num_dropped(num_blocks)
@@ -67,7 +67,7 @@ def search_blocks(num_blocks: int, config: BlocksConfig, losses: Memory, seed: i
 
 
 def allowed_blocks(num_blocks: int, config: BlocksConfig) -> list[int]:
-    """The blocks that may go.
+    """The blocks that may be dropped.
 
     Raises:
         UserError: they are fewer than the asked number, or all of the model's.
@@ -145,14 +145,14 @@ def _crossed(sets_PB: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mutated(sets_PB: np.ndarray, chance: float, rng: np.random.Generator) -> np.ndarray:
-    """The sets with each block on the other side at this chance."""
+    """The sets after each block has changed sides with this chance."""
     return sets_PB ^ (rng.random(sets_PB.shape) < chance)
 
 
 def _check_finite(loss: float) -> None:
     if not math.isfinite(loss):
         raise UserError(
-            "sparsity=blocks: no set of blocks of the asked number leaves a model that its configuration can describe and "
-            "whose loss on the calibration set is finite. Ask for fewer (sparsity.num=1), keep other ends "
+            "sparsity=blocks: whichever blocks of that number are dropped, the rest is not a model that its configuration "
+            "can describe with a finite loss on the calibration set. Ask for fewer (sparsity.num=1), keep other ends "
             "(sparsity.keep_first, sparsity.keep_last), or load the model in a wider type (model.dtype=float32)."
         )

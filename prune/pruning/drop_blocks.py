@@ -1,4 +1,4 @@
-"""Chooses the blocks to drop on a calibration set, and reports on the linears of what went and what is left."""
+"""Chooses the blocks to drop on a calibration set, and reports on the linears of the dropped and the kept blocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def choose_blocks(
     seed: int,
     on_step: Callable[[int, int], None] = lambda num_done, num_steps: None,
 ) -> dict[str, Any]:
-    """What result.json says of the choice: `blocks` in the order in which they go, losses in nats a token; JSON values.
+    """What result.json says of the choice: `blocks` in the order in which they are dropped, losses in nats per token; JSON
+    values.
 
     Args:
         batch_size: sequences in one forward pass.
@@ -41,7 +42,7 @@ def choose_blocks(
         on_step: called with the number of sets of blocks that were measured, and the most that there can be.
 
     Raises:
-        UserError: the model's blocks are no chain, or too few, or nothing that can be saved is left.
+        UserError: the model's blocks are not a chain, or are too few, or nothing that can be saved is left.
     """
     blocks = find_blocks(model)
     allowed, num = allowed_blocks(len(blocks), config), config.num_dropped(len(blocks))
@@ -79,13 +80,14 @@ def check_loss(smaller: PreTrainedModel, calibration: CalibrationSet, chosen: Ma
     """Make sure that the model without the chosen blocks has the loss that the search found with them skipped.
 
     Raises:
-        UserError: it has another: something in the model depends on the numbers of its blocks.
+        UserError: it has another: something in the model depends on the indices of its blocks.
     """
     loss = SkippedLosses(smaller, find_blocks(smaller), calibration, batch_size=batch_size)([Blocks()])[Blocks()]
     if not math.isclose(loss, chosen["loss"], rel_tol=SAME_LOSS):
         raise UserError(
             f"{type(smaller).__name__} without blocks {chosen['blocks']} has a loss of {loss:.6g} on the calibration set, "
-            f"and {chosen['loss']:.6g} with them skipped: its blocks compute by their numbers, so none can be dropped."
+            f"and {chosen['loss']:.6g} with them skipped: what its blocks compute depends on their index, so none can be "
+            "dropped."
         )
 
 

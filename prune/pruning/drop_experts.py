@@ -66,7 +66,8 @@ def _top_k(model: PreTrainedModel, mixture: Mixture, calibration: CalibrationSet
 
 
 def _steps(num: int, rounds: int, groups: int) -> list[int]:
-    """How many experts go in each round: shares as equal as can be, whole multiples of the number of groups."""
+    """How many experts are dropped in each round: shares as equal as possible, in whole multiples of the number of
+    groups."""
     units = num // groups
     ends = [units * (step + 1) // rounds for step in range(rounds)]
     return [groups * (end - start) for start, end in zip([0, *ends], ends, strict=False) if end > start]
@@ -80,7 +81,7 @@ def _chosen(
     batch_size: int,
     on_step: OnStep,
 ) -> tuple[dict[str, Sequence[int]], dict[str, Any]]:
-    """(the experts of each mixture that go, in the numbers of this model; what was measured)."""
+    """(the experts of each mixture to drop, by their numbers in this model; what was measured)."""
     mixtures, groups = find_mixtures(model), num_groups(model)
     if criterion is Criterion.router:
         scores = router_scores(mixtures)
@@ -108,7 +109,7 @@ def _plain(scores: Mapping[str, list[float]]) -> dict[str, list[float | None]]:
 
 
 def kept_experts(dropped: Mapping[str, Any]) -> Kept:
-    """Those that stay, of what `choose_experts` said."""
+    """The experts that stay, by what `choose_experts` returned."""
     return {name: dropped_of(dropped["num_experts"], gone) for name, gone in dropped["experts"].items()}
 
 

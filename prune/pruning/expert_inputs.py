@@ -1,6 +1,6 @@
 """What enters the experts of a mixture, on its way to the statistics: the tokens that the router sends to each, or all.
 
-Shapes: T tokens of a batch, P of them that came to one expert, I in.
+Shapes: T tokens of a batch, P of them routed to one expert, I in.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ class ExpertRule:
     tokens: ExpertTokens = ExpertTokens.routed
     router_weight: RouterWeight = RouterWeight.none
     min_tokens: int | None = None
-    """An expert that fewer came to is pruned by all tokens; None: as the method's statistic needs."""
+    """An expert that receives fewer is pruned by all tokens; None: as the method's statistic needs."""
 
 
 def rule_of(config: MethodConfig) -> ExpertRule:
@@ -41,7 +41,7 @@ class Routing:
     """By how many tokens an expert's matrix was pruned."""
 
     num_tokens: int
-    """That the router sent to it and that count."""
+    """Tokens that the router sent to it and that count."""
     tokens: ExpertTokens
     """all: every token's input went into its statistic, whether it came to this expert or not."""
 
@@ -58,7 +58,7 @@ class Fed:
     """What entered the linears of a group in a batch."""
 
     name: str
-    """Of the first linear of the group."""
+    """The input of the first linear of the group."""
     x: Tensor | None
     """None where the tokens are to be counted only."""
     tokens_P: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What each expert of a mixture is worth on a calibration set; the lowest go first.
+"""What each expert of a mixture is worth on a calibration set; the lowest are dropped first.
 
 Criteria, for an expert p, the real tokens t that the router sends to it, its output A_pt without the gate, and its gate
 g_pt: usage, the number of them; norm, the sum of |A_pt| (EAN of MC-Suite, arXiv 2504.05586, whose best is the lowest
@@ -9,7 +9,7 @@ over all tokens).
 
 An expert's output is asked of the model's own experts, one expert at a time with a gate of 1, so every layout is served.
 
-Shapes: B sequences, L tokens, T tokens in all, K experts a token, E experts, H hidden.
+Shapes: B sequences, L tokens, T tokens in all, K experts per token, E experts, H hidden.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class ExactErrors:
         """Of all sets of `num` experts, as many in each group of the router.
 
         Raises:
-            UserError: they are too many, or the mixture is no module of its own.
+            UserError: there are too many, or the mixture is not a module of its own.
         """
         number = mixture.num_experts
         size, each = number // num_groups, num // num_groups
@@ -106,7 +106,8 @@ class ExactErrors:
         if num_sets > MAX_SETS:
             raise UserError(
                 f"sparsity.criterion=exact would try {num_sets:,} sets of {num} of {number} experts in each mixture, and "
-                f"{MAX_SETS:,} is the most. Give another criterion, as in sparsity.criterion=reap, or drop fewer, as in "
+                f"at most {MAX_SETS:,} are allowed. Give another criterion, as in sparsity.criterion=reap, or drop fewer, "
+                "as in "
                 "sparsity.num=1."
             )
         if "." not in mixture.name:

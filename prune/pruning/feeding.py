@@ -31,11 +31,11 @@ class Counts:
 
     weights_BL: Tensor
     is_weighted: Sequence[bool]
-    """For each sequence; without, its weights are 0 or 1 only."""
+    """For each sequence; False: its weights are only 0 or 1."""
 
     @cached_property
     def all_count(self) -> bool:
-        """Whether none is left out."""
+        """Whether every token counts."""
         return bool((self.weights_BL > 0).all())
 
     def feed(self, fed: Fed, statistic: "Statistic") -> None:

@@ -49,7 +49,7 @@ class _Gathered:
     statistics: dict[str, "Statistic"]
     """By the first linear of each group."""
     num_routed: Counter[str] = field(default_factory=Counter)
-    """Tokens that came to each expert and count, by the name of its last matrix."""
+    """Number of counting tokens routed to each expert, by the name of its last matrix."""
 
     def take(self, counts: Counts, fed: Fed) -> None:
         """Give inputs to their statistic, or count the tokens of an expert."""
@@ -60,7 +60,7 @@ class _Gathered:
 
 
 SHARE_OF_ROOM = 0.5
-"""Of the memory that is left, the most that statistics of a block's experts take at once; solving needs the rest."""
+"""The largest share of the memory left that the statistics of a block's experts take at once; solving needs the rest."""
 
 
 class Walk:
@@ -80,7 +80,7 @@ class Walk:
     ) -> None:
         """Rehearse on a few tokens and fill the buffer with what enters the first block.
 
-        Raises UserError when the set does not fit the model, the model cannot be walked, or its attention not be seen.
+        Raises UserError when the set does not fit the model, the model cannot be walked, or its attention cannot be seen.
         """
         self._tokens_NL = _known_tokens(model, calibration)
         assert not model.training, "dropout must be off"
@@ -187,7 +187,7 @@ class Walk:
         gathered: _Gathered,
         found: BlockStatistics,
     ) -> None:
-        """Say how many tokens each expert was pruned by, after a second pass for those that too few came to."""
+        """Say how many tokens each expert was pruned by, after a second pass for those that got too few."""
         linears = self._linears[index]
         num_routed = {expert_of(last, linears): num_tokens for last, num_tokens in gathered.num_routed.items()}
         of_experts = {first: names for first, names in groups.items() if isinstance(linears[first], ExpertMatrix)}
@@ -243,7 +243,7 @@ class Walk:
     def _feed(self, index: int, batch: slice, gathered: _Gathered) -> Tensor | None:
         """Give statistics the inputs of linears in a batch; return what leaves the block, None where it ends before.
 
-        Inputs wait for weights that are known by the end only.
+        Inputs wait for weights that are known only at the end of the block.
         """
         entering_BLH = self._entering(index, batch)
         forward = partial(self._replay, index, batch, entering_BLH)
@@ -341,7 +341,7 @@ def _known_tokens(model: "PreTrainedModel", calibration: "CalibrationSet") -> Te
     token of its own, is 0.
 
     Raises:
-        UserError: the set is empty somewhere, or has other tokens that the embedding does not have.
+        UserError: a sample is empty, or has real tokens that the embedding does not have.
     """
     tokens_NL, weights_NL = calibration.tokens_NL, calibration.weights_NL
     assert tokens_NL.dim() == 2 and tokens_NL.shape == weights_NL.shape, (tokens_NL.shape, weights_NL.shape)

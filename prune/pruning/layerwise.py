@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from prune.pruning.reconstruct import Reconstruction
 
 SPARSITY_TOLERANCE = 1e-3
-"""How far from the asked share a method may end that does not aim at a count (Wanda's variant)."""
+"""How far from the asked share a method that does not aim at a count (Wanda's variant) may end."""
 
 
 def prune_model(
@@ -225,7 +225,7 @@ def _prune_linear(
 
 
 def _with_zeros(pruned: "Pruned", dense_OI: Tensor, pattern: Pattern) -> "tuple[Pruned, int | None]":
-    """(the linear with the zeros that it must keep among those that go, their number), whatever the method made of them."""
+    """(the linear with the zeros that it must keep counted as removed, their number), whatever the method made of them."""
     zero_OI = zeros_to_keep(dense_OI, pattern)
     if zero_OI is None:
         return pruned, None
@@ -234,7 +234,7 @@ def _with_zeros(pruned: "Pruned", dense_OI: Tensor, pattern: Pattern) -> "tuple[
 
 
 def _skipped(linear: "Linear", block: int, name: str) -> LinearReport:
-    """The report of a linear that was left as it is now."""
+    """The report of a linear that was skipped."""
     weight_OI = read_weight(linear)
     num_zero = weight_OI.numel() - int(weight_OI.bool().count_nonzero())
     return LinearReport(

@@ -16,7 +16,7 @@ class LinearReport:
 
     block: int
     name: str
-    """Inside its block."""
+    """Its name inside its block."""
     shape: tuple[int, int]
     """O x I."""
     num_zero: int
@@ -27,11 +27,12 @@ class LinearReport:
     error: float | None
     """The method's estimate of the relative squared output error."""
     seconds: float
-    """For choosing and writing the weights, without the statistics; linears pruned together count at the first of them."""
+    """Seconds of choosing and writing the weights, without the statistics; those of linears pruned together count at the
+    first."""
     num_removed: int
     """Weights that the mask removes, also where the dense weight was 0 already."""
     asked: float = 0.0
-    """Share of its weights that was to go."""
+    """Share of its weights that was asked to be removed."""
     skipped: bool = False
     """Left as it was, by method.targets and method.skip."""
     output_error: float | None = None
@@ -41,7 +42,7 @@ class LinearReport:
     ties: float | None = None
     """Share of the removed weights that score the same as a kept one they were compared with; None: not counted."""
     tokens: int | None = None
-    """That the router sent to the expert whose matrix this is; None for other linears, and without inputs."""
+    """Tokens that the router sent to the expert of this matrix; None for other linears, and without inputs."""
     statistic: str | None = None
     """Which tokens such a matrix was pruned by: routed, or all of its layer."""
     block_error_pruned: float | None = None
@@ -50,11 +51,11 @@ class LinearReport:
     block_error: float | None = None
     """The same after it."""
     refit_seconds: float = 0.0
-    """For the refit of its block; counts at the first linear of the block."""
+    """Seconds of the refit of its block; counted at the first linear of the block."""
 
     @property
     def num_too_many(self) -> int:
-        """Removed weights beyond what was to go, all of them zeros that the linear came with."""
+        """Removed weights beyond the asked number, all of them zeros that the linear came with."""
         return max(self.num_removed - round(self.asked * self.num_weights), 0) if self.num_zero_before else 0
 
 
@@ -104,7 +105,7 @@ def describe_linears(reports: Sequence[LinearReport]) -> dict[str, Any]:
 
 
 def describe_few_tokens(reports: Sequence[LinearReport]) -> str | None:
-    """A warning about experts that were pruned by all tokens, as too few came to them; None without."""
+    """A warning about experts that were pruned by all tokens because they got too few; None without any."""
     seen = {(each.block, each.name.rpartition(".")[0]): each for each in reports if each.statistic is not None}
     few = [each for each in seen.values() if each.statistic == "all"]
     if not few:
@@ -118,14 +119,14 @@ def describe_few_tokens(reports: Sequence[LinearReport]) -> str | None:
 
 
 def describe_preserved(reports: Sequence[LinearReport]) -> str | None:
-    """A note where linears came with more zeros in the rows or groups compared than were to go; None where none did."""
+    """A note where linears came with more zeros in the compared rows or groups than were asked for; None where none did."""
     more = [report for report in reports if report.num_too_many]
     if not more:
         return None
     share = sum(report.num_too_many for report in more) / sum(report.num_weights for report in reports if not report.skipped)
     return (
-        f"{len(more)} linears came with more zeros than were to go in them, or in their rows or groups, and keep them "
-        f"(sparsity.preserve_zeros): {100 * share:.3g} % of the weights more than asked are 0."
+        f"{len(more)} linears had more zeros before pruning than were asked of them, or of their rows or groups, and keep "
+        f"them (sparsity.preserve_zeros): {100 * share:.3g} % of the weights are 0 beyond what was asked."
     )
 
 

@@ -39,7 +39,7 @@ class BesideHessian:
 
     @property
     def num_bytes(self) -> int:
-        """Of both."""
+        """The size of both."""
         return self.own.num_bytes + self.hessian.num_bytes
 
     def move(self, device: torch.device) -> None:
@@ -57,7 +57,7 @@ def _beside(own: type[Statistic]) -> Callable[..., Statistic]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A method that gathers no Hessian, with one gathered beside its own statistic; it prunes as it did."""
+    """A method that gathers no Hessian, with one gathered beside its own statistic; it prunes as before."""
 
     method: Method
     needs_inputs: bool = True
@@ -69,7 +69,7 @@ class Measured:
 
     @property
     def variant(self) -> bool:
-        """Whether the method aims at no count (Wanda's variant)."""
+        """Whether the method does not aim at a count (Wanda's variant)."""
         return bool(getattr(self.method, "variant", False))
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:

@@ -45,7 +45,7 @@ def _read(folder: Path, model: "PreTrainedModel", sha256: str) -> Weights:
     weights = saved_weights(folder, model, sha256)
     if weights is None:
         raise UserError(
-            f"What {folder} keeps does not give the weights that its cell was scored with, {sha256[:12]}. Run that cell "
+            f"The weights that {folder} gives are not those that its cell was scored with, {sha256[:12]}. Run that cell "
             "again with save=model: a mask is enough only for methods that do nothing but remove."
         )
     return weights

@@ -80,7 +80,7 @@ class Pruned:
 
 
 class Method(Protocol):
-    """A way to choose which weights go, and what becomes of the others."""
+    """A way to choose which weights are removed, and what happens to the others."""
 
     @property
     def name(self) -> str:

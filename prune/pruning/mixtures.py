@@ -100,7 +100,7 @@ def without_experts(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -
     """The model with these experts of each mixture, by the names of the mixtures; `model` itself stays as it is.
 
     Raises:
-        UserError: its configuration cannot say what is left.
+        UserError: its configuration cannot describe what is left.
     """
     smaller = twin(model)
     mixtures = find_mixtures(smaller)

@@ -1,4 +1,4 @@
-"""Reports on the linears of a model of which whole parts go."""
+"""Reports on the linears of a model that loses whole parts."""
 
 from __future__ import annotations
 

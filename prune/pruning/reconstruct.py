@@ -1,4 +1,4 @@
-"""Refit of the weights that a mask keeps: each block, pruned, learns to give what it gave when it was dense.
+"""Refit of the weights that a mask keeps: each pruned block learns to give the outputs of the dense one.
 
 With f a block (or its attention, its MLP), W its dense weights, M what is kept and x what enters, AdamW without decay takes
 
@@ -6,12 +6,12 @@ With f a block (or its attention, its MLP), W its dense weights, M what is kept 
 
 down from the pruned weights V. The order of the sequences is that of the set, so nothing is drawn. The rate rises linearly
 over the first tenth of the steps and falls linearly to 0. A weight that is 0 after pruning has no gradient, so it stays 0
-exactly. Trained are the weights of the pruned linears alone, in float32 at least, with products in the model's own type; of
-a tensor that holds the matrices of all experts those of the pruned ones.
+exactly. Only the weights of the pruned linears are trained, in float32 at least, with products in the model's own type; in a
+tensor that holds the matrices of all experts, only those of the pruned ones.
 
 Source: Wagner et al., "A free lunch in LLM compression: revisiting retraining after pruning" (arXiv 2510.14444) and its code
-(ZIB-IOL/Free-Lunch-in-LLM-Compression): objective, optimiser, schedule, order and defaults are its. Different here: norms
-and biases of the block stay as they are, dropout is off, padding never counts, and with reconstruct.inputs=pruned what
+(ZIB-IOL/Free-Lunch-in-LLM-Compression): objective, optimiser, schedule, order and defaults are theirs. Different here:
+norms and biases of the block stay as they are, dropout is off, padding never counts, and with reconstruct.inputs=pruned what
 enters a part inside its block comes from the dense parts before it.
 
 Shapes: N samples, L tokens, B sequences in a step, T tokens that count, H hidden, O out, I in.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from prune.models.blocks import Linear
 
 WARM_UP = 0.1
-"""Share of the steps in which the rate rises."""
+"""The share of the steps in which the rate rises."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def parts_of(names: Iterable[str], granularity: Granularity, where: str) -> dict
     """Module inside the block -> its linears, of those with these `names`; "" is the block itself.
 
     Raises:
-        UserError: parts are asked for, and a linear lies in none.
+        UserError: parts are asked for, and a linear lies in none of them.
     """
     if granularity is Granularity.block:
         return {"": list(names)}
@@ -303,7 +303,7 @@ def _watched(block: nn.Module, seen: Mapping[str, list[_Seen]]) -> Iterator[None
 
 @contextmanager
 def _trainable(block: nn.Module, weights: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Inside, these weights of the block, and none else, have gradients, and are in float32 at least."""
+    """Inside, only these weights of the block have gradients, and they are in float32 at least."""
     asked = {parameter: parameter.requires_grad for parameter in block.parameters()}
     stored = [weight.data for weight in weights]
     try:

@@ -30,7 +30,7 @@ REHEARSAL_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The arguments of one block but for the hidden states, which every architecture takes first."""
+    """The arguments of one block without the hidden states, which every architecture takes first."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

@@ -1,7 +1,8 @@
-"""A pruned model on disk: to use it elsewhere, and so that a score that is asked for later needs no second pruning.
+"""A pruned model on disk: to use it elsewhere, and so that a later score needs no second pruning.
 
-save=mask keeps a bit a weight, which is enough where a method only removes (wanda, ria, magnitude, random); save=model keeps
-a folder that transformers loads. Either is used again only if it gives the very weights that were scored before, by hash.
+save=mask keeps one bit per weight, which is enough where a method only removes (wanda, ria, magnitude, random); save=model
+keeps a folder that transformers loads. Either is used again only if it gives the very weights that were scored before, by
+hash.
 """
 
 import copy
@@ -44,7 +45,7 @@ Weights: TypeAlias = Mapping[str, Callable[[], Tensor]]
 
 
 class MaskKeeper:
-    """Collects the masks of a walk, packed to a bit a weight."""
+    """Collects the masks of a walk, packed to one bit per weight."""
 
     def __init__(self) -> None:
         self.packed: dict[str, Tensor] = {}
@@ -104,7 +105,7 @@ def load_mask(path: Path) -> SavedMask | None:
 def save_model(folder: Path, loaded: "LoadedModel", card: str) -> None:
     """Write a folder that from_pretrained loads: configuration, weights, tokenizer and card; whole or not at all.
 
-    Tensors of the model's files that are no part of its language model lie there too, as they were; the card says it.
+    Tensors of the model's files that are not part of its language model lie there too, unchanged; the card says so.
 
     Raises:
         UserError: the disk is full or cannot be written, or transformers cannot save this model.
@@ -130,7 +131,7 @@ def check_space(folder: Path, model: "PreTrainedModel", save: Save) -> None:
     """Check that the disk has room for what `save` asks for.
 
     Raises:
-        UserError: it has not.
+        UserError: it has no room.
     """
     if save is Save.none:
         return

@@ -2,7 +2,7 @@
 
 The model itself is not changed: a block's forward is exchanged for as long as the loss is measured. Sets of blocks that are
 asked for together share what comes before the first block in which they differ, batch by batch, so that a greedy step takes
-about half the time of so many whole passes; the hidden states that enter every block of one batch are held for it.
+about half the time of as many whole passes; the hidden states that enter every block of one batch are held for it.
 
 Shapes: B sequences, L tokens, H hidden.
 """
@@ -47,7 +47,7 @@ class SkippedLosses:
             on_pass: called with the number of sets that have been measured.
 
         Raises:
-            UserError: they are none.
+            UserError: they are not a chain.
         """
         self._model, self._blocks, self._batch_size, self._on_pass = model, list(blocks), batch_size, on_pass
         with torch.no_grad():

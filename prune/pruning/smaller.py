@@ -1,8 +1,8 @@
 """A model with fewer blocks or experts, which plain transformers loads: its configuration describes it.
 
-The smaller model is a second tree of modules with the very same tensors, but for those that are sliced: the dense model
-stays as it is. A model of the new configuration is built without weights beside it, and every tensor's shape and every
-setting of every module must be what that one has: what a configuration cannot say is refused, and never saved wrong.
+The smaller model is a second tree of modules with the very same tensors, except those that are sliced: the dense model stays
+as it is. A model of the new configuration is built without weights beside it, and every tensor's shape and every setting of
+every module must be what that one has: what a configuration cannot describe is refused, and never saved wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 PLACES = frozenset({"layer_idx", "layer_id", "layer_index", "layer_number", "block_idx"})
-"""Settings of a module that are the number of its block: a cache finds its keys by it."""
+"""Settings of a module that hold the number of its block, by which a cache finds its keys."""
 _NOT_BY_BLOCK = ("architectures", "mlp_only_layers", "eos_token_id", "pad_token_id", "bos_token_id")
 """Lists of a configuration that have no entry for each block, whatever their length."""
 
 
 def without_blocks(model: PreTrainedModel, dropped: Collection[int], *, in_place: bool = False) -> PreTrainedModel:
-    """The model without some blocks; the others are numbered anew.
+    """The model without some blocks; the others are renumbered.
 
     Args:
         in_place: change `model` itself, which then holds the tensors of the others alone.
@@ -53,7 +53,7 @@ def twin(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _keep_layers(config: PretrainedConfig, kept: list[int], num_blocks: int) -> None:
-    """Let a configuration describe the kept blocks: their number, and in each list of one entry a block theirs."""
+    """Let a configuration describe the kept blocks: their number, and their entries in each list with one per block."""
     settings: Any = config
     for key, value in list(vars(config).items()):
         if isinstance(value, list) and len(value) == num_blocks and key not in _NOT_BY_BLOCK:
@@ -142,7 +142,7 @@ class Droppable:
         self._known: dict[tuple[tuple[Any, ...], ...], bool] = {}
 
     def __call__(self, dropped: Collection[int]) -> bool:
-        """Whether the configuration can say what is left."""
+        """Whether the configuration can describe what is left."""
         left = tuple(each for index, each in enumerate(self._signatures) if index not in dropped)
         if left not in self._known:
             try:

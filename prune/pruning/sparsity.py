@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Any weights may go, up to a ratio of those that a method compares with each other."""
+    """Any weights may be removed, up to a ratio of those that a method compares with each other."""
 
     ratio: float
     preserve_zeros: bool = False
-    """Weights that are 0 go first, and stay 0 even where more are than are to go."""
+    """Weights that are 0 are removed first, and stay 0 even where there are more than asked for."""
     group_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Unstructured:
         return f"{100 * self.ratio:.10g}%"
 
     def num_removed(self, num_weights: int) -> int:
-        """How many of `num_weights` go: the product with the ratio, rounded down."""
+        """How many of `num_weights` are removed: the product with the ratio, rounded down."""
         return int(num_weights * self.ratio)
 
     def check(self, num_inputs: int, name: str) -> None:
@@ -46,7 +46,7 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class NM:
-    """Of each `m` consecutive inputs of an output, `n` go; 2:4 removes two of four."""
+    """Of every `m` consecutive inputs of an output `n` are removed; 2:4 removes two of four."""
 
     n: int
     m: int
@@ -55,7 +55,7 @@ class NM:
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            raise UserError(f"sparsity {self.n}:{self.m} is not possible: n weights go of each m, so 0 < n < m.")
+            raise UserError(f"sparsity {self.n}:{self.m} is not possible: n of every m weights are removed, so 0 < n < m.")
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"
@@ -67,7 +67,7 @@ class NM:
 
     @property
     def group_size(self) -> int:
-        """Inputs of which a fixed number goes."""
+        """Inputs in a group, which loses a fixed number."""
         return self.m
 
     def check(self, num_inputs: int, name: str) -> None:
@@ -181,8 +181,8 @@ def count_ties(score_OI: Tensor, mask_OI: Tensor, weight_OI: Tensor, width: int 
 def kth_lowest(score_RC: Tensor, num: int) -> Tensor:
     """The `num`-th lowest score of each row, R x 1; the lowest is the first. Scores must not be NaN.
 
-    On the CPU NumPy's partition finds it with vector instructions, on what is 8 to 13 times less time than
-    `torch.kthvalue` took for rows of 640 to 262,144 float32 scores (one thread, AVX2).
+    On the CPU NumPy's partition finds it with vector instructions, 8 to 13 times as fast as `torch.kthvalue` for rows of 640
+    to 262,144 float32 scores (one thread, AVX2).
     """
     if score_RC.device.type == "cpu" and score_RC.dtype in (torch.float32, torch.float64):
         if len(score_RC) == 1 and (found := _kth_in_bracket(score_RC[0].detach().numpy(), num)) is not None:
@@ -199,7 +199,7 @@ SAMPLE_SIZE = 2**14
 def _kth_in_bracket(score_C: NDArray[Any], num: int) -> NDArray[Any] | None:
     """The `num`-th lowest of many scores, from those alone that lie between two of a sample; None where it is not there.
 
-    For 110,592 to 884,736 float32 scores on 2 to 4 times less time than a partition of all (one thread).
+    For 110,592 to 884,736 float32 scores, 2 to 4 times as fast as a partition of all (one thread).
     """
     size = len(score_C)
     if size < 4 * SAMPLE_SIZE:

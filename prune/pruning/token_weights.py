@@ -1,7 +1,8 @@
 """What every token weight offers: how much each token of a calibration set counts in the statistics of the linears.
 
-A weight is one module in weights/: a dataclass `<Name>Config` of its knobs and a class `<Name>` that takes them. It is
-`SetWeights` where the tokens tell, and `BlockWeights` where the hidden states do. Padding counts what it does without one.
+A weight is one module in weights/: a dataclass `<Name>Config` of its knobs and a class `<Name>` that takes them. It is a
+`SetWeights` if the tokens determine the weights, and a `BlockWeights` if the hidden states do. Padding counts as it does
+without a weight.
 
 Shapes: N samples, L tokens, T real tokens of one sequence, H hidden.
 """
@@ -45,7 +46,7 @@ class SetWeights(Protocol):
     """What each token counts, by the tokens alone."""
 
     def weigh(self, tokens_NL: Tensor, real_NL: Tensor) -> Tensor:
-        """float32 N x L, 0 or more, only ratios count; what it says of padding is not looked at."""
+        """float32 N x L, 0 or more, only ratios count; its values for padding are ignored."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from prune.pruning.token_weights import BlockWeights, TokenWeights, combine
 
 @dataclass(frozen=True)
 class WeightedSet(CalibrationSet):
-    """A calibration set with weights that each block has its own of."""
+    """A calibration set with weights of its own for each block."""
 
     by_block: BlockWeights | None = None
 

@@ -1,4 +1,4 @@
-"""The parts of a model's files that are no part of its language model, kept beside the pruned weights.
+"""The tensors of a model's files that are not part of its language model, kept beside the pruned weights.
 
 transformers writes a language model under the names of the files that it came from. With the tensors that it left out, and
 the configuration of those files, the saved folder is the whole model again: a vision tower, the heads for several tokens.
@@ -32,11 +32,11 @@ def keep_left_out(folder: Path, loaded: "LoadedModel") -> str | None:
     """
     if not loaded.left_out:
         return None
-    about = f"{len(loaded.left_out)} tensors that are no part of its language model"
+    about = f"{len(loaded.left_out)} tensors that are not part of its language model"
     written = {name: path for path in sorted(folder.glob("*.safetensors")) for name in _names(path)}
     stored = _stored(loaded) if loaded.keeps_left_out else {}
     if not written.keys() <= stored.keys():
-        return f"without {about}, as its weights are named or stored otherwise in the files that they come from"
+        return f"without {about}, because its weights have other names or another layout in the files that they come from"
     parts = sorted(set(written.values()))
     for number, source in enumerate(sorted({stored[name] for name in loaded.left_out})):
         parts.append(folder / f"rest-{number}.safetensors")

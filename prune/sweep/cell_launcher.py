@@ -148,7 +148,8 @@ def print_ending(sweep: Sweep, recorder: Recorder, console: Console) -> None:
     console.print(f"Results: {sweep.output_dir}/cells, sweep {sweep.name}", **say)
     if recorder.outcome.held:
         console.print(
-            f"{len(recorder.outcome.held)} cells are on their way elsewhere; the same line again shows them.", **say
+            f"{len(recorder.outcome.held)} cells are queued or running elsewhere; run the same line again to see them.",
+            **say,
         )
     recorder.catch_up(sweep.cells)
     recorder.tracker.finish()

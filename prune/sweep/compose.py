@@ -1,11 +1,11 @@
 """Composes a grid: each distinct option once, the typed configurations of the points put together from what was composed.
 
 Hydra takes a tenth of a second to compose a point. A point differs from the first one in the overrides of a few groups, and
-what a group holds depends on the overrides of that group alone. So the first point is composed, then it again with another
-option of one group, for each option that the grid names; values inside a group are set on a copy of its option, as Hydra
-sets them. A point takes each of its groups from there. An experiment that all points share is part of each
-composition. Other overrides that may reach further (several experiments, hydra, additions and deletions) are not taken
-apart: such points are composed whole.
+what a group holds depends on the overrides of that group alone. So the first point is composed, and then composed again with
+another option of one group, for each option that the grid names; values inside a group are set on a copy of its option, as
+Hydra sets them. A point takes each of its groups from there. An experiment that all points share is part of each
+composition. Points with overrides that may reach further (several experiments, hydra, additions and deletions) are composed
+whole.
 """
 
 import copy
@@ -50,7 +50,7 @@ def check_choices(choices: Mapping[str, Any]) -> None:
     """Make sure that one option was chosen in each group; `choices` is what Hydra keeps of them.
 
     Raises:
-        UserError: a file of the configuration chose a list of options in one, of which the last would count.
+        UserError: a file of the configuration chose a list of options in one, of which only the last would count.
     """
 
     for group in GROUPS:

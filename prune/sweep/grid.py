@@ -66,7 +66,9 @@ def check_pairs(config: Config) -> None:
     if drops:
         check_drop(config)
     if isinstance(config.method, WandaConfig) and config.method.variant and isinstance(config.sparsity, NMConfig):
-        raise NotApplicableError("method.variant=true needs sparsity=unstructured: it lets rows differ, n:m does not.")
+        raise NotApplicableError(
+            "method.variant=true needs sparsity=unstructured: it lets rows differ in sparsity, and n:m does not."
+        )
     if recipe := recipe_of(config):
         check_recipe(recipe)
         if not drops:
@@ -76,27 +78,28 @@ def check_pairs(config: Config) -> None:
 
 
 def check_drop(config: Config) -> None:
-    """Check that nothing is asked of whole parts that only single weights can have.
+    """Check that nothing is asked of dropped parts that applies to single weights only.
 
     Raises:
-        NotApplicableError: something is.
+        NotApplicableError: it is.
     """
     name, method = config.sparsity.name, config.method
     if method.targets != ["*"] or method.skip:
         key = "method.skip" if method.skip else "method.targets"
         raise NotApplicableError(
-            f"{key} names linears, and sparsity={name} drops whole {name} and prunes no linear. Leave it out; blocks at the "
-            "ends are kept by sparsity.keep_first and sparsity.keep_last."
+            f"{key} names linears, but sparsity={name} drops whole {name} and prunes no linear. Leave it out; "
+            "sparsity.keep_first and sparsity.keep_last keep blocks at the ends."
         )
     if isinstance(config.sparsity, ExpertsConfig) and config.model.offload:
         raise NotApplicableError(
-            "sparsity=experts holds a model's experts and those that are left, and model.offload=true has no room for both. "
+            "sparsity=experts holds all experts of a model and a copy of the kept ones, and model.offload=true has no room "
+            "for both. "
             "Leave model.offload out, or spread the model over GPUs (model.device_map=auto)."
         )
     if config.save is Save.mask:
         raise NotApplicableError(
-            f"save=mask keeps a bit for each weight, and sparsity={name} leaves a smaller model. save=model keeps that; "
-            f"which {name} went is in result.json, whatever is saved."
+            f"save=mask keeps one bit per weight, but sparsity={name} leaves a smaller model. Give save=model to keep it; "
+            f"result.json names the dropped {name} in any case."
         )
 
 
@@ -116,8 +119,8 @@ def check_recipe(recipe: Recipe) -> None:
         check_chat_template(recipe.model, "prompt=chat")
     if real_tokens is not None and recipe.calib.compat is not Compat.study:
         raise NotApplicableError(
-            f"calib.real_tokens={real_tokens} needs calib.compat=study, where padding counts. Elsewhere it counts "
-            f"nothing, and calib.seq_len={real_tokens} is the same set."
+            f"calib.real_tokens={real_tokens} needs calib.compat=study, where padding counts. Elsewhere padding does not "
+            f"count, and calib.seq_len={real_tokens} gives the same set."
         )
 
 
@@ -180,7 +183,8 @@ def check_name(name: str) -> str:
     """Return `name` if it can be a folder's name, else raise UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9=,._-]{0,119}", name):
         raise UserError(
-            f"sweep.name={name!r} is not possible: letters, digits and =,._- only, at most 120, the first a letter or digit."
+            f"sweep.name={name!r} is not possible: it takes at most 120 letters, digits and =,._-, and begins with a "
+            "letter or digit."
         )
     return name
 

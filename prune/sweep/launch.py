@@ -1,4 +1,4 @@
-"""The story of one command line: its points, the sweep that they make, and the launcher that the line names."""
+"""How one command line runs: its points, the sweep that they make, and the launcher that the line names."""
 
 from collections.abc import Sequence
 
@@ -117,7 +117,7 @@ def run_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> None:
 
 
 def notes_on(cells: Sequence[Cell]) -> list[str]:
-    """What a line gives and no cell uses, and what it should give."""
+    """Notes on what a line gives and no cell uses, and what it should give."""
     data = [cell.config.data for cell in cells]
     roots = {each.root for each in data if each.root is not None}
     notes = []

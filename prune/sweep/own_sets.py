@@ -24,7 +24,7 @@ def own_sets(folders: Sequence[Path]) -> dict[str, OwnSetConfig]:
     """Name -> definition of the sets that have a path in `calib/*.yaml` of these folders; the first folder counts.
 
     Raises:
-        UserError: a file is no YAML, or defines a set that there cannot be.
+        UserError: a file is not YAML, or defines an impossible set.
     """
     found: dict[str, OwnSetConfig] = {}
     for folder in folders:
@@ -44,11 +44,11 @@ def _read(file: Path) -> OwnSetConfig | None:
         own = OmegaConf.masked_copy(loaded, [key for key in loaded if key in _FIELDS])
         values: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(OwnSetConfig), own), resolve=True)
         if loaded.get("name") != file.stem:
-            raise UserError(f"the set is called by the file, and so must its name be: name: {file.stem}")
+            raise UserError(f"a set has the name of its file; write name: {file.stem}")
         return OwnSetConfig(**values)
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{file} cannot be read: {reason}. Mend the file, or move it out of the folder.") from None
+        raise UserError(f"{file} cannot be read: {reason}. Correct the file, or move it out of the folder.") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 

@@ -108,7 +108,8 @@ def check_parts(config: Config) -> None:
         allowed_blocks(num_blocks, config.sparsity)
     if isinstance(config.sparsity, ExpertsConfig) and not has_experts(settings):
         raise UserError(
-            f"sparsity=experts: model {config.model.name} is no mixture of experts by its config.json. Give one that is, or "
+            f"sparsity=experts: model {config.model.name} is not a mixture of experts according to its config.json. Give "
+            "one that is, or "
             "drop whole blocks, as in sparsity=blocks."
         )
 
@@ -119,7 +120,7 @@ def has_groups(config: Config) -> bool:
 
 
 def check_rows(cell: Cell, source: Source) -> None:
-    """Check that the rows can give what a cell's calibration asks of them: rationales of so many steps.
+    """Check that the rows can give what a cell's calibration asks of them: rationales with the asked number of steps.
 
     Raises:
         UserError: they cannot.
@@ -134,7 +135,7 @@ def check_in_cache(cells: Sequence[Cell], overrides: Sequence[str]) -> None:
     Raises:
         UserError: the first that is not, with the line that fetches it.
     """
-    advice = f"The cells look in the cache only. This line fetches it: {prepare_line(overrides)}"
+    advice = f"The cells look only in the cache. This line fetches it: {prepare_line(overrides)}"
     for model in distinct_models(cells):
         if lacking := missing_files(model):
             raise UserError(f"{lacking}\n{advice}")

@@ -52,5 +52,7 @@ def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
     for key in ("launcher", "tracker", "sweep", "output_dir", "privacy", "table"):
         values = [getattr(point.cell.config, key) for point in points]
         if any(value != values[0] for value in values):
-            raise UserError(f"{key} cannot take several values in one line, all its cells share it. Run a line for each.")
+            raise UserError(
+                f"{key} cannot take several values in one line: all cells of a line share it. Run a line for each."
+            )
     return Sweep(sweep_name(config, overrides), points, told_apart(distinct_cells(points), points), overrides, config)

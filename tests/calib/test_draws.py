@@ -96,8 +96,8 @@ def test_rows_that_come_again_are_counted_and_told(tmp_path: Path) -> None:
     shared = len(rows[2] & (rows[0] | rows[1]))
     assert shared > 0 and made[2].manifest["num_rows_of_earlier_draws"] == shared
     assert not_disjoint(made[0].manifest) is None
-    told = f"calib.draw=2 is not disjoint from earlier draws, as there are too few rows: {shared} of {len(rows[2])} rows of"
-    assert str(not_disjoint(made[2].manifest)).startswith(told)
+    told = "calib.draw=2 is not disjoint from earlier draws, because there are too few rows: "
+    assert str(not_disjoint(made[2].manifest)).startswith(f"{told}{shared} of {len(rows[2])} rows of")
     parts = {"random": 1, "gsm8k": 3}
     mixed = make(tmp_path, "mix", draw=2, source=few, seq_len=160, num_samples=4, parts=parts)
     assert str(not_disjoint(mixed.manifest)).startswith(told)

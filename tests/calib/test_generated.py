@@ -375,7 +375,7 @@ def test_values_that_no_sampler_has_are_refused(fields: dict[str, Any], words: s
 
 @pytest.mark.parametrize("name", ["gsm8k", "random", "wikitext"])
 def test_prefixes_come_from_a_set_of_texts(name: str) -> None:
-    with pytest.raises(UserError, match=rf"calib\.source={name} is no set of texts.*wikitext2"):
+    with pytest.raises(UserError, match=rf"calib\.source={name} is not a set of texts.*wikitext2"):
         Recipe(generated(source=name), prompt(), LOCAL, MODEL).kind.check()
 
 

@@ -77,5 +77,5 @@ def test_a_selector_chooses_among_the_windows_that_stay() -> None:
 
 
 def test_too_few_candidates_are_told_with_their_number() -> None:
-    with pytest.raises(UserError, match=r"of 400 candidates, of which calib\.keep_share=0\.01 stays"):
+    with pytest.raises(UserError, match=r"400 candidates of which calib\.keep_share=0\.01 is kept"):
         make("c4", refuse_to_load, keep_share=0.01)

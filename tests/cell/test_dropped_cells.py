@@ -101,7 +101,7 @@ def test_what_counts_for_experts(line: Line) -> None:
     [
         (("method.skip=['0.*']",), r"method\.skip names linears, and sparsity=blocks drops whole blocks"),
         (("method.targets=['*.mlp.*']",), r"method\.targets names linears"),
-        (("save=mask",), r"save=mask keeps a bit for each weight.*save=model"),
+        (("save=mask",), r"save=mask keeps one bit per weight.*save=model"),
         (("sparsity=experts", "sparsity.num=1", "model.offload=true"), r"model\.offload=true has no room for both"),
     ],
 )

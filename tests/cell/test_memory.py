@@ -107,7 +107,7 @@ def test_too_little_memory_is_told_with_what_to_lower(compose_config: Compose, f
     for advice, name in ((prune_advice(config), "batch_size (6"), (score_advice(config), "eval.batch_size (7")):
         with pytest.raises(OutOfMemoryError) as caught, memory_errors("pruning", advice):
             fail()
-        assert str(caught.value).startswith("pruning needs more memory than there is (") and name in str(caught.value)
+        assert str(caught.value).startswith("pruning needs more memory than is available (") and name in str(caught.value)
         assert "\n" not in str(caught.value)
 
 

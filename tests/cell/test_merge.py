@@ -129,7 +129,7 @@ def test_what_cannot_be_merged_is_told(cells: Cells) -> None:
         (f"merge.cells=[{parents[0].id},{sparser.id}]",): r"differ in sparsity.ratio: 0.5 and 0.6",
         (f"merge.cells=[{parents[0].id},{unsaved.id}]",): "kept no weights. Run its line again with save=mask",
         (f"merge.cells=[{parents[0].id},{dense.id}]",): "without a calibration set",
-        (*cells.merged(parents), "method=magnitude"): "looks at no calibration set",
+        (*cells.merged(parents), "method=magnitude"): "uses no calibration set",
         (*cells.merged(parents), "merge.weights=[0.5,0.6]"): "sum is 1.1",
         (*cells.merged(parents), "merge.weights=[1]"): "1 numbers and merge.cells 2 cells",
     }

@@ -204,12 +204,12 @@ def test_the_part_of_a_mixture_that_the_model_makes_is_a_set_of_its_own_that_ano
 def test_where_sets_are_made_elsewhere_a_missing_one_is_told_with_its_job(tmp_path: Path, compose_config: Compose) -> None:
     cell = cell_of(compose_config, tmp_path)
     folder = making_folder(cell)
-    with pytest.raises(SetNotMadeError, match="no job was to make it"):
+    with pytest.raises(SetNotMadeError, match="no job was submitted to make it"):
         build(cell, Resources(makes_sets=False))
     log = tmp_path / "job.out"
     log.write_text("slurmstepd: Out Of Memory\n")
     write_submission(folder, "12", log, "s")
-    with pytest.raises(SetNotMadeError, match=r"job 12 was to make it and left none; slurmstepd: Out Of Memory"):
+    with pytest.raises(SetNotMadeError, match=r"job 12 should have made it and left none; slurmstepd: Out Of Memory"):
         build(cell, Resources(makes_sets=False))
     write_status(folder, State.failed, "UserError: no rows")
     with pytest.raises(UserError, match="could not be made: no rows"):

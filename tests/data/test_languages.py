@@ -59,11 +59,11 @@ def test_a_language_is_a_set_with_files_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("mc4_zh-latin", "mc4 has no language 'zh-latin'. Did you mean zh-Latn.*Those that there are: af, am, ar.*zu."),
-        ("mc4_german", "mc4 has no language 'german'.*Those that there are: af,"),
-        ("wikipedia_", "wikipedia is text in many languages: name one, .*calib.language=de or, elsewhere, wikipedia_de."),
+        ("mc4_zh-latin", "mc4 has no language 'zh-latin'. Did you mean zh-Latn.*Its languages are af, am, ar.*zu."),
+        ("mc4_german", "mc4 has no language 'german'.*Its languages are af,"),
+        ("wikipedia_", "wikipedia is text in many languages. Name one, .*calib.language=de or, elsewhere, wikipedia_de."),
         ("mc4", "mc4 is text in many languages.*mc4_de"),
-        ("mc5", "no dataset named 'mc5'. Did you mean mc4.*in many languages, as mc4_de: mc4, wikipedia"),
+        ("mc5", "no dataset named 'mc5'. Did you mean mc4.*in many languages, as in mc4_de: mc4, wikipedia"),
     ],
 )
 def test_an_unknown_language_is_told_with_those_that_there_are(name: str, told: str) -> None:
@@ -74,7 +74,7 @@ def test_an_unknown_language_is_told_with_those_that_there_are(name: str, told: 
 
 @pytest.mark.parametrize("language", ["xx", "", None, "DE"])
 def test_calib_language_must_be_one(language: str | None) -> None:
-    with pytest.raises(UserError, match=rf"calib.language={language}: mc4 .*Those that there are: af, am, ar"):
+    with pytest.raises(UserError, match=rf"calib.language={language}: mc4 .*Its languages are af, am, ar"):
         in_its_language(calib(language=language))
 
 
@@ -99,7 +99,7 @@ def test_each_language_is_another_calibration_set() -> None:
 def test_a_part_of_a_mixture_names_its_language() -> None:
     mixed = recipe(calib("mix", "de", parts={"mc4_de": 0.5, "mc4_es": 0.5}))
     assert [part.kind.dataset.name for part in mixed.parts] == ["mc4_de", "mc4_es"]
-    with pytest.raises(UserError, match=r"mc4 is text in many languages: name one, .*mc4_de"):
+    with pytest.raises(UserError, match=r"mc4 is text in many languages. Name one, .*mc4_de"):
         recipe(calib("mix", "de", parts={"mc4": 0.5, "c4": 0.5})).id()
 
 

@@ -76,7 +76,7 @@ def test_a_folder_for_each_split_and_one_above_the_data(tmp_path: Path) -> None:
     (tmp_path / "c4/train/a.jsonl").write_text(_lines(ROWS[:2]))
     (tmp_path / "c4/train/b.jsonl").write_text(_lines(ROWS[2:]))
     (tmp_path / "c4/data/validation.csv").write_text("id,text\n1,Row 0.\n")
-    with pytest.raises(UserError, match="two forms of one split"):
+    with pytest.raises(UserError, match="one split in two formats"):
         _c4(tmp_path)
     (tmp_path / "c4/train/b.jsonl").unlink()
     assert _c4(tmp_path) == TEXTS[:2] and _c4(tmp_path, "validation") == TEXTS[:1]
@@ -116,10 +116,10 @@ def test_another_name_of_the_split_brings_the_line_to_type(tmp_path: Path) -> No
         ("a.jsonl.gz", "no gzip", "broken or cut gzip file"),
         ("a.jsonl.zst", "no zstandard", "broken or cut zstandard file|pip install zstandard"),
         ("a.txt", b"caf\xe9\n", "line 1: this is not UTF-8"),
-        ("a.docx", "x", "of no kind that is read here"),
-        ("a.tsv", "text\tid\n", "of no kind that is read here"),
-        ("a.csv", "id;text\n1;a, b\n", "line 1: its columns are not divided by commas"),
-        ("a.csv", "id\ttext\n1\ta\n", "line 1: its columns are not divided by commas"),
+        ("a.docx", "x", "has a format that cannot be read here"),
+        ("a.tsv", "text\tid\n", "has a format that cannot be read here"),
+        ("a.csv", "id;text\n1;a, b\n", "line 1: its columns are not separated by commas"),
+        ("a.csv", "id\ttext\n1\ta\n", "line 1: its columns are not separated by commas"),
         ("a.jsonl", '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1: this is not valid JSON"),
         ("a.jsonl", '{"text": "a"}\n'.encode("utf-16"), "line 1: this is not UTF-8"),
     ],
@@ -163,7 +163,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="matches no file"):
         find_files(f"{tmp_path}/*.parquet")
     for address in ("https://example.org/rows.jsonl", "s3://bucket/rows.jsonl"):
-        with pytest.raises(UserError, match=r"is an address\..*hub:owner/name: fetch it first"):
+        with pytest.raises(UserError, match=r"is a web address\..*hub:owner/name: download it first"):
             find_files(address)
 
 

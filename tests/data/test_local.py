@@ -219,7 +219,7 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         "commonsense_qa/train.jsonl",
         _jsonl({**QUESTIONS[0], "choices": ["x", "y"], "abstractive_explanation": ""}),
     )
-    with pytest.raises(UserError, match=r"line 1: .*not the form of the hub's rows: TypeError"):
+    with pytest.raises(UserError, match=r"line 1: .*not have the form of the hub's rows: TypeError"):
         examples(_open(tmp_path), CSQA, "train")[0]
 
 

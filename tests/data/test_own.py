@@ -110,7 +110,7 @@ BAD: list[tuple[object, str]] = [
     ({"text": ["a"]}, "column text holds a list"),
     ({"text": {"value": "a"}}, "column text holds an object"),
     ({"text": True}, "column text holds True"),
-    ({"text": f"a{HALF}b"}, "half of a surrogate pair stands at character 1"),
+    ({"text": f"a{HALF}b"}, "character 1 is half of a surrogate pair"),
     ({"body": "a"}, "column text is missing; this row has body"),
     ({"version": 1, "data": [{"text": "a"}]}, "column text is missing; this row has version, data"),
     ({"text": 3}, "column text holds 3"),

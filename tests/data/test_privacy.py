@@ -30,14 +30,14 @@ def test_a_value(value: Any, shown: str, private: str) -> None:
 def test_names_of_columns() -> None:
     assert quote_names(["a", "b"]) == "a, b" and quote_names([]) == "none"
     with private_rows(True):
-        assert quote_names(["a", "b"]) == "2 names (privacy=true does not tell them)" and quote_names([]) == "none"
+        assert quote_names(["a", "b"]) == "2 names (privacy=true withholds them)" and quote_names([]) == "none"
 
 
 def test_an_error_of_a_library() -> None:
     error = ValueError("could not convert 'secret'")
     assert reason_of(error) == "ValueError: could not convert 'secret'" and cause_of(error) is error
     with private_rows(True):
-        assert reason_of(error) == "ValueError (privacy=true tells no more)" and cause_of(error) is None
+        assert reason_of(error) == "ValueError (privacy=true withholds the rest)" and cause_of(error) is None
 
 
 def test_it_ends_with_what_it_was_for() -> None:

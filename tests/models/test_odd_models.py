@@ -243,7 +243,7 @@ def test_a_model_with_other_parts_is_saved_whole(tmp_path: Path) -> None:
         expected = loaded.model(tokens).logits
         torch.testing.assert_close(text(tokens).logits, expected, rtol=0, atol=0)
         torch.testing.assert_close(whole(tokens).logits, expected)
-    assert "tensors that are no part of its language model, as they were" in (tmp_path / "pruned/README.md").read_text()
+    assert "tensors that are not part of its language model, as they were" in (tmp_path / "pruned/README.md").read_text()
     assert (tmp_path / "pruned/preprocessor_config.json").is_file()
     again = load_model(config(tmp_path / "pruned"), "cpu")
     assert again.left_out == loaded.left_out and again.share_zero == pytest.approx(0.5, abs=0.01)

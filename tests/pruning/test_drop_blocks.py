@@ -218,7 +218,7 @@ def test_blocks_that_compute_by_their_number_are_kept_before_the_others() -> Non
 
 
 def test_a_loss_that_the_search_did_not_find_is_told(model: PreTrainedModel) -> None:
-    with pytest.raises(UserError, match="its blocks compute by their numbers"):
+    with pytest.raises(UserError, match="what its blocks compute depends on their index"):
         check_loss(without_blocks(model, {2}), padded_set(), {"loss": 1.0, "blocks": [2]}, batch_size=4)
 
 

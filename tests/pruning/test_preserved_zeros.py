@@ -162,7 +162,7 @@ def test_a_linear_with_more_zeros_than_it_was_to_lose_keeps_them_and_is_noted() 
     check_reached(patterns, SparseGPT(), reports)
     assert reports[0].num_removed == reports[0].num_zero == int(weight_OI.numel() * 0.8)
     note = describe_preserved(reports)
-    assert note is not None and note.startswith("1 linears came with more zeros than were to go")
+    assert note is not None and note.startswith("1 linears had more zeros before pruning than were asked")
 
 
 @pytest.mark.parametrize("method", [Wanda(), *SOLVERS], ids=name)
@@ -177,4 +177,4 @@ def test_groups_with_more_zeros_than_were_to_go_keep_them_all(method: Method) ->
         zeros, removed = ((of.view(-1, 4)).sum(dim=1) for of in (before[key], read_weight(linear) == 0))
         assert torch.equal(removed, zeros.clamp(min=2))
     note = describe_preserved(reports)
-    assert note is not None and note.startswith(f"{len(reports)} linears came with more zeros than were to go")
+    assert note is not None and note.startswith(f"{len(reports)} linears had more zeros before pruning than were asked")

@@ -127,7 +127,7 @@ def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster,
     ((cell_id, _),) = folder.statuses.items()
     cluster.run("scancel", "--signal=USR2", folder.job_of(cell_id) or "")  # as at the end of five minutes
     said = line.end()
-    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): its time was over" in said.err, said
+    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): it reached its time limit" in said.err, said
 
 
 LONG = [

@@ -66,7 +66,7 @@ def test_a_set_whose_job_is_cancelled_fails_its_cells_and_the_same_line_makes_it
     cluster.run("scontrol", "release", *sorted(jobs))
     failed = folder.run(*grid)
     assert failed.code == 1, failed
-    assert f"job {making} was to make it and left none" in failed.err and len(folder.results) == 1
+    assert f"job {making} should have made it and left none" in failed.err and len(folder.results) == 1
     again = folder.run(*grid)
     assert again.code == 0, again.err
     assert set_jobs(tmp_path)[set_id] != making and len(folder.results) == 3

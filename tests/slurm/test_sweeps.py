@@ -210,8 +210,10 @@ def test_from_a_shell_that_a_job_left_its_variables_in(cluster: Cluster, tmp_pat
     folder = Folder(tmp_path, left | {"SBATCH_TIMELIMIT": "1"})
     said = folder.run("method=random", *BARE, *SLURM)
     assert said.code == 0 and len(folder.results) == 2, said
-    assert said.err == "prune: These variables do not count, as the launcher's keys or their defaults say the like: " + (
-        "SBATCH_TIMELIMIT=1 (launcher.timeout_min).\n"
+    assert (
+        said.err
+        == "prune: These variables have no effect, because the launcher's keys or their defaults set the same options: "
+        + ("SBATCH_TIMELIMIT=1 (launcher.timeout_min).\n")
     )
 
 

@@ -44,7 +44,7 @@ def test_before_and_after_it_is_fetched_and_when_the_branch_moves(tmp_path: Path
     repo = model_repo("owner/tiny")
     with serve(repo) as endpoint:
         plan = run(tmp_path, *line("launcher=plan"), HF_ENDPOINT=endpoint).stdout
-        assert ids_of(plan) == ["after prepare"] * 2 and "owner/tiny. The ids of these cells are known after" in plan
+        assert ids_of(plan) == ["after prepare"] * 2 and "owner/tiny. The ids of their cells will be known after" in plan
         assert not (tmp_path / "hub/hub/models--owner--tiny").exists(), "a plan fetches nothing"
         assert run(tmp_path, *line(), HF_ENDPOINT=endpoint).returncode == 0, "the ids of a run are those of the commit"
     first = results(tmp_path)

@@ -143,9 +143,9 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert "gated. Accept its terms on https://huggingface.co/owner/closed, then log in with `hf auth login`" in gated
     assert "no such repository on the hub" in told["model owner/gone"]
     limited = told["model owner/limited"]
-    assert "limits how often it is asked (429). Run the same line again in some minutes" in limited and "hf auth" in limited
+    assert "limits the rate of requests (429). Run the same line again in a few minutes" in limited and "hf auth" in limited
     assert "the transfer broke off" in told["model owner/broken"] and "Run the same line again" in told["model owner/broken"]
-    assert "a fault of its own (503). Run the same line again later" in told["rows gsm8k/train"]
+    assert "an error of its own (503). Run the same line again later" in told["rows gsm8k/train"]
     assert all("HF_HUB_OFFLINE" not in why for why in told.values())
 
 

@@ -73,10 +73,10 @@ def test_a_set_without_languages_is_one_cell_in_every_language(say: Say) -> None
     [
         (["calib=mc4", "calib.language=german"], "calib.language=german: mc4 has no language 'german'"),
         (["calib=mc4", "calib.language=zh_Latn"], "Did you mean zh-Latn"),
-        (["calib=mc4", "calib.language=null"], "mc4 is text in many languages: name one"),
+        (["calib=mc4", "calib.language=null"], "mc4 is text in many languages. Name one"),
         (["calib=mc4", "calib.language=fr"], "data=sample has no set 'mc4_fr'. It has"),
-        (["calib=mix", "calib.parts={mc4: 0.5, c4: 0.5}"], "mc4 is text in many languages: name one"),
-        (["calib=generated", "calib.source=wikipedia"], "calib.source=wikipedia is no set of texts"),
+        (["calib=mix", "calib.parts={mc4: 0.5, c4: 0.5}"], "mc4 is text in many languages. Name one"),
+        (["calib=generated", "calib.source=wikipedia"], "calib.source=wikipedia is not a set of texts"),
         (["eval.perplexity=[mc4]"], "eval.perplexity: mc4 is text in many languages"),
     ],
 )

@@ -33,6 +33,9 @@ def test_prepare_leaves_them_to_the_cells_and_says_so(say: Callable[..., Said], 
     said = say(*LINE, "launcher=prepare")
     assert said.code == 0, said.err
     assert "generated, s0): left to the cells: it takes the model, which is not loaded here" in said.out
-    assert "Everything is there but what the model makes itself." in said.out and "jobs that the cells wait for" in said.out
+    assert (
+        "Everything is there, except the sets that the model makes" in said.out
+        and "in a job that its cells wait for" in said.out
+    )
     assert "rows wikitext2/train (data=sample): there" in said.out, "the rows of the prefixes"
     assert len(list((tmp_path / "outputs/calib").glob("*/manifest.json"))) == 1, "C4's"

@@ -201,7 +201,10 @@ def test_what_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     )
     assert problems[2].startswith("- model owner/absent: model.path=owner/absent: there is no such folder here, and no such")
     assert problems[3].startswith("- rows c4/validation (data=hub): data=hub, c4: allenai/c4 at ")
-    assert problems[4].startswith("Then the same line again: python -m prune.main -m model=hf ") and len(problems) == 5
+    assert (
+        problems[4].startswith("Fix this and run the same line again: python -m prune.main -m model=hf ")
+        and len(problems) == 5
+    )
 
 
 def test_a_hub_out_of_reach_is_said_once_for_each_thing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Kinds of calibration sets beside those that recipe.py names, a module each.
+"""Kinds of calibration sets beside those that recipe.py names, one module each.
 
-It defines DATASET, an `OtherSet`, and KIND, which makes of a recipe the set as its kind makes it: `OtherKind` in recipe.py.
+A module defines DATASET, an `OtherSet`, and KIND, which makes the set of a recipe: see `OtherKind` in recipe.py.
 """

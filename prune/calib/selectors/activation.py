@@ -30,7 +30,7 @@ class ActivationConfig(SelectConfig):
 
     name: str = "activation"
     dimensions: int = 64
-    """That the activations are projected to."""
+    """Number of dimensions that the activations are projected to."""
 
     def __post_init__(self) -> None:
         SelectConfig.__post_init__(self)

@@ -1,4 +1,4 @@
-"""EvoP's cluster-based sampling (CCDS, arXiv 2502.14910): equal numbers from each group of like texts."""
+"""EvoP's cluster-based sampling (CCDS, arXiv 2502.14910): equal numbers from each group of similar texts."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,11 +17,11 @@ NUM_STARTS = 10
 
 @dataclass(kw_only=True, slots=True)
 class ClustersConfig(SelectConfig):
-    """Takes equal numbers of each cluster of the pool: k-means over embeddings of the texts."""
+    """Takes equal numbers from each cluster of the pool: k-means over embeddings of the texts."""
 
     name: str = "clusters"
     num_clusters: int = 5
-    """Of the pool."""
+    """Number of clusters in the pool."""
     embedding: Embedding = Embedding.tfidf
 
     def __post_init__(self) -> None:

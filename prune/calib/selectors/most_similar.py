@@ -31,7 +31,7 @@ class MostSimilarConfig(SelectConfig):
     target: str | None = None
     """A set, shipped or of the user's own; null compares the pool with itself, which takes its most typical texts."""
     target_rows: int = 1000
-    """So many of the target's rows are compared with, drawn by calib.seed; all where it has no more."""
+    """Number of the target's rows to compare with, drawn by calib.seed; all where it has no more."""
     embedding: Embedding = Embedding.tfidf
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ class Zipf(Selector):
     """Orders by the sum of 1 / count over a candidate's distinct words; a word's count is its occurrences in the pool.
 
     As the authors' code does (source/similarity_check.py, zipf_sampling), the score is not divided by the length, nothing
-    is chosen greedily, and words are what stands between blanks, full stops and commas, in lower case.
+    is chosen greedily, and words are what stands between spaces, full stops and commas, in lower case.
     """
 
     def order(self, pool: Pool) -> Sequence[Pick]:

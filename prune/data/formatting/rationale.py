@@ -1,4 +1,4 @@
-"""Rationales as a row of steps: one sentence a step, joined by ". ", without a final period."""
+"""Rationales as a series of steps: one sentence per step, joined by ". ", without a final period."""
 
 import re
 from collections.abc import Iterable

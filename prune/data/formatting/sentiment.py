@@ -10,7 +10,7 @@ SENTIMENTS = ("negative", "positive")
 """In the order in which every set here counts them, from 0."""
 
 _BREAK = re.compile(r"(?:<br\s*/?>|\\n|\s)+")
-r"""What stands for a line break in copies of IMDB (`<br />`) and Yelp (`\n` as two characters), and blanks."""
+r"""What stands for a line break in copies of IMDB (`<br />`) and Yelp (`\n` as two characters), and spaces."""
 
 
 def review_example(row: Row, column: str = "text") -> Example:

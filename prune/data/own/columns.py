@@ -72,5 +72,5 @@ def plain_text(row: Row, column: str) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value as a message shows it: a text or a number itself, of others the kind."""
+    """A value as a message shows it: a text or a number itself, of anything else the kind."""
     return KINDS[type(value)] if isinstance(value, list | tuple | dict | NoneType) else quote(value)

@@ -123,7 +123,7 @@ def _options(column: str, row: Row) -> list[str]:
     if not isinstance(options, list) or len(options) < 2 or not all(isinstance(option, str) for option in options):
         raise UserError(f"column {column} holds {shorten(options)}; it must be a list of two texts or more")
     if len(options) > len(string.ascii_uppercase):
-        raise UserError(f"column {column} holds {len(options)} choices; {len(string.ascii_uppercase)} are the most")
+        raise UserError(f"column {column} holds {len(options)} choices; at most {len(string.ascii_uppercase)} are allowed")
     return options
 
 

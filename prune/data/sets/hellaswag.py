@@ -26,7 +26,8 @@ def _example(row: Row) -> Example:
 
 
 def clean(text: str) -> str:
-    """The text without the marks that WikiHow pages left in it: `[title]` begins a sentence, `[step]` and others go."""
+    """The text without the marks that WikiHow pages left in it: `[title]` begins a sentence, `[step]` and others are
+    removed."""
     return " ".join(re.sub(r"\[.*?\]", "", text.replace(" [title]", ". ")).split())
 
 

@@ -1,4 +1,4 @@
-"""IWSLT 2017, TED talks, English to French (Cettolo et al. 2017). A sentence or a few from a talk a row."""
+"""IWSLT 2017, TED talks, English to French (Cettolo et al. 2017). A row is a sentence or a few from a talk."""
 
 from prune.data.dataset import AnswerKind, Category, Hub, QuestionSet
 from prune.data.formatting.translation import to_french

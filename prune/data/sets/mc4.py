@@ -22,7 +22,7 @@ _NUM_TRAIN = {
     4: "bg-Latn ig mi ny sm su",
     2: "haw st xh yo",
 }
-"""Shards of the training split -> the languages that have so many."""
+"""Number of shards of the training split -> the languages that have that many."""
 _NUM_VALIDATION = {
     128: "en",
     32: "ru und",

@@ -1,6 +1,6 @@
 """Rows of files: JSON Lines, JSON, CSV, parquet and text, each also as .gz or .zst, with the place of each row.
 
-A file is read whole but parquet, which is mapped. A row's place is what a person looks for: a file and a line.
+A file is read whole, except parquet, which is mapped. A row's place is what a person looks for: a file and a line.
 """
 
 import csv
@@ -70,7 +70,7 @@ class PlacedRows(Sequence[Row]):
         return f"{self._path}, {self._word} {self._numbers[index]}"
 
     def column_names(self) -> Iterator[tuple[list[str], str]]:
-        """The columns of the first row and of each that has others than the row before, with their places."""
+        """The columns of the first row and of each row whose columns differ from the row before, with their places."""
         names: list[str] | None = None
         for index, row in enumerate(self._rows):
             if list(row) != names:
@@ -168,7 +168,8 @@ def _read(path: Path, is_one_of_several: bool) -> PlacedRows | ParquetRows:
     ending = ending_of(path)
     if ending is None:
         raise UserError(
-            f"{path} is of no kind that is read here. Rows are read from {', '.join(FORMATS)}, each also as .gz or .zst."
+            f"{path} has a format that cannot be read here. Rows are read from {', '.join(FORMATS)}, each also as .gz or "
+            ".zst."
         )
     if ending == ".parquet":
         return _read_parquet(path)
@@ -186,7 +187,7 @@ def _refuse_pointer(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise UserError(
-                f"{path} is a git-lfs pointer, which stands for the file and holds none of it. Fetch the file with "
+                f"{path} is a git-lfs pointer: it stands for the file and holds none of its rows. Fetch the file with "
                 "`git lfs pull` in its repository, or download it anew."
             )
 
@@ -256,7 +257,7 @@ def _read_json(path: Path, stream: BinaryIO) -> PlacedRows:
         entries = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is not valid JSON: {error}. It must be an array of objects, or one object a line."
+            f"{path} is not valid JSON: {error}. It must be an array of objects, or one object per line."
         ) from cause_of(error)
     rows = PlacedRows(path, "entry")
     for number, entry in enumerate(entries, start=1):
@@ -273,7 +274,7 @@ def _read_csv(path: Path, stream: BinaryIO) -> PlacedRows:
     reader = csv.DictReader(text, strict=True)
     try:
         if len(reader.fieldnames or []) == 1 and {";", "\t"} & set("".join(reader.fieldnames or [])):
-            raise UserError(f"{path}, line 1: its columns are not divided by commas. Save it with commas.")
+            raise UserError(f"{path}, line 1: its columns are not separated by commas. Save it with commas.")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(

@@ -145,7 +145,7 @@ def load_repository(hub: Hub, options: Mapping[str, Any], name: str, split: str)
     Args:
         options: further arguments of `load_dataset`.
         name: the set, and
-        split: its split, whose file would do in its stead, in messages.
+        split: its split, whose file would do instead, in messages.
 
     Raises:
         UserError: it cannot be loaded.

@@ -18,14 +18,14 @@ _SAVED_SPLITS = "dataset_dict.json"
 """What it puts above the folders of several."""
 _PATTERN = re.compile(r"[*?\[]")
 _SPLIT = re.compile(r"train.*|test.*|valid.*|dev|eval.*|hold.?out.*|held.?out.*")
-"""How splits are called."""
+"""The names of splits."""
 
 
 def split_files(folder: Path) -> dict[str, list[Path]]:
     """Split -> its files in a set's folder, by name; empty where there are none, or no such folder.
 
-    Two forms of one split (`train.jsonl` and `train.parquet`) are two files of it, which `check_forms` refuses. A text file
-    is no split: what its lines are to be, only a user's own set says.
+    Two formats of one split (`train.jsonl` and `train.parquet`) are two files of it, which `check_forms` refuses. A text
+    file is not a split: only a user's own set says what its lines are.
     """
     splits: dict[str, list[Path]] = {}
     folder = snapshot_of(folder)
@@ -39,7 +39,7 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _below(folder: Path) -> dict[str, list[Path]]:
-    """The splits in a folder of a set's: it is one itself by its name, or holds some."""
+    """The splits in a folder inside a set's folder: its name makes it one itself, or it holds some."""
     if is_saved(folder):
         return {folder.name: [folder]}
     if _SPLIT.fullmatch(folder.name):
@@ -74,7 +74,7 @@ def _split_of(path: Path) -> str | None:
 
 
 def is_split_name(name: str) -> bool:
-    """Whether this is how splits are called: train, validation, test and their like."""
+    """Whether this is the name of a split: train, validation, test and the like."""
     return _SPLIT.fullmatch(name) is not None
 
 
@@ -99,7 +99,7 @@ def content_of(files: Sequence[Path]) -> list[Path]:
 
 
 def check_forms(files: Sequence[Path]) -> None:
-    """Refuse a split that stands in two forms.
+    """Refuse a split that exists in two formats.
 
     Raises:
         UserError: so it is.
@@ -108,7 +108,7 @@ def check_forms(files: Sequence[Path]) -> None:
     inside_one_folder = len({path.parent for path in files}) == 1
     if inside_one_folder and len(files) > 1 and (None in shards or len(shards) > 1):
         names = " and ".join(path.name for path in files[:3])
-        raise UserError(f"{files[0].parent} has {names}: two forms of one split. Keep one of them.")
+        raise UserError(f"{files[0].parent} has {names}: one split in two formats. Keep one of them.")
 
 
 def check_shards(files: Sequence[Path]) -> None:
@@ -127,7 +127,8 @@ def check_shards(files: Sequence[Path]) -> None:
             more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
             raise UserError(
                 f"{folder} holds {len(found)} of the {total} shards of {stem}; missing are "
-                f"{', '.join(map(str, absent[:5]))}{more}. Fetch them, or keep one shard alone, which then is the whole set."
+                f"{', '.join(map(str, absent[:5]))}{more}. Fetch them, or keep a single shard, which is then read as the "
+                "whole set."
             )
 
 
@@ -157,7 +158,9 @@ def find_files(path: str) -> list[Path]:
             return found
         raise UserError(f"{path} matches no file.")
     if "://" in path:
-        raise UserError(f"{path} is an address. Rows are read from files here and from hub:owner/name: fetch it first.")
+        raise UserError(
+            f"{path} is a web address. Rows are read from files on this machine and from hub:owner/name: download it first."
+        )
     raise UserError(f"{path} does not exist. {_neighbours(place)}")
 
 

@@ -85,7 +85,7 @@ def find_split(root: Path, wanted: Wanted) -> list[Path]:
 
 
 def _rename(wanted: Wanted, splits: Mapping[str, Sequence[Path]]) -> str:
-    """The line that renames a file whose name is that of no split; empty where there is none."""
+    """The line that renames a file whose name is not that of a split; empty where there is none."""
     others = [files[0] for name, files in splits.items() if not is_split_name(name)]
     if not others:
         return ""

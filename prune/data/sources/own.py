@@ -16,7 +16,7 @@ from prune.errors import UserError
 
 TRAIN = "train"
 HELD_OUT = "held-out"
-"""The split of an own set that is for evaluation."""
+"""The split of an own set that evaluation uses."""
 UNKNOWN = "unknown"
 """Stands for the commit of a repository that was not fetched."""
 
@@ -95,7 +95,7 @@ def files_of(own: OwnSetConfig, split: str) -> list[Path]:
 
 
 def own_sha256(own: OwnSetConfig, split: str) -> str:
-    """A hash of the files of a split: their content and how they are read; what they are called does not count.
+    """A hash of the files of a split: their content and how they are read; file names do not count.
 
     Of a hub repository, its commit, as far as the local cache knows it, with the configuration and the split.
     """

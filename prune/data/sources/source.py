@@ -1,4 +1,5 @@
-"""Where rows come from: generated sample, the hub, or local files. One function opens a source; two turn rows into use."""
+"""Where rows come from: generated sample, the hub, or local files. One function opens a source; two turn rows into texts
+and examples."""
 
 from __future__ import annotations
 
@@ -78,12 +79,12 @@ def open_source(config: DataConfig) -> Source:
 
 
 def texts(source: Source, dataset: TextSet, split: str) -> Sequence[str]:
-    """The documents of a split, one a row, read when asked for."""
+    """The documents of a split, one per row, read when asked for."""
     return _convert(source, dataset, split, dataset.text)
 
 
 def examples(source: Source, dataset: QuestionSet, split: str) -> Sequence[Example]:
-    """The questions of a split, one a row, read when asked for.
+    """The questions of a split, one per row, read when asked for.
 
     Raises:
         UserError: when a row is read that cannot be used (no label, say); it names the row.
@@ -104,7 +105,9 @@ def _convert(source: Source, dataset: TextSet | QuestionSet, split: str, convert
             raise BadRowError(f"{where}, {place_of(rows, index)}: {error}.") from cause_of(error)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             reason = reason_of(error)
-            form = "is not of the expected form" if dataset.own is not None else "has not the form of the hub's rows"
+            form = (
+                "does not have the expected form" if dataset.own is not None else "does not have the form of the hub's rows"
+            )
             raise BadRowError(f"{where}, {place_of(rows, index)}: it {form}: {reason}.") from cause_of(error)
 
     return Mapped(rows, checked)
@@ -122,8 +125,8 @@ def check_unicode(value: str | Example) -> None:
             part.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"half of a surrogate pair stands at character {error.start}, which is no text: a character that another "
-                "program cut in the middle"
+                f"character {error.start} is half of a surrogate pair and not valid text: another program cut a character "
+                "in two"
             ) from None
 
 

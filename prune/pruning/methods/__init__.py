@@ -1,1 +1,1 @@
-"""Pruning methods, a file each: its knobs, its statistic, its mathematics."""
+"""Pruning methods, one file each: its knobs, its statistic, its mathematics."""

@@ -31,9 +31,9 @@ class ADMMConfig(MethodConfig):
     damping: float = 0.1
     """Added to the diagonal of the Hessian, which is scaled to 1."""
     penalty: float = 1.0
-    """rho, for that Hessian."""
+    """The penalty rho, for that Hessian."""
     iterations: int = 20
-    """Of ADMM."""
+    """Iterations of ADMM."""
     mask_steps: int = 15
     """The first iterations, in which the mask grows and may change; 0: the smallest scaled weights, from the start."""
     authors_code: bool = False
@@ -64,7 +64,7 @@ class ADMM:
     From V = W and a dual of 0, `iterations` times: the mask, in step i of the first `mask_steps`, is that of the
     ratio * (1 - (1 - i / mask_steps)^3) smallest of V + dual; Z = V + dual under the mask; dual = V + dual - Z;
     V = (W H + rho (Z - dual))(H + rho I)^-1. The result is V + dual under the last mask. Unstructured: step i removes
-    int(O * I * its ratio) of the whole matrix; N:M: so many of the weights that are among the N smallest of their group.
+    int(O * I * its ratio) of the whole matrix; N:M: that many of the weights that are among the N smallest of their group.
     One inverse serves all linears that share their inputs.
 
     The authors' code (fmfi-compbio/admm-pruning, lib/admm.py) computes the growing ratio and then takes the asked one in

@@ -65,7 +65,7 @@ MAX_PENALTY = 1e6
 RESTART_DIVISOR = 5
 """authors_code: what a first penalty that changes too little is divided by."""
 SETTLED = (30, 0.0003)
-"""authors_code: after so many iterations a smaller change than this share of the kept weights ends the search."""
+"""authors_code: after this many iterations, a change smaller than this share of the kept weights ends the search."""
 
 
 class Step(Enum):
@@ -106,7 +106,7 @@ class Solved:
     weight_OI: Tensor
     mask_OI: Tensor
     num_iterations: int
-    """Of ADMM, restarts included."""
+    """Iterations of ADMM, restarts included."""
     num_inverses: int
     """Of (H + rho I)."""
 

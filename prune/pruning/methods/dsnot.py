@@ -32,14 +32,14 @@ class DSnoTConfig(MethodConfig):
     start: Start = Start.wanda
     """Whose mask is improved; always the mask on the dense weights, also SparseGPT's."""
     max_cycles: int = 50
-    """Most swaps in a row. 0: the mask as it is."""
+    """At most this many swaps in a row of the matrix. 0: the mask as it is."""
     threshold: float = 0.1
     """A row is done when its expected error is at most this."""
     sum_over: int = 2048
     """Tokens over which the expected error is summed before it is compared with `threshold`: in the authors' code the 2,048
     of a sequence. 1: the mean, as the paper writes it, which makes fewer swaps."""
     power: float = 1.0
-    """Exponent of the inputs' variance, which divides the gain of a weight that may come back. 0: without."""
+    """Exponent of the inputs' variance, which divides the gain of a weight that may come back. 0: it does not count."""
     same_sign: bool | None = None
     """Whether a row is done before a swap that would turn its error's sign. null: with N:M only, as in the authors' code."""
 
@@ -98,7 +98,7 @@ class InputMoments(InputNorms):
         self.mean_I, self._spread_I = self.mean_I.to(device), self._spread_I.to(device)
 
     def variance(self) -> Tensor:
-        """Of each input, I: of all tokens, not of a sample of them."""
+        """The variance of each input, I, over all tokens: the population's, not a sample's."""
         return self._spread_I / self.total_weight
 
 
@@ -265,5 +265,5 @@ class OfGroups:
         return first_O + place_O, score_O.isfinite()
 
     def remove(self, rows_R: Tensor, input_R: Tensor) -> None:
-        """These are gone."""
+        """Mark these as removed."""
         self._score_OI[rows_R, input_R] = math.inf

@@ -1,4 +1,4 @@
-"""Magnitude pruning (Han et al. 2015, arXiv 1506.02626): the smallest weights of each matrix go."""
+"""Magnitude pruning (Han et al. 2015, arXiv 1506.02626): the smallest weights of each matrix are removed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class RIAConfig(MethodConfig):
     power: float = 0.5
     """Exponent of the input norms."""
     permutation: Permutation = Permutation.none
-    """Of N:M only: which inputs share a group, so that more score is kept. none: consecutive ones. heuristic, lsa: others,
+    """For N:M only: which inputs share a group, so that more score is kept. none: consecutive ones. heuristic, lsa: others,
     so that the mask is N:M after a reordering of the inputs that each linear needs for itself (docs/methods_masks.md)."""
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class RIA:
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the lowest scores, the others untouched.
 
-        The error is the share of the squared |W_ij| * ||X_j|| that goes, as Wanda's: exact for uncorrelated inputs.
+        The error is the removed share of the squared |W_ij| * ||X_j||, as in Wanda: exact for uncorrelated inputs.
         """
         assert isinstance(statistic, InputNorms), type(statistic)
         size_OI, norm_I = finite_weight(weight_OI).abs(), statistic.norms()

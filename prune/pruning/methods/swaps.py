@@ -31,7 +31,8 @@ class SwapsConfig(MethodConfig):
     start: Start = Start.wanda
     """Whose mask is improved; always the mask on the dense weights, also SparseGPT's."""
     max_sweeps: int = 100
-    """Most swaps in a row; a row is done earlier when no swap lowers its error. 0: the mask as it is."""
+    """At most this many swaps in a row of the matrix; a row is done earlier when no swap lowers its error. 0: the mask as
+    it is."""
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """The weights that share a threshold of the start."""

@@ -1,4 +1,5 @@
-"""Wanda (Sun et al. 2023, arXiv 2306.11695): the smallest |weight| x input norm of each output go."""
+"""Wanda (Sun et al. 2023, arXiv 2306.11695): the weights with the smallest |weight| x input norm of each output are
+removed."""
 
 from __future__ import annotations
 
@@ -109,7 +110,7 @@ class Wanda:
     def prune(self, weight_OI: Tensor, statistic: Statistic | None, pattern: Pattern, generator: torch.Generator) -> Pruned:
         """The weights without the lowest scores, the others untouched.
 
-        The error is the share of the squared scores that goes: exact for uncorrelated inputs.
+        The error is the removed share of the squared scores: exact for uncorrelated inputs.
         """
         score_OI = scores(weight_OI, statistic)
         mask_OI = self._mask(score_OI, pattern)

@@ -1,1 +1,1 @@
-"""The column sweep of SparseGPT: Hessian, factor, and the weights that go, on the CPU and as a Triton kernel."""
+"""The column sweep of SparseGPT: Hessian, factor, and the removed weights, on the CPU and as a Triton kernel."""

@@ -1,10 +1,11 @@
-"""Channel permutation: which inputs share a group of N:M, so that the scores that stay are larger.
+"""Channel permutation: which inputs share a group of N:M, so that larger scores are kept.
 
-Groups of consecutive inputs may hold several large scores, or none. Inputs are dealt out anew, for each linear on its own.
+Groups of consecutive inputs may hold several large scores, or none. So inputs are dealt to new groups, for each linear on
+its own.
 
 Source: RIA (Zhang et al. 2024, arXiv 2402.09997), section on channel permutation. The authors' code
-(biomedical-cybernetics/Relative-importance-and-activation-pruning) gives the same orders, and takes one that is worse than
-the model's, too; here the model's stays then.
+(biomedical-cybernetics/Relative-importance-and-activation-pruning) gives the same orders, and also takes one that is worse
+than the model's; here the model's stays then.
 
 Shapes: O out, I in, G groups, M inputs in a group.
 """
@@ -27,13 +28,14 @@ class Permutation(str, Enum):
     none = "none"
     """Consecutive ones."""
     heuristic = "heuristic"
-    """Those of a like rank: the inputs, sorted by their sum of scores, are dealt out to and fro."""
+    """Inputs of a like rank: sorted by their sum of scores, they are dealt out back and forth."""
     lsa = "lsa"
-    """As heuristic, then each place of the groups in turn gets the inputs that stand there in the best assignment."""
+    """As heuristic; then the inputs at each place of the groups in turn are assigned anew, optimally over all groups."""
 
 
 def best_order(score_OI: Tensor, pattern: NM, permutation: Permutation) -> Tensor:
-    """The inputs in the order in which each M that follow each other share a group, I; never less score is kept by it.
+    """The inputs in an order in which every M consecutive ones share a group, I; it never keeps less score than the model's
+    order.
 
     Raises:
         UserError: M does not divide I.
@@ -64,7 +66,7 @@ def dealt_order(score_OI: Tensor, group_size: int) -> Tensor:
 
 
 def assigned_order(score_OI: Tensor, order_I: Tensor, pattern: NM) -> Tensor:
-    """The order after one round: the inputs at each place of the groups are given to the groups anew, the best for all.
+    """The order after one round: the inputs at each place of the groups are assigned anew, optimally over all groups.
 
     Beside its M - 1 others of a group, of which the M - N - 1 largest stay in any case, input x adds max(x, t) in each row,
     t the next largest: the sum over rows is half of sum x + sum t + sum |x - t|.

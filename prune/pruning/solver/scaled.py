@@ -1,7 +1,7 @@
 """The problem of one layer with inputs of norm 1, as the solvers by operator splitting (ALPS, ADMM) take it.
 
-With s_j the root of H_jj, the weights w_ij s_j and the matrix H_jk / (s_j s_k) give the same outputs' error, and the matrix
-has 1 on its diagonal: magnitudes of weights can be compared, and one penalty serves every linear.
+With s_j the root of H_jj, the weights w_ij s_j and the matrix H_jk / (s_j s_k) give the same error of the outputs, and the
+matrix has 1 on its diagonal: magnitudes of weights can be compared, and one penalty serves every linear.
 
 Shapes: O out, I in.
 """

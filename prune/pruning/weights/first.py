@@ -18,7 +18,7 @@ class FirstConfig(WeightConfig):
 
     name: str = "first"
     tokens: int = 256
-    """How many; BOS is one of them."""
+    """Number of tokens; BOS is one of them."""
 
     def __post_init__(self) -> None:
         require_at_least("weight.tokens", self.tokens, 1)

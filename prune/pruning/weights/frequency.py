@@ -22,9 +22,9 @@ class FrequencyConfig(ScaledConfig):
 
 @dataclass(frozen=True)
 class Frequency:
-    """The score is minus the number of times that the token stands among the real ones of the whole set.
+    """The score is minus the number of times that the token occurs among the real ones of the whole set.
 
-    The authors' code shuffles the sequences and not the scores, so that there a sequence has the weights of another.
+    The authors' code shuffles the sequences and not the scores, so a sequence has the weights of another there.
     """
 
     min: float

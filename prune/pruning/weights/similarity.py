@@ -24,7 +24,7 @@ class SimilarityConfig(ScaledConfig):
 class Similarity:
     """The score is the mean over j of ||h_t - h_j||^2 = ||h_t - m||^2 + a constant, with m the mean of h.
 
-    So no T x T distances are needed, and the constant goes when scores are spread.
+    So no T x T distances are needed, and the constant cancels when scores are spread.
     """
 
     min: float

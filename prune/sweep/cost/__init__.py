@@ -1,1 +1,1 @@
-"""What a sweep costs before anything of it has run: the work of each cell, and the rate at which a machine does it."""
+"""What a sweep will cost, before any of it has run: the work of each cell, and the rate at which a machine does it."""

@@ -16,9 +16,9 @@ from prune.sweep.cost.shape import ModelShape, model_shape
 from prune.sweep.cost.work import Work, copying, work_of_pruning, work_of_set
 
 START_S = 5.0
-"""Of Python and its libraries, once for a line or a job; not measured."""
+"""Seconds that Python and its libraries take to start, once for a line or a job; not measured."""
 CELL_S = 1.0
-"""Of a cell's files, what is recorded of it, and the page; not measured."""
+"""Seconds for a cell's files, its record, and its share of the page; not measured."""
 STAGES = ("sets", "pruning", "scores")
 
 
@@ -42,7 +42,7 @@ class Bill:
 
 
 def make_bill(cells: Sequence[Cell], output_dir: Path, tflops: float | None) -> Bill:
-    """The bill of cells, at the rate of this machine or of one that does so many TFLOP/s."""
+    """The bill of cells, at the rate of this machine or of one with `tflops` TFLOP/s."""
     biller = _Biller(output_dir, tflops)
     seconds = {cell.id: took for cell in cells if (took := biller.charge(cell)) is not None}
     unknown = [cell.name for cell in cells if cell.id not in seconds]
@@ -50,7 +50,7 @@ def make_bill(cells: Sequence[Cell], output_dir: Path, tflops: float | None) -> 
 
 
 class _Biller:
-    """Goes through cells in their order; what one has on its bill is on no later one."""
+    """Goes through cells in their order; what is on the bill of one is on no later bill."""
 
     def __init__(self, output_dir: Path, tflops: float | None) -> None:
         self._output_dir, self._tflops = output_dir, tflops

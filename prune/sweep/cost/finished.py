@@ -34,7 +34,7 @@ class Alike:
 
 
 def alike(cells: Sequence[Cell], output_dir: Path) -> dict[str, Alike]:
-    """Cell -> what finished cells like it took, for those that have some."""
+    """Cell -> what finished cells like it took, for the cells that have such."""
     finished = find_finished(output_dir) if cells else {}
     found: dict[str, Alike] = {}
     known: dict[str, Alike | None] = {}

@@ -1,7 +1,7 @@
 """How fast a machine does a model's work: measured once on a stand-in for one block, and remembered.
 
-The stand-in has the sizes of the model, shrunk where it is large, random weights, and what is around the products in a block
-of today: norms, rotary embedding, attention, a gate.
+The stand-in has the sizes of the model, shrunk where it is large, random weights, and what surrounds the products in a
+modern block: norms, rotary embedding, attention, a gate.
 
 Tensors: B sequences, L tokens, T tokens in all, H hidden, I in, V vocabulary.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BUDGET_S = 0.3
-"""Of each of the five measurements; the fastest of its repetitions counts, so that a busy moment does not."""
+"""Seconds for each of the five measurements; the fastest repetition counts, so that a busy moment does not."""
 MOST_WEIGHTS = 2**23
 """Weights of the stand-in's largest linear, and of its head: wider ones reach no other rate."""
 SEQ_LEN = 256
@@ -131,7 +131,7 @@ class StandIn:
         self._weights = [torch.randn(size, dtype=dtype, device=place).mul_(0.01) for size in shape.linears]
 
     def run(self, num_rows: int, seq_len: int) -> None:
-        """Pass so many sequences once."""
+        """Pass `num_rows` sequences through once."""
         shape = self._shape
         inputs = {size: self._ones(num_rows, seq_len, size) for size in {size for _, size in shape.linears}}
         for _ in range(2):
@@ -154,7 +154,7 @@ class _Head:
         self._weight_VH = torch.randn(shape.vocab, shape.hidden, dtype=dtype, device=place).mul_(0.01)
 
     def run(self, num_tokens: int) -> None:
-        """Score so many tokens once."""
+        """Score `num_tokens` tokens once."""
         hidden_TH = self._weight_VH.new_ones(num_tokens, self._weight_VH.shape[1])
         targets_T = torch.zeros(num_tokens, dtype=torch.int64, device=hidden_TH.device)
         torch.nn.functional.cross_entropy((hidden_TH @ self._weight_VH.T).float(), targets_T, reduction="none")

@@ -32,9 +32,9 @@ from prune.sweep.cost.shape import ModelShape
 from prune.sweep.cost.work import Work, forward, total, writing
 
 LOOKED_AT = 100
-"""Items whose lengths are looked at."""
+"""Number of items whose lengths are looked at."""
 SAMPLE_CHARS = 20_000
-"""Of them, and of a text, that are made into tokens."""
+"""Characters of these items, and of a text, that are tokenised."""
 CHARS_PER_TOKEN = 4.0
 """Where the tokenizer is not here."""
 UNREAD = (1000, 400.0, 20.0, 4)
@@ -127,7 +127,7 @@ class Lengths:
         )
 
     def assumed(self, name: str, limit: int | None) -> Asked:
-        """What is taken for a set whose rows are not here."""
+        """The sizes that are assumed for a set whose rows are not here."""
         self.unread[name] = None
         num_items, chars, reply, num_choices = UNREAD
         num_items = min(num_items, limit or num_items)

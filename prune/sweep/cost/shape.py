@@ -1,4 +1,4 @@
-"""The sizes of a model that its work follows from, by its configuration alone or the headers of its files. No torch."""
+"""The sizes of a model that settle its work, from its configuration alone or the headers of its files. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What the work of a model follows from."""
+    """The sizes that settle the work of a model."""
 
     num_blocks: int
     linears: tuple[tuple[int, int], ...]

@@ -7,7 +7,7 @@ from prune.cell.cell import Cell
 from prune.sweep.cost.bill import Bill, by_axis, by_stage, make_bill
 from prune.sweep.cost.finished import Alike, alike
 
-NOT_COUNTED = "Not counted: fetching, waiting for a queue, and what else keeps the machine busy."
+NOT_COUNTED = "Not counted: downloads, time in a queue, and whatever else keeps the machine busy."
 
 
 def describe(cells: Sequence[Cell], output_dir: Path, tflops: float | None, num_workers: int) -> list[str]:
@@ -25,7 +25,7 @@ def describe(cells: Sequence[Cell], output_dir: Path, tflops: float | None, num_
     each = [took.seconds for took in known.values()] + [sum(stages.values()) for stages in bill.seconds.values()]
     if num_workers > 1 and each:
         share = max(sum(each) / num_workers, *each)
-        lines.append(f"With {num_workers} workers about {describe_seconds(share)}, where each has a machine of its own.")
+        lines.append(f"With {num_workers} workers about {describe_seconds(share)}, if each has a machine of its own.")
     return lines
 
 
@@ -52,10 +52,10 @@ def _by_operations(cells: Sequence[Cell], bill: Bill) -> list[str]:
         for axis, values in by_axis(cells, bill).items()
     ]
     rates = "; ".join(f"{rate.where}: {_tera(rate.flops)}" for rate in bill.rates)
-    lines = [first, *axes, f"At the rate of {rates}. Another machine has another: launcher.tflops=N takes N TFLOP/s."]
+    lines = [first, *axes, f"At the rate of {rates}. For another machine give its rate in TFLOP/s: launcher.tflops=N."]
     if bill.unread:
-        lines.append(f"Rows are not here, so that sizes are assumed: {', '.join(bill.unread)}.")
-    more = f" Scores of kinds that are unknown here: {', '.join(bill.uncounted)}." if bill.uncounted else ""
+        lines.append(f"Rows that are not here, whose sizes are assumed: {', '.join(bill.unread)}.")
+    more = f" Nor scores of kinds that are unknown here: {', '.join(bill.uncounted)}." if bill.uncounted else ""
     return [*lines, NOT_COUNTED + more]
 
 

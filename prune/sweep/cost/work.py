@@ -24,7 +24,7 @@ COPY_BYTES_PER_S = 1e9
 REFIT_PASSES = 3
 """What an epoch of reconstruct=block takes, with its gradients; as much go once for its targets and its two errors."""
 ATTENTION_TIMES = 4
-"""What attention that is looked at costs, of attention that is fused."""
+"""What watched attention costs, relative to fused attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Work:
     weights: float = 0
     thin_flops: float = 0
     seconds: float = 0
-    """What no rate is measured of."""
+    """Seconds of work for which no rate is measured."""
 
     def __add__(self, other: Work) -> Work:
         mine, its = _values(self), _values(other)
@@ -67,7 +67,8 @@ def forward(shape: ModelShape, num_tokens: float, seq_len: float, *, head: float
 
 
 def writing(shape: ModelShape, num_steps: float, num_rows: float, seq_len: float) -> Work:
-    """So many steps, each of which adds a token to every row; below THIN_ROWS rows a step takes as long as with so many."""
+    """Steps of writing, each of which adds a token to every row; below THIN_ROWS rows a step takes as long as with so
+    many."""
     rows = max(num_rows, THIN_ROWS)
     step = shape.num_blocks * shape.block_flops(rows, seq_len)
     return Work(thin_flops=num_steps * step, head_flops=shape.head_flops(num_steps * num_rows))

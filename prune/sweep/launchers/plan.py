@@ -31,8 +31,8 @@ class PlanLauncherConfig(DryLauncherConfig):
 
     name: str = "plan"
     tflops: float | None = None
-    """TFLOP/s of the machine that is to run the cells, as it reaches them in a model's products; None: how long they take is
-    said at the rate of this one, which is measured for two seconds where no finished cells tell."""
+    """TFLOP/s that the machine which will run the cells reaches in a model's matrix products. None: the rate of this
+    machine, measured for two seconds where no finished cells show the times."""
 
     def __post_init__(self) -> None:
         DryLauncherConfig.__post_init__(self)  # slots leave super() without its class
@@ -97,7 +97,9 @@ def unknown_ids(cells: Sequence[Cell]) -> list[str]:
         return []
     models = [str(cell.config.model.path) for cell in unknown if not is_known(cell.config.model)]
     named = dict.fromkeys([*models, *(hub.path for cell in unknown for hub in unknown_hubs(cell))])
-    return [f"Not in the hub's local cache: {', '.join(named)}. The ids of these cells are known after launcher=prepare."]
+    return [
+        f"Not in the hub's local cache: {', '.join(named)}. The ids of their cells will be known after launcher=prepare."
+    ]
 
 
 def job_notes(cells: Sequence[Cell], sweep: Sweep) -> list[str]:

@@ -54,14 +54,15 @@ class PrepareLauncher(Launcher):
 LAUNCHER = PrepareLauncher()
 
 READY = (
-    "Everything is there. The sweep can now run without a network: launcher=slurm sees to that by itself, "
-    "elsewhere set HF_HUB_OFFLINE=1."
+    "Everything is there. The sweep can now run without a network: launcher=slurm does so by itself; with other launchers "
+    "set HF_HUB_OFFLINE=1."
 )
 
 
 READY_BUT_FOR_MODEL = (
-    "Everything is there but what the model makes itself. launcher=slurm has it made in jobs that the cells wait for, "
-    "elsewhere the first cell that needs it makes it; no network is needed: elsewhere set HF_HUB_OFFLINE=1."
+    "Everything is there, except the sets that the model makes: launcher=slurm makes each in a job that its cells wait "
+    "for, and with other launchers the first cell that needs one makes it. The sweep can now run without a network: "
+    "launcher=slurm does so by itself; with other launchers set HF_HUB_OFFLINE=1."
 )
 
 LATER = "left to the cells: it takes the model, which is not loaded here"
@@ -80,7 +81,7 @@ class Thing:
 
 
 def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -> None:
-    """Bring here all that `cells` need, and print a line for each thing; one that fails does not stop the others.
+    """Bring here everything that `cells` need, and print a line for each thing; one that fails does not stop the others.
 
     Raises:
         UserError: something could not be brought; all of it is listed.
@@ -96,7 +97,9 @@ def prepare(cells: Sequence[Cell], overrides: Sequence[str], console: Console) -
             left_to_model |= said == LATER
     if problems:
         listed = "".join(f"\n- {name}: {problem}" for name, problem in problems.items())
-        raise UserError(f"Not everything could be prepared.{listed}\nThen the same line again: {prepare_line(overrides)}")
+        raise UserError(
+            f"Not everything could be prepared.{listed}\nFix this and run the same line again: {prepare_line(overrides)}"
+        )
     _say(console, READY_BUT_FOR_MODEL if left_to_model else READY)
 
 

@@ -111,7 +111,7 @@ class PlainWorkersWatcher:
         self._say(f"[{self._num_begun}/{self._num_cells}] {name}")
 
     def stage(self, worker: int, name: str) -> None:
-        """Print nothing but for what a cell waits."""
+        """Print only what a cell waits for."""
         if name.startswith(WAITS):
             self._say(f"{self._cells[worker][0]} {name}")
 

@@ -96,14 +96,17 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
     """The lines under the table and its legend."""
     lines = []
     if any(_drops_prompt(point) or _dropped(point) for point in points):
-        lines.append("A value in brackets cannot matter there (raw text has no prompt): such points are one cell, run once.")
+        lines.append(
+            "A value in brackets cannot matter there (raw text has no prompt): points that differ only in it are one cell, "
+            "run once."
+        )
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
     lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
     lines += not_applicable_lines(points)
     overlapping = [result for result in outcome.results.values() if _shares_items(result)]
     if overlapping:
         lines.append(
-            f"Scored items share text with the calibration set in {len(overlapping)} cells: see overlap in result.json."
+            f"In {len(overlapping)} cells, scored items share text with the calibration set: see overlap in result.json."
         )
     if own := own_set_scores(list(outcome.results.values())):
         lines.append(f"These scores measure a set that a cell here was calibrated on: {', '.join(own)}.")

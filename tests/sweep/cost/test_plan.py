@@ -155,5 +155,5 @@ def test_rows_that_are_not_here_are_named(say: Say) -> None:
     scores = ("method=dense", "eval.tasks=[gsm8k]", "eval.perplexity=[c4]", *BARE[2:])
     said = say("data=hub", *scores)
     assert said.code == 0, said.err
-    assert "Rows are not here, so that sizes are assumed: c4, gsm8k." in said.out
-    assert "Rows are not here" not in say(*scores).out
+    assert "Rows that are not here, whose sizes are assumed: c4, gsm8k." in said.out
+    assert "Rows that are not here" not in say(*scores).out

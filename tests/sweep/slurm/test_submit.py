@@ -228,7 +228,7 @@ def test_as_many_are_submitted_as_the_site_takes(
     assert taken == arrays and [job.cells[0] for job in jobs] == cells[: len(jobs)] and len(jobs) + len(left) == 12
     if limit < 12:
         assert submit_jobs(left, launcher, "s", tmp_path, lambda cells: cells, can_wait=True) == ([], left)
-        with pytest.raises(UserError, match=r"takes no more jobs of yours now.*launcher\.cells_per_job=4"):
+        with pytest.raises(UserError, match=r"takes no more of your jobs now.*launcher\.cells_per_job=4"):
             submit_jobs(left, launcher, "s", tmp_path, lambda cells: cells)
 
 
@@ -243,7 +243,7 @@ def test_a_refusal_for_another_reason_is_not_tried_in_parts(
 
     monkeypatch.setattr(submit, "submit_array", submit_array)
     cells = [make_cell(compose_config(f"calib.seed={seed}", f"output_dir={tmp_path}")) for seed in range(3)]
-    with pytest.raises(UserError, match=r"Nothing was submitted. Mend the launcher\.\* key"):
+    with pytest.raises(UserError, match=r"Nothing was submitted. Correct the launcher\.\* key"):
         submit_jobs([[cell] for cell in cells], SlurmLauncherConfig(), "s", tmp_path, lambda cells: cells)
     assert asked == [3]
 

@@ -54,7 +54,7 @@ def test_a_job_that_died_is_shown_with_the_last_line_of_its_log(tmp_path: Path) 
     failure = dead_failure(Job("41_0", "TIMEOUT"), "41_0", log)
     assert (failure.state, failure.log, failure.job_id) == ("TIMEOUT", log, "41_0")
     said = "slurmstepd-n1: error: *** JOB 41 ON n1 CANCELLED AT 10:00 ***"
-    assert failure.reason == f"its time was over (launcher.timeout_min); last words: {said}"
+    assert failure.reason == f"it reached its time limit (launcher.timeout_min); last words: {said}"
     log.write_text("begin\nsrun: error: n1: task 0: Killed\nsrun: Force Terminated StepId=5.0\n")
     assert dead_failure(Job("4", "FAILED"), "4", log).reason == "last words: srun: error: n1: task 0: Killed"
     log.write_text("[1/1] tiny/dense\n")

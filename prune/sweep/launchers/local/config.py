@@ -7,7 +7,7 @@ from prune.config.launcher import LauncherConfig, check_workers
 
 @dataclass(kw_only=True, slots=True)
 class LocalLauncherConfig(LauncherConfig):
-    """On this machine, sharing loaded models and calibration sets."""
+    """Runs cells on this machine, which share loaded models and calibration sets."""
 
     name: str = "local"
     num_workers: int | None = None

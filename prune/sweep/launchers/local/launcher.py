@@ -35,7 +35,7 @@ class LocalLauncher(CellLauncher):
         choose_gpus(cells, launcher, os.environ)
 
     def reads_cache_only(self, sweep: Sweep) -> bool:
-        """Whether the environment says so."""
+        """Whether the environment sets the hub's clients offline."""
         return os.environ.get("HF_HUB_OFFLINE") == "1"
 
     def run(self, sweep: Sweep, cells: Sequence[Cell], recorder: Recorder, resources: Resources, console: Console) -> None:
@@ -88,7 +88,7 @@ def _run_one(
 ) -> str:
     """Run and record one cell; return its line for the terminal.
 
-    A mistake that a dense cell meets, every other cell of its model would meet too, after minutes of pruning: it goes into
+    Every other cell of the model would meet a mistake that a dense cell meets, but after minutes of pruning: it goes into
     `unusable`, or is raised where that is None, as the line has no other model.
     """
     try:

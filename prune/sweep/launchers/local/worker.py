@@ -33,10 +33,11 @@ Message: TypeAlias = dict[str, Any]
 Send: TypeAlias = Callable[[Message], None]
 
 STOP_SECONDS = 3.0
-"""How long a cell that is interrupted may take to say so in its files."""
+"""Seconds that an interrupted cell may take to say so in its files."""
 
 ADVANCE_SECONDS = 0.1
-"""Between two messages of progress: a parent that is busy for a while must not find the pipe full, and the cell waiting."""
+"""Seconds between two messages of progress: a parent that is busy for a while must not find the pipe full, and the cell
+waiting."""
 
 
 class ProgressSender:

@@ -1,3 +1,3 @@
-"""The Slurm launcher: a job a cell through submitit, followed until the last has ended."""
+"""The Slurm launcher: a job per cell through submitit, followed until the last has ended."""
 
 from prune.sweep.launchers.slurm.launcher import LAUNCHER as LAUNCHER

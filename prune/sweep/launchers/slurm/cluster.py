@@ -8,7 +8,7 @@ from prune.cell.slurm_queue import SlurmUnavailableError, run_command
 from prune.sweep.launchers.slurm.options import overruled
 
 _OF_JOBS = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
-"""How variables begin that Slurm sets in a job."""
+"""The beginning of the variables that Slurm sets in a job."""
 
 _OF_SITES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 """Variables that say where Slurm is, and who asks."""
@@ -40,7 +40,7 @@ def node_hosts() -> set[str]:
 
 
 def cancel(job_ids: Sequence[str]) -> None:
-    """Take jobs out of the queue; that they are gone already is no error."""
+    """Take jobs out of the queue; it is no error if they are gone already."""
     if job_ids:
         run_command(["scancel", "--quiet", *job_ids])
 

@@ -9,7 +9,7 @@ from prune.errors import UserError
 MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
 CPUS = ("cpus-per-task", "cpus-per-gpu")
 GPUS = ("gpus-per-node", "gpus-per-task", "gpus-per-socket", "gpus", "gres")
-"""Options of sbatch that ask for the same thing in other words: one displaces the default of another."""
+"""Options of sbatch that ask for the same thing in different ways: one displaces the default of another."""
 
 _SHORT = {"c": "cpus-per-task", "G": "gpus", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint"}
 _KEYS = {
@@ -36,7 +36,8 @@ def launcher_key(option: str) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class SlurmLauncherConfig(LauncherConfig):
-    """As jobs of a Slurm cluster, through submitit. Keys that sbatch knows keep its names; None leaves one to the site."""
+    """Runs cells as jobs of a Slurm cluster, through submitit. Keys that sbatch knows keep its names; None leaves one to
+    the site."""
 
     name: str = "slurm"
     partition: str | None = None
@@ -79,17 +80,17 @@ class SlurmLauncherConfig(LauncherConfig):
     exclusive: bool = False
     comment: str | None = None
     requeue: bool = True
-    """Whether a preempted job, or one whose node fails, goes back to the queue; it goes on where it was."""
+    """Whether a preempted job, or one whose node fails, goes back to the queue; it then goes on where it stopped."""
     signal_delay_s: int = 120
     """Seconds before its end at which a job gets a signal; it then goes back to the queue."""
     max_num_timeout: int = 3
-    """Times that a job goes back to the queue because its time is over."""
+    """How often a job goes back to the queue because its time is over."""
     offline: bool = True
-    """Whether jobs find models and rows in the cache only (HF_HUB_OFFLINE=1), as nodes without a network need it."""
+    """Whether jobs look for models and rows only in the cache (HF_HUB_OFFLINE=1), as nodes without a network must."""
     wait: bool = True
     """Follow the jobs to their end; false returns after submission."""
     poll_seconds: float = 10.0
-    """Seconds between two looks at the queue, once the jobs run for a while."""
+    """Seconds between two looks at the queue, once the jobs have run for a while."""
 
     def __post_init__(self) -> None:
         for key in ("timeout_min", "array_parallelism", "cells_per_job"):
@@ -116,16 +117,18 @@ class SlurmLauncherConfig(LauncherConfig):
         if len(given) > 1:
             raise UserError(
                 f"{' and '.join(given)} exclude one another: sbatch takes one of them. Leave out the others, "
-                "or take back what a file gives with null, as in launcher.mem_gb=null."
+                "or unset what a file gives with null, as in launcher.mem_gb=null."
             )
 
 
 @dataclass(kw_only=True, slots=True)
 class DryLauncherConfig(SlurmLauncherConfig):
-    """Nowhere. It takes the keys of all launchers, so that a line needs no other change than launcher=plan."""
+    """Runs cells nowhere. It takes the keys of all launchers, so that a line needs no other change than launcher=plan."""
 
     num_workers: int | None = None
+    """As launcher=local takes it."""
     gpus: list[int] = field(default_factory=list)
+    """As launcher=local takes it."""
 
     def __post_init__(self) -> None:
         SlurmLauncherConfig.__post_init__(self)  # slots leave super() without its class

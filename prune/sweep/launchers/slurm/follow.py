@@ -17,15 +17,15 @@ from prune.sweep.launchers.slurm.verdict import cannot_start, dead_failure, stuc
 from prune.sweep.recorder import Recorder
 
 GRACE_S = 15.0
-"""So long after its job's end a cell's files may still be on their way to this machine (network file systems)."""
+"""Seconds after its job's end in which a cell's files may still be on their way to this machine (network file systems)."""
 
 PATIENCE_S = 30.0
-"""So long a job may be pending for a reason that does not end by itself before we say so."""
+"""Seconds that a job may be pending for a reason that does not end by itself before we say so."""
 
 FIRST_PAUSE_S = 0.5
 
 LAST_WORD_S = 60.0
-"""So long a job may take to its end after its last result, for mirroring it."""
+"""Seconds that a job may take to end after its last result, while it mirrors that."""
 
 
 class Follower:
@@ -78,7 +78,7 @@ class Follower:
             queue = queued_jobs()
         except SlurmUnavailableError as error:
             if not self._silent:
-                self._screen.say(f"Slurm does not answer ({error}). The jobs go on; waiting for it.")
+                self._screen.say(f"Slurm does not answer ({error}). The jobs go on; waiting for Slurm.")
             self._silent = True
             return None
         if self._silent:

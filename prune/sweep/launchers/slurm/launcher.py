@@ -222,7 +222,7 @@ def submit_cells(cells: Sequence[Cell], sweep: Sweep, after: Sequence[str], *, c
     """Submit `cells`, to begin once the jobs `after` have ended."""
     launcher = _knobs(sweep)
     limits = f"launcher.timeout_min={launcher.timeout_min}, launcher.max_num_timeout={launcher.max_num_timeout}"
-    timeout = f"its time was over ({limits})"
+    timeout = f"it reached its time limit ({limits})"
 
     def make_job(cells: list[Cell]) -> CellsJob:
         return CellsJob(cells, sweep.name, list(sweep.overrides), code_state(), timeout, str(Path.cwd()))
@@ -258,7 +258,8 @@ def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, nu
     lines += (
         [
             f"{num_open} cells are not submitted yet: the site takes no more jobs at a time. They follow as jobs end; with "
-            "launcher.wait=false the same line again submits them. launcher.cells_per_job=4 puts four cells into a job."
+            "launcher.wait=false run the same line again to submit them. launcher.cells_per_job=4 puts four cells into a "
+            "job."
         ]
         if num_open
         else []
@@ -305,6 +306,6 @@ def describe_stop(followed: Sequence[Followed]) -> str:
     """The message after Ctrl-C while jobs are followed."""
     roots = " ".join(dict.fromkeys(root for one in followed for root in one.roots))
     return (
-        "Stopped waiting; the jobs go on. The same line again follows them, python -m prune.status shows them, "
-        f"scancel {roots} ends them."
+        f"Stopped waiting; the jobs go on. Run the same line again to follow them, python -m prune.status to list them, "
+        f"scancel {roots} to end them."
     )

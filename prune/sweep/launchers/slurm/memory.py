@@ -17,7 +17,7 @@ from prune.sweep.needs import distinct_models
 
 GB = 2**30
 OTHERS_GB = 8
-"""Beside the weights: Python, its libraries, rows, activations."""
+"""Memory beside the weights: Python, its libraries, rows, activations."""
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -28,7 +28,7 @@ def memory_notes(cells: Sequence[Cell], launcher: SlurmLauncherConfig) -> list[s
 
 
 def memory_note(model: ModelConfig, launcher: SlurmLauncherConfig, parameters: Mapping[str, Any]) -> str | None:
-    """The sentence on memory that is less than the weights take; None where it suffices, or it is not known.
+    """The sentence on memory that is less than the weights take; None where it suffices, or is not known.
 
     A job on a CPU holds the weights and a copy of them; on a GPU, or with model.offload, they are on the host once.
 

@@ -1,4 +1,4 @@
-"""What is asked of sbatch: the launcher's keys under submitit's names, and defaults where nothing else asks for the like."""
+"""What is asked of sbatch: the launcher's keys under submitit's names, and defaults where nothing else asks for the same."""
 
 import re
 import shlex
@@ -116,14 +116,17 @@ def overruled(environment: Mapping[str, str], options: Sequence[str]) -> dict[st
 
 
 def describe_overruled(environment: Mapping[str, str], options: Sequence[str]) -> str | None:
-    """One line on the variables of sbatch that do not count; None where all do."""
+    """One line on the variables of sbatch that have no effect; None where all have."""
     named = [
         f"{name}={environment[name]} ({launcher_key(option)})"
         for name, option in sorted(overruled(environment, options).items())
     ]
     if not named:
         return None
-    return f"These variables do not count, as the launcher's keys or their defaults say the like: {', '.join(named)}."
+    return (
+        f"These variables have no effect, because the launcher's keys or their defaults set the same options: "
+        f"{', '.join(named)}."
+    )
 
 
 def option_of(variable: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while jobs are on their way: a line per state on a terminal, a line per change elsewhere."""
+"""What a person sees while jobs wait and run: a line per state on a terminal, a line per change elsewhere."""
 
 from collections import Counter
 from collections.abc import Sequence

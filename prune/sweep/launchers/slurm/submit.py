@@ -26,7 +26,7 @@ from prune.sweep.launchers.slurm.options import options_in_script, sbatch_parame
 _LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 _TOO_MANY = re.compile(r"Submit\w*Limit|SubmitJob|MaxJobCount|too many|\b(jobs|arrays?)\b", re.IGNORECASE)
-"""What Slurm, and wrappers of sites, say where they take fewer jobs or smaller arrays."""
+"""What Slurm, and the wrappers of some sites, say when they take only fewer jobs or smaller arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def submit_jobs(
         folder: for what the jobs print and for submitit's files.
         make_job: cells -> the `CellsJob` that runs them.
         can_wait: whether other jobs of this line are on their way, after which there is room.
-        after: jobs that must have ended, however, before these begin.
+        after: jobs that must have ended, in whatever way, before these begin.
         note: keeps which jobs were taken; None writes it into each cell's folder.
 
     Returns:
@@ -156,12 +156,12 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 
     message = "\n  ".join(["Slurm did not take the jobs. It says:", *lines])
     fewer = "launcher.cells_per_job=4 puts four cells into a job."
     if not taken and is_about_number(words):
-        return f"{message}\nNothing was submitted: the site takes no more jobs of yours now. Wait for some to end; {fewer}"
+        return f"{message}\nNothing was submitted: the site takes no more of your jobs now. Wait for some to end; {fewer}"
     if not taken:
-        mend = "Nothing was submitted. Mend the launcher.* key that this is about and run the same line again."
-        return f"{message}\n{mend}" + (f" If it takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
+        mend = "Nothing was submitted. Correct the launcher.* key that this is about and run the same line again."
+        return f"{message}\n{mend}" + (f" If the site takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
     cells = "\n  ".join(f"{job.id}  {', '.join(cell.title for cell in job.cells)}" for job in taken)
-    again = "Before that it took these jobs, which go on; the same line again follows them and submits the rest:"
+    again = "Before that it took these jobs, which go on. Run the same line again to follow them and to submit the rest:"
     return f"{message}\n{again}\n  {cells}"
 
 

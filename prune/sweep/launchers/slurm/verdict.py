@@ -20,9 +20,9 @@ _OWN_LIMIT = re.compile(r"(Assoc|QOS)Max\w+")
 
 _MEANING = {
     "CANCELLED": "it was cancelled",
-    "TIMEOUT": "its time was over (launcher.timeout_min)",
+    "TIMEOUT": "it reached its time limit (launcher.timeout_min)",
     "NODE_FAIL": "its node went down",
-    "OUT_OF_MEMORY": "it took more memory than it had asked for (launcher.mem_gb)",
+    "OUT_OF_MEMORY": "it used more memory than it had asked for (launcher.mem_gb)",
     "PREEMPTED": "another job took its place",
     "COMPLETED": "it ended without a result: another process had the cell, and left none either",
 }
@@ -30,7 +30,7 @@ _MEANING = {
 
 
 def cannot_start(job: Job, queue: Iterable[Job]) -> bool:
-    """Whether a pending job waits for what will not come; `queue` holds all jobs of the user."""
+    """Whether a pending job waits for something that will never come; `queue` holds all jobs of the user."""
     if not job.is_pending:
         return False
     if _NEVER.fullmatch(job.reason):
@@ -41,8 +41,8 @@ def cannot_start(job: Job, queue: Iterable[Job]) -> bool:
 def stuck_failure(job: Job, log: Path) -> Failure:
     """The failure of a pending job that cannot start."""
     reason = (
-        f"{job.reason}: it cannot start as it was asked for and stays in the queue. Mend the launcher.* key that this is "
-        f"about; the same line then submits it anew (scancel {job.id} takes it out)"
+        f"{job.reason}: it can never start with these options and stays in the queue. Correct the launcher.* key that this "
+        f"is about; the same line then submits it anew (scancel {job.id} removes the old job)"
     )
     return Failure("PENDING", reason, log if log.exists() else None, job.id)
 
