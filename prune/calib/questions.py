@@ -113,8 +113,8 @@ def eligible_rows(examples: Sequence[Example], prompt: PromptConfig, usable: Ite
         raise UserError(
             f"prompt={prompt.name.value}: none of the {len(examples)} rows has a rationale. {instead} or take another set."
         )
-    found = ", ".join(f"{num_steps} ({count} rows)" for num_steps, count in sorted(counts.items()))
-    raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has that many sentences. The rows have {found}.")
+    found = ", ".join(f"{count} with {num_steps}" for num_steps, count in sorted(counts.items()))
+    raise UserError(f"prompt.num_cot_steps={wanted}: no rationale has that many sentences. The rows by sentences: {found}.")
 
 
 def render(example: Example, style: PromptStyle) -> str:

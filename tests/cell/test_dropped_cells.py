@@ -99,7 +99,7 @@ def test_what_counts_for_experts(line: Line) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("method.skip=['0.*']",), r"method\.skip names linears, and sparsity=blocks drops whole blocks"),
+        (("method.skip=['0.*']",), r"method\.skip names linears, but sparsity=blocks drops whole blocks"),
         (("method.targets=['*.mlp.*']",), r"method\.targets names linears"),
         (("save=mask",), r"save=mask keeps one bit per weight.*save=model"),
         (("sparsity=experts", "sparsity.num=1", "model.offload=true"), r"model\.offload=true has no room for both"),
@@ -123,7 +123,7 @@ def test_more_blocks_than_the_model_has_are_refused_before_it_is_loaded(compose_
     with pytest.raises(UserError, match=r"sparsity\.num=3 would drop 3 of the model's 4 blocks.*sparsity\.num=2"):
         check_parts(compose_config(*SMALL, "sparsity=blocks", "sparsity.num=3"))
     check_parts(compose_config(*SMALL, *BLOCKS))
-    with pytest.raises(UserError, match=r"sparsity=experts: model tiny is no mixture of experts .*sparsity=blocks"):
+    with pytest.raises(UserError, match=r"sparsity=experts: model tiny is not a mixture of experts .*sparsity=blocks"):
         check_parts(compose_config(*SMALL, "sparsity=experts"))
 
 

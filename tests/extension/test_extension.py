@@ -40,7 +40,7 @@ def test_a_cell_with_a_set_and_methods_of_both(environment: dict[str, str], tmp_
 
 
 def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: dict[str, str], tmp_path: Path) -> None:
-    line = [*LINE, "eval.scores=[letters/capitals]", "method=magnitude"]
+    line = [*LINE, "eval.scores=[letters/capitals]", "method=magnitude", "table=wide"]
     planned = run(tmp_path, environment, "-m", *line, "eval.scores=[letters/capital]")
     assert planned.returncode == 2 and "eval.scores: There is no dataset named 'capital'" in planned.stderr
     done = run(tmp_path, environment, "-m", *line)
@@ -48,7 +48,8 @@ def test_a_kind_of_score_is_planned_measured_printed_and_compared(environment: d
     scores = {name: result["metrics"]["letters/capitals"] for name, result in results(tmp_path).items()}
     dense, pruned = (scores[name]["value"] for name in ("tiny/dense", "tiny/magnitude/50%"))
     assert scores["tiny/dense"]["num_items"] == 2 and scores["tiny/dense"]["unit"] == "letters"
-    assert f"{dense:.1f}" in done.stdout and f"d {pruned - dense:+.1f}" in done.stdout, done.stdout
+    difference = f"{pruned - dense:+.1f}" if pruned != dense else "0.0"
+    assert f"{dense:.1f}" in done.stdout and f"d {difference}" in done.stdout, done.stdout
     assert "letters/capitals: lower is better; others: higher." in done.stdout
     kept = [json.loads(path.read_text())["asked"] for path in tmp_path.glob("outputs/cells/*/scores/letters-*.json")]
     assert [asked["extension"]["distribution"] for asked in kept] == ["prune-capitals"] * 2
