@@ -102,7 +102,7 @@ def test_a_yaml_makes_a_set_like_ours(folder: Path, say: Say) -> None:
     )
     write(folder / "river.jsonl", TEXTS)
     scores = ["eval.tasks=[mine]", "eval.perplexity=[prose]", "eval.num_fewshot=1", "eval.seq_len=16", "eval.num_chunks=2"]
-    done = say("-m", "calib=mine,c4", "prompt=icl", *BARE[2:], *scores)
+    done = say("-m", "calib=mine,c4", "prompt=icl", "table=wide", *BARE[2:], *scores)
     assert done.code == 0, done.err
     found, c4 = (results()[f"tiny/{name}/wanda/50%/s0"] for name in ("mine-icl", "c4"))
     difference = found["metrics"]["ppl/prose"]["value"] - c4["metrics"]["ppl/prose"]["value"]
