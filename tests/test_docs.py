@@ -62,6 +62,7 @@ def test_there_are_lines_on_the_pages() -> None:
     assert len(LINES) > 60 and {"README.md", "start.md", "tutorial.md", "slurm.md"} <= {line.page for line in LINES}
 
 
+@pytest.mark.slow
 def test_every_line_is_planned(where_lines_run: Path) -> None:
     lines = {line.words: line for line in LINES if line.module == "prune.main" and OF_EXTENSION not in line.words}
     problems = plan_all(list(lines.values()))

@@ -85,6 +85,7 @@ def test_the_engine_is_imported() -> None:
     assert run(f"import {', '.join(f'prune.{name}' for name in ENGINE)}; print('imported')") == "imported\n"
 
 
+@pytest.mark.slow
 def test_the_bench_runs_and_invents_nothing(tmp_path: Path) -> None:
     """Every part but the kernel's; without a GPU neither its memory nor the kernel is measured."""
     out = tmp_path / "gpu.json"

@@ -119,6 +119,7 @@ def test_a_set_is_kept_where_cells_find_it_only_when_asked(
     assert kept.manifest == made.manifest
 
 
+@pytest.mark.slow
 def test_the_dense_model_writes_its_set(model: Model) -> None:
     words = ("calib=generated", "calib.num_samples=2", "calib.seq_len=16")
     made = model.calibration_set(*words)

@@ -310,6 +310,7 @@ def test_an_input_size_that_m_does_not_divide(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("outputs/cells/*/blocks.jsonl"))
 
 
+@pytest.mark.slow
 def test_the_line_works_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[1]
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(root)]

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 FIRST_PAINT = "performance.getEntriesByType('paint').find((entry) => entry.name === 'first-contentful-paint').startTime"
 
 
+@pytest.mark.slow
 def test_a_large_grid_is_small_enough_and_there_at_once(open_page: Open, tmp_path: Path) -> None:
     report = large_report()
     assert len(report.cells.id) * len(report.metrics) >= 10_000 * 20

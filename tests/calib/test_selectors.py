@@ -113,6 +113,7 @@ for select in (*map(selector_config, NAMES), *by_model):
 """
 
 
+@pytest.mark.slow
 def test_neither_pythons_hash_seed_nor_the_number_of_threads_matters() -> None:
     here = Path(__file__).parent
     said = set()

@@ -144,6 +144,7 @@ def test_sets_of_two_lengths_cannot_be_stacked(cells: Cells) -> None:
         cells.run(*cells.merged(parents, "merge.back=wanda"))
 
 
+@pytest.mark.slow
 def test_the_command_scores_a_merged_cell_beside_the_others(run_line: RunLine, tmp_path: Path) -> None:
     done = run_line("-m", "calib=c4,gsm8k", "save=mask", *SMALL)
     assert done.returncode == 0, done.stderr

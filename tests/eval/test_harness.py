@@ -475,6 +475,7 @@ def test_the_hub_is_asked_as_lm_eval_asks_it(monkeypatch: pytest.MonkeyPatch) ->
     assert calls == [{"path": "baber/piqa", "name": None, "revision": "0" * 40}]
 
 
+@pytest.mark.slow
 def test_without_a_network_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**arguments: Any) -> Any:
         raise ConnectionError("no route")

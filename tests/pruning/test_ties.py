@@ -104,6 +104,7 @@ def test_more_than_a_hundredth_is_told_of_all_linears_together() -> None:
     assert told is not None and told.startswith("6.0 % of the removed weights score the same")
 
 
+@pytest.mark.slow
 def test_a_cell_keeps_the_ties_of_each_linear_and_warns(tmp_path: Path) -> None:
     """Of the embedded model with weights rounded to a few levels, as de-quantising leaves them."""
     config = ModelConfig(name="tiny", seq_len=64)

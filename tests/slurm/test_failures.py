@@ -98,6 +98,7 @@ def test_each_failure_is_named_and_the_same_line_runs_only_those(
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = folder.start(
@@ -251,6 +252,7 @@ def test_without_accounting_a_killed_job_is_found(start_cluster: Callable[..., C
     assert folder.run("-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM).code == 0
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_failures_of_their_cells(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1,2", *BARE, *SLURM]

@@ -90,6 +90,7 @@ def test_status_of_a_finished_sweep(readme_line: tuple[Folder, Said]) -> None:
     assert "tiny/gsm8k-icl/wanda/50%/s0" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1", *QUICK, *SLURM]
@@ -103,6 +104,7 @@ def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_p
     assert sum("3 cells are in the queue already" in one.out for one in said) == 1
 
 
+@pytest.mark.slow
 def test_a_mixture_is_on_slurm_what_it_is_here(cluster: Cluster, tmp_path: Path) -> None:
     line = ["-m", "calib=mix", "calib.parts={c4: 2, gsm8k: 1, svamp: 1}", "calib.num_samples=4", "calib.seq_len=64", *BARE]
     folder, here = Folder(tmp_path / "slurm"), Folder(tmp_path / "here")

@@ -95,6 +95,7 @@ def notes(commit: str, word: str, **more: object) -> Repo:
     return data_repo("me/notes", {"train": rows, "test": rows[:3]}, commit, config="en", **more)
 
 
+@pytest.mark.slow
 def test_the_users_own_repository_counts_by_its_commit(tmp_path: Path) -> None:
     line = [*without(TINY, "method"), *OWN]
     with serve(notes(COMMIT, "first")) as endpoint:
@@ -118,6 +119,7 @@ def test_the_users_own_repository_counts_by_its_commit(tmp_path: Path) -> None:
     assert len(planned) == 2 and set(planned) < {result["cell"] for result in results}, "the branch is not followed"
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
     tiny, names = model_repo("owner/tiny"), ("closed", "limited", "broken", "busy", "cut", "old")
     repos = {name: model_repo(f"owner/{name}", gated=name == "closed") for name in names}

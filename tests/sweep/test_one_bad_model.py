@@ -96,6 +96,7 @@ def test_an_overflow_names_the_type_and_only_its_cell_fails(say: Callable[..., S
     assert {result["name"] for result in results} == {"large/dense", "large/magnitude/50%"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason", "num_workers"),
     [

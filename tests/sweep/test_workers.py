@@ -143,6 +143,7 @@ def test_a_death_costs_one_cell(compose_config: Compose, tmp_path: Path) -> None
     assert run_cell(killed, Resources(), Silent())["cell"] == killed.id
 
 
+@pytest.mark.slow
 def test_dense_wrong_use_stops_the_sweep_and_a_broken_gpu_its_worker(
     compose_config: Compose, tmp_path: Path, short_rows: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

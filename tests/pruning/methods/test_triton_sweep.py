@@ -38,6 +38,7 @@ def run(*arguments: str, interpret: bool) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_kernel_in_tritons_interpreter() -> None:
     cases = str(ROOT / "tests/pruning/methods/interpreted_triton.py")
     assert "12 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", cases, interpret=True)

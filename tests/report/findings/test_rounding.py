@@ -57,6 +57,7 @@ def test_a_damaged_file_costs_no_report(text: str, outputs: Outputs) -> None:
         read_rounding(outputs.root / FILE)
 
 
+@pytest.mark.slow
 def test_the_bench_measures_the_embedded_model(tmp_path: Path) -> None:
     """A method that is measured again replaces its line."""
     small = ["--samples", "2", "--length", "32", "--chunks", "1", "--threads", "1", "--methods", "wanda,sparsegpt,wanda"]
