@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prune.config.generated import GeneratedSetConfig
@@ -21,6 +21,10 @@ from prune.models.batching import within_memory
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+STRIDE = 64
+"""Tokens between two looks at which texts have ended: transformers goes on with those until the last of a batch ends."""
 
 
 @dataclass
@@ -107,25 +111,63 @@ def write_texts(
 def _write(
     model: PreTrainedModel, prefixes: Sequence[Sequence[int]], sampler: TextSampler, ends: Collection[int], most: int
 ) -> list[list[int]]:
+    """What follows each prefix; texts that have ended leave the batch every STRIDE tokens."""
+    texts, growing, cache = [list(prefix) for prefix in prefixes], list(range(len(prefixes))), None
+    num_written, ends_in = 0, set(ends)
+    while growing and num_written < most:
+        generators = [sampler.generators[place] for place in growing]
+        stride = min(STRIDE, most - num_written)
+        of_growing = replace(sampler, generators=generators)
+        grown, cache = _go_on(model, [texts[place] for place in growing], cache, of_growing, ends, stride)
+        for place, text in zip(growing, grown, strict=True):
+            texts[place] = text
+        num_written += stride
+        kept = [row for row, text in enumerate(grown) if ends_in.isdisjoint(text[-stride:])]
+        growing, cache = [growing[row] for row in kept], _of_rows(cache, kept)
+    return [_up_to_end(text[len(prefix) :], ends) for text, prefix in zip(texts, prefixes, strict=True)]
+
+
+def _go_on(
+    model: PreTrainedModel,
+    texts: Sequence[Sequence[int]],
+    cache: Any,
+    sampler: TextSampler,
+    ends: Collection[int],
+    most: int,
+) -> tuple[list[list[int]], Any]:
+    """(texts of one length with up to `most` more tokens, the cache of what the model has seen of them)."""
     from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
     penalty = sampler.knobs.repetition_penalty
     processors: list[Any] = [RepetitionPenaltyLogitsProcessor(float(penalty))] if penalty != 1 else []
-    prefixes_BL = torch.tensor(prefixes, device=model.device)
+    tokens_BL = torch.tensor(texts, device=model.device)
     own = model.generation_config
     # Whatever the model's own settings are: penalties, forced tokens, another way to sample.
     model.generation_config = GenerationConfig(pad_token_id=0, eos_token_id=list(ends) or None)
     try:
-        tokens_BL: Tensor = model.generate(
-            input_ids=prefixes_BL,
-            attention_mask=torch.ones_like(prefixes_BL),
+        grown: Any = model.generate(
+            input_ids=tokens_BL,
+            attention_mask=torch.ones_like(tokens_BL),
             max_new_tokens=most,
             do_sample=False,
+            past_key_values=cache,
+            return_dict_in_generate=True,
             logits_processor=LogitsProcessorList([*processors, sampler]),
         )
     finally:
         model.generation_config = own
-    return [_up_to_end(tokens, ends) for tokens in tokens_BL[:, prefixes_BL.shape[1] :].tolist()]
+    return grown.sequences.tolist(), grown.get("past_key_values")
+
+
+def _of_rows(cache: Any, rows: Sequence[int]) -> Any:
+    """The cache of some texts alone; None where its kind cannot be divided, so that they are read again."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    if type(cache) is not DynamicCache or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        return None
+    if rows:
+        cache.batch_select_indices(torch.tensor(rows))
+    return cache
 
 
 def _up_to_end(tokens: list[int], ends: Collection[int]) -> list[int]:

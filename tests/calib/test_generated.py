@@ -133,7 +133,9 @@ def test_texts_are_those_of_a_plain_loop(model: LlamaForCausalLM) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_so_are_they_of_every_architecture(name: str) -> None:
+def test_so_are_they_of_every_architecture(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of caches that cannot be divided, whose texts are read again; looked at every three tokens."""
+    monkeypatch.setattr("prune.calib.generation.STRIDE", 3)
     model, config = tiny_model(CONFIGS[name]()), generated(top_k=12, repetition_penalty=1.1)
     prefixes = [[5, 6], [7, 8], [9, 10]]
     found = write_texts(model, prefixes, ["a", "b", "c"], [], config, 20, lambda: None)
@@ -141,7 +143,23 @@ def test_so_are_they_of_every_architecture(name: str) -> None:
     assert found == plain and [len(text) for text in found] == [20, 20, 20]
 
 
-def test_a_text_ends_with_any_of_the_ends_and_the_others_go_on() -> None:
+def test_a_text_that_has_ended_leaves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prune.calib.generation.STRIDE", 4)
+    prefixes, names = [[0, 40], [0, 41], [0, 300]], ["a", "b", "c"]
+    whole = write_texts(LLAMA, prefixes, names, [], generated(), 25, lambda: None)
+    widths: list[int] = []
+    hook = LLAMA.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    write_texts(LLAMA, prefixes, names, {whole[0][3]}, generated(), 25, lambda: None)
+    hook.remove()
+    ended = sum(whole[0][3] in text[:4] for text in whole)
+    assert widths[:5] == [3, 3, 3, 3, 3 - ended] and ended >= 1
+
+
+@pytest.mark.parametrize("stride", [1, 4, 64])
+def test_a_text_ends_with_any_of_the_ends_and_the_others_go_on(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prune.calib.generation.STRIDE", stride)
     prefixes, names = [[0, 40], [0, 41], [0, 300]], ["a", "b", "c"]
     whole = write_texts(LLAMA, prefixes, names, [], generated(), 25, lambda: None)
     ends = {whole[0][3], whole[1][9]}
