@@ -34,7 +34,7 @@ Made by `python -m dev.protocols` from the code; a test fails when it is out of 
 A row of a question set becomes a question, an answer, a target and, where there is one, a rationale. Below, `{{column}}`
 stands for the text in a column of the row; what a set works out of a row (a label, a result) is that of the row above it.
 
-- **A pair** is `{{question}} {{answer}}`, one blank between them; with its rationale
+- **A pair** is `{{question}} {{answer}}`, one space between them; with its rationale
   `{{question}} {{rationale}}{RATIONALE_END} {{answer}}.`
 - **A prompt** of a score is the pairs of the exemplars, each followed by a blank line, and then the question. Exemplars are
   the first rows of the training split; with `eval.rationale=true` the first that have a rationale.

@@ -1,7 +1,7 @@
 """Sends runs from a process of its own, one after another, so that no cell waits for W&B.
 
-A thread of the line hands it the finished cells. When W&B hangs, the process is killed; the same line again sends what was
-not sent, as each cell's folder says what its run shows.
+A thread of the line hands it the finished cells. When W&B hangs, the process is killed; running the same line again sends
+what was not sent, as each cell's folder says what its run shows.
 """
 
 import io
@@ -74,8 +74,8 @@ class TrackerBeside:
         """Which cells W&B did not take, and how many were not sent in time."""
         late = self._num_recorded - self._num_sent
         unsent = (
-            f"W&B did not get {late} runs before the line ended, which waits at most {END_SECONDS:g} s; the same line again "
-            "sends them."
+            f"W&B did not get {late} runs before the line ended, which waits at most {END_SECONDS:g} s. Run the same line "
+            "again to send them."
         )
         return "\n".join(filter(None, [self._note, unsent if late else None])) or None
 

@@ -71,7 +71,7 @@ class WandbTracker:
                     self._mirror(record, numbers)
         except CellHeldError as error:  # another launch writes the run, or adds to the cell and writes it then
             if not error.held.is_certain:
-                report(f"W&B was not told of {record.name}: it is {error}. The same line again tells it then.")
+                report(f"W&B was not told of {record.name}: it is {error}. Run the same line again to tell it then.")
         except Exception as error:  # whatever W&B raises, the cell is finished
             report(f"W&B did not take {record.name}: {_first_line(error)}")
             self._refused.append(f"{record.name} ({_first_line(error)})")

@@ -419,7 +419,7 @@ def test_rows_of_another_form_are_told(tmp_path: Path) -> None:
     write_rows(tmp_path / "piqa" / "validation.jsonl", [{"goal": "Open", "sol1": "a", "label": 0}])
     data = DataConfig(name=DataSource.local, root=str(tmp_path))
     with pytest.raises(
-        UserError, match=r"lm_eval/piqa: the rows have not the form of baber/piqa.*are there: goal, sol1, label"
+        UserError, match=r"lm_eval/piqa: the rows do not have the form of baber/piqa.*are there: goal, sol1, label"
     ):
         score(planned("piqa", data), open_source(data))
     write_rows(tmp_path / "piqa" / "validation.jsonl", [PIQA[0], PIQA[1] | {"label": None}])

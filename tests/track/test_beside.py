@@ -55,7 +55,7 @@ def test_a_server_that_hangs_is_left_at_the_end_and_the_same_line_sends_what_is_
         tracker.record(record)
     tracker.finish()
     note = tracker.closing_note()
-    assert note is not None and "W&B did not get 2 runs" in note and "the same line again sends them" in note
+    assert note is not None and "W&B did not get 2 runs" in note and "Run the same line again to send them" in note
     assert server.runs == {}
     server.delay_s = 0.0
     monkeypatch.undo()

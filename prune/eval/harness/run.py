@@ -62,7 +62,7 @@ def measure_task(settings: TaskSettings, subject: Subject, source: Source) -> Me
     The standard error of a mean is that of mean_stderr, that of any other metric comes from a bootstrap over items.
 
     Raises:
-        UserError: rows that are missing or have not the form that the definition expects, a request that does not fit the
+        UserError: rows that are missing or do not have the form that the definition expects, a request that does not fit the
             model's window, or logits that are not numbers.
     """
     where, tokenizer = settings.dataset, subject.tokenizer

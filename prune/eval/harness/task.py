@@ -48,7 +48,7 @@ def render_items(task: Any, settings: TaskSettings) -> list[Asked]:
     """The items that are asked, as the definition renders their rows.
 
     Raises:
-        UserError: a row has not the form that the definition expects.
+        UserError: a row does not have the form that the definition expects.
     """
     asked = []
     for number, doc in task.doc_iterator(limit=settings.limit):
@@ -118,6 +118,6 @@ def _row_errors(settings: TaskSettings, columns: Callable[[], list[str]], place:
         path, config = read_definition(settings.task).dataset
         reason = reason_of(error)
         raise UserError(
-            f"{settings.dataset}{place}: the rows have not the form of {path}{f' ({config})' if config else ''}, which "
+            f"{settings.dataset}{place}: the rows do not have the form of {path}{f' ({config})' if config else ''}, which "
             f"lm-eval's definition expects ({reason}). Columns that are there: {quote_names(columns())}."
         ) from cause_of(error)

@@ -1,6 +1,6 @@
 """Accuracy by likelihood: of an item's choices, the one that the model finds likeliest after the question.
 
-The prompt is the study's few-shot prompt of questions/ask.py, without an answer. A choice follows it after one blank, and
+The prompt is the study's few-shot prompt of questions/ask.py, without an answer. A choice follows it after one space, and
 its score is the sum of the log-probabilities of its tokens; `acc_mc_norm` divides by the choice's length in bytes first.
 """
 

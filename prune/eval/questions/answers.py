@@ -56,7 +56,7 @@ def after_rationale(prediction: str) -> str:
 
 
 def parse_label(prediction: str, choices: Sequence[str]) -> str | None:
-    """The choice that the answer is, letter for letter, blanks around it aside; None when it is none of them.
+    """The choice that the answer is, letter for letter, spaces around it aside; None when it is none of them.
 
     As in the study: "Entailment" or "A." is not "entailment" or "A".
     """

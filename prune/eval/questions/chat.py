@@ -2,7 +2,7 @@
 
 In chat form the exemplars are turns (the user asks, the assistant answers), and then the user asks the question. The prompt
 goes on to where the template has the assistant's answer begin, so that nothing but the answer is written or measured. Where
-a template puts a blank there, as Llama 2's, the blank is the beginning of the answer, as it is in plain text: tokenizers
+a template puts a space there, as Llama 2's, the space is the beginning of the answer, as it is in plain text: tokenizers
 join it with the word after it.
 """
 

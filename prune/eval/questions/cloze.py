@@ -1,7 +1,7 @@
 """What the scores in cloze form share: a question without its choices and letters, and how likely texts are after it.
 
-A text follows its prompt after one blank. Its bits are -log2 p(text | prompt), its bytes those of its UTF-8 form without
-that blank, whatever tokens it is cut into.
+A text follows its prompt after one space. Its bits are -log2 p(text | prompt), its bytes those of its UTF-8 form without
+that space, whatever tokens it is cut into.
 
 Source: the cloze form (CF) of OLMES, arXiv 2406.08446, without exemplars where none are asked for.
 """
@@ -54,6 +54,6 @@ def check_texts(texts: Mapping[int, tuple[str, ...]], name: str) -> None:
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
         raise UserError(
-            f"{name}: an answer without text has no bits per byte ({len(empty)} of {len(texts)} items: {shown}). Mend or "
+            f"{name}: an answer without text has no bits per byte ({len(empty)} of {len(texts)} items: {shown}). Correct or "
             "remove these rows, or leave the set out of eval.tasks."
         )
