@@ -1,6 +1,7 @@
 """Speeds: what identifies them, how they are timed, that they stay apart from quality, and 2:4 on sparse kernels."""
 
 import json
+import logging
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -246,6 +247,22 @@ def test_a_speed_waits_for_cells_on_its_device_and_cells_wait_for_it(temporary: 
     waiting.join()
     other.join()
     assert seen == [True]
+
+
+def test_a_speed_says_that_it_waits_and_goes_on_beside_cells_that_do_not_end(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("prune.models.device_lock.LONGEST_WAIT_S", 0.5)
+    context = multiprocessing.get_context("fork")
+    begun, end = context.Event(), context.Event()
+    other = context.Process(target=work_beside, args=(str(temporary), begun, end))
+    other.start()
+    begun.wait()
+    with caplog.at_level(logging.INFO, "prune"), shared_device("cpu"), device_alone("cpu") as alone:
+        assert not alone
+    end.set()
+    other.join()
+    assert [record.message.partition(" ")[0] for record in caplog.records] == ["waits", "other"]
 
 
 def test_without_a_lock_nothing_waits_and_the_protocol_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
