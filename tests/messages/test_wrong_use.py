@@ -156,7 +156,7 @@ NOT_SAID_WELL = [
     ("calib.num_samples=abc", ["calib.num_samples=abc is not possible", "a whole number", "calib.num_samples=128"]),
     ("calib.num_samples=1.5", ["calib.num_samples=1.5", "a whole number", "calib.num_samples=128"]),
     ("calib.seed=null", ["calib.seed=null", "a whole number", "calib.seed=0"]),
-    ("calib=gsm8k prompt=cot prompt.num_cot_steps=40", ["prompt.num_cot_steps=40", "The rows have"]),
+    ("calib=gsm8k prompt=cot prompt.num_cot_steps=40", ["prompt.num_cot_steps=40", "The rows by sentences"]),
     ("method=sparsegpt method.damping=nan", ["method.damping=nan", "method.damping=0.01"]),
     ("method=sparsegpt method.damping=inf launcher=plan", ["method.damping=inf", "method.damping=0.01"]),
     ("method.targets=[nosuch]", ["nosuch matches no linear", "self_attn.q_proj"]),
