@@ -1,7 +1,7 @@
 """Every method under every pattern in one run: the error of each linear on the same inputs, and the solver's time.
 
     python -m bench.methods --model FOLDER --data ROOT [--samples 8] [--held-out 8] [--length 512] [--patterns 0.5,0.7,2:4] \
-        [--blocks 3,15] [--max-sweeps 25] [--out FILE]
+        [--blocks 3] [--max-sweeps 25] [--out FILE]
 
 Inputs and errors are those of bench.solvers: the dense model's, on C4's training split and on held-out tokens of its
 validation split; tr(D H D^T) / tr(W H W^T). Seconds are of the processor, from a statistic that is gathered to weights that
@@ -88,7 +88,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=8)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--patterns", default="0.5,0.7,2:4")
-    parser.add_argument("--blocks", default="3,15")
+    parser.add_argument("--blocks", default="3")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-sweeps", type=int, default=25, help="of swaps")
