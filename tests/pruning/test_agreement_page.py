@@ -1,16 +1,18 @@
 """docs/agreement.md is what the files of numbers say, and has a row for every way of pruning."""
 
 import json
+from argparse import Namespace
 from itertools import chain
 
 import pytest
 
-from bench.methods import methods, summary
+from bench.methods import PERMUTED, measure, methods, summary
 from dev.agreement import FILE, MEASURED, METHODS, OTHERS, ROOT, Check, render
 from prune.config.drop import Criterion, Search
 from prune.config.reconstruct import RECONSTRUCTIONS
 from prune.config.sparsity import Allocation
 from prune.pruning import registry
+from tests.architectures import CONFIGS, calibration, tiny_model
 
 CHECKS = (*METHODS, *OTHERS)
 LINES = {check.line for check in CHECKS}
@@ -61,3 +63,16 @@ def test_the_lowest_error_of_each_column_is_bold() -> None:
     for column in errors:
         (lowest,) = (cell.strip("*") for cell in column if cell.startswith("**"))
         assert float(lowest) == min(float(cell.strip("* ")) for cell in column if cell.strip())
+
+
+def test_a_run_measures_every_method_under_every_pattern() -> None:
+    asked = Namespace(patterns="0.5,2:4", blocks="1", batch_size=4, max_sweeps=2)
+    tokens = {split: calibration(8, seq_len)[0] for split, seq_len in (("train", 16), ("eval", 12))}
+    ((blocks, lines),) = measure(tiny_model(CONFIGS["llama"]()), tokens, asked)
+    found = summary(lines)
+    assert blocks == [1] and set(found["2:4"]) == set(methods(2)) and set(found["0.5"]) == set(methods(2)) - PERMUTED
+    for of_pattern in found.values():
+        errors = {method: numbers["mean_error_calibration"] for method, numbers in of_pattern.items()}
+        assert errors["alps"] < errors["sparsegpt"] < errors["wanda"] < errors["random"]
+        assert errors["swaps start=wanda"] < errors["wanda"] and of_pattern["sparsegpt"]["times_sparsegpt"] == 1
+        assert all(numbers["num_linears"] == 7 for numbers in of_pattern.values())
