@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from prune.config.config import FROM_MODEL
 from prune.config.folders import options_of, user_folders
-from prune.errors import FOLDER_OPTION, NotWrittenError, SweepFailedError, UserError
+from prune.errors import FOLDER_OPTION, NotWrittenError, SweepFailedError, UserError, interruptions
 
 USAGE = """\
 Find the calibration data that hurts a pruned language model least.
@@ -100,7 +100,8 @@ def leave_on_error(
         folder_option: what chooses where the command writes.
     """
     try:
-        yield
+        with interruptions():
+            yield
     except KeyboardInterrupt as stop:
         report(str(stop) or stopped)
         sys.exit(130)

@@ -1,7 +1,8 @@
 """The exceptions that a user may meet; everything else is a bug of ours."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -50,6 +51,41 @@ class SweepFailedError(Exception):
     def __init__(self, num_failed: int, exit_code: int) -> None:
         self.exit_code = exit_code
         super().__init__(f"{num_failed} cells failed")
+
+
+@contextmanager
+def interruptions(*others: type[BaseException]) -> Iterator[None]:
+    """Let an interruption inside leave as itself, also where a library raised an error of its own in its place.
+
+    Libraries clean up when they are interrupted, and the cleaning up may fail on what is half made: OmegaConf then raises
+    AttributeError, ConfigKeyError or UnboundLocalError.
+
+    Args:
+        others: what stops a program here, beside KeyboardInterrupt.
+
+    Raises:
+        KeyboardInterrupt: an error inside came from it.
+    """
+    try:
+        yield
+    except Exception as error:
+        stop = _found_below(error, (KeyboardInterrupt, *others))
+        if stop is None:
+            raise
+        raise stop from None
+
+
+def _found_below(error: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    """The first of `kinds` among the errors that were being handled, or are named as a cause, when `error` was raised."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        link = waiting.pop()
+        if isinstance(link, kinds):
+            return link
+        seen.append(link)
+        waiting += [each for each in (link.__cause__, link.__context__) if each is not None and each not in seen]
+    return None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from prune.cell.resources import Resources
 from prune.cli import CONFIG_DIR, explain
 from prune.config.config import Config
 from prune.config.drop import DropConfig
-from prune.errors import UserError
+from prune.errors import UserError, interruptions
 from prune.eval.measure import measure
 from prune.eval.metric import Metric
 from prune.eval.plan import plan_metrics
@@ -173,7 +173,7 @@ def _compose(words: Sequence[str]) -> Config:
     register_schemas()
     check_line(words)
     try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        with interruptions(), initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = to_config(compose("config", overrides=list(words)))
     except Exception as error:
         message = explain(error, [CONFIG_DIR])

@@ -21,6 +21,7 @@ from prune.cell.memory import LOAD_ADVICE, memory_errors
 from prune.cell.resources import Resources
 from prune.cell.standing import failure_of_status, last_line, read_submission
 from prune.cell.state import State, read_status, write_status
+from prune.cell.stops import stops_pass
 from prune.cell.watcher import WAITS, Watcher
 from prune.errors import UserError
 from prune.models.load import resolve_device
@@ -121,7 +122,7 @@ def _make(cell: Cell, folder: Path, make: Callable[[], "CalibrationSet"], watche
     watcher.stage("calib by the model")
     write_status(folder, State.running)
     try:
-        with memory_errors(f"making {describe_set(cell)}", LOAD_ADVICE):
+        with stops_pass(), memory_errors(f"making {describe_set(cell)}", LOAD_ADVICE):
             made = make()
     except Exception as error:
         write_status(folder, State.failed, f"{type(error).__name__}: {error}")

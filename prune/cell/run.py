@@ -28,6 +28,7 @@ from prune.cell.sets import describe_sets, reads_sample
 from prune.cell.settle import finished, put_in_order
 from prune.cell.slurm_queue import job_id
 from prune.cell.state import State, write_status
+from prune.cell.stops import stops_pass
 from prune.cell.untold import without_rows
 from prune.cell.watcher import Watcher
 from prune.config.config import Save
@@ -87,7 +88,7 @@ def run_cell(
     """
     folder = cell.files
     try:
-        with claim(folder.path), log_to(folder.log), watch_gpu(folder.path), private_rows(cell.config.privacy):
+        with stops_pass(), claim(folder.path), log_to(folder.log), watch_gpu(folder.path), private_rows(cell.config.privacy):
             result = finished(cell)
             if result is None:
                 result = CellRun(cell, resources, watcher, submitted, describe).run()
@@ -125,8 +126,9 @@ class CellRun:
         """Do what is missing, write result.json and return it; after a failure status.json and run.log say so."""
         write_status(self._folder.path, State.running)
         try:
-            result = self._prune_and_score()
-            self._folder.write_result(result)
+            with stops_pass():
+                result = self._prune_and_score()
+                self._folder.write_result(result)
             return result
         except BaseException as error:
             if isinstance(error, SystemExit) and job_id() is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.config.model import ModelConfig
-from prune.errors import UserError
+from prune.errors import UserError, interruptions
 from prune.hub import OFFLINE, describe_refusal, describe_unreached
 
 
@@ -29,7 +29,8 @@ def _out_of_reach() -> str | None:
     if is_offline_mode():
         return next((f"{name} is set" for name in OFFLINE if os.environ.get(name)), "the hub's clients are offline")
     try:
-        get_session().head(constants.ENDPOINT, timeout=10)
+        with interruptions():
+            get_session().head(constants.ENDPOINT, timeout=10)
     except Exception as error:  # of whichever HTTP library the client uses; it becomes the reason that is returned
         return f"the hub cannot be reached ({type(error).__name__}: {error})"
     return None

@@ -19,6 +19,7 @@ from prune.cell.gpu import SECONDS
 from prune.cell.lock import CellHeldError, claim
 from prune.cli import report
 from prune.config.tracker import TrackerConfig, TrackerMode
+from prune.errors import interruptions
 from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
 from prune.track.tracker import Record
 from prune.track.wandb_cache import lead_cache
@@ -66,7 +67,7 @@ class WandbTracker:
         """Write one run: nested configuration, a history line a block, the final numbers in the summary."""
         try:
             numbers = summary(record.result, record.dense, record.c4)
-            with claim(record.folder), _quiet_logging():
+            with interruptions(), claim(record.folder), _quiet_logging():
                 if self.lacks(record.folder, numbers):
                     self._mirror(record, numbers)
         except CellHeldError as error:  # another launch writes the run, or adds to the cell and writes it then
