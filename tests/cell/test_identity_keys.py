@@ -354,7 +354,7 @@ TABLE: dict[str, list[Case] | str] = {
         cannot("sparsity.keep_first=1", BLOCKS),
     ],
     "sparsity.blocks.keep_last": [
-        matters("sparsity.keep_last=2", PRUNED, [*BLOCKS, "calib=c4"]),
+        matters("sparsity.keep_last=2", PRUNED, [*BLOCKS, "calib=lambada"]),
         cannot("sparsity.keep_last=1", BLOCKS),
         cannot("sparsity.keep_last=0", EVOLVED),
     ],

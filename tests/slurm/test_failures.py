@@ -121,21 +121,21 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     assert again.code == 0 and "Submitted 1 jobs for 1 cells" in again.out
 
 
-def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster, tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    line = folder.start("method=dense", *QUICK, *SLURM[:-1], "launcher.timeout_min=5", "launcher.max_num_timeout=0")
-    line.wait_until(lambda: "running" in {status["state"] for status in folder.statuses.values()}, "the cell to begin")
-    ((cell_id, _),) = folder.statuses.items()
-    cluster.run("scancel", "--signal=USR2", folder.job_of(cell_id) or "")  # as at the end of five minutes
-    said = line.end()
-    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): it reached its time limit" in said.err, said
-
-
 LONG = [
     *("method=dense", "eval.tasks=[gsm8k,esnli,svamp,rte]", "eval.limit=200", "eval.perplexity=[wikitext2,c4]"),
     *("eval.num_chunks=2", "eval.batch_size=1", "tracker=none"),
 ]
 """A cell of six scores, of which the first two are there long before the last."""
+
+
+def test_a_time_limit_while_the_model_is_loaded_is_told_as_one(cluster: Cluster, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    line = folder.start(*LONG, *SLURM[:-1], "launcher.timeout_min=5", "launcher.max_num_timeout=0")
+    line.wait_until(lambda: "running" in {status["state"] for status in folder.statuses.values()}, "the cell to begin")
+    ((cell_id, _),) = folder.statuses.items()
+    cluster.run("scancel", "--signal=USR2", folder.job_of(cell_id) or "")  # as at the end of five minutes
+    said = line.end()
+    assert said.code == 1 and f"TIMEOUT (job {folder.job_of(cell_id)}): it reached its time limit" in said.err, said
 
 
 @pytest.fixture(scope="module")

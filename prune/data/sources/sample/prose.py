@@ -106,6 +106,8 @@ _CUTS = {
             "pickle",
             "bdb",
             "plistlib",
+            "copy",
+            "base64",
         ),
         _as_code,
         "\n\n",

@@ -68,13 +68,15 @@ class SlurmLauncher(CellLauncher):
             recorder = Recorder(recorder.sweep, recorder.outcome, NullTracker())
         for note in notes_on_jobs(cells, launcher):
             report(note)
+        had_jobs = False
         while cells:
-            followed, num_open = submit_some(cells, sweep, recorder, console)
+            followed, num_open = submit_some(cells, sweep, recorder, console, had_jobs=had_jobs)
+            had_jobs = had_jobs or bool(followed)
             if not launcher.wait:
                 leave(followed, sweep, recorder, console)
                 return
             if not followed:
-                time.sleep(launcher.poll_seconds)  # the site has taken sets alone so far
+                time.sleep(launcher.poll_seconds)  # the site has taken sets alone, or still counts jobs that have ended
             with Screen(console) as screen:
                 try:
                     Follower(followed, recorder, screen).follow(launcher.poll_seconds, len(followed) // 2 if num_open else 0)
@@ -146,8 +148,14 @@ def set_job_id(cell: Cell, queue: Mapping[str, Job]) -> str | None:
     return None if job is None else job.id
 
 
-def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console: Console) -> tuple[list[Followed], int]:
+def submit_some(
+    cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console: Console, *, had_jobs: bool = False
+) -> tuple[list[Followed], int]:
     """Submit those of `cells` that are in no queue, or as many as the site takes.
+
+    Args:
+        had_jobs: this launch has had jobs already. A site that takes none now may still count those that have ended, so the
+            launch waits and tries again.
 
     Returns:
         The cells on their way, and the number of those that are still to be submitted.
@@ -157,12 +165,14 @@ def submit_some(cells: Sequence[Cell], sweep: Sweep, recorder: Recorder, console
         for cell in cells:
             if who := recorder.outcome.held.get(cell.id):
                 console.print(f"{cell.title}: {who}", markup=False, highlight=False, soft_wrap=True)
-        made_by = submit_sets(fresh, sweep, console, can_wait=bool(followed)) if fresh else {}
-        submitted = submit_fresh(fresh, sweep, made_by, can_wait=bool(followed)) if fresh else []
+        can_wait = had_jobs or bool(followed)
+        made_by = submit_sets(fresh, sweep, console, can_wait=can_wait) if fresh else {}
+        submitted = submit_fresh(fresh, sweep, made_by, can_wait=can_wait) if fresh else []
     for job in submitted:
         followed += [Followed(cell, job.id, job.log, set_job_id=made_by.get(set_id_of(cell))) for cell in job.cells]
     num_open = len(fresh) - sum(len(job.cells) for job in submitted)
-    describe_submission(submitted, len(followed), num_open, console)
+    if followed or made_by:
+        describe_submission(submitted, len(followed), num_open, console)
     return followed, num_open
 
 
