@@ -1,7 +1,7 @@
 """Every method under every pattern in one run: the error of each linear on the same inputs, and the solver's time.
 
     python -m bench.methods --model FOLDER --data ROOT [--samples 8] [--held-out 8] [--length 512] [--patterns 0.5,0.7,2:4] \
-        [--blocks 3] [--max-sweeps 25] [--out FILE]
+        [--blocks 3,15] [--max-sweeps 25] [--out FILE]
 
 Inputs and errors are those of bench.solvers: the dense model's, on C4's training split and on held-out tokens of its
 validation split; tr(D H D^T) / tr(W H W^T). Seconds are of the processor, from a statistic that is gathered to weights that
@@ -13,17 +13,14 @@ import argparse
 import copy
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 
-from bench.solvers import describe, draw, grouped, pattern_of, solve, write
+from bench.solvers import describe, grouped, load, parser_of, pattern_of, solve, write
 from prune.calib.calibration_set import CalibrationSet
 from prune.models.blocks import find_blocks, find_linears, read_weight
-from prune.models.host_memory import keep_freed_memory
 from prune.pruning.hidden_states import Walk
 from prune.pruning.method import Method, Statistic
 from prune.pruning.methods.admm import ADMM
@@ -39,7 +36,6 @@ from prune.pruning.methods.swaps import Swaps
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.sparsity import NM
 
-FILE = Path(__file__).resolve().parent / "results" / "methods.json"
 BASE = "sparsegpt"
 """Whose time is 1."""
 ON_HESSIAN = frozenset({"sparsegpt", "admm", "alps", "swaps"})
@@ -68,11 +64,7 @@ def methods(max_sweeps: int) -> dict[str, Method]:
 def main() -> None:
     """Measure, print, and keep the numbers."""
     asked = parse()
-    torch.set_num_threads(asked.threads)
-    keep_freed_memory()
-    transformers.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).eval()
-    tokens = {split: draw(asked, split) for split in ("train", "eval")}
+    model, tokens = load(asked)
     about = describe(asked, model) | {"max_sweeps": asked.max_sweeps}
     for blocks, lines in measure(model, tokens, asked):
         write(about | {"blocks": blocks, "summary": summary(lines), "linears": lines}, asked.out)
@@ -81,18 +73,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--held-out", type=int, default=8)
-    parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--patterns", default="0.5,0.7,2:4")
-    parser.add_argument("--blocks", default="3")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = parser_of(__doc__, samples=8, held_out=8, blocks="3,15", threads=1, out="methods.json")
     parser.add_argument("--max-sweeps", type=int, default=25, help="of swaps")
-    parser.add_argument("--out", type=Path, default=FILE)
     return parser.parse_args()
 
 

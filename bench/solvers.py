@@ -57,11 +57,7 @@ BASE = "sparsegpt"
 def main() -> None:
     """Measure, print, and keep the numbers."""
     asked = parse()
-    torch.set_num_threads(asked.threads)
-    keep_freed_memory()
-    transformers.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).eval()
-    tokens = {split: draw(asked, split) for split in ("train", "eval")}
+    model, tokens = load(asked)
     report = describe(asked, model)
     if asked.out.exists():
         report = json.loads(asked.out.read_text()) | report
@@ -81,19 +77,36 @@ def write(report: dict[str, Any], path: Path) -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, samples=32, held_out=16, blocks="all", threads=torch.get_num_threads(), out="solvers.json")
+    parser.add_argument("--perplexity", action="store_true")
+    return parser.parse_args()
+
+
+def parser_of(
+    doc: str | None, *, samples: int, held_out: int, blocks: str, threads: int, out: str
+) -> argparse.ArgumentParser:
+    """The options of a bench that compares methods on the linears of a real model, with these defaults."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--held-out", type=int, default=16)
+    parser.add_argument("--samples", type=int, default=samples)
+    parser.add_argument("--held-out", type=int, default=held_out)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--patterns", default="0.5,0.7,2:4")
-    parser.add_argument("--blocks", default="all")
+    parser.add_argument("--blocks", default=blocks)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--perplexity", action="store_true")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/solvers.json")
-    return parser.parse_args()
+    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results" / out)
+    return parser
+
+
+def load(asked: argparse.Namespace) -> tuple[Any, dict[str, Tensor]]:
+    """The model in float32, and N x L tokens of each split."""
+    torch.set_num_threads(asked.threads)
+    keep_freed_memory()
+    transformers.logging.disable_progress_bar()
+    model = transformers.AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).eval()
+    return model, {split: draw(asked, split) for split in ("train", "eval")}
 
 
 def draw(asked: argparse.Namespace, split: str) -> Tensor:
