@@ -17,13 +17,13 @@ from prune.report.findings.curves import find_curves
 from prune.report.findings.explanations import explain_ranking
 from prune.report.findings.glance import find_glances
 from prune.report.findings.notes import HOW, not_alike, notes
-from prune.report.findings.panels import OF_DRAWS
 from prune.report.findings.pruning import block_curves, mask_overlaps
 from prune.report.findings.questions import answer_questions
 from prune.report.findings.rounding import rounding_notes
 from prune.report.findings.speeds import split_speeds
 from prune.report.model import Cells, Metric, Origin, OverlapWarning, Protocol, Report, RowMetric, Rows, Verdict
 from prune.report.model_findings import Glance
+from prune.report.numbers import OF_DRAWS
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import CATEGORIES, Joined, calibration_sets, categories_of, category_of, join_cells
 from prune.report.results.parts import Part, Place, read_parts, together

@@ -1,11 +1,28 @@
 """Numbers and names as the report prints them."""
 
+from collections.abc import Sequence
+
+from prune.report.compare.statistics import ALPHA
 from prune.report.model import Report
+from prune.report.numbers import OF_DRAWS
 
 
 def count(number: int, noun: str) -> str:
     """`1 cell`, `2 cells`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def names(labels: Sequence[str], most: int = 3) -> str:
+    """`a, b, c and 2 more`."""
+    shown = ", ".join(labels[:most])
+    return f"{shown} and {len(labels) - most} more" if len(labels) > most else shown
+
+
+def star(p: float | None, basis: int, text: str = "*") -> str:
+    """`*` of a difference beyond noise, `(*)` where that is the noise of the items alone: one draw says nothing of a set."""
+    if p is None or p >= ALPHA:
+        return ""
+    return text if basis in OF_DRAWS else f"({text})"
 
 
 def row_label(report: Report, row: int) -> str:

@@ -83,6 +83,10 @@ class Panel:
     """The best first; not those without a comparison."""
     incomplete: Sequence[str]
     """Labels of rows that lack some of the scores: nobody is averaged over fewer."""
+    left_out: Sequence[str] = ()
+    """Sentences on the groups and scores that nobody is averaged over, each with its reason."""
+    reference_draws: int
+    """The fewest that a mark is compared with."""
     noise: Noise
 
 
@@ -143,6 +147,8 @@ class Answer:
     """Of the effect: `points` (of accuracy, in percent), `%` (change of the perplexity), `BLEU`,
     `rank correlation`."""
     higher_is_better: bool
+    decimals: int
+    """That the effect is shown with."""
     effect: float | None
     low: float | None
     high: float | None
@@ -155,6 +161,9 @@ class Answer:
     """What those are: `draws` (of data, by the seed), `sets`, `tasks`."""
     enough: bool
     """Whether there is an interval; if not, `sentence` says what is missing."""
+    outcome: str
+    """`better`, `worse`, `no difference shown`; without an interval `too few draws` (sets, tasks), `all alike` or
+    `not measured`."""
     sentence: str
 
 
@@ -165,7 +174,7 @@ class Question:
     title: str
     """`Is C4 the best of the pre-training sets?`."""
     summary: str
-    """The answer in a sentence, or `Not enough cells: ...`."""
+    """The answer in a sentence, or `Not decided: ...` or `Not measured: ...` with what is missing."""
     enough: bool
     answers: Sequence[Answer]
 

@@ -27,3 +27,7 @@ class Basis(IntEnum):
     """As STDERR, and the spread over the seeds of both sides."""
     SEEDS = 5
     """The spread over the seeds of both sides alone: the metric has no items, or no standard error."""
+
+
+OF_DRAWS = (Basis.ITEMS_AND_SEEDS, Basis.STDERR_AND_SEEDS, Basis.SEEDS)
+"""What a claim on sets needs: the noise of the draws of both sides."""

@@ -80,6 +80,7 @@ def panel(
         is_headline=ability is not None and group is None,
         marks=marks,
         incomplete=["rte-chat"],
+        reference_draws=plan.num_seeds,
         noise=Noise(draws=0.2 if known else None, items=0.1, rounding=ROUNDING),
     )
 

@@ -296,7 +296,7 @@ def questions() -> list[Question]:
     ]
     titles = ["Is C4 best?", "Arithmetic against pre-training?", "Own task against pre-training?", "ICL, CoT?"]
     told = [Question(title=title, summary="C4 is ahead by 4.2 %.", enough=True, answers=answers) for title in titles[:3]]
-    return [*told, Question(title=titles[3], summary="Not enough cells: no zero_shot.", enough=False, answers=answers[2:])]
+    return [*told, Question(title=titles[3], summary="Not measured: no zero_shot.", enough=False, answers=answers[2:])]
 
 
 def answer(contrast: str, kind: str, unit: str, effect: float | None, bounds: tuple[float, float] | None) -> Answer:
@@ -307,6 +307,7 @@ def answer(contrast: str, kind: str, unit: str, effect: float | None, bounds: tu
         kind=kind,
         unit=unit,
         higher_is_better=kind == "acc",
+        decimals=2,
         effect=effect,
         low=None if bounds is None else bounds[0],
         high=None if bounds is None else bounds[1],
@@ -315,6 +316,7 @@ def answer(contrast: str, kind: str, unit: str, effect: float | None, bounds: tu
         num_units=4 if effect else 1,
         units="tasks",
         enough=bounds is not None,
+        outcome="better" if bounds else "too few tasks" if effect else "not measured",
         sentence=f"{contrast}: {'told' if bounds else 'one task only'}.",
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.eval.metric import ACCURACY
-from prune.report.findings.evidence import Measure, measure_of
+from prune.report.findings.evidence import Measure, effect, effect_unit, measure_of
 from prune.report.model import Metric
 from prune.report.model_findings import Ability, Gap, Retained
 from prune.report.results.join import Joined
@@ -51,7 +51,7 @@ def ability_of(metric: Metric) -> str:
 
 def _ability(name: str, metrics: Sequence[Metric], indices: Sequence[int]) -> Ability:
     first = metrics[indices[0]]
-    unit = "%" if first.scale == "log" else "points" if first.unit == ACCURACY else first.unit
+    unit = effect_unit(first)
     return Ability(
         name=name,
         kind=first.kind,
@@ -74,13 +74,6 @@ def headline(abilities: Sequence[Ability]) -> list[int]:
     questions = [index for index, ability in enumerate(abilities) if ability.name != LANGUAGE]
     language = [index for index, ability in enumerate(abilities) if ability.name == LANGUAGE]
     return [*questions[:1], *language[:1]]
-
-
-def effect(difference: float, metric: Metric) -> float:
-    """A difference on the scale of comparison in the unit of its ability."""
-    if metric.scale == "log":
-        return 100 * math.expm1(min(difference, 700.0))
-    return 100 * difference if metric.unit == ACCURACY else difference
 
 
 def find_retained(

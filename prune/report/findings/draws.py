@@ -5,8 +5,9 @@ All that one draw was used for is averaged into one number, and two sets' draws 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 
@@ -39,19 +40,44 @@ class Balanced:
         return len({cell for side in self.sides for draw in side for cell in (draw[stratum] for stratum in self.strata)})
 
 
+def draws_with(draws: Draws, strata: Collection[Stratum]) -> list[Mapping[Stratum, int]]:
+    """The draws that were used for all of the strata."""
+    wanted = frozenset(strata)
+    return [measured for measured in draws.values() if wanted <= measured.keys()]
+
+
+def has_two_draws(draws: Draws, strata: Collection[Stratum]) -> bool:
+    """Whether two draws or more were used for all of the strata, or nothing is drawn: then the noise of draws is known."""
+    return len(draws_with(draws, strata)) > (0 if None in draws else 1)
+
+
+def choices(sides: Sequence[Draws]) -> list[frozenset[Stratum]]:
+    """What one draw, two, or all of every side were used for, in all combinations: where the sides can be compared."""
+    options = [_choices_of(list(dict.fromkeys(map(frozenset, side.values())))) for side in sides]
+    return list(dict.fromkeys(frozenset.intersection(*each) for each in product(*options)))
+
+
+def _choices_of(own: Sequence[frozenset[Stratum]]) -> list[frozenset[Stratum]]:
+    pairs = [first & second for first, second in combinations_with_replacement(own, 2)]
+    return list(dict.fromkeys([*pairs, frozenset.intersection(*own)])) if own else []
+
+
 def balance(sides: Sequence[Draws]) -> Balanced | None:
     """The draws and strata that keep the most scores without a gap; None where the sides share no stratum.
 
-    Without this a draw that lacks a sparsity would differ from the others for that reason alone.
+    Without this a draw that lacks a sparsity would differ from the others for that reason alone. Two draws of each side on
+    few strata come before one draw on many, which says nothing of sets.
     """
-    options = []
-    for least in sorted({len(strata) for side in sides for strata in side.values()}):
-        complete = [[strata for strata in side.values() if len(strata) >= least] for side in sides]
-        if all(complete):
-            common = set.intersection(*(set(strata) for side in complete for strata in side))
-            options.append(Balanced(sorted(common), complete))
-    best = max(options, key=lambda option: len(option.strata) * sum(map(len, option.sides)), default=None)
-    return best if best is not None and best.strata else None
+    options = [
+        Balanced(sorted(strata), [draws_with(side, strata) for side in sides])
+        for strata in sorted(filter(None, choices(sides)), key=len)
+    ]
+
+    def worth(option: Balanced) -> tuple[bool, int]:
+        num_draws = [len(side) for side in option.sides]
+        return min(num_draws) > 1, len(option.strata) * sum(num_draws)
+
+    return max(options, key=worth, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,13 @@ import numpy as np
 from prune.cell.result import CellResult
 from prune.eval.metric import ACCURACY
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, paired_t, unpaired_t
+from prune.report.format import format_p, format_value
 from prune.report.model import Metric
 from prune.report.model_findings import Answer
 from prune.report.results.join import Joined
+
+ALIKE = "all alike"
+"""The outcome of units whose differences are equal: there is no noise to compare with."""
 
 Measure = tuple[str, str, str, bool]
 """Kind, unit, scale and direction: only metrics that share all four are averaged."""
@@ -20,6 +24,18 @@ Measure = tuple[str, str, str, bool]
 def measure_of(metric: Metric) -> Measure:
     """What a metric must share with others to be averaged with them."""
     return metric.kind, metric.unit, metric.scale, metric.higher_is_better
+
+
+def effect_unit(metric: Metric) -> str:
+    """The unit of a difference: `%` on the log scale, `points` of an accuracy, else the metric's own."""
+    return "%" if metric.scale == "log" else "points" if metric.unit == ACCURACY else metric.unit
+
+
+def effect(difference: float, metric: Metric) -> float:
+    """A difference on the scale of comparison, in that unit."""
+    if metric.scale == "log":
+        return 100 * math.expm1(min(difference, 700.0))
+    return 100 * difference if metric.unit == ACCURACY else difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +79,12 @@ class Evidence:
 
     @property
     def effect_unit(self) -> str:
-        """Of a difference: `%` on the log scale, `points` of an accuracy, else the scores' own unit."""
-        return "%" if self.scale == "log" else "points" if self.unit == ACCURACY else self.unit
+        """The unit of a difference."""
+        return effect_unit(self.metrics[0])
 
     def effect(self, difference: float) -> float:
         """A difference in that unit."""
-        if self.scale == "log":
-            return 100 * math.expm1(difference)
-        return 100 * difference if self.unit == ACCURACY else difference
+        return effect(difference, self.metrics[0])
 
     def select(self, *, without: Iterable[str] = (), category: str | None = None) -> list[int]:
         """The metrics on sets of a category (None: all), but on those named."""
@@ -150,14 +164,16 @@ def _effect(contrast: Contrast) -> float | None:
 
 
 def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> Answer:
-    effect = _effect(contrast)
+    difference = _effect(contrast)
+    effect = None if difference is None else evidence.effect(difference)
     answer = Answer(
         contrast=contrast.name,
         category=contrast.category,
         kind=evidence.kind,
         unit=evidence.effect_unit,
         higher_is_better=evidence.higher_is_better,
-        effect=None if effect is None else evidence.effect(effect),
+        decimals=2 if evidence.effect_unit in ("%", "points") else evidence.decimals,
+        effect=effect,
         low=None if test is None else evidence.effect(test.low),
         high=None if test is None else evidence.effect(test.high),
         p=None if test is None else test.p,
@@ -165,33 +181,60 @@ def _answer(contrast: Contrast, evidence: Evidence, test: Difference | None) -> 
         num_units=len(contrast.differences) + len(contrast.others or {}),
         units=contrast.units,
         enough=test is not None,
+        outcome=_outcome(effect, test, contrast, evidence),
         sentence="",
     )
-    decimals = 2 if evidence.effect_unit in ("%", "points") else evidence.decimals
-    return replace(answer, sentence=_sentence(answer, contrast, decimals))
+    return replace(answer, sentence=_sentence(answer, contrast))
 
 
-def _sentence(answer: Answer, contrast: Contrast, decimals: int) -> str:
+def _outcome(effect: float | None, test: Difference | None, contrast: Contrast, evidence: Evidence) -> str:
+    if effect is None:
+        return "not measured"
+    if test is None:
+        sides = [contrast.differences] if contrast.others is None else [contrast.differences, contrast.others]
+        return f"too few {contrast.units}" if min(map(len, sides)) < 2 else ALIKE
+    if test.p >= ALPHA:
+        return "no difference shown"
+    return "better" if (effect > 0) == evidence.higher_is_better else "worse"
+
+
+def _sentence(answer: Answer, contrast: Contrast) -> str:
     where = answer.kind if answer.category is None else f"{answer.kind}, {answer.category}"
     head = f"{answer.contrast} ({where})"
     if answer.effect is None:
-        return f"{head}: not enough cells: it needs {contrast.needs}."
-    effect = f"{answer.effect:+.{decimals}f} {answer.unit}"
+        return f"{head}: not measured: it needs {contrast.needs}."
+    effect = f"{_number(answer, answer.effect, '+')} {answer.unit}"
     if answer.low is None or answer.high is None or answer.p is None:
-        there = f"it needs {contrast.needs}; the report has {_list_units(contrast)}"
-        return f"{head}: {effect} in {answer.num_cells} cells, not enough for an interval: {there}."
-    interval = f"{answer.low:.{decimals}f} to {answer.high:.{decimals}f}"
-    numbers = f"{interval}, p {'< 0.001' if answer.p < 0.001 else format(answer.p, '.3f')}"
+        needs = f": an interval needs {contrast.needs}; the report has {_list_units(contrast)}"
+        return f"{head}: {effect} in {answer.num_cells} cells, {answer.outcome}{'' if answer.outcome == ALIKE else needs}."
+    interval = f"{_number(answer, answer.low)} to {_number(answer, answer.high)}, p {format_p(answer.p)}"
     counts = f"{answer.num_units} {answer.units}, {answer.num_cells} cells"
-    return f"{head}: {effect} ({numbers}; {counts}): {judgement(answer)}."
+    return f"{head}: {effect} (95 % interval {interval}; {counts}): {answer.outcome}."
 
 
-def judgement(answer: Answer) -> str:
-    """`better`, `worse` or `no difference beyond noise`, of an answer with an interval."""
-    assert answer.effect is not None and answer.p is not None, "only answers with an interval are judged"
-    if answer.p >= ALPHA:
-        return "no difference beyond noise"
-    return "better" if (answer.effect > 0) == answer.higher_is_better else "worse"
+def in_short(answers: Sequence[Answer]) -> str:
+    """What the answers come to: each contrast once, with what was found on which kinds of score."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for answer in answers:
+        found.setdefault(answer.contrast, {}).setdefault(f"{answer.outcome} on", []).append(_found(answer))
+    told = {contrast: [f"{on} {', '.join(kinds)}" for on, kinds in each.items()] for contrast, each in found.items()}
+    return " ".join(f"{contrast}: {'; '.join(outcomes)}." for contrast, outcomes in told.items())
+
+
+def _found(answer: Answer) -> str:
+    """`ppl by 2.31 % (95 % interval 1.02 to 3.62)`; where no difference is shown, the smallest that could have been."""
+    if answer.effect is None or answer.low is None or answer.high is None:
+        return answer.kind
+    if answer.outcome == "no difference shown":
+        size = f"{_number(answer, (answer.high - answer.low) / 2)} {answer.unit}"
+        return f"{answer.kind} (these {answer.units} could have shown about {size})"
+    low, high = sorted((abs(answer.low), abs(answer.high)))
+    size = f"{_number(answer, abs(answer.effect))} {answer.unit}"
+    return f"{answer.kind} by {size} (95 % interval {_number(answer, low)} to {_number(answer, high)})"
+
+
+def _number(answer: Answer, number: float, sign: str = "") -> str:
+    return format_value(answer.decimals, number, sign)
 
 
 def _list_units(contrast: Contrast) -> str:

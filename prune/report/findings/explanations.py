@@ -16,7 +16,7 @@ from scipy import special, stats
 
 from prune.cell.result import CellResult
 from prune.report.compare.statistics import ALPHA, holm_factors
-from prune.report.findings.evidence import Evidence, Measure, measure_of
+from prune.report.findings.evidence import ALIKE, Evidence, Measure, measure_of
 from prune.report.model import Metric
 from prune.report.model_findings import Answer, Question
 from prune.report.numbers import Array
@@ -47,10 +47,17 @@ def explain_ranking(metrics: Sequence[Metric], results: Sequence[CellResult], jo
     ]
     found = [answer for answer in answers if answer.p is not None and answer.p < ALPHA]
     enough = any(answer.enough for answer in answers)
-    summary = f"Not enough rows: a correlation needs {MIN_UNITS} sets or more of one model."
+    summary = f"Not decided: too few sets. A correlation needs {MIN_UNITS} sets or more of one model."
     if enough:
-        summary = " ".join(answer.sentence for answer in found) or "No: no correlation is beyond noise."
+        summary = " ".join(answer.sentence for answer in found) or f"No correlation was shown; {_resolution(answers)}."
     return [Question(title=TITLE, summary=summary, enough=enough, answers=answers)]
+
+
+def _resolution(answers: Sequence[Answer]) -> str:
+    """What correlations are large enough to be seen: half the middle interval, on the scale of Fisher's z."""
+    ends = [(answer.low, answer.high) for answer in answers if answer.low is not None and answer.high is not None]
+    halves = sorted((math.atanh(high) - math.atanh(low)) / 2 for low, high in ends)
+    return f"these sets could have shown one of about ±{math.tanh(halves[len(halves) // 2]):.2f}"
 
 
 def _of_measure(measure: Measure, metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> list[Answer]:
@@ -130,19 +137,23 @@ def _answer(
     factor: float,
 ) -> Answer:
     low = high = p = None
-    sentence = f"Not enough rows for {name} on {evidence.kind}: {num_units} sets, and {MIN_UNITS} that differ are needed."
+    outcome = ALIKE if num_units >= MIN_UNITS else "too few sets" if num_units else "not measured"
+    sentence = f"On {evidence.kind}, {name}: {outcome} ({num_units} sets; a correlation needs {MIN_UNITS} that differ)."
     if r is not None and z is not None:
         reach = float(special.ndtri(1 - ALPHA / factor / 2)) * se
         low, high, p = math.tanh(z - reach), math.tanh(z + reach), min(1.0, factor * _p(z, se))
-        goes = "more" if r > 0 else "less"
-        told = f"sets with {goes} {name} score better" if p < ALPHA else f"{name} does not explain the ranking beyond noise"
-        sentence = f"On {evidence.kind} {told} (rank correlation {r:+.2f}, {low:+.2f} to {high:+.2f}, {num_units} sets)."
+        outcome = "no correlation shown" if p >= ALPHA else "better" if r > 0 else "worse"
+        shown = f"sets with {'more' if r > 0 else 'less'} {name} score better"
+        told = shown if p < ALPHA else f"no correlation between {name} and the ranking was shown"
+        numbers = f"rank correlation {r:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, {num_units} sets"
+        sentence = f"On {evidence.kind} {told} ({numbers})."
     return Answer(
         contrast=name,
         category=None,
         kind=evidence.kind,
         unit="rank correlation",
         higher_is_better=True,
+        decimals=2,
         effect=r,
         low=low,
         high=high,
@@ -151,5 +162,6 @@ def _answer(
         num_units=num_units,
         units="sets",
         enough=r is not None,
+        outcome=outcome,
         sentence=sentence,
     )

@@ -4,15 +4,16 @@ The sentence speaks of two things at most: questions, in bits per byte where the
 comparisons of sets on them are one family (Holm), so that at most 5 of 100 reports on sets that do not differ claim one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from prune.cell.result import CellResult
 from prune.report.findings.abilities import QUESTIONS, find_abilities, headline
-from prune.report.findings.panels import OF_DRAWS, Field, Raw, collect, finish, measure
-from prune.report.format import count, format_p, format_value
+from prune.report.findings.panels import Field, Raw, collect, finish, measure
+from prune.report.format import count, format_p, format_value, names
 from prune.report.model import Metric
 from prune.report.model_findings import Ability, Glance, Mark, Panel
+from prune.report.numbers import OF_DRAWS
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import Joined, JoinedRow
 
@@ -20,9 +21,9 @@ MAX_GROUPS = 24
 """Of all models together: up to so many, the picture shows single groups too."""
 MAX_GROUPS_OF_SCORES = 100
 """Up to so many, single scores."""
-MAX_NAMES = 3
-"""Of sets in a sentence."""
-MORE_DRAWS = "Run more draws: calib.draw=0,1,2."
+TOO_FEW, OWN_SETS, ALIKE = "too few draws", "all scores are on sets that either side was calibrated on", "draws all alike"
+NOT_SCORED = "not scored on all of it"
+"""Why a set cannot be compared."""
 
 
 def find_glances(
@@ -57,7 +58,7 @@ class _Maker:
             of_group = collect([group], self.results, self.joined, by_dense=not has_baseline, group=group)
             raws = [] if of_group is None else self._of_abilities(of_group, range(len(self.abilities)))
             panels += finish(raws, together=False)
-        labels = {row.label for group in groups for row in self._rows(group)}
+        labels = {row.label for group in groups for row in self._rows(group) if not row.is_reversed}
         told = Told(self.abilities, [panel for panel in panels if panel.is_headline], reference, labels)
         return Glance(
             model=model,
@@ -112,25 +113,30 @@ class Told:
     abilities: Sequence[Ability]
     panels: Sequence[Panel]
     reference: str
-    labels: Collection[str]
-    """Of all rows with calibration data."""
+    labels: Set[str]
+    """Of all rows with calibration data, but those that show rounding."""
 
     def sentence(self) -> str:
         """What to calibrate on: a claim needs two draws of both sides, and more than rounding does."""
-        candidates = list(dict.fromkeys(mark.label for panel in self.panels for mark in panel.marks if not mark.is_rounding))
-        if not candidates:
-            return f"Nothing to compare yet: {self.reference} is the only calibration set here."
+        if len(self.labels) < 2:
+            return self._alone()
         if not self._claims():
-            return self._one_draw(candidates)
+            return self._undecided()
         if clear := self._clear():
             panel, mark = clear[0]
-            return f"Calibrate on {mark.label}: {self._claim(panel, mark)}."
+            return f"Calibrate on {mark.label}: {self._finding(panel, mark)}."
         better = self._better()
-        return self._mixed(better) if better else self._nobody(candidates, self._worse())
+        return self._mixed(*better[0]) if better else self._nobody()
+
+    def _alone(self) -> str:
+        return f"Nothing to compare yet: {', '.join(self.labels)} is the only calibration set here."
+
+    def _marks(self) -> list[tuple[Panel, Mark]]:
+        return [(panel, mark) for panel in self.panels for mark in panel.marks if not mark.is_rounding]
 
     def _claims(self) -> list[tuple[Panel, Mark]]:
         """The comparisons that may say something of sets."""
-        return [(panel, mark) for panel in self.panels for mark in panel.marks if _is_claim(mark)]
+        return [(panel, mark) for panel, mark in self._marks() if _is_claim(mark)]
 
     def _better(self) -> list[tuple[Panel, Mark]]:
         """Sets that are better on something, by more than rounding."""
@@ -145,80 +151,92 @@ class Told:
         worse = self._worse()
         return [(panel, mark) for panel, mark in self._better() if mark.label not in worse]
 
-    def _also(self, clear: Sequence[tuple[Panel, Mark]]) -> str:
+    def _also(self) -> str:
         """Who else is better; the sentence names the first panel's best."""
-        others = list(dict.fromkeys(mark.label for _, mark in clear if mark.label != clear[0][1].label))
+        others = list(dict.fromkeys(mark.label for _, mark in self._clear()))[1:]
         beat = "beats" if len(others) == 1 else "beat"
-        return f"{_names(others)} {beat} {self.reference} too; which of these is best is not decided." if others else ""
+        return f"{names(others)} {beat} {self.reference} too; which of these is best is not decided." if others else ""
 
-    def _mixed(self, better: Sequence[tuple[Panel, Mark]]) -> str:
-        panel, mark = better[0]
+    def _mixed(self, panel: Panel, mark: Mark) -> str:
         losses = [
-            self._short(other, loss)
-            for other in self.panels
-            for loss in other.marks
-            if loss.label == mark.label and loss.stand == "worse"
+            self._finding(*claim) for claim in self._claims() if (claim[1].label, claim[1].stand) == (mark.label, "worse")
         ]
-        return f"It depends on what you need: {mark.label} is {self._short(panel, mark)}, but {' and '.join(losses)}."
+        return f"It depends on what you need: {mark.label} is {self._finding(panel, mark)}, but {' and '.join(losses)}."
 
-    def _nobody(self, candidates: Sequence[str], worse: set[str]) -> str:
-        number = count(len(candidates), "other set")
-        if len(worse) == len(candidates):
-            return f"Stay with {self.reference}: {number} compared, and all are worse beyond noise."
-        bad = f" Worse beyond noise: {_names(sorted(worse))}." if worse else ""
-        return f"Stay with {self.reference}: of {number} none is better beyond noise.{bad}"
+    def _nobody(self) -> str:
+        worse, compared = self._worse(), {mark.label for _, mark in self._claims()}
+        if worse == compared:
+            return f"Stay with {self.reference}: every other set is worse beyond noise ({len(compared)} compared)."
+        bad = f" Worse beyond noise: {names(sorted(worse))}." if worse else ""
+        shown = f"no other set was shown to be better ({len(compared)} compared)"
+        return f"Stay with {self.reference}: {shown}. {self._resolution()}{bad}"
 
-    def _one_draw(self, candidates: Sequence[str]) -> str:
+    def _undecided(self) -> str:
         """Not even the order of the sets is a finding."""
-        return (
-            f"Not decided: with one draw, a set cannot be told from its draw ({count(len(candidates), 'set')} beside "
-            f"{self.reference}). {MORE_DRAWS}"
-        )
+        reasons = list(dict.fromkeys(_lack(panel, mark) for panel, mark in self._marks()))
+        if not reasons:
+            return f"Not decided: no score was measured for both {self.reference} and another set."
+        advice = f" Run two or more of {self.reference} and of each other set: calib.draw=0,1,2."
+        return f"Not decided: {' and '.join(reasons)}.{advice if TOO_FEW in reasons else ''}"
 
     def without_baseline(self) -> str:
         """When there is nothing that others are compared with."""
         if len(self.labels) < 2:
-            return f"Nothing to compare yet: {', '.join(self.labels)} is the only calibration set here."
+            return self._alone()
         loss = " The picture shows what each set loses against the dense model." if self.reference else ""
-        return (
-            f"Not decided: there is no c4 row to compare {len(self.labels)} sets with. Name another: --baseline SET.{loss}"
-        )
+        return f"Not decided: no c4 row to compare {len(self.labels)} sets with. Name another: --baseline SET.{loss}"
 
     def details(self) -> list[str]:
         """How sure the sentence is: draws, looks, what would have been seen, what was left out."""
-        marks = [mark for panel in self.panels for mark in panel.marks if not mark.is_rounding]
-        claims = [mark for mark in marks if _is_claim(mark)]
+        marks = [mark for _, mark in self._marks()]
         if not marks:
             return []
-        draws = sorted({mark.num_draws for mark in marks})
-        found = [self._also(clear) if (clear := self._clear()) else "", f"{_range(draws)} of each set."]
-        if claims:
+        found = [self._also(), self._draws()]
+        if claims := self._claims():
             found.append(f"Corrected for {count(len(claims), 'comparison')} (Holm).")
+            found += self._not_decided()
+        if self._better():
             found.append(self._resolution())
+        found += dict.fromkeys(sentence for panel in self.panels for sentence in panel.left_out)
         if any(mark.left_out for mark in marks):
             found.append("Without scores on a set that either side was calibrated on.")
         return [text for text in found if text]
 
+    def _draws(self) -> str:
+        own = sorted({panel.reference_draws for panel in self.panels if panel.reference_draws})
+        others = sorted({mark.num_draws for _, mark in self._marks()})
+        if own in ([], others):
+            return f"{_range(others)} of each set."
+        return f"{_range(own)} of {self.reference}, {_range(others)} of each other set."
+
+    def _not_decided(self) -> list[str]:
+        """Which sets an ability says nothing of, and why."""
+        found = []
+        for panel in self.panels:
+            marks = [mark for mark in panel.marks if not mark.is_rounding and not _is_claim(mark)]
+            lacking = {mark.label: _lack(panel, mark) for mark in marks}
+            lacking |= dict.fromkeys(self.labels & set(panel.incomplete), NOT_SCORED)
+            for reason in dict.fromkeys(lacking.values()):
+                labels = [label for label, of_label in lacking.items() if of_label == reason]
+                found.append(f"Not decided on {self._name(panel)}: {names(labels)} ({reason}).")
+        return found
+
     def _resolution(self) -> str:
-        """What differences are too small to be seen: half the middle interval of each panel."""
+        """What differences are large enough to be seen: half the middle interval of each panel, but more than rounding."""
         sizes = [
-            f"{_size(panel, halves[len(halves) // 2])} on {self._name(panel)}"
+            f"{_size(panel, max(halves[len(halves) // 2], panel.noise.rounding or 0.0))} on {self._name(panel)}"
             for panel in self.panels
             if (halves := sorted(map(_half, filter(_is_claim, panel.marks))))
         ]
-        return f"Too small to be seen here: differences below about {' and '.join(sizes)}." if sizes else ""
+        return f"These draws could have shown a difference of about {' and '.join(sizes)}."
 
-    def _claim(self, panel: Panel, mark: Mark) -> str:
-        """`0.051 bits per byte better than c4 on all questions [0.02, 0.08], p 0.012`."""
+    def _finding(self, panel: Panel, mark: Mark) -> str:
+        """`0.051 bits per byte better than c4 on all questions (95 % interval 0.02 to 0.08, p 0.012)`."""
         assert mark.effect is not None and mark.low is not None and mark.high is not None and mark.p is not None
         low, high = sorted((abs(mark.low), abs(mark.high)))
-        bounds = f"{_number(panel, low)} to {_number(panel, high)}"
-        size = _size(panel, abs(mark.effect))
-        return f"{size} better than {self.reference} on {self._name(panel)} ({bounds}; p {format_p(mark.p)})"
-
-    def _short(self, panel: Panel, mark: Mark) -> str:
-        assert mark.effect is not None, "a mark that stands somewhere has an effect"
-        return f"{_size(panel, abs(mark.effect))} {mark.stand} than {self.reference} on {self._name(panel)}"
+        bounds = f"95 % interval {_number(panel, low)} to {_number(panel, high)}, p {format_p(mark.p)}"
+        size = f"{_size(panel, abs(mark.effect))} {mark.stand} than {self.reference}"
+        return f"{size} on {self._name(panel)} ({bounds})"
 
     def _name(self, panel: Panel) -> str:
         assert panel.ability is not None, "the headline is about abilities"
@@ -227,6 +245,13 @@ class Told:
 
 def _is_claim(mark: Mark) -> bool:
     return mark.basis in OF_DRAWS and not mark.is_rounding and mark.low is not None
+
+
+def _lack(panel: Panel, mark: Mark) -> str:
+    """Why a comparison claims nothing."""
+    if mark.effect is None:
+        return OWN_SETS
+    return TOO_FEW if min(mark.num_draws, panel.reference_draws) < 2 else ALIKE
 
 
 def _half(mark: Mark) -> float:
@@ -249,8 +274,3 @@ def _number(panel: Panel, number: float) -> str:
 
 def _range(draws: Sequence[int]) -> str:
     return count(draws[0], "draw") if len(draws) == 1 else f"{draws[0]} to {draws[-1]} draws"
-
-
-def _names(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:MAX_NAMES])
-    return f"{shown} and {len(labels) - MAX_NAMES} more" if len(labels) > MAX_NAMES else shown

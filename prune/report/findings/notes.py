@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from prune.cell.result import CellResult
 from prune.config.data import SAMPLE_NOTE
-from prune.report.format import count
+from prune.report.format import count, names
 from prune.report.model import Metric
 from prune.report.results.join import Joined
 from prune.report.results.read import Found
 
 MAX_NAMES = 5
 """That a sentence lists."""
+_names = partial(names, most=MAX_NAMES)
 
 
 def notes(
@@ -69,11 +71,6 @@ _WITHOUT_ITEMS = (
 )
 
 
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MAX_NAMES])
-    return f"{shown} and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else shown
-
-
 def _unusable(found: Found) -> list[str]:
     damaged = [cell.reason for cell in found.unfinished if cell.state in ("corrupt", "schema")]
     return [f"{count(len(damaged), 'result')} skipped: {'; '.join(damaged[:MAX_NAMES])}."] if damaged else []
@@ -92,8 +89,8 @@ def _unfinished(found: Found) -> list[str]:
         return []
     counts = ", ".join(f"{number} {state}" for state, number in Counter(cell.state for cell in cells).items())
     num_all = len(cells) + len(found.results)
-    names = _names([cell.name or cell.id for cell in cells])
-    return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {names}. Means do not include them."]
+    listed = _names([cell.name or cell.id for cell in cells])
+    return [f"No result of {len(cells)} of {count(num_all, 'cell')} ({counts}): {listed}. Means do not include them."]
 
 
 def _repeated(found: Found) -> list[str]:

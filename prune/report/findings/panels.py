@@ -6,8 +6,9 @@ on sets that it or the reference was calibrated on, which its mark names; a set 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.report.compare.statistics import ALPHA, holm_factors, t_comparison
-from prune.report.findings.abilities import effect
-from prune.report.findings.draws import Balanced, Compared, Draw, Draws, Stratum, compare_sides
+from prune.report.findings.draws import Balanced, Compared, Draw, Stratum, choices, compare_sides, draws_with, has_two_draws
+from prune.report.findings.evidence import effect
+from prune.report.format import names
 from prune.report.model import Metric
 from prune.report.model_findings import Mark, Noise, Panel
-from prune.report.numbers import Array, Basis
+from prune.report.numbers import OF_DRAWS, Array, Basis
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import Joined, category_of
 
-OF_DRAWS = (Basis.ITEMS_AND_SEEDS, Basis.STDERR_AND_SEEDS, Basis.SEEDS)
-"""What a claim on sets needs: the noise of the draws of both sides."""
+ONE_DRAW, NOT_SCORED = "too few draws there", "not scored for all of the sets"
+"""Why an average leaves a group or a score out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,16 @@ class Field:
     """None: all of the model's."""
     reference: Side
     sides: Sequence[Side]
+    labels: Mapping[int, str]
+    """Group -> its label."""
+    choices: Collection[frozenset[Stratum]]
+    """What the reference and a side can be compared on."""
+
+    def claims(self, strata: Collection[Stratum]) -> int:
+        """How many sides have two draws of all these scores, as the reference has: what a claim needs."""
+        if not has_two_draws(self.reference.draws, strata):
+            return 0
+        return sum(has_two_draws(side.draws, strata) for side in self.sides if not side.is_reversed)
 
 
 def collect(
@@ -71,7 +83,11 @@ def collect(
                 category = Category.MIXTURE.value if len(row.sets) > 1 else category_of(row.calib, joined.categories)
                 side = sides.setdefault(row.label, Side(row.label, {}, row.sets, category, row.is_reversed))
                 _add(side, index, row.cells, results)
-    return None if reference is None else Field(group, reference, list(sides.values()))
+    labels = {index: joined.groups[index].label for index in groups}
+    if reference is None:
+        return None
+    comparable = dict.fromkeys(chain(*(choices([reference.draws, side.draws]) for side in sides.values())))
+    return Field(group, reference, list(sides.values()), labels, comparable)
 
 
 def _add(side: Side, group: int, cells: Iterable[int], results: Sequence[CellResult]) -> None:
@@ -96,10 +112,12 @@ class Raw:
     """Of those compared, P."""
     left_out: Sequence[Sequence[str]]
     num_draws: Sequence[int]
+    reference_draws: int
     compared: Compared | None
     without: Sequence[tuple[Side, Sequence[str]]]
     """Sides of which every score is on a set of their own."""
     incomplete: Sequence[str]
+    left_out_places: Sequence[str]
 
     def claims(self) -> NDArray[np.bool_]:
         """Which comparisons may claim something of sets: those of two draws or more, but not of rounding."""
@@ -119,17 +137,18 @@ def measure(
     metric: int | None = None,
 ) -> Raw | None:
     """All sides against the reference on the mean of the metrics; None where the reference has none of them."""
-    names = {each.name: each.dataset for each in metrics}
-    strata = _shared_strata(of_field, names)
+    set_of = {each.name: each.dataset for each in metrics}
+    known = frozenset(s for strata in of_field.reference.draws.values() for s in strata if s[2] in set_of)
+    strata = _shared_strata(of_field, known)
     if not strata:
         return None
     compared, without, incomplete = [], [], []
     for side in of_field.sides:
         own = side.sets | of_field.reference.sets
-        left_out = [name for name, dataset in names.items() if dataset in own]
-        kept = [stratum for stratum in strata if metric is not None or names[stratum[2]] not in own]
-        sides = [_with_all(each.draws, kept or strata) for each in (side, of_field.reference)]
-        if not all(_with_all(each.draws, strata) for each in (side, of_field.reference)):
+        left_out = [name for name, dataset in set_of.items() if dataset in own]
+        kept = [stratum for stratum in strata if metric is not None or set_of[stratum[2]] not in own]
+        sides = [draws_with(each.draws, kept or strata) for each in (side, of_field.reference)]
+        if not all(draws_with(each.draws, strata) for each in (side, of_field.reference)):
             incomplete.append(side.label)
         elif not kept:
             without.append((side, left_out))
@@ -147,28 +166,39 @@ def measure(
         sides=[side for side, _, _ in compared],
         left_out=[left_out for _, left_out, _ in compared],
         num_draws=[len(balanced.sides[0]) for _, _, balanced in compared],
+        reference_draws=min((len(balanced.sides[1]) for _, _, balanced in compared), default=0),
         compared=found,
         without=without,
         incomplete=incomplete,
+        left_out_places=_left_out(of_field, known, strata),
     )
 
 
-def _shared_strata(of_field: Field, names: Mapping[str, str]) -> list[Stratum]:
-    """The scores that everybody is averaged over: of those the reference has, the choice that loses the fewest numbers."""
-    known = {stratum for strata in of_field.reference.draws.values() for stratum in strata if stratum[2] in names}
-    of_sides = [
-        frozenset(max((known & strata.keys() for strata in side.draws.values()), key=len, default=()))
-        for side in of_field.sides
-    ]
-    best = max(
-        dict.fromkeys(of_sides), key=lambda strata: len(strata) * sum(strata <= other for other in of_sides), default=known
-    )
+def _shared_strata(of_field: Field, known: frozenset[Stratum]) -> list[Stratum]:
+    """The scores that everybody is averaged over: of those the reference has, the choice that keeps the most claims.
+
+    A claim is a score of a side with two draws. Where no choice has one, that with the most scores of any draw.
+    """
+    found = dict.fromkeys(choice & known for choice in of_field.choices if choice & known)
+
+    def worth(strata: Collection[Stratum]) -> tuple[float, float, float]:
+        claims, there = of_field.claims(strata), sum(bool(draws_with(side.draws, strata)) for side in of_field.sides)
+        return len(strata) * claims, claims / max(1, there), len(strata) * there
+
+    best = max(found, key=worth, default=known)
     return sorted(best)
 
 
-def _with_all(draws: Draws, strata: Sequence[Stratum]) -> list[Mapping[Stratum, int]]:
-    """The draws that were used for all of the strata."""
-    return [measured for measured in draws.values() if all(stratum in measured for stratum in strata)]
+def _left_out(of_field: Field, known: frozenset[Stratum], strata: Sequence[Stratum]) -> list[str]:
+    """`Averaged without tiny wanda 50%: too few draws there.` of each reason why groups or scores are left out."""
+    shown_groups = {group for group, _, _ in strata}
+    places: dict[str, dict[str, None]] = {}
+    for group, rest, metric in sorted(known.difference(strata)):
+        label = of_field.labels[group]
+        name = label if group not in shown_groups else f"{metric} of {label}" if len(of_field.labels) > 1 else metric
+        can_claim = of_field.claims({(group, rest, metric)})
+        places.setdefault(NOT_SCORED if can_claim else ONE_DRAW, {})[name] = None
+    return [f"Averaged without {names(list(each))}: {reason}." for reason, each in places.items()]
 
 
 def finish(raws: Sequence[Raw], *, together: bool) -> list[Panel]:
@@ -208,6 +238,8 @@ def _panel(raw: Raw, factors_P: Array, family: int, is_headline: bool) -> Panel:
         is_headline=is_headline,
         marks=[*marks, *without],
         incomplete=raw.incomplete,
+        left_out=raw.left_out_places,
+        reference_draws=raw.reference_draws,
         noise=_noise(raw, marks),
     )
 

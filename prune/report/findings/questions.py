@@ -17,7 +17,8 @@ from dataclasses import replace
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
 from prune.report.findings.draws import Draw, Stratum, balance, compare_draws
-from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, judgement, measure_of
+from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, in_short, measure_of
+from prune.report.format import names
 from prune.report.model import Metric
 from prune.report.model_findings import Answer, Question
 from prune.report.results.items import ItemsOfRows
@@ -82,7 +83,7 @@ def answer_questions(
         for ask in (_arithmetic_against_pretraining, _own_task, _prompts)
     )
     return [
-        _question("Is C4 the best of the pre-training sets?", best, "C4 and another pre-training set", _c4_summary(best)),
+        _question("Is C4 the best of the pre-training sets?", best, "C4 and another pre-training set", _is_c4_best(best)),
         _question("Does arithmetic data do as well as pre-training data?", arithmetic, "a metric"),
         _question(
             "Does calibration on a task improve the score on that task, compared with pre-training data?",
@@ -115,7 +116,10 @@ def _c4_against(
     test, enough = None, False
     if balanced is not None:
         test, enough = compare_draws(balanced, results, items)
-    units = [{f"{name} draw {draw}": math.nan for draw in side} for name, side in zip((C4, other), sides, strict=True)]
+    units = [
+        {f"{name} s{draw[0]}d{draw[1]}" if draw else name: math.nan for draw in side}
+        for name, side in zip((C4, other), sides, strict=True)
+    ]
     return Contrast(
         name=f"{C4} - {other}",
         category=None,
@@ -251,25 +255,27 @@ def _means(found: dict[str, list[float]]) -> dict[str, float]:
     return {name: math.fsum(values) / len(values) for name, values in known.items() if values}
 
 
-def _question(title: str, answers: Sequence[Answer], needs: str, summary: str | None = None) -> Question:
-    """The question with its answers; where there are none, the summary says that it `needs` more."""
+def _question(title: str, answers: Sequence[Answer], needs: str, head: str = "") -> Question:
+    """The question with its answers, which the summary begins with `head`; where there are none, it says what is missing."""
     enough = any(answer.enough for answer in answers)
-    if not enough:
-        first = [answer.sentence for answer in answers if answer.category is None and answer.kind == answers[0].kind]
-        summary = f"Not enough cells. {' '.join(first)}" if first else f"Not enough cells: it needs {needs}."
-    elif summary is None:
-        summary = _in_short([answer for answer in answers if answer.category is None and answer.enough])
-    return Question(title=title, summary=summary or "", enough=enough, answers=tuple(answers))
+    whole = [answer for answer in answers if answer.category is None]
+    if not whole:
+        summary = f"Not measured: it needs {needs}."
+    elif enough:
+        summary = head + in_short(whole)
+    else:
+        lacking = dict.fromkeys(answer.outcome for answer in whole if answer.effect is not None)
+        missing = " ".join(answer.sentence for answer in whole if answer.kind == whole[0].kind)
+        verdict = f"Not decided: {' and '.join(lacking)}" if lacking else "Not measured"
+        summary = f"{verdict}. {missing}"
+    return Question(title=title, summary=summary, enough=enough, answers=tuple(answers))
 
 
-def _in_short(answers: Sequence[Answer]) -> str:
-    """What the table of the answers comes to: each contrast once for each judgement, with the kinds of scores."""
-    kinds: dict[tuple[str, str], dict[str, None]] = {}
-    for answer in answers:
-        kinds.setdefault((answer.contrast, judgement(answer)), {})[answer.kind] = None
-    return " ".join(f"{contrast}: {said} ({', '.join(of)})." for (contrast, said), of in kinds.items())
-
-
-def _c4_summary(answers: Sequence[Answer]) -> str:
-    beats = [answer for answer in answers if answer.enough and judgement(answer) == "worse"]
-    return f"No. {_in_short(beats)}" if beats else "No other pre-training set is better than C4 beyond noise."
+def _is_c4_best(answers: Sequence[Answer]) -> str:
+    """The answer in a word, of C4 minus others: what is not shown is no `No`, and what has too few draws is neither."""
+    better = list(dict.fromkeys(answer.contrast.removeprefix(f"{C4} - ") for answer in answers if answer.outcome == "worse"))
+    if better:
+        return f"No, {names(better)} {'is' if len(better) == 1 else 'are'} better. "
+    if all(answer.outcome == "better" for answer in answers):
+        return "Yes, every other set is worse. "
+    return "Perhaps: no other set was shown to be better. "

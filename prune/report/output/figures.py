@@ -22,8 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from prune.files import write_bytes, write_text
-from prune.report.compare.statistics import ALPHA
-from prune.report.format import format_value, row_label
+from prune.report.format import format_value, row_label, star
 from prune.report.model import Report
 from prune.report.model_findings import Curve
 from prune.report.numbers import Array, Numbers
@@ -111,8 +110,8 @@ def _save(figure: Figure, path: Path) -> None:
 def draw_heatmap(report: Report, group: int) -> Figure:
     """Rows against metrics of a group: the value, its colour the difference to the baseline (without one: to the mean).
 
-    Orange is worse, violet better, as strong as the largest difference of the metric. A star: beyond noise; a frame: the
-    metric's set is the calibration set.
+    Orange is worse, violet better, as strong as the largest difference of the metric. A star: beyond noise, in
+    brackets beyond that of the items only; a frame: the metric's set is the calibration set.
     """
     rows = list(report.groups[group].rows)[:MAX_ROWS]
     metrics = range(len(report.metrics))
@@ -145,9 +144,9 @@ def shades(report: Report, group: int, rows: Sequence[int], metric: int) -> Arra
 
 def _mark(axes: Axes, report: Report, row: int, metric: int, place: int) -> None:
     columns, calib = report.rows.metrics[metric], report.rows.calib[row]
-    mean, p = columns.mean[row], columns.to_baseline.p[row]
-    star = "*" if p is not None and p < ALPHA else ""
-    text = "-" if mean is None else format_value(report.metrics[metric].decimals, mean) + star
+    mean, compared = columns.mean[row], columns.to_baseline
+    sign = star(compared.p[row], compared.basis[row])
+    text = "-" if mean is None else format_value(report.metrics[metric].decimals, mean) + sign
     weight = "bold" if columns.rank[row] == 1 else "normal"
     axes.text(metric, place, text, ha="center", va="center", weight=weight, in_layout=False)
     if calib is not None and report.calibs[calib].name == report.metrics[metric].dataset:

@@ -1,7 +1,8 @@
 """The report as tables: every number in a tidy file, and rows against metrics for a paper.
 
-In a paper's table a number is the mean over seeds with their standard deviation, the best of a group is bold, and a star
-says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group on that metric).
+In a paper's table a number is the mean over draws with their standard deviation, the best of a group is bold, and a star
+says that it differs from the baseline beyond noise (p < 0.05 by Holm over the rows of the group on that metric): in brackets
+where one draw leaves the noise of the items only.
 """
 
 import re
@@ -19,8 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from prune.files import write_text, write_whole
-from prune.report.compare.statistics import ALPHA
-from prune.report.format import format_value, row_label
+from prune.report.format import format_value, row_label, star
 from prune.report.model import Report
 
 FORMULA = r"^([=+\-@\t\r])"
@@ -128,7 +128,10 @@ def write_tables(report: Report, folder: Path) -> None:
     """
     parts = [(group, kind) for group in range(len(report.groups)) for kind in _kinds(report) if _is_shown(report, group)]
     write_text(folder / "tables.md", "\n".join(_markdown(report, group, kind) for group, kind in parts))
-    head = "% \\usepackage{booktabs}; a star: beyond noise against the baseline (p < 0.05, Holm over the rows of a column)\n"
+    head = (
+        "% \\usepackage{booktabs}; a star: beyond noise against the baseline (p < 0.05, Holm over the rows of a column), "
+        "in brackets: beyond that of the items only (one draw)\n"
+    )
     write_text(folder / "tables.tex", head + "\n".join(_latex(report, group, kind) for group, kind in parts))
 
 
@@ -179,26 +182,26 @@ def _escape(text: str) -> str:
 
 
 def _grid(
-    report: Report, group: int, kind: str, bold: Callable[[str], str], plus_minus: str, star: str
+    report: Report, group: int, kind: str, bold: Callable[[str], str], plus_minus: str, sign: str
 ) -> tuple[list[str], list[list[str]]]:
     """(the sets of the kind's metrics, a line for each row: its label and its numbers)."""
     metrics = [index for index, metric in enumerate(report.metrics) if metric.kind == kind]
     dense = report.groups[group].dense_row
     rows = [*([] if dense is None else [dense]), *(row for row in report.groups[group].rows if row != dense)]
     body = [
-        [row_label(report, row), *(_number(report, row, metric, bold, plus_minus, star, row == dense) for metric in metrics)]
+        [row_label(report, row), *(_number(report, row, metric, bold, plus_minus, sign, row == dense) for metric in metrics)]
         for row in rows
     ]
     return [report.metrics[metric].label for metric in metrics], body
 
 
 def _number(
-    report: Report, row: int, metric: int, bold: Callable[[str], str], plus_minus: str, star: str, is_dense: bool
+    report: Report, row: int, metric: int, bold: Callable[[str], str], plus_minus: str, sign: str, is_dense: bool
 ) -> str:
     columns, decimals = report.rows.metrics[metric], report.metrics[metric].decimals
-    mean, sd, p = columns.mean[row], columns.sd[row], columns.to_baseline.p[row]
+    mean, sd, compared = columns.mean[row], columns.sd[row], columns.to_baseline
     if mean is None:
         return "-"
     text = format_value(decimals, mean) + ("" if sd is None else plus_minus + format_value(decimals, sd))
     text = bold(text) if columns.rank[row] == 1 and not is_dense else text
-    return text + (star if p is not None and p < ALPHA else "")
+    return text + star(compared.p[row], compared.basis[row], sign)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prune.config.data import SAMPLE_NOTE
-from prune.report.format import count, format_p, format_value, row_label
+from prune.report.format import count, format_p, format_value, row_label, star
 from prune.report.model import Comparison, Report, Verdict
 
 MAX_VERDICTS = 30
@@ -18,8 +18,9 @@ MAX_WARNINGS = 8
 HEADINGS = ("group", "metric", "best", "value", "to baseline", "p", "runner-up", "to it", "p ")
 NUMERIC = ("value", "to baseline", "p", "to it", "p ")
 LEGEND = (
-    "*: beyond noise (p < 0.05; to the baseline by Holm over the group's rows on the metric, to the runner-up as it is; "
-    "the page says how). ◆: calibrated on the set that is measured."
+    "*: beyond noise (p < 0.05; to the baseline by Holm over the group's rows on the metric, to the runner-up unadjusted). "
+    "(*): beyond the noise of the scored items only: one draw cannot tell a set from its draw. "
+    "◆: calibrated on the set that is measured."
 )
 
 
@@ -86,6 +87,5 @@ def _difference(decimals: int, comparison: Comparison | None) -> list[str]:
     """`+0.030*` and `0.021`; a question mark when the noise is not known."""
     if comparison is None:
         return ["", ""]
-    star = "*" if comparison.beyond_noise else ""
     p = "?" if comparison.p is None else format_p(comparison.p)
-    return [format_value(decimals, comparison.difference, "+") + star, p]
+    return [format_value(decimals, comparison.difference, "+") + star(comparison.p, comparison.basis), p]

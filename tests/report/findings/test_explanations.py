@@ -55,7 +55,7 @@ def test_a_set_that_perplexes_scores_worse(tmp_path: Path) -> None:
         assert answer.low is not None and answer.high is not None and -1 < answer.low < answer.high < 0
         assert "sets with less perplexity under the dense model score better" in answer.sentence
         constant = find(question, "diversity (tf-idf distance)", kind)
-        assert (constant.effect, constant.enough) == (None, False) and "Not enough rows" in constant.sentence
+        assert (constant.effect, constant.enough) == (None, False) and constant.outcome == "all alike"
         assert find(question, "diversity (distinct words)", kind).num_units == 0
     assert question.enough
 
@@ -64,7 +64,17 @@ def test_three_sets_are_not_enough(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     fill(outputs, SETS[:3])
     (question,) = ask(outputs)
-    assert not question.enough and question.summary.startswith("Not enough rows: a correlation needs 4 sets")
+    assert not question.enough and question.summary.startswith("Not decided: too few sets. A correlation needs 4")
+
+
+def test_no_correlation_shown_says_which_could_have_been(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path)
+    fill(outputs, SETS[:4])
+    (question,) = ask(outputs)
+    assert question.enough and question.summary.startswith(
+        "No correlation was shown; these sets could have shown one of about ±"
+    )
+    assert {answer.outcome for answer in question.answers} == {"no correlation shown", "all alike", "not measured"}
 
 
 def test_results_that_say_nothing_of_their_sets_are_not_asked(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_first_question_agrees_with_every_single_metric(outputs: Outputs, be
     for answer in answers.values():
         assert answer.effect is not None and answer.enough
         assert (answer.effect > 0) == ((effect > 0) == answer.higher_is_better), answer.sentence
-    assert ("No. " in report.questions[0].summary) == (better == "pile")
+    assert report.questions[0].summary.startswith("No, pile is better. ") == (better == "pile")
 
 
 def test_an_effect_is_the_mean_over_metrics_of_one_unit(outputs: Outputs) -> None:

@@ -110,10 +110,9 @@ def test_one_pair_of_cells_is_not_enough(outputs: Outputs) -> None:
     assert [question.enough for question in questions] == [False] * 4
     answer = find(questions[0], "c4 - pile", "acc")
     assert (answer.effect, answer.low, answer.p, answer.enough) == (pytest.approx(-10), None, None, False)
-    assert (
-        "in 2 cells, not enough for an interval: it needs two draws (calib.seed=0,1) of both c4 and pile" in answer.sentence
-    )
-    assert all(question.summary.startswith("Not enough cells") for question in questions)
+    assert "in 2 cells, too few draws: an interval needs two draws (calib.seed=0,1) of both c4 and pile" in answer.sentence
+    heads = [question.summary.split(".")[0] for question in questions]
+    assert heads == ["Not decided: too few draws", *["Not measured"] * 3]
 
 
 def test_only_the_metrics_that_both_have_are_compared(outputs: Outputs) -> None:
@@ -152,7 +151,7 @@ def test_one_arithmetic_set_is_not_enough_and_what_is_missing_is_said(outputs: O
     assert answer.effect == pytest.approx(9.0)
     assert not answer.enough
     assert (
-        "it needs two arithmetic and two pre-training sets in one group; the report has gsm8k against c4, pile."
+        "an interval needs two arithmetic and two pre-training sets in one group; the report has gsm8k against c4, pile."
         in answer.sentence
     )
 
@@ -184,9 +183,7 @@ def test_prompts_by_category(outputs: Outputs) -> None:
     assert (nli.effect, nli.enough, nli.num_cells) == (pytest.approx(-5.0), False, 2)
     missing = find(question, "icl - zero_shot", "acc")
     assert (missing.effect, missing.num_cells) == (None, 0)
-    assert (
-        missing.sentence == "icl - zero_shot (acc): not enough cells: it needs two sets with both prompts icl and zero_shot."
-    )
+    assert missing.sentence == "icl - zero_shot (acc): not measured: it needs two sets with both prompts icl and zero_shot."
 
 
 def test_a_set_that_is_missing_from_a_group_counts_where_it_is(outputs: Outputs) -> None:

@@ -124,13 +124,13 @@ def test_markup_in_names_is_text_in_markdown(outputs: Outputs, tmp_path: Path, n
     assert not re.search(r"[`*<>\[\]]|\b_|_\b", plain.replace("\\*", "")), text
 
 
-def test_a_star_marks_what_is_beyond_noise(outputs: Outputs, tmp_path: Path) -> None:
+def test_a_star_in_brackets_marks_what_is_beyond_the_noise_of_items(outputs: Outputs, tmp_path: Path) -> None:
     outputs.cell("c4", scores={"acc/rte": [0] * 20})
     outputs.cell("pile", scores={"acc/rte": [1] * 20})
     outputs.cell("oscar", scores={"acc/rte": [1] + [0] * 19})
     write_tables(build_report(outputs.root), tmp_path)
     text = (tmp_path / "tables.md").read_text()
-    assert "| pile | **1.000**\\* |" in text
+    assert "| pile | **1.000**(\\*) |" in text
     assert "| oscar | 0.050 |" in text
 
 

@@ -1,11 +1,11 @@
 // Models or sweeps side by side: each calibration set's difference to the baseline, in one column for each of them.
 
 import { el, labelledSelect } from "./dom.js";
+import { isClaim } from "./forest.js";
 import { signed } from "./format.js";
 import { report } from "./report.js";
 import { sortableTable } from "./table.js";
 
-const OF_DRAWS = [2, 4, 5];
 let chosen = null;
 
 /** Whether there are two to compare. */
@@ -60,6 +60,5 @@ function markOf(panel, label) {
 
 function markText(mark, ability) {
   if (!mark) return "–";
-  const star = mark.stand && OF_DRAWS.includes(mark.basis) && !mark.is_rounding ? " *" : "";
-  return `${signed(mark.effect, report.abilities[ability].decimals)}${star}`;
+  return `${signed(mark.effect, report.abilities[ability].decimals)}${isClaim(mark) ? " *" : ""}`;
 }

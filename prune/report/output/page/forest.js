@@ -3,8 +3,8 @@
 import { el, svg } from "./dom.js";
 import { interval, signed } from "./format.js";
 import { scale, ticks } from "./chart.js";
+import { knowsDraws } from "./report.js";
 
-const OF_DRAWS = [2, 4, 5];
 const FIRST_LINES = 14;
 /** Sets that the picture begins with, where there are more than that and a few. */
 const KINDS = [
@@ -132,8 +132,8 @@ function sides({ place }, reference, { left, right, width }, top) {
 }
 
 /** Whether a mark says something of its set: beyond the noise of draws, not of items alone. */
-function isClaim({ stand, basis, is_rounding: isRounding }) {
-  return Boolean(stand) && OF_DRAWS.includes(basis) && !isRounding;
+export function isClaim({ stand, basis, is_rounding: isRounding }) {
+  return Boolean(stand) && knowsDraws(basis) && !isRounding;
 }
 
 function row(line, { place, isCut }, frame, y, text) {
@@ -160,7 +160,7 @@ function bar({ low, high, basis }, place, isCut, y) {
   const ends = [low, high].map((end) => [place(end), isCut(end)]).sort(([left], [right]) => left - right);
   const cap = ([x, cut], way) =>
     cut ? svg("path", { class: "cut", d: `M${x - 5 * way} ${y - 4} L${x} ${y} L${x - 5 * way} ${y + 4}` }) : null;
-  const dashed = OF_DRAWS.includes(basis) ? null : "3 3";
+  const dashed = knowsDraws(basis) ? null : "3 3";
   return [
     svg("line", { class: "bar", x1: ends[0][0], x2: ends[1][0], y1: y, y2: y, "stroke-dasharray": dashed }),
     cap(ends[0], -1),

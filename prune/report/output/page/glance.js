@@ -4,10 +4,8 @@ import { el, labelledSelect } from "./dom.js";
 import { shownGroups } from "./filters.js";
 import { interval, probability, signed } from "./format.js";
 import { forest, kindWord } from "./forest.js";
-import { BASES, groupLabel, metricLabel, report } from "./report.js";
+import { BASES, groupLabel, knowsDraws, metricLabel, report } from "./report.js";
 import { sortableTable } from "./table.js";
-
-const OF_DRAWS = [2, 4, 5];
 
 /** The section's content: one box a model. */
 export function glances() {
@@ -102,12 +100,13 @@ function notes(panel, { reference }) {
   const { draws, items, rounding } = panel.noise;
   const parts = Object.entries({ draws, items, rounding }).filter(([, size]) => size !== null);
   const sizes = parts.map(([name, size]) => `${name} ${size.toFixed(panel.decimals)}`);
-  const withDraws = panel.marks.some((mark) => OF_DRAWS.includes(mark.basis));
+  const withDraws = panel.marks.some((mark) => knowsDraws(mark.basis));
   const texts = [
     sizes.length ? `Noise of one difference here: ${sizes.join(", ")} ${panel.unit}.` : "",
     withDraws ? "" : "Dashed bars hold the noise of the scored items only: one draw says nothing of the next.",
     rounding === null ? "" : "The grey band is what rounding alone does: the same samples in reverse order.",
     panel.is_headline || !withDraws ? "" : `Exploratory: corrected for the ${panel.family} sets of this picture only.`,
+    ...panel.left_out,
     panel.incomplete.length ? `Not in the picture, as they lack some of these scores: ${panel.incomplete.join(", ")}.` : "",
     ownNote(panel, reference),
   ];

@@ -39,6 +39,7 @@ function legend() {
     item(swatch("worse"), "worse (in differences)"),
     item(el("span", { class: "swatch diagonal", "aria-hidden": "true" }, "◆"), "calibrated and measured on the same set"),
     item("* ", "difference beyond noise (p < 0.05); the others are pale"),
+    item("(*) ", "beyond the noise of the scored items only: one draw"),
     item("† ", "not measured on all of the row's cells"),
     el(
       "li",

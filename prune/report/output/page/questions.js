@@ -1,7 +1,7 @@
 // The study's four questions: each answer with its effect, interval and the number of cells behind it.
 
 import { el, svg } from "./dom.js";
-import { count, plain } from "./format.js";
+import { count, interval, plain, signed } from "./format.js";
 import { report } from "./report.js";
 import { scale } from "./chart.js";
 import { sortableTable } from "./table.js";
@@ -16,7 +16,7 @@ function question({ title, summary, enough, answers: all }) {
   const told = el(
     "p",
     {},
-    enough ? null : el("span", { class: "mark unknown" }, "not enough cells"),
+    enough ? null : el("span", { class: "mark unknown" }, "not decided"),
     enough ? null : " ",
     summary,
   );
@@ -56,19 +56,12 @@ function unitsText({ num_units: number, units }) {
   return `${number} ${number === 1 ? units.replace(/ies\b/g, "y").replace(/s\b/g, "") : units}`;
 }
 
-function effectText({ effect, unit, higher_is_better }) {
-  if (effect === null) return "–";
-  const better = effect > 0 === higher_is_better;
-  return [`${signedPlain(effect)} ${unit}`, el("small", {}, effect === 0 ? "the same" : better ? "better" : "worse")];
+function effectText({ effect, decimals, unit, outcome }) {
+  return [`${signed(effect, decimals)} ${unit}`, el("small", {}, outcome)];
 }
 
-function boundsText({ low, high, enough }) {
-  if (low !== null && high !== null) return `[${signedPlain(low)}, ${signedPlain(high)}]`;
-  return enough ? "–" : "not enough cells";
-}
-
-function signedPlain(number) {
-  return (number > 0 ? "+" : "") + plain(number, 2);
+function boundsText({ low, high, decimals }) {
+  return interval(low, high, (number) => signed(number, decimals)) || "–";
 }
 
 /** An interval and its effect against zero, on the scale that the answers of the same unit share. */

@@ -25,12 +25,17 @@ export const PRETRAINING = "pre-training";
 /** What the noise of a comparison takes into account, by `Basis`. */
 export const BASES = [
   "noise unknown",
-  "over the shared items; seed noise unknown (one seed)",
-  "over the shared items and the seeds",
-  "from standard errors, items not paired; seed noise unknown (one seed)",
-  "from standard errors, items not paired, and the seeds",
-  "over the seeds alone, the metric has no items",
+  "shared items; one draw",
+  "shared items and draws",
+  "standard errors, items not paired; one draw",
+  "standard errors, items not paired, and draws",
+  "draws only: the metric has no items",
 ];
+
+/** Whether a comparison knows the noise of both sides' draws: without it nothing can be said of sets. */
+export function knowsDraws(basis) {
+  return [2, 4, 5].includes(basis);
+}
 
 /** `tiny wanda 50%`, with what else tells the group from others. */
 export function groupLabel(group) {

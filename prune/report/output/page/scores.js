@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { interval, probability, score, signed } from "./format.js";
-import { BASES, at, betterFirst, report } from "./report.js";
+import { BASES, at, betterFirst, knowsDraws, report } from "./report.js";
 
 /** The views, as [name, title]; a difference is left out where no group has the row to compare with. */
 export const VIEWS = [
@@ -24,29 +24,27 @@ export function viewed(row, metric, view) {
   return at(columns[COMPARED[view]].difference, row);
 }
 
-/** That number as text; a star marks a difference beyond noise. */
+/** That number as text; a star marks a difference beyond noise, in brackets where that is the noise of the items only. */
 export function viewedText(row, metric, view) {
   const number = viewed(row, metric, view);
   const { decimals } = report.metrics[metric];
   if (number === null) return score(null);
   if (view === "value") return score(number, decimals);
   if (view === "rank") return String(number);
-  return signed(number, decimals) + (isBeyondNoise(row, metric, view) ? " *" : "");
+  return [signed(number, decimals), starOf(row, metric, view)].filter(Boolean).join(" ");
 }
 
-function isBeyondNoise(row, metric, view) {
-  const p = probabilityOf(row, metric, view);
-  return p !== null && p < 0.05;
-}
-
-function probabilityOf(row, metric, view) {
-  return at(report.rows.metrics[metric][COMPARED[view]].p, row);
+/** `*`, `(*)`, empty within noise, null where noise is unknown. */
+function starOf(row, metric, view) {
+  const { p, basis } = report.rows.metrics[metric][COMPARED[view]];
+  if (at(p, row) === null) return null;
+  if (at(p, row) >= 0.05) return "";
+  return knowsDraws(at(basis, row)) ? "*" : "(*)";
 }
 
 /** The part of its colour that a number is shown in: less where it is a difference that may be noise. */
 export function emphasis(row, metric, view) {
-  const mayBeNoise = view in COMPARED && probabilityOf(row, metric, view) !== null && !isBeyondNoise(row, metric, view);
-  return mayBeNoise ? PALE : 1;
+  return view in COMPARED && starOf(row, metric, view) === "" ? PALE : 1;
 }
 
 /** Which numbers of a view come first when it is sorted: the best. */
@@ -94,9 +92,10 @@ export function rowComparison(row, metric, view) {
   return text && `${text} (${BASES[at(columns.basis, row) ?? 0]})`;
 }
 
-/** The mark of a comparison: beyond noise, within noise, or noise unknown. */
-export function noiseMark(beyond) {
+/** The mark of a comparison: beyond noise, within noise, one draw or noise unknown. */
+export function noiseMark({ beyond_noise: beyond, basis }) {
   if (beyond === null) return el("span", { class: "mark unknown" }, "? noise unknown");
+  if (!knowsDraws(basis)) return el("span", { class: "mark unknown" }, "? one draw");
   return beyond
     ? el("span", { class: "mark beyond" }, "✓ beyond noise")
     : el("span", { class: "mark within" }, "≈ within noise");

@@ -3,12 +3,11 @@
 import { el } from "./dom.js";
 import { probability, score } from "./format.js";
 import { shownGroups, shownMetrics } from "./filters.js";
-import { at, groupLabel, isDiagonal, metricLabel, report, rowLabel } from "./report.js";
+import { at, groupLabel, isDiagonal, knowsDraws, metricLabel, report, rowLabel } from "./report.js";
 import { comparisonText, noiseMark } from "./scores.js";
 import { someAtFirst, sortableTable } from "./table.js";
 
 const FIRST_GROUPS = 4;
-const ITEMS_ONLY = [1, 3];
 
 /** The section's content: how often each row wins, then a table for each group. */
 export function verdicts() {
@@ -75,9 +74,8 @@ function bestScore(verdict) {
 function compared(verdict, comparison, named) {
   if (!comparison) return verdict.best === report.groups[verdict.group].baseline_row ? "the best is the baseline" : "–";
   const text = comparisonText({ ...comparison, p: null }, report.metrics[verdict.metric].decimals);
-  const draws = ITEMS_ONLY.includes(comparison.basis) ? "one draw" : "";
-  const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p), draws].filter(Boolean).join(", ");
-  return [el("span", { class: "figure" }, text), noiseMark(comparison.beyond_noise), el("small", {}, below)];
+  const below = [named ? rowLabel(comparison.row) : "", probability(comparison.p)].filter(Boolean).join(", ");
+  return [el("span", { class: "figure" }, text), noiseMark(comparison), el("small", {}, below)];
 }
 
 function tally(shown) {
@@ -85,7 +83,7 @@ function tally(shown) {
   for (const verdict of shown) {
     const entry = wins.get(rowLabel(verdict.best)) ?? { label: rowLabel(verdict.best), best: 0, beyond: 0 };
     entry.best += 1;
-    entry.beyond += verdict.baseline?.beyond_noise ? 1 : 0;
+    entry.beyond += verdict.baseline?.beyond_noise && knowsDraws(verdict.baseline.basis) ? 1 : 0;
     wins.set(entry.label, entry);
   }
   const ordered = [...wins.values()].sort((left, right) => right.best - left.best);
