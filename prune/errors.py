@@ -88,6 +88,12 @@ def _found_below(error: BaseException, kinds: tuple[type[BaseException], ...]) -
     return None
 
 
+def allowed(name: str, names: Iterable[str]) -> str:
+    """`Did you mean a? Allowed: a, b.` for a name that is not among `names`."""
+    known = list(names)
+    return f"{nearest(name, known)}Allowed: {', '.join(known) or 'none'}."
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`Did you mean a or b? ` for the names most like `name`, or nothing."""
     close = difflib.get_close_matches(name, list(names), n=3)

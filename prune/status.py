@@ -19,7 +19,7 @@ from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, damage, stand_unfinished
 from prune.cell.state import State, read_status
 from prune.cli import leave_on_error
-from prune.errors import DamagedFileError, UserError, nearest
+from prune.errors import DamagedFileError, UserError, allowed
 from prune.sweep.grid import read_grid
 
 STATES = (State.done, State.running, State.pending, State.failed, State.todo)
@@ -68,7 +68,7 @@ def find_sweeps(output_dir: Path, name: str | None) -> list[Path]:
         return folders
     names = [folder.name for folder in folders]
     if name not in names:
-        raise UserError(f"{output_dir} has no sweep {name}. {nearest(name, names)}Allowed: {', '.join(names)}.")
+        raise UserError(f"{output_dir} has no sweep {name}. {allowed(name, names)}")
     return [output_dir / "sweeps" / name]
 
 

@@ -1,4 +1,4 @@
-"""Which calibration data wins: `python -m prune.report [outputs]` writes tables, figures and a page from result files."""
+"""Compare calibration data: write tables, figures and a page from the result files of one folder or more."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,26 +10,29 @@ from prune.cli import leave_on_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report and print it in short; end with 2 after wrong use."""
+    """Write the report and print its summary; exit with 2 after a mistake of the user."""
     parser = argparse.ArgumentParser(prog="python -m prune.report", description=__doc__)
     parser.add_argument(
         "outputs",
         nargs="*",
         default=[Path("outputs")],
         type=Path,
-        help="the output_dir of the sweeps (outputs); several stand side by side",
+        help="output_dir of the sweeps (default: outputs); several are compared side by side",
     )
     parser.add_argument(
-        "--sweep", metavar="NAME", action="append", help="only the cells of this sweep; given twice, two stand side by side"
+        "--sweep",
+        metavar="NAME",
+        action="append",
+        help="only the cells of this sweep; may be given several times, for sweeps side by side",
     )
     parser.add_argument(
         "--baseline",
         metavar="SET",
-        help="the calibration set to compare with, like pile or gsm8k-icl (c4 where there is one)",
+        help="calibration set that the others are compared with, like pile or gsm8k-icl (default: c4)",
     )
     parser.add_argument("--model", metavar="NAME", help="only the cells of this model")
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric; may be given several times")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write it (outputs/report)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write into (default: outputs/report)")
     asked = parser.parse_args(arguments)
     from prune.report.results.parts import Place
     from prune.report.write import write_report

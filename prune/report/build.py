@@ -7,7 +7,7 @@ from typing import Any
 
 from prune.cell.baseline import BASELINE
 from prune.cell.result import CellResult
-from prune.errors import UserError, nearest
+from prune.errors import UserError, allowed
 from prune.files import now
 from prune.report.compare.compare import collect_column, compare_rows
 from prune.report.compare.statistics import ALPHA
@@ -31,12 +31,12 @@ from prune.report.results.protocols import check_protocols
 from prune.report.results.read import Found, read_results
 
 MAX_ITEM_FILES = 5_000
-"""Files of items that are read so that every row is compared with the baseline and dense on its items."""
+"""Up to so many files of items, every row is compared item by item; beyond, only the best rows."""
 HARNESS = "lm_eval"
-"""What the names of scores on lm-eval's tasks begin with: `lm_eval/<task>/<metric>`."""
+"""The first part of the names of lm-eval's scores: `lm_eval/<task>/<metric>`."""
 STAGES = ("load", "calib", "prune", "eval", "total")
 OF_SETS = ("select",)
-"""What making a set took, once for all cells that share it; shown where it is known of some."""
+"""Stages that make a set, once for all cells that share it; shown where any result has them."""
 
 Protocols = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -55,14 +55,14 @@ def build_report(
     """The report on the results in `outputs`, or on those of one sweep and model.
 
     Args:
-        beside: other folders or sweeps, whose results stand beside these.
-        elsewhere: folder of outputs -> the link to its cells, of folders beside this one.
-        metrics: the names of those to report on; None takes all.
+        beside: other folders or sweeps to compare side by side with these results.
+        elsewhere: folder of `beside` -> the link to its cells.
+        metrics: names of the metrics to report on; None takes all.
         baseline: the calibration set that others are compared with, with its prompt (`gsm8k-icl`) where it has several;
-            None takes C4, and goes on without one where there is no C4.
+            None takes C4 where there is one.
 
     Raises:
-        UserError: no result that can be used, an unknown sweep, model, metric or baseline, or results that cannot be mixed.
+        UserError: no usable result, an unknown sweep, model, metric or baseline, or results that cannot be mixed.
     """
     parts = read_parts([Place(outputs, sweep), *beside], model, metrics)
     found = together(parts)
@@ -133,7 +133,7 @@ def _glances(
     items: ItemsOfRows | None,
     baseline: str | None,
 ) -> list[Glance]:
-    """One a model, or where parts stand side by side one a part and model, with the groups of the whole report."""
+    """A glance for each model, of each part where there are several; groups are numbered as in the whole report."""
     if len(parts) == 1:
         return find_glances(metrics, found.results, joined, items)
     group_of = {found.results[cell].id: row.group for row in joined.rows for cell in row.cells}
@@ -182,7 +182,7 @@ def _with_baseline(joined: Joined, asked: str | None) -> tuple[Joined, str]:
     labels = [joined.rows[row].label for row in found if row is not None]
     if asked is not None and not labels:
         known = list(dict.fromkeys(row.label for row in joined.rows if row.calib is not None))
-        raise UserError(f"--baseline={asked} is not in the data. {nearest(asked, known)}There are: {', '.join(known)}.")
+        raise UserError(f"--baseline={asked} is not in the data. {allowed(asked, known)}")
     groups = [replace(group, baseline_row=row) for group, row in zip(joined.groups, found, strict=True)]
     return Joined(joined.rows, groups), labels[0] if labels else ""
 
@@ -195,7 +195,7 @@ def _baseline_row(joined: Joined, group: int, wanted: str) -> int | None:
     if len(exact) != 1 and len(of_set) > 1:
         labels = [joined.rows[row].label for row in of_set]
         raise UserError(
-            f"--baseline={wanted} could be {' or '.join(labels)} ({joined.groups[group].label}): name one of them."
+            f"--baseline={wanted} names several rows of {joined.groups[group].label}. Allowed: {', '.join(labels)}."
         )
     return next(iter(exact or of_set), None)
 
@@ -229,7 +229,7 @@ def _metrics(results: Sequence[CellResult], protocols: Protocols) -> list[Metric
 
 
 def _place(name: str, protocol: Mapping[str, Any]) -> tuple[str, str, str]:
-    """(the kind of a metric, its label, the set that it is measured on): `acc`, `gsm8k`, `gsm8k`."""
+    """(a metric's kind, its label, the set that it is measured on): `acc`, `gsm8k`, `gsm8k`."""
     family, _, rest = name.partition("/")
     if family != HARNESS:
         return family, rest, rest
@@ -262,7 +262,7 @@ def _compare(
     """(every metric of every row, the verdicts by group and metric).
 
     Args:
-        pairs_all: whether all rows are compared on their items; else those that win.
+        pairs_all: whether all rows are compared item by item; else only the best.
     """
     row_metrics, verdicts = [], []
     for index, metric in enumerate(metrics):
@@ -299,7 +299,7 @@ def _cells(results: Sequence[CellResult], joined: Joined, metrics: Sequence[Metr
 
 
 def _stages(results: Sequence[CellResult]) -> list[str]:
-    """Those of every cell, and those of sets that are known of some."""
+    """The stages of every cell, and those of `OF_SETS` that any result has."""
     return [*STAGES, *(stage for stage in OF_SETS if any(result.seconds.get(stage) is not None for result in results))]
 
 

@@ -19,7 +19,7 @@ def names(labels: Sequence[str], most: int = 3) -> str:
 
 
 def star(p: float | None, basis: int, text: str = "*") -> str:
-    """`*` of a difference beyond noise, `(*)` where that is the noise of the items alone: one draw says nothing of a set."""
+    """`*` for a difference beyond noise, `(*)` where the noise is that of the items only (one draw), else empty."""
     if p is None or p >= ALPHA:
         return ""
     return text if basis in OF_DRAWS else f"({text})"
@@ -34,7 +34,7 @@ def row_label(report: Report, row: int) -> str:
 
 
 def format_value(decimals: int, value: float, sign: str = "") -> str:
-    """`49.53`, `0.940`, with a metric's number of decimals; what rounds to 0 has no sign."""
+    """`49.53`, `0.940`, with a metric's number of decimals; a number that rounds to 0 has no sign."""
     text = format(value, f"{sign}.{decimals}f")
     return text.lstrip("+-") if float(text) == 0 else text
 

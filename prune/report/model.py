@@ -1,13 +1,13 @@
-"""What a report says, as plain values: everything that the page, the tables and the figures show.
+"""The content of a report, as plain values: everything that the page, the tables and the figures show.
 
 Three levels: a **cell** is one result; a **row** joins the cells that differ only in the draw of the calibration set; a
 **group** holds the rows that are compared with each other (same model, method, sparsity and setting, so that only the
-calibration data, its prompt, its selector and its token weights differ). Things refer to each other by index into the
-tuples of `Report`.
+calibration data, its prompt, its selector and its token weights differ). Fields refer to each other by index into the
+sequences of `Report`.
 
 Numbers by cell or row lie in columns (a sequence with an entry for each cell or row), because there may be 10,000 of them.
-None stands wherever a number is not known. Intervals are 95 %. Differences are "this minus the other" in the metric's own
-unit; whether that is good says `Metric.higher_is_better`.
+None is a number that is not known. Intervals are 95 %. A difference is "this minus the other" in the metric's own unit;
+`Metric.higher_is_better` says whether more is better.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,26 +25,26 @@ class Metric:
     name: str
     """`ppl/wikitext2`, `acc/gsm8k`."""
     kind: str
-    """How it is measured: `ppl`, `acc`, `acc_mc`, `acc_mc_norm`, `bleu`, or of lm-eval's tasks `lm_eval acc`."""
+    """The way of measuring: `ppl`, `acc`, `acc_mc`, `acc_mc_norm`, `bleu`; for tasks of lm-eval `lm_eval acc`."""
     label: str
-    """What tells it from others of its kind: the set, or the task of lm-eval."""
+    """Its name among those of its kind: the set, or the task of lm-eval."""
     dataset: str
-    """The set that it is measured on; the task where lm-eval's rows are none of our sets."""
+    """The set that it is measured on; the task where lm-eval's rows are of no set here."""
     category: str
     """That set's category, as in CalibrationSet."""
     unit: str
     """`accuracy`, `perplexity per token`, `BLEU`."""
     scale: str
-    """`linear`, or `log` for what is compared by its logarithm."""
+    """`linear`, or `log` where logarithms are compared."""
     higher_is_better: bool
     chance: float | None
-    """What guessing scores."""
+    """The score of guessing."""
     num_items: int | None
-    """Items behind each value: questions, or chunks of text; None when models differ: see `Report.protocols`."""
+    """Items behind each value: questions, or chunks of text. None where models differ: see `Report.protocols`."""
     protocol: dict[str, Any]
-    """How it was measured: what is the same for every cell; what depends on the model stands in `Report.protocols`."""
+    """Settings of the measurement that all cells share; those that depend on the model are in `Report.protocols`."""
     decimals: int
-    """That its values are shown with."""
+    """Decimals of its values in print."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class CalibrationSet:
 
     name: str
     category: str
-    """`pre-training`, `arithmetic`, `NLI`, `commonsense`, `translation`, `control`, or `other` (a set that is not known)."""
+    """`pre-training`, `arithmetic`, `NLI`, `commonsense`, `translation`, `control`, or `other` (an unknown set)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +76,7 @@ class Group:
     sparsity: str | None
     """`50%`, `2:4`; None: dense."""
     setting: str
-    """What else tells it from other groups, like `calib.num_samples=64 method.damping=0.1`; empty when nothing does."""
+    """The other knobs in which groups differ, like `calib.num_samples=64 method.damping=0.1`; empty without any."""
     baseline_row: int | None
     """The row of the baseline calibration set in this group."""
     dense_row: int | None
@@ -100,7 +100,7 @@ class Cells:
     row: Sequence[int]
     seed: Sequence[int | None]
     draw: Sequence[int | None]
-    """Which of the seed's disjoint draws, from 0."""
+    """Number of the draw among the seed's disjoint draws, from 0."""
     values: Sequence[Numbers]
     """[metric][cell]."""
     stderrs: Sequence[Numbers]
@@ -116,7 +116,7 @@ class Cells:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparisons:
-    """A metric's differences of every row to one other row of its group (or to dense), in columns by row."""
+    """A metric's difference of every row to one other row of its group, or to dense, in columns by row."""
 
     difference: Numbers
     low: Numbers
@@ -132,14 +132,14 @@ class RowMetric:
     """One metric of every row, in columns by row."""
 
     mean: Numbers
-    """Over the seeds; of perplexities the geometric mean."""
+    """Over the draws; of perplexities the geometric mean."""
     sd: Numbers
-    """Standard deviation over the seeds; None with one seed: seed noise is unknown."""
+    """Standard deviation over the draws; None with one draw, which says nothing of their noise."""
     low: Numbers
-    """Of the t interval over the seeds (perplexities: on the log scale); None with one seed, or where all are equal."""
+    """Of the t interval over the draws (perplexities: on the log scale); None with one draw, or where all are equal."""
     high: Numbers
     num_seeds: Sequence[int]
-    """Seeds that have the metric; compare with the number of the row's cells."""
+    """Draws that have the metric, of the row's cells."""
     rank: Sequence[int | None]
     """1 = best of the group; equal means share a rank."""
     to_baseline: Comparisons
@@ -160,11 +160,11 @@ class Rows:
     weight: Sequence[str | None]
     """The token weights; None: none."""
     knobs: Sequence[str]
-    """What else tells the row from others of its group, like `prompt.num_shots=2`; mostly empty."""
+    """The other knobs in which rows of the group differ, like `prompt.num_shots=2`; mostly empty."""
     cells: Sequence[Sequence[int]]
-    """The finished cells, one a seed."""
+    """The finished cells, one for each draw."""
     missing: Sequence[Sequence[str]]
-    """Names of the row's cells that have no result (failed, running or to do): means are without them."""
+    """Names of the row's cells without a result (failed, running or to do), which means leave out."""
     metrics: Sequence[RowMetric]
     """[metric]."""
 
@@ -179,16 +179,16 @@ class Comparison:
     low: float | None
     high: float | None
     p: float | None
-    """Against the baseline: by Holm over the rows of the group. Against the runner-up: as it is."""
+    """Against the baseline: by Holm over the rows of the group. Against the runner-up: unadjusted."""
     basis: int
     """A `Basis`."""
     beyond_noise: bool | None
-    """p < 0.05; None when the noise is not known."""
+    """p < 0.05; None where the noise is not known. A claim on sets also needs a basis in `OF_DRAWS`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Which calibration data and prompt win for one group and metric."""
+    """The best calibration data and prompt of one group and metric."""
 
     group: int
     metric: int
@@ -203,7 +203,7 @@ class Verdict:
     num_rows: int
     """Rows that were compared."""
     note: str
-    """What the compared cells differ in; empty where they do not."""
+    """A sentence on the circumstances in which the compared cells differ; empty where they do not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,13 +212,13 @@ class Unfinished:
 
     id: str
     name: str
-    """Empty when not even that is known."""
+    """Empty where it is not known."""
     state: str
-    """`failed`, `running`, `todo`, `corrupt` (a damaged result.json), `schema` (a version that is not known), or
+    """`failed`, `running`, `todo`, `corrupt` (a damaged result.json), `schema` (an unknown version), or
     `not applicable` (a point of the grid that means nothing)."""
     reason: str
     sweep: str
-    """The sweep that asks for it; empty when no sweep does."""
+    """A sweep that asks for it; empty where none does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,7 +234,7 @@ class OverlapWarning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """One of the distinct environments that cells ran in, and how many cells did."""
+    """An environment in which cells ran, and the number of those cells."""
 
     num_cells: int
     git: str | None
@@ -246,26 +246,26 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellSpeed:
-    """How fast a cell's model ran where it was timed; no measure of quality."""
+    """The speed of a cell's model where it was timed; no measure of quality."""
 
     id: str
     """The cell's."""
     name: str
     device: str
-    """Where, in which type, with how many threads."""
+    """The device, with the type of the weights and the number of threads."""
     lengths: str
-    """`1 x 512 + 64`: prompts at once, tokens of each, and tokens written after each."""
+    """`1 x 512 + 64`: prompts in a batch, tokens of each prompt, new tokens after each."""
     speeds: Mapping[str, float]
-    """decode, prefill, and the same by semi-structured kernels (`decode_2to4`): tokens a second."""
+    """Tokens a second, by `decode`, `prefill`, and the same with semi-structured kernels (`decode_2to4`)."""
     to_dense: Mapping[str, float]
-    """How many times as fast as the dense model, where that was timed in the same place and way."""
+    """Ratio to the dense model's speed, where that was timed in the same place and way."""
     note: str = ""
-    """Why a model with 2:4 weights was not timed by semi-structured kernels."""
+    """The reason why a model with 2:4 weights was not timed with semi-structured kernels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All of it."""
+    """A whole report."""
 
     title: str
     sample_data: bool
@@ -273,17 +273,17 @@ class Report:
     generated: str
     """ISO 8601, UTC."""
     outputs: str
-    """The folder that was read."""
+    """The folders that were read."""
     cells_href: str
     """Relative link from the page to the folder of cells, `../cells`."""
     elsewhere: dict[str, str] = field(default_factory=dict)
-    """Id of a cell that lies in another folder -> the link to that."""
+    """Id of a cell in another folder -> the link to that folder of cells."""
     sweeps: Sequence[str]
     """The sweeps that were read; empty: all cells of the folder."""
     baseline: str
-    """The baseline calibration set, with its prompt where it has one; empty when there is none in the data."""
+    """The baseline calibration set, with its prompt where it has one; empty where the data have none."""
     warnings: Sequence[str]
-    """Plain sentences, most important first: what was skipped, mixed versions, seed noise unknown, missing baseline."""
+    """Plain sentences, the most important first: skipped results, mixed versions, single draws, a missing baseline."""
     metrics: Sequence[Metric]
     """Perplexities first, then by category."""
     calibs: Sequence[CalibrationSet]
@@ -294,7 +294,7 @@ class Report:
     verdicts: Sequence[Verdict]
     """By group, then metric."""
     questions: Sequence[Question]
-    """The four, in the study's order; then one on what was measured of the sets, where results say it."""
+    """The four of the study, in its order; then one on properties of the sets, where results have them."""
     curves: Sequence[Curve]
     blocks: Sequence[BlockCurve]
     mask_overlaps: Sequence[MaskOverlap]
@@ -302,16 +302,16 @@ class Report:
     unfinished: Sequence[Unfinished]
     origins: Sequence[Origin]
     speeds: Sequence[CellSpeed] = ()
-    """Of the cells that were timed."""
+    """The cells that were timed."""
     how: Sequence[str] = ()
-    """How intervals and p values were made, and which comparisons are a family: plain sentences."""
+    """Plain sentences on intervals, p values and families of comparisons."""
     abilities: Sequence[Ability] = ()
-    """What is averaged: of each ability the kind first that its answer is given in."""
+    """The averages; of each ability its preferred kind of score first."""
     glances: Sequence[Glance] = ()
-    """One a model: what to calibrate on."""
+    """For each model what to calibrate on."""
     retained: Sequence[Retained] = ()
-    """What is left of each ability, by group."""
+    """The rest of each ability after pruning, by group."""
     gaps: Sequence[Gap] = ()
-    """Of groups that were scored by choosing and by writing."""
+    """Differences between choosing and writing, by group."""
     protocols: Sequence[Protocol] = ()
-    """Of every metric and model: a perplexity's chunks depend on the model's tokenizer."""
+    """One for every metric and model: a perplexity's chunks depend on the model's tokenizer."""

@@ -1,6 +1,6 @@
 """What a report finds beyond its scores, as plain values: the picture at a glance, questions, curves, blocks and masks.
 
-Rows, groups, metrics and sets are indices into the tuples of `Report` (model.py), which has what is said of numbers.
+Rows, groups, metrics and sets are indices into the sequences of `Report`; model.py says what numbers mean.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Ability:
     """Of a difference: `%` of a perplexity, `points` of an accuracy, else the scores' own."""
     higher_is_better: bool
     decimals: int
-    """That a difference is shown with."""
+    """Decimals of a difference in print."""
     metrics: Sequence[int]
 
 
@@ -32,81 +32,84 @@ class Mark:
     label: str
     """`gsm8k-icl`."""
     category: str
-    """Of its set: the colour."""
+    """Of its set; it gives the colour."""
     effect: float | None
-    """None: all scores are of sets that it, or the reference, was calibrated on."""
+    """None: all scores are on sets that it or the reference was calibrated on."""
     low: float | None
     high: float | None
     p: float | None
     """By Holm over the panel's family."""
     basis: int
-    """A `Basis`: without draws it says nothing of the sets."""
+    """A `Basis`; only those of `OF_DRAWS` support a claim on sets."""
     stand: str
     """`better` or `worse` where p < 0.05, else empty."""
     num_draws: int
-    """0 of what is drawn once and for all."""
+    """Draws of the set that were compared."""
     left_out: Sequence[str] = ()
-    """Names of the scores on sets that it, or the reference, was calibrated on; a single score is shown all the same."""
+    """Names of the scores that its mean leaves out: those on sets that it or the reference was calibrated on.
+
+    A panel of a single score shows it all the same.
+    """
     is_rounding: bool = False
-    """The reference's own samples in reverse order: what differs is rounding."""
+    """Whether it is the reference's own samples in reverse order: its difference is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """What moves a difference of the panel that is none of the sets': standard deviations in the panel's unit."""
+    """Standard deviations of a difference in the panel's unit, by source."""
 
     draws: float | None
     items: float | None
     rounding: float | None
-    """The size of the rounding row's difference."""
+    """Absolute difference of the rounding row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """One state of the picture: what is averaged, and where."""
+    """One state of the picture: the scores and the groups that it averages."""
 
     ability: int | None
     metric: int | None
     """A single score, where `ability` is None."""
     group: int | None
-    """None: over all groups of the model that the marks share."""
+    """None: all groups of the model but those in `left_out`."""
     unit: str
     higher_is_better: bool
     decimals: int
     num_scores: int
-    """Scores that are averaged, in all groups together."""
+    """Averaged scores, in all groups together."""
     family: int
-    """Comparisons that p and intervals are corrected for."""
+    """Number of comparisons that p and intervals are corrected for."""
     is_headline: bool
-    """Whether the sentence speaks of it; its family is then that of all such panels."""
+    """Whether the sentence speaks of it; all such panels are one family."""
     marks: Sequence[Mark]
-    """The best first; not those without a comparison."""
+    """The best first; those without a comparison last."""
     incomplete: Sequence[str]
-    """Labels of rows that lack some of the scores: nobody is averaged over fewer."""
+    """Labels of rows that lack some of the scores and have no mark: no mean is over fewer."""
     left_out: Sequence[str] = ()
-    """Sentences on the groups and scores that nobody is averaged over, each with its reason."""
+    """Sentences on the groups and scores that all means leave out, with the reason."""
     reference_draws: int
-    """The fewest that a mark is compared with."""
+    """The fewest draws of the reference that a mark is compared with."""
     noise: Noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retained:
-    """What a model's rows retain of an ability, over all its scores that the rows have in common."""
+    """The share or rest of an ability that a group's rows retain, over all its scores that the rows have in common."""
 
     ability: int
     group: int
     measure: str
-    """`retention` (share of what dense has above chance), `points`, `times` (a perplexity over dense's), or the unit."""
+    """`retention` (share of dense's score above chance), `times` (perplexity over dense's), or the unit of a difference."""
     scores: Sequence[str]
-    """Names of those that it is over."""
+    """Names of the averaged scores."""
     values: Numbers
     """By row of the group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gap:
-    """How much better a group's rows choose an answer than write it: acc_mc - acc, over the sets that have both."""
+    """How much better a group's rows choose an answer than write it: acc_mc - acc, in points, over sets that have both."""
 
     group: int
     sets: Sequence[str]
@@ -121,13 +124,13 @@ class Glance:
 
     model: str
     part: str
-    """Which of the compared sweeps it is of; empty when there is one part only."""
+    """Name of the folder or sweep among those side by side; empty where there is one only."""
     reference: str
-    """What the picture compares with: the baseline's label, `dense`, or empty when there is neither."""
+    """Label that the picture compares with: the baseline's, `dense`, or empty without either."""
     sentence: str
     """The answer."""
     details: Sequence[str]
-    """How sure it is."""
+    """Sentences on how sure it is."""
     groups: Sequence[int]
     panels: Sequence[Panel]
     """The headline's first, then other abilities and single scores, then single groups."""
@@ -135,12 +138,12 @@ class Glance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """One contrast that a question is answered with."""
+    """One contrast in the answer to a question."""
 
     contrast: str
     """`arithmetic - pre-training`, `cot - icl`, `c4 - pile`."""
     category: str | None
-    """The category of calibration or evaluation sets that it is about; None: all."""
+    """Category of the calibration or evaluation sets; None: all."""
     kind: str
     """The kind of metric, as Metric.kind."""
     unit: str
@@ -148,7 +151,7 @@ class Answer:
     `rank correlation`."""
     higher_is_better: bool
     decimals: int
-    """That the effect is shown with."""
+    """Decimals of the effect in print."""
     effect: float | None
     low: float | None
     high: float | None
@@ -156,9 +159,9 @@ class Answer:
     num_cells: int
     """Cells behind the effect."""
     num_units: int
-    """Independent units that the interval is over."""
+    """Number of independent units behind the interval."""
     units: str
-    """What those are: `draws` (of data, by the seed), `sets`, `tasks`."""
+    """Their name: `draws`, `sets`, `tasks`."""
     enough: bool
     """Whether there is an interval; if not, `sentence` says what is missing."""
     outcome: str
@@ -169,7 +172,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One of the study's four questions, or whether what was measured of the sets explains their ranking."""
+    """One of the study's four questions, or whether properties of the sets explain their ranking."""
 
     title: str
     """`Is C4 the best of the pre-training sets?`."""
@@ -181,18 +184,18 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A line of a curve: one calibration set and prompt, along one knob."""
+    """A line of a curve: one calibration set and prompt along one knob."""
 
     calib: int | None
     prompt: str | None
     x: Sequence[float]
     rows: Sequence[int]
-    """The row at each x; mean, low and high of a metric are those of the row."""
+    """The row at each x, which has mean, low and high of every metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """Lines that share an axis; only made where a line has two points or more."""
+    """Lines that share an axis, each of two points or more."""
 
     axis: str
     """`sparsity` (x: share removed), `num_samples`, `seq_len`, or `tokens` (x: real tokens of the set) where both vary."""
@@ -201,43 +204,43 @@ class Curve:
     sparsity: str | None
     """None for the sparsity axis."""
     setting: str
-    """What else is the same along the lines; empty when nothing tells it from other curves."""
+    """The other knobs in which curves differ; empty without any."""
     dense_row: int | None
     lines: Sequence[Line]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockExperts:
-    """The tokens of the calibration set that came to the experts of a block, over a row's seeds."""
+    """The calibration tokens that came to the experts of a block, over a row's draws."""
 
     block: int
     num_experts: int
     lowest: int
-    """Of the expert that the fewest came to."""
+    """Tokens of the expert with the fewest."""
     median: float
     highest: int
     num_all: int
-    """Experts that were pruned by all tokens of their layer, in all seeds together."""
+    """Experts that were pruned by all tokens of their layer, in all draws together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockCurve:
-    """A row's blocks, mean over its seeds."""
+    """A row's blocks, mean over its draws."""
 
     row: int
     error: Numbers
     """By block: the method's estimate of the relative squared output error, mean over the block's linears."""
     sparsity: Numbers
-    """By block: share of the weights that are zero."""
+    """By block: share of zero weights."""
     experts: Sequence[BlockExperts] = ()
-    """Of blocks whose experts were pruned by their inputs."""
+    """The blocks whose experts were pruned by their inputs."""
     dropped: Sequence[str] = ()
-    """Which whole parts went, in words, of each of its cells; nothing where none did."""
+    """The whole parts that each of its cells lost, in words; empty where none did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskOverlap:
-    """How much the masks of a group's cells have in common."""
+    """The overlap of the masks of a group's cells."""
 
     group: int
     seed: int | None
@@ -246,6 +249,6 @@ class MaskOverlap:
     jaccard: Sequence[Numbers]
     """[i][j]: removed by both / removed by either, for the cells of rows[i] and rows[j]."""
     expected: float
-    """What two random masks of this sparsity s would share: s / (2 - s)."""
+    """The overlap of two random masks of this sparsity s: s / (2 - s)."""
     share_compared: float = 1.0
-    """Below 1 when only evenly spaced linears were compared, because the masks are large."""
+    """Below 1 where masks are so large that only evenly spaced linears were compared."""

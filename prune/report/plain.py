@@ -8,14 +8,14 @@ from prune.report.model import Report
 
 SIGNIFICANT_DIGITS = 5
 DIGITS = {"p": 3, "sd": 3, "stderrs": 3, "jaccard": 3, "error": 3, "difference": 4, "effect": 4, "low": 4, "high": 4}
-"""Significant digits of the numbers that `to_plain` gives out, where a field has fewer."""
+"""Significant digits of the fields that have fewer than the others."""
 
 
 def to_plain(report: Report) -> dict[str, Any]:
     """The report as JSON's own types: dataclasses become objects, sequences arrays.
 
-    Numbers are rounded as `DIGITS` says; one that is not finite becomes None. An array that would hold nothing but None
-    becomes None itself (a seed column of a grid without seeds, an sd with one seed).
+    Numbers are rounded as `DIGITS` says; a number that is not finite becomes None. An array of nothing but None becomes
+    None itself (the seeds of a grid without seeds, the sd of rows with one draw).
     """
     plain = _plain(report, SIGNIFICANT_DIGITS)
     assert isinstance(plain, dict)

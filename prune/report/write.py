@@ -16,9 +16,9 @@ from prune.report.output.html import write_page
 from prune.report.results.parts import Place
 
 FOLDER = "report"
-"""Where a report lies in its outputs, unless it is asked for elsewhere."""
+"""Folder of a report in its outputs, unless another is named."""
 MANY_CELLS = 1000
-"""From here on the figures are drawn in a process of their own: its start takes less time than page and tables."""
+"""From so many cells on, a process of their own draws the figures while this one writes page and tables."""
 
 
 def write_report(
@@ -39,7 +39,7 @@ def write_report(
     Args:
         sweep, baseline, model, metrics, beside: as for `build_report`.
         out: the folder to write into; None is `outputs`/report.
-        console: where to print a summary; None prints nothing.
+        console: prints a summary; None prints nothing.
 
     Raises:
         UserError: as `build_report`, or the disk does not take the files.
@@ -72,7 +72,7 @@ def write_report(
 
 
 def write_sweep_page(outputs: Path, sweep: str, metrics: Sequence[str], made_of: str = "") -> Path:
-    """Write nothing but the page, on the results of one sweep beside its grid.jsonl, and return its path.
+    """Write the page alone, on the results of one sweep, beside its grid.jsonl, and return its path.
 
     Args:
         made_of: as for `write_page`.
@@ -93,7 +93,7 @@ def _cells_href(outputs: Path, folder: Path) -> str:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Inside, Python does not look for cycles: there are millions of numbers to go through and hardly a cycle to find."""
+    """Switch off the search for cycles: it would go through millions of numbers and find hardly a cycle."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -105,7 +105,7 @@ def _no_collector() -> Iterator[None]:
 
 @contextmanager
 def _drawing(cells: Path) -> Iterator[Drawing]:
-    """Drawing in a second process where there are many cells, and a core for it; else in this one, at the end."""
+    """Drawing in a second process where there are many cells and a core for it; else in this one, at the end."""
     if num_cores() == 1 or sum(1 for _ in cells.glob("*")) < MANY_CELLS:
         yield lambda report, folder: partial(draw, report, folder)
         return
@@ -119,7 +119,7 @@ def num_cores() -> int:
 
 
 def _clear(figures: Path) -> None:
-    """Remove the figures of an earlier report: another choice of cells has other figures."""
+    """Remove the figures of an earlier report, which may be on other cells."""
     with disk_errors(figures):
         for path in [*figures.glob("*.png"), *figures.glob("*.svg")]:
             path.unlink()

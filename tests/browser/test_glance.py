@@ -51,7 +51,7 @@ def test_with_one_draw_nothing_is_bold_and_bars_are_dashed(open_page: Open) -> N
     page = opened.drawn()
     assert page.locator("g.stands").count() == 0
     assert picture(page).locator("line.bar[stroke-dasharray]").count() == picture(page).locator("line.bar").count() == 6
-    expect(page.locator(".notes").first).to_contain_text("one draw says nothing of the next")
+    expect(page.locator(".notes").first).to_contain_text("one draw says nothing about the next")
     assert opened.trouble == []
 
 
@@ -63,7 +63,7 @@ def test_single_scores_and_single_groups_on_demand(open_page: Open) -> None:
     expect(page.locator(".forest figcaption").first).to_have_text("Difference to c4 on ppl/wikitext2, %")
     expect(page.locator(".notes").first).to_contain_text("measured on a set that it or c4 was calibrated on")
     page.get_by_label("Pruned how").first.select_option("2")
-    expect(page.locator("#glance")).to_contain_text("Not measured there, or for all groups only.")
+    expect(page.locator("#glance")).to_contain_text("Not measured there, or averaged over all groups only.")
     page.get_by_label("Averaged over").first.select_option("ability 1")
     expect(page.locator(".forest figcaption").first).to_have_text("Difference to c4 on language modelling, %")
     assert opened.trouble == []
@@ -72,8 +72,8 @@ def test_single_scores_and_single_groups_on_demand(open_page: Open) -> None:
 def test_noise_and_who_is_missing_are_named(seen: Opened) -> None:
     note = seen.page.locator(".notes").first
     expect(note).to_contain_text("Noise of one difference here: draws 0.2, items 0.1, rounding 0.1 points.")
-    expect(note).to_contain_text("Not in the picture, as they lack some of these scores: rte-chat.")
-    expect(note).to_contain_text("◆ without the scores on sets that it or c4 was calibrated on.")
+    expect(note).to_contain_text("Not in the picture, because they lack some of these scores: rte-chat.")
+    expect(note).to_contain_text("◆ without scores on sets that it or c4 was calibrated on.")
 
 
 def test_the_numbers_of_the_picture_are_a_table(open_page: Open) -> None:

@@ -54,7 +54,7 @@ def test_it_has_every_section(seen: Opened) -> None:
         "Methods side by side",
         "Error and sparsity by block",
         "Mask overlap",
-        "Seeds",
+        "Draws",
         "Cost",
         "Overlap with the evaluation",
         "Failed and missing cells",
@@ -170,9 +170,9 @@ def test_hover_and_focus_tell_n_and_interval(open_page: Open) -> None:
     expect(note).to_be_hidden()
     score(page, "gsm8k-icl", 0).hover()
     expect(note).to_contain_text("gsm8k-icl on ppl/wikitext2")
-    expect(note).to_contain_text("2 seeds, sd 0.60, 95 % [23.80, 26.20]")
+    expect(note).to_contain_text("2 draws, sd 0.60, 95 % [23.80, 26.20]")
     expect(note).to_contain_text("n = 8")
-    expect(note).to_contain_text("+3.00 [+1.20, +4.80], p = 0.018 (over the shared items and the seeds)")
+    expect(note).to_contain_text("+3.00 [+1.20, +4.80], p = 0.018 (shared items and draws)")
     page.mouse.move(0, 0)
     expect(note).to_be_hidden()
     score(page, "rte-cot", 3).focus()
@@ -231,11 +231,11 @@ def test_a_score_leads_to_the_folders_of_its_cells(open_page: Open, small_page: 
 def test_questions_show_effect_interval_and_cells_or_that_there_are_not_enough(seen: Opened) -> None:
     page = seen.page
     first, last = page.locator(".question").first, page.locator(".question").last
-    expect(first.locator("tbody tr").first).to_contain_text("−4.2 %")
-    expect(first.locator("tbody tr").first).to_contain_text("[−6, −2.4]")
+    expect(first.locator("tbody tr").first).to_contain_text("−4.20 %")
+    expect(first.locator("tbody tr").first).to_contain_text("[−6.00, −2.40]")
     expect(first.locator("tbody tr").first).to_contain_text("8 cells")
     assert first.locator("tbody svg").count() == 2
-    expect(last).to_contain_text("Not enough cells: no zero_shot.")
+    expect(last).to_contain_text("Not measured: no zero_shot.")
     assert last.locator("tbody svg").count() == 0
 
 
@@ -271,11 +271,11 @@ def test_blocks_masks_cost_overlap_and_seeds_print_their_numbers(open_page: Open
     expect(page.locator("#masks caption")).to_contain_text("random masks would share 0.333")
     expect(page.locator("#cost tbody tr").first).to_contain_text("tiny dense")
     expect(page.locator("#overlap tbody tr")).to_contain_text("100")
-    expect(page.locator("#seeds tbody tr").first).to_contain_text("0.60")
-    page.locator("#seeds").get_by_role("button", name="Mean").click()
-    page.locator("#seeds").get_by_role("button", name="Mean").click()
-    expect(page.locator("#seeds tbody tr").first).to_contain_text("gemma3_270m sparsegpt 70%")
-    expect(page.locator("#seeds tbody tr").first).to_contain_text("missing: gemma3_270m/rte-cot/sparsegpt/70%/s2")
+    expect(page.locator("#draws tbody tr").first).to_contain_text("0.60")
+    page.locator("#draws").get_by_role("button", name="Mean").click()
+    page.locator("#draws").get_by_role("button", name="Mean").click()
+    expect(page.locator("#draws tbody tr").first).to_contain_text("gemma3_270m sparsegpt 70%")
+    expect(page.locator("#draws tbody tr").first).to_contain_text("missing: gemma3_270m/rte-cot/sparsegpt/70%/s2")
 
 
 def test_the_tokens_of_experts_stand_below_the_blocks(open_page: Open) -> None:

@@ -35,13 +35,13 @@ def test_a_large_grid_is_small_enough_and_there_at_once(open_page: Open, tmp_pat
     assert opened.trouble == []
 
 
-def test_one_seed_says_that_seed_noise_is_unknown(open_page: Open) -> None:
+def test_one_draw_says_that_its_noise_is_unknown(open_page: Open) -> None:
     opened = open_page(build(replace(SMALL, num_seeds=1)))
     page = opened.drawn()
-    expect(page.locator("#seeds")).to_contain_text(
-        "Each row has one seed: seed noise is unknown, and one draw cannot tell a data set from its draw."
+    expect(page.locator("#draws")).to_contain_text(
+        "Each row has one draw: the noise of draws is unknown, and one draw cannot tell a data set from its draw."
     )
-    expect(page.locator("#seeds tbody tr").first).to_contain_text("unknown")
+    expect(page.locator("#draws tbody tr").first).to_contain_text("unknown")
     assert page.locator("#curves polygon.band").count() == 0
     assert page.locator("#curves polyline.line").count() == 4 * 6
     assert opened.trouble == []
@@ -51,7 +51,7 @@ def test_dense_models_alone(open_page: Open) -> None:
     nothing = {"questions": [], "curves": [], "blocks": [], "mask_overlaps": [], "overlap_warnings": [], "unfinished": []}
     opened = open_page(build(replace(SMALL, methods=[]), **nothing, baseline="", warnings=[], verdicts=[]))
     opened.drawn()
-    assert opened.texts("nav a") == ["Heat map", "Best by score", "Seeds", "Cost", "Failed and missing cells", "Provenance"]
+    assert opened.texts("nav a") == ["Heat map", "Best by score", "Draws", "Cost", "Failed and missing cells", "Provenance"]
     assert opened.texts("#heatmap caption") == ["tiny dense", "gemma3_270m dense"]
     assert opened.texts("#heatmap .switcher button") == ["Value", "Difference to dense", "Rank"]
     assert opened.texts(".filters label") == ["Metric", "Calibrated on"]

@@ -28,20 +28,20 @@ def test_without_c4_there_is_no_baseline_and_it_is_said(outputs: Outputs) -> Non
     outputs.cell("pile", scores=ACC)
     report = build_report(outputs.root)
     assert (report.baseline, report.groups[0].baseline_row) == ("", None)
-    assert "There is no baseline: c4 is not in the data; there are pile. Name one with --baseline." in report.warnings
+    assert "There is no baseline: c4 is not in the data. Choose one with --baseline: pile." in report.warnings
 
 
 def test_a_baseline_that_is_not_in_the_data(outputs: Outputs) -> None:
     outputs.cell("pile", scores=ACC)
     outputs.cell("gsm8k", "icl", scores=ACC)
-    with pytest.raises(UserError, match=r"--baseline=c4 is not in the data\. There are: pile, gsm8k-icl"):
+    with pytest.raises(UserError, match=r"--baseline=c4 is not in the data\. Allowed: pile, gsm8k-icl"):
         build_report(outputs.root, baseline="c4")
 
 
 def test_a_baseline_with_several_prompts_needs_one(outputs: Outputs) -> None:
     outputs.cell("gsm8k", "icl", scores=ACC)
     outputs.cell("gsm8k", "cot", scores=ACC)
-    with pytest.raises(UserError, match="--baseline=gsm8k could be gsm8k-icl or gsm8k-cot"):
+    with pytest.raises(UserError, match="--baseline=gsm8k names several rows of m wanda 50%. Allowed: gsm8k-icl, gsm8k-cot."):
         build_report(outputs.root, baseline="gsm8k")
     report = build_report(outputs.root, baseline="gsm8k-cot")
     assert (report.baseline, report.groups[0].baseline_row) == ("gsm8k-cot", 1)
@@ -65,10 +65,10 @@ def test_what_is_missing_is_said_first(outputs: Outputs) -> None:
 def test_one_seed_is_said(outputs: Outputs) -> None:
     outputs.cell("c4", scores=ACC)
     outputs.cell("pile", scores=ACC)
-    unknown = "seed noise is unknown"
-    assert any(warning.startswith("Every row has one seed only") for warning in build_report(outputs.root).warnings)
+    unknown = "the noise of their draws is unknown"
+    assert any(warning.startswith("Every row has one draw only") for warning in build_report(outputs.root).warnings)
     outputs.cell("pile", scores=ACC, seed=1)
-    assert f"One seed only in 1 of 2 rows: {unknown} there." in build_report(outputs.root).warnings
+    assert f"1 of 2 rows have one draw only: {unknown}." in build_report(outputs.root).warnings
     outputs.cell("c4", scores=ACC, seed=1)
     assert not any(unknown in warning for warning in build_report(outputs.root).warnings)
 
@@ -81,9 +81,9 @@ def test_mixed_versions_and_the_cells_own_warnings_are_said(outputs: Outputs) ->
     own = ["Pruned again, with other bits than earlier scores.", "acc/gsm8k: 2 of 3 items"]
     change_result(folder, provenance=origin, warnings=own)
     report = build_report(outputs.root)
-    assert "Cells were run with 2 versions of torch: 2.13, 2.14." in report.warnings
-    assert "Cells were run with 2 kinds of device: NVIDIA H100, cpu." in report.warnings
-    assert "Cells were run with 2 commits of prune: abc, fedcba987654." in report.warnings
+    assert "Cells ran with 2 versions of torch: 2.13, 2.14." in report.warnings
+    assert "Cells ran with 2 kinds of device: NVIDIA H100, cpu." in report.warnings
+    assert "Cells ran with 2 commits of prune: abc, fedcba987654." in report.warnings
     assert own[0] in report.warnings
     assert own[1] not in report.warnings
     assert [(origin.num_cells, origin.dirty, origin.device, list(origin.hosts)) for origin in report.origins] == [
@@ -100,7 +100,7 @@ def test_a_verdict_names_what_its_cells_do_not_share(outputs: Outputs) -> None:
     for folder, gpu in zip(folders, ("NVIDIA A100", "NVIDIA H100", "NVIDIA A100"), strict=True):
         change_result(folder, provenance=alike | {"gpu": gpu})
     report = build_report(outputs.root)
-    assert "Cells were run with 2 kinds of device: NVIDIA A100, NVIDIA H100." in report.warnings
+    assert "Cells ran with 2 kinds of device: NVIDIA A100, NVIDIA H100." in report.warnings
     (verdict,) = report.verdicts
     assert verdict.note == "The compared cells differ in device (NVIDIA A100, NVIDIA H100)."
 
@@ -114,7 +114,7 @@ def test_overlaps_and_sample_data_are_told(outputs: Outputs) -> None:
     assert report.sample_data
     (warning,) = report.overlap_warnings
     assert (warning.cell, warning.metric, warning.num_shared_rows, warning.num_shared_ngrams) == (0, 0, 1, 2)
-    assert "Scored items share text with the calibration set in 1 cell." in report.warnings
+    assert "In 1 cell, scored items share text with the calibration set." in report.warnings
 
 
 def test_metrics_come_perplexities_first_then_by_category(outputs: Outputs) -> None:

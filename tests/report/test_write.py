@@ -175,7 +175,7 @@ def test_the_command_ends_with_the_path_of_the_page(outputs: Outputs, capsys: py
     main([str(outputs.root)])
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == f"Report: {outputs.root / 'report' / 'index.html'}"
-    assert "! Every row has one seed only" in said
+    assert "! Every row has one draw only" in said
     assert "Sample data:" in said
     assert "Is C4 the best of the pre-training sets?" in said
     assert "acc/gsm8k" in said
@@ -184,9 +184,9 @@ def test_the_command_ends_with_the_path_of_the_page(outputs: Outputs, capsys: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--baseline", "pile"], "--baseline=pile is not in the data. There are: c4, gsm8k-icl."),
+        (["--baseline", "pile"], "--baseline=pile is not in the data. Allowed: c4, gsm8k-icl."),
         (["--sweep", "nope"], "has no sweep nope."),
-        (["--model", "nope"], "There is no result of model nope. Models: m."),
+        (["--model", "nope"], "--model=nope is in no result. Allowed: m."),
     ],
 )
 def test_wrong_use_ends_with_one_message(

@@ -107,4 +107,4 @@ def test_seeds_that_take_the_same_rows_count_as_one_draw(tmp_path: Path, say: Sa
     found = [result for result in results().values() if result["calib"]]
     assert len(found) == 3 and len({result["calib"]["sequences_sha256"] for result in found}) == 1
     page = next(Path("outputs/sweeps").glob("*/report/index.html")).read_text()
-    assert "2 results left out, since another seed or draw took the very same calibration set" in page
+    assert "2 results left out, because another draw gave the same calibration set" in page

@@ -1,12 +1,11 @@
 """Rows of one metric against each other: means, intervals, p values, ranks.
 
-Perplexities are handled on the log scale, where they are mean losses: their seeds are joined there (geometric mean), their
-differences are differences of losses, and what comes out is turned back into perplexity.
+Perplexities are compared as mean losses, the logarithm: draws are averaged there (geometric mean), differences are
+differences of losses, and results are turned back into perplexity.
 
-Two noises are known or not, and added where both are: that of the **items** (paired: both sides answered the same ones) and
-that of the **draws** of the calibration set, the seeds. Each row's draws have a spread of their own. The spread over draws
-holds what each draw's answers scatter by, which the items' variance holds too: it is counted once. bench/validity.py has the
-false positives.
+Two noises count, each where it is known: that of the **items** (paired: both sides answered the same ones) and that of the
+**draws** of the calibration set, whose spread each row has for itself. A draw's answers vary in both: that part is counted
+once. bench/validity.py measures the false positives.
 
 Arrays: R rows, P pairs.
 """
@@ -35,42 +34,42 @@ from prune.report.results.join import Joined
 Indices = NDArray[np.int64]
 
 LARGEST_LOG = math.log(sys.float_info.max)
-"""Of a perplexity that is the largest float."""
+"""The logarithm of the largest perplexity that a float holds."""
 
 
 class Items(Protocol):
-    """What rows scored on each item."""
+    """The scores of rows on each item."""
 
     def of_row(self, row: int, metric: str) -> RowItems | None:
-        """None where that is not known."""
+        """The items of a row; None where they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One metric of all rows; on the log scale for perplexities. NaN: not known."""
+    """One metric of all rows, perplexities on the log scale. NaN: not known."""
 
     metric: str
     values: Sequence[Sequence[float]]
-    """[row][seed]."""
+    """[row][draw]."""
     mean_R: Array
     item_var_R: Array
     """Square of the standard error over the items."""
     draw_var_R: Array
-    """Of the row's mean, from the spread over its seeds; 0 for a row that has no seed, like dense."""
+    """Variance of the row's mean, from the spread over its draws; 0 for a row without draws, like dense."""
     num_draws_R: Array
-    """Seeds; infinite for a row that has none."""
+    """Number of draws; infinite for a row without draws."""
     higher_is_better: bool
     is_log: bool
 
     def known_means(self, rows: Sequence[int]) -> dict[int, float]:
-        """Row -> its mean, of the rows where it is known."""
+        """Row -> its mean, for the rows that have one."""
         means = self.mean_R[list(rows)].tolist()
         return {row: mean for row, mean in zip(rows, means, strict=True) if not math.isnan(mean)}
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Comparisons of rows; of perplexities on the log scale."""
+    """Comparisons of rows, perplexities on the log scale."""
 
     difference_P: Array
     variance_P: Array
@@ -99,9 +98,9 @@ def collect_column(metric: str, results: Sequence[CellResult], joined: Joined) -
 
 
 def score_variance(score: Score) -> float:
-    """Square of a score's standard error over its items, as it is compared; NaN where it is not known.
+    """Square of a score's standard error over its items, on the scale of comparison; NaN where it is not known.
 
-    Of answers that are all alike it is that of one other answer: they do not say that there is no noise.
+    Where all answers are alike it is that of one other answer: equal answers do not prove that there is no noise.
     """
     if score.stderr is None:
         return math.nan
@@ -118,7 +117,7 @@ def _is_drawn(cells: Sequence[int], results: Sequence[CellResult]) -> bool:
 
 
 def draw_variances(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> tuple[Array, Array]:
-    """(variance of each row's mean from its own draws, their number); NaN for a single draw, 0 where nothing is drawn."""
+    """(variance of each row's mean over its draws, their number): NaN for a single draw, 0 and infinite without draws."""
     drawn_R = np.array(drawn, dtype=bool)
     counts_R = np.array([len(of_row) for of_row in values], dtype=np.float64)
     variance_R = _variances(values) / np.maximum(counts_R, 1)
@@ -126,7 +125,7 @@ def draw_variances(values: Sequence[Sequence[float]], drawn: Sequence[bool]) -> 
 
 
 def _variances(values: Sequence[Sequence[float]]) -> Array:
-    """Of each row's values, with n - 1 in the denominator: exactly 0 of equal values, NaN of fewer than two."""
+    """Variance of each row's values (n - 1 in the denominator): exactly 0 of equal values, NaN of fewer than two."""
     values_RS = np.array(list(zip_longest(*values, fillvalue=math.nan)), dtype=np.float64).T
     known_RS = ~np.isnan(values_RS)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -137,7 +136,7 @@ def _variances(values: Sequence[Sequence[float]]) -> Array:
 
 
 def compare_pairs(column: Column, this_P: Indices, other_P: Indices, items: Items | None) -> Pairs:
-    """Row `this` minus row `other` for each pair; paired on `items` where both rows have them."""
+    """Row `this` minus row `other` for each pair, item by item where both rows have their items."""
     num_pairs = len(this_P)
     item_var_P = column.item_var_R[this_P] + column.item_var_R[other_P]
     item_df_P, counted_twice_P, least_P = np.full(num_pairs, np.inf), np.zeros(num_pairs), np.zeros(num_pairs)
@@ -171,7 +170,7 @@ def _draw_noise(column: Column, this_P: Indices, other_P: Indices) -> DrawNoise:
 
 
 def _without_single(draws: DrawNoise, knows_draws_P: NDArray[np.bool_]) -> DrawNoise:
-    """Without the draws where a side has one only: nothing of them is added then."""
+    """The noise of draws; nothing is added where a side has a single draw."""
     return DrawNoise(
         np.where(knows_draws_P, draws.first_R, 0.0),
         np.where(knows_draws_P, draws.second_R, 0.0),
@@ -183,7 +182,7 @@ def _without_single(draws: DrawNoise, knows_draws_P: NDArray[np.bool_]) -> DrawN
 def _shared_items(
     column: Column, this_P: Indices, other_P: Indices, items: Items | None
 ) -> dict[int, tuple[RowItems, RowItems]]:
-    """Index of a pair -> what its rows scored on the same items, two or more."""
+    """Index of a pair -> the scores of its rows on the same items, two or more."""
     found: dict[int, tuple[RowItems, RowItems]] = {}
     if items is None:
         return found
@@ -195,7 +194,7 @@ def _shared_items(
 
 
 def intervals(column: Column, pairs: Pairs, other_P: Indices, factor_P: Array) -> tuple[Array, Array, Array]:
-    """(difference, low, high) in the metric's unit; intervals miss 0.05 / factor. Perplexities: to the other row's."""
+    """(difference, low, high) in the metric's unit; intervals miss 0.05 / factor. Perplexities: against the other row's."""
     low_P, high_P, _ = t_comparison(pairs.difference_P, pairs.variance_P, pairs.df_P, factor_P)
     if not column.is_log:
         return pairs.difference_P, low_P, high_P
@@ -205,10 +204,10 @@ def intervals(column: Column, pairs: Pairs, other_P: Indices, factor_P: Array) -
 
 
 def compare_rows(column: Column, joined: Joined, items: Items | None, only: AbstractSet[int] | None = None) -> RowMetric:
-    """The metric of every row: seeds, rank, difference to the baseline and to dense, each by Holm over the group's rows.
+    """The metric of every row: draws, rank, differences to the baseline and to dense, each by Holm over the group's rows.
 
     Args:
-        only: the rows that are compared on their items; None: all.
+        only: the rows that are compared item by item; None: all.
     """
     to_others = partial(_compare_to, column, joined, items=items, only=only)
     low_R, high_R, _ = t_comparison(column.mean_R, column.draw_var_R, column.num_draws_R - 1)
@@ -233,7 +232,7 @@ def _known(numbers_R: Array) -> Numbers:
 
 
 def _spread(column: Column) -> Numbers:
-    """Standard deviation over the seeds, of perplexities in perplexity."""
+    """Standard deviation over the draws, in the metric's unit."""
     values = (
         [np.exp(np.minimum(of_row, LARGEST_LOG)).tolist() for of_row in column.values] if column.is_log else column.values
     )
@@ -253,7 +252,7 @@ def _ranks(column: Column, joined: Joined) -> list[int | None]:
 def _compare_to(
     column: Column, joined: Joined, others: Sequence[int | None], items: Items | None, only: AbstractSet[int] | None
 ) -> Comparisons:
-    """Every row against one row for each group, p and intervals by Holm over the rows of the group."""
+    """Every row against one row of its group; p and intervals by Holm over the rows of the group."""
     other_of = [others[row.group] for row in joined.rows]
     this = [row for row, other in enumerate(other_of) if other is not None and other != row]
     this_P = np.array(this, dtype=np.int64)
@@ -275,7 +274,7 @@ def _compare_to(
 
 @dataclass(frozen=True, slots=True)
 class _Only:
-    """The items of some rows, and of those that they are compared with."""
+    """The items of some rows and of the rows that they are compared with."""
 
     items: Items
     rows: AbstractSet[int]
@@ -286,7 +285,7 @@ class _Only:
 
 
 def _factors(p_P: Array, this: Sequence[int], joined: Joined) -> Array:
-    """What Holm multiplies each p with, over the rows of its group."""
+    """Holm's factor of each p, over the rows of its group."""
     factor_P = np.full(len(p_P), np.nan)
     indices_of: dict[int, list[int]] = {}
     for index, row in enumerate(this):

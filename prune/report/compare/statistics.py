@@ -1,7 +1,6 @@
 """Means with intervals, comparisons, and the correction for many of them. Pure functions of numbers.
 
-bench/validity.py has the false positives and the power. (scipy.stats would add half a second to the start of a report;
-scipy.special has what is needed of it.)
+bench/validity.py measures false positives and power. (Importing scipy.stats would add half a second to every report.)
 
 Arrays: R comparisons, N items, S draws (seeds). NaN in, NaN out, unless a function says otherwise. Intervals are 95 %.
 """
@@ -31,7 +30,7 @@ class Difference:
     p: float
 
     def among(self, factor: float) -> "Difference":
-        """As one of several: p times `factor` (at most 1), in an interval that holds 0 exactly where p is 0.05 or more."""
+        """The same as one of several: p times `factor` (at most 1); the interval holds 0 exactly where p is 0.05 or more."""
         value, variance, df = (np.array([number]) for number in (self.value, self.variance, self.df))
         (low,), (high,), (p,) = t_comparison(value, variance, df, factor)
         return replace(self, low=float(low), high=float(high), p=float(np.minimum(1.0, factor * p)))
@@ -44,7 +43,7 @@ def _difference(value: float, variance: float, df: float) -> Difference:
 def paired_t(differences_N: Array) -> Difference:
     """The mean of paired differences of at least two items with its t interval; p as in scipy's ttest_rel.
 
-    Differences without any spread tell nothing of the noise: see t_comparison.
+    Equal differences say nothing of the noise: see t_comparison.
     """
     variance = float(np.var(differences_N, ddof=1)) / len(differences_N)
     return _difference(float(np.mean(differences_N)), variance, len(differences_N) - 1.0)
@@ -55,10 +54,10 @@ def t_comparison(
 ) -> tuple[Array, Array, Array]:
     """(low, high, p) of differences with the given variances and degrees of freedom; df may be infinite (normal).
 
-    A variance of 0 is no knowledge: there is no interval, and p is 1 of a difference of 0, else NaN.
+    A variance of 0 means that the noise is not known: there is no interval, and p is 1 for a difference of 0, else NaN.
 
     Args:
-        factor: how often smaller than 0.05 the share of intervals is that miss; p is not multiplied by it.
+        factor: intervals miss with probability 0.05 / factor; p is not multiplied by it.
     """
     variances_R = np.where(variances_R > 0, variances_R, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -74,7 +73,7 @@ class DrawNoise:
     """The noise of two sides' draws in the difference of their means."""
 
     first_R: Array
-    """Variance of the first side's mean: that of its draws over their number. 0 of a side that is drawn once and for all."""
+    """Variance of the first side's mean: that of its draws over their number; 0 where nothing is drawn."""
     second_R: Array
     num_first_R: Array
     """Draws of the first side; infinite where nothing is drawn."""
@@ -132,7 +131,7 @@ def _inverse_df(draws: DrawNoise, draws_R: Array) -> Array:
 
 
 def unpaired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """mean(first) - mean(second) with its interval and p; two values at least on each side, as draws in add_noises."""
+    """mean(first) - mean(second) of two values or more each, with its interval and p; degrees of freedom: add_noises."""
     sides = [np.array(side) for side in (first, second)]
     noise = DrawNoise(
         *(np.var(side, ddof=1, keepdims=True) / len(side) for side in sides), *(np.array([len(side)]) for side in sides)
@@ -142,7 +141,7 @@ def unpaired_t(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def rank(values: Sequence[float], *, higher_is_better: bool) -> list[int]:
-    """The place of each value, 1 the best; equal values share the better place and the places after it are left out."""
+    """The place of each value, 1 for the best; equal values share a place, and the places after it stay empty."""
     ordered = sorted(values, reverse=higher_is_better)
     place: dict[float, int] = {}
     for index, value in enumerate(ordered):
@@ -151,10 +150,10 @@ def rank(values: Sequence[float], *, higher_is_better: bool) -> list[int]:
 
 
 def holm_factors(p_R: Array) -> Array:
-    """What Holm's step-down multiplies each p with: m, m - 1, ... from the smallest on, more where an earlier one is larger.
+    """The factors of Holm's step-down: m, m - 1, ... from the smallest p on, more where an earlier product is larger.
 
-    NaN is no comparison: it stays and is not counted in m. An interval that misses 0.05 / factor holds 0 exactly where the
-    adjusted p is 0.05 or more. Source: Holm (1979).
+    NaN is no comparison: it stays NaN and is not counted in m. An interval that misses 0.05 / factor holds 0 exactly where
+    the adjusted p is 0.05 or more. Source: Holm (1979).
     """
     factors_R = np.full(len(p_R), np.nan)
     known = np.flatnonzero(~np.isnan(p_R))
@@ -166,12 +165,12 @@ def holm_factors(p_R: Array) -> Array:
 
 
 def holm(p_R: Array) -> Array:
-    """p values adjusted by Holm's step-down: the i-th smallest of m times (m - i + 1), never falling, at most 1."""
+    """p values adjusted by Holm's step-down: the i-th smallest of m times (m - i + 1), increasing, at most 1."""
     return np.minimum(1, holm_factors(p_R) * p_R)
 
 
 def wilson(share: float, number: int) -> tuple[float, float]:
-    """The interval of a share of so many items, which does not shrink to a point at 0 or 1. Source: Wilson (1927)."""
+    """The interval of a share of so many items, which is no point at 0 or 1. Source: Wilson (1927)."""
     z = float(special.ndtri(0.5 + CONFIDENCE / 2))
     centre = (share + z**2 / (2 * number)) / (1 + z**2 / number)
     half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))

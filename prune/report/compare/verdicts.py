@@ -1,4 +1,4 @@
-"""Which calibration data and prompt win, for each group and metric, and whether by more than noise."""
+"""The best calibration data and prompt of each group and metric, and whether they lead by more than noise."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from prune.report.results.join import Joined
 
 @dataclass(frozen=True, slots=True)
 class _Contest:
-    """The rows of one group on one metric, before they are compared."""
+    """The rows of one group on one metric, ranked but not compared yet."""
 
     group: int
     best: int
@@ -25,21 +25,21 @@ class _Contest:
 
 
 def best_rows(column: Column, joined: Joined) -> set[int]:
-    """The rows that win, as judge will find them."""
+    """The best row of each group, as `judge` finds it."""
     return {contest.best for contest in _contests(column, joined)}
 
 
 def judge(index: int, column: Column, rows: RowMetric, joined: Joined, items: Items | None) -> list[Verdict]:
-    """The verdicts on one metric, for the groups where two rows or more with calibration data have it; rounding never wins.
+    """The verdicts on one metric, for the groups where two rows or more with calibration data have it.
 
-    The best against the baseline is the row's own comparison: p and interval hold for the best of the group's rows, because
-    they hold for all of them at once (Holm). The best against the runner-up is tested without correction: that the best of
-    several is better than all others is tested by its comparison with the second alone (Gutmann and Maymin 1987).
+    The best against the baseline is that row's own comparison: Holm's p and interval hold for all rows of the group at once,
+    so also for the best. The best against the runner-up needs no correction: whether the best of several is better than all
+    others is tested by its comparison with the second alone (Gutmann and Maymin 1987). Rows that show rounding never win.
 
     Args:
-        index: the metric's, in the report.
-        rows: its comparisons with the baseline.
-        items: for comparing the best with the runner-up on its items; None compares by standard errors.
+        index: of the metric in the report.
+        rows: the metric's comparisons with the baseline.
+        items: the items on which the best is compared with the runner-up; None compares by standard errors.
     """
     contests = _contests(column, joined)
     to_second = _to_runner_up(column, contests, items)

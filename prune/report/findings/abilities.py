@@ -1,7 +1,7 @@
-"""Which scores are averaged with each other, and what pruned models retain of an ability.
+"""Which scores are averaged with each other, and how much of an ability pruned models retain.
 
 Only scores of one kind, unit, scale and direction are averaged: perplexities as losses, accuracies, bits per byte. A score
-of a machine (`speed`) is nothing that a model can do, and stands in no mean.
+of a machine (`speed`) is no ability of a model and enters no mean.
 """
 
 import math
@@ -19,17 +19,17 @@ LANGUAGE, QUESTIONS = "language modelling", "all questions"
 READING = ("boolq", "race")
 """Question sets with a passage to read."""
 NAMES = {Category.ARITHMETIC.value: "maths", Category.PRETRAINING.value: "text"}
-"""Of abilities that are not called as the category of their sets."""
+"""Names of abilities, where they are not the category of their sets."""
 APART = ("speed",)
-"""Kinds that no mean holds."""
+"""Kinds that enter no mean."""
 KINDS = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu")
-"""In the order in which a kind is preferred; others after them."""
+"""The preferred kinds first; others come after them."""
 WELL_ABOVE = 5
-"""Standard errors over chance from which on a share of what is above chance means something."""
+"""Standard errors above chance from which on the retained share is meaningful."""
 
 
 def find_abilities(metrics: Sequence[Metric]) -> list[Ability]:
-    """The abilities: all questions, language modelling, then one by one; of each the preferred kind first."""
+    """All questions, language modelling, then the single abilities; of each the preferred kind first."""
     found: dict[tuple[str, Measure], list[int]] = {}
     for index, metric in enumerate(metrics):
         if metric.kind not in APART:
@@ -43,7 +43,7 @@ def find_abilities(metrics: Sequence[Metric]) -> list[Ability]:
 
 
 def ability_of(metric: Metric) -> str:
-    """`language modelling` of perplexities; of other scores that of their set."""
+    """`language modelling` for perplexities; for other scores the ability that their set asks for."""
     if metric.scale == "log":
         return LANGUAGE
     return "reading" if metric.dataset in READING else NAMES.get(metric.category, metric.category)
@@ -70,7 +70,7 @@ def _order(ability: Ability) -> tuple[int, int, int]:
 
 
 def headline(abilities: Sequence[Ability]) -> list[int]:
-    """The abilities that the answer is about: questions, in the preferred kind, and language modelling."""
+    """Indices of the abilities that the sentence speaks of: questions, in the preferred kind, and language modelling."""
     questions = [index for index, ability in enumerate(abilities) if ability.name != LANGUAGE]
     language = [index for index, ability in enumerate(abilities) if ability.name == LANGUAGE]
     return [*questions[:1], *language[:1]]
@@ -79,7 +79,7 @@ def headline(abilities: Sequence[Ability]) -> list[int]:
 def find_retained(
     abilities: Sequence[Ability], metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined
 ) -> list[Retained]:
-    """What each group's rows retain of each ability, where the dense model was scored."""
+    """The rest of each ability in each group's rows, where the dense model was scored."""
     return [
         found
         for group in range(len(joined.groups))
@@ -113,7 +113,7 @@ def _is_well_above(dense: CellResult, metric: Metric) -> bool:
 
 
 def _of_row(cells: Sequence[CellResult], dense: CellResult, metrics: Sequence[Metric], measure: str) -> float | None:
-    """Over the cells; None where one of them lacks one of the scores: no mean is over fewer."""
+    """The mean over the cells; None where one of them lacks a score."""
     if not all(metric.name in cell.scores for cell in cells for metric in metrics):
         return None
     found = [_of_cell(cell, dense, metric, measure) for cell in cells for metric in metrics]

@@ -15,7 +15,7 @@ KNOBS = {
     "seq_len": SIZE[1:],
     "tokens": (*SIZE, "calib.real_tokens"),
 }
-"""Axis of a curve -> the knobs that vary along it. N:M patterns have no ratio: they are no point of a curve."""
+"""Axis of a curve -> the knobs that vary along it. N:M patterns have no ratio and are on no curve."""
 
 Key = tuple[Any, ...]
 
@@ -45,7 +45,7 @@ def _along(axis: str, results: Sequence[CellResult], joined: Joined, calibs: Seq
 
 
 def _place(axis: str, result: CellResult) -> float | None:
-    """Where a cell is on the axis: of `tokens`, how many its calibration set really holds."""
+    """A cell's place on the axis; on `tokens` the number of real tokens in its calibration set."""
     if axis == "tokens":
         return result.num_real_tokens
     value = result.knobs.get(KNOBS[axis][0])
@@ -53,7 +53,7 @@ def _place(axis: str, result: CellResult) -> float | None:
 
 
 def _varies(axis: str, rows: Sequence[int], results: Sequence[CellResult], joined: Joined) -> bool:
-    """Whether rows are a line: two points, and along `tokens` several numbers of samples and several lengths."""
+    """Whether rows make a line: two points or more, and along `tokens` several numbers of samples and several lengths."""
     knobs = [results[joined.rows[row].cells[0]].knobs for row in rows]
     several = all(len({of_row.get(key) for of_row in knobs}) > 1 for key in (SIZE if axis == "tokens" else ()))
     return len(rows) > 1 and several
@@ -75,7 +75,7 @@ def _line_key(axis: str, result: CellResult) -> Key:
 
 
 def _shares(result: CellResult) -> dict[str, Any]:
-    """The parts of a mixture by share, which stays as its size grows; to the percent."""
+    """The parts of a mixture as shares, to the percent: they stay as its size grows."""
     num_samples = result.knobs.get("calib.num_samples") or 1
     return {key: round(value / num_samples, 2) for key, value in result.knobs.items() if key.startswith("calib.parts.")}
 

@@ -1,7 +1,7 @@
 """Two calibration sets against each other over methods, sparsities and metrics: a draw of data counts once.
 
-All that one draw was used for is averaged into one number, and two sets' draws are then compared as two rows are
-(compare.py). Arrays: S draws, K strata, N items.
+All scores of one draw are averaged into one number, and two sets' draws are then compared as two rows are (compare.py).
+Arrays: S draws, K strata, N items.
 """
 
 import math
@@ -19,16 +19,16 @@ from prune.report.numbers import Array
 from prune.report.results.items import ItemsOfRows, RowItems, row_items, stack
 
 Stratum = tuple[int, str, str]
-"""Group, what else tells a row, and metric."""
+"""Group, the row's other knobs, and metric."""
 Draw = tuple[int, int] | None
 """Seed and number, as `CellResult.draw`."""
 Draws = Mapping[Draw, Mapping[Stratum, int]]
-"""Draw -> stratum -> the cell that was measured there."""
+"""Draw -> stratum -> the cell with its score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    """Two sides whose draws were all used for the same."""
+    """Two sides whose draws all have the same strata."""
 
     strata: Sequence[Stratum]
     sides: Sequence[Sequence[Mapping[Stratum, int]]]
@@ -41,18 +41,18 @@ class Balanced:
 
 
 def draws_with(draws: Draws, strata: Collection[Stratum]) -> list[Mapping[Stratum, int]]:
-    """The draws that were used for all of the strata."""
+    """The draws that have all of the strata."""
     wanted = frozenset(strata)
     return [measured for measured in draws.values() if wanted <= measured.keys()]
 
 
 def has_two_draws(draws: Draws, strata: Collection[Stratum]) -> bool:
-    """Whether two draws or more were used for all of the strata, or nothing is drawn: then the noise of draws is known."""
+    """Whether the noise of draws is known: two draws or more have all of the strata, or nothing is drawn."""
     return len(draws_with(draws, strata)) > (0 if None in draws else 1)
 
 
 def choices(sides: Sequence[Draws]) -> list[frozenset[Stratum]]:
-    """What one draw, two, or all of every side were used for, in all combinations: where the sides can be compared."""
+    """The strata that one, two or all draws of each side share, in all combinations: the sides can be compared there."""
     options = [_choices_of(list(dict.fromkeys(map(frozenset, side.values())))) for side in sides]
     return list(dict.fromkeys(frozenset.intersection(*each) for each in product(*options)))
 
@@ -65,8 +65,8 @@ def _choices_of(own: Sequence[frozenset[Stratum]]) -> list[frozenset[Stratum]]:
 def balance(sides: Sequence[Draws]) -> Balanced | None:
     """The draws and strata that keep the most scores without a gap; None where the sides share no stratum.
 
-    Without this a draw that lacks a sparsity would differ from the others for that reason alone. Two draws of each side on
-    few strata come before one draw on many, which says nothing of sets.
+    A draw that lacks a sparsity would otherwise differ from the others for that reason alone. Two draws of each side on few
+    strata come before one draw on many, which says nothing of sets.
     """
     options = [
         Balanced(sorted(strata), [draws_with(side, strata) for side in sides])
@@ -86,13 +86,13 @@ class Compared:
 
     pairs: Pairs
     draw_var_P: Array
-    """Variance of each difference from the draws of both sides; NaN where one has a single draw."""
+    """Variance of each difference from the draws of both sides; NaN where a side has a single draw."""
     item_var_P: Array
     """From the items that both sides share; NaN where they share none."""
 
 
 def compare_draws(balanced: Balanced, results: Sequence[CellResult], items: ItemsOfRows | None) -> tuple[Difference, bool]:
-    """(the first side minus the second, perplexities as losses; whether both have two draws or more)."""
+    """(the first side minus the second, perplexities as losses; whether the draws' noise is known)."""
     found = compare_sides([balanced], results, items)
     arrays = (found.pairs.difference_P, found.pairs.variance_P, found.pairs.df_P)
     (value,), (variance,), (df,) = (array.tolist() for array in arrays)
@@ -125,7 +125,7 @@ def compare_sides(contrasts: Sequence[Balanced], results: Sequence[CellResult], 
 def _items_of_sides(
     sides: Sequence[tuple[Sequence[Mapping[Stratum, int]], Sequence[Stratum]]], items: ItemsOfRows, *, answers: bool
 ) -> list[RowItems | None]:
-    """The items of each side; one that stands in many contrasts is averaged once."""
+    """The items of each side; a side of many contrasts is averaged once."""
     known: dict[object, RowItems | None] = {}
     found = []
     for side, strata in sides:
@@ -151,7 +151,7 @@ def _mean_score(draw: Mapping[Stratum, int], strata: Sequence[Stratum], results:
 
 
 def _item_variance(side: Sequence[Mapping[Stratum, int]], strata: Sequence[Stratum], results: Sequence[CellResult]) -> float:
-    """Of a draw's mean, from standard errors: groups answer the same items, metrics have items of their own."""
+    """Variance of a draw's mean from standard errors: groups share their items, metrics have their own."""
     by_metric: dict[str, list[float]] = {}
     for stratum in strata:
         scores = [results[draw[stratum]].scores[stratum[2]] for draw in side]
@@ -173,10 +173,10 @@ class _SharedItems:
 def _side_items(
     side: Sequence[Mapping[Stratum, int]], strata: Sequence[Stratum], items: ItemsOfRows, *, answers: bool
 ) -> RowItems | None:
-    """The items of all metrics in one row of numbers, shape (S, N), whose mean is the draws' mean.
+    """The items of all metrics in one array, shape (S, N), whose means over N are the draws' means; None where any lack.
 
-    Groups that answered the same items are averaged. Each metric counts as it does in the mean, and only its items' scatter
-    around its own mean.
+    Groups that answered the same items are averaged. Each metric has its weight in the mean, and its items vary around
+    its own mean only.
     """
     parts: dict[tuple[str, int], list[Array]] = {}
     for stratum in strata:

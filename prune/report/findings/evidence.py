@@ -1,4 +1,4 @@
-"""Scores of one kind of metric, averaged for a question, and what a contrast of them comes to."""
+"""Scores of one kind, averaged for a question, and the answers of contrasts between them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ Measure = tuple[str, str, str, bool]
 
 
 def measure_of(metric: Metric) -> Measure:
-    """What a metric must share with others to be averaged with them."""
+    """The four that a metric shares with those that it is averaged with."""
     return metric.kind, metric.unit, metric.scale, metric.higher_is_better
 
 
@@ -40,31 +40,28 @@ def effect(difference: float, metric: Metric) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two sides of a question on one kind of metric, in units that count as independent."""
+    """Two sides of a question on one kind of metric, in independent units."""
 
     name: str
     """`arithmetic - pre-training`."""
     category: str | None
     differences: Mapping[str, float]
-    """Unit -> first side minus second, where a unit has both; else the first side's values."""
+    """Unit -> first side minus second, where units have both; else the first side's values."""
     others: Mapping[str, float] | None
-    """Unit -> the second side's values, where sides have units of their own."""
+    """Unit -> the second side's values, where the sides have units of their own."""
     num_cells: int
     units: str
     """`sets`."""
     needs: str
-    """What an interval needs: `two sets with both prompts`."""
+    """The condition of an interval: `two sets with both prompts`."""
     effect: float | None = None
-    """The difference, where it is not that of the units' means."""
+    """The difference, where it is not the units' mean."""
     test: Difference | None = None
     """Its test, where it is not that of the units."""
 
 
 class Evidence:
-    """The cells' scores of one measure; logarithms on the log scale.
-
-    Lists of plain numbers, because a question compares many short rows of them.
-    """
+    """The cells' scores of one measure, logarithms on the log scale; plain lists, as a question compares many short rows."""
 
     def __init__(self, measure: Measure, metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> None:
         self.kind, self.unit, self.scale, self.higher_is_better = measure
@@ -87,7 +84,7 @@ class Evidence:
         return effect(difference, self.metrics[0])
 
     def select(self, *, without: Iterable[str] = (), category: str | None = None) -> list[int]:
-        """The metrics on sets of a category (None: all), but on those named."""
+        """Indices of the metrics on sets of a category (None: all), without the named sets."""
         unwanted = set(without)
         return [
             index
@@ -96,28 +93,24 @@ class Evidence:
         ]
 
     def on(self, dataset: str) -> list[int]:
-        """The metric on one set, if there is one."""
+        """Indices of the metrics on one set."""
         return [index for index, metric in enumerate(self.metrics) if metric.dataset == dataset]
 
     def row_score(self, row: int, metric: int) -> float:
-        """The mean of a row on one of the metrics, as it is compared; NaN where it has none."""
+        """The mean of a row on one of the metrics, on the scale of comparison; NaN without one."""
         return self._rows[row][metric]
 
     def row_difference(self, first: Sequence[int], second: Sequence[int], metrics: Sequence[int]) -> float:
-        """Mean over metrics that both have of (mean of the first rows - mean of the second rows); NaN without any."""
+        """First rows' mean minus second rows' mean, averaged over the metrics that both have; NaN without any."""
         if not first or not second:
             return math.nan
         return _mean_difference(
             _known_means([self._rows[row] for row in first]), _known_means([self._rows[row] for row in second]), metrics
         )
 
-    def cell_difference(self, first: int, second: int, metrics: Sequence[int]) -> float:
-        """Mean over metrics that both cells have of first - second; NaN without any."""
-        return _mean_difference(self._cells[first], self._cells[second], metrics)
-
 
 def _known_means(lines: Sequence[Sequence[float]]) -> Sequence[float]:
-    """The mean of each column over what is not NaN; NaN where nothing is known."""
+    """The mean of each column over its known values; NaN without any."""
     return lines[0] if len(lines) == 1 else [_known_mean(column) for column in zip(*lines, strict=True)]
 
 
@@ -131,7 +124,7 @@ def _mean_difference(first: Sequence[float], second: Sequence[float], metrics: S
 
 
 def answer_all(contrasts: Sequence[Contrast], evidence: Evidence) -> list[Answer]:
-    """The answers of contrasts that were asked together, p and intervals by Holm over them."""
+    """The answers of one family of contrasts, p and intervals by Holm over them."""
     tests = [_test(contrast) for contrast in contrasts]
     factors = holm_factors(np.array([math.nan if test is None else test.p for test in tests]))
     return [
@@ -213,7 +206,7 @@ def _sentence(answer: Answer, contrast: Contrast) -> str:
 
 
 def in_short(answers: Sequence[Answer]) -> str:
-    """What the answers come to: each contrast once, with what was found on which kinds of score."""
+    """The answers in a sentence for each contrast: every outcome with its kinds of score."""
     found: dict[str, dict[str, list[str]]] = {}
     for answer in answers:
         found.setdefault(answer.contrast, {}).setdefault(f"{answer.outcome} on", []).append(_found(answer))

@@ -1,11 +1,11 @@
-"""Whether what was measured of the calibration sets goes with their ranking: perplexity under the dense model, diversity.
+"""Whether properties of the calibration sets explain their ranking: perplexity under the dense model, diversity.
 
 The rows of one model and label (calibration set, prompt, knobs) are a unit, whatever the method and sparsity. Its rank is
-the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; what was measured of the set
-is the mean over its draws. The correlation is Spearman's over units; above 0, sets with more of it score better. Its
+the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; a property of the set is the
+mean over its draws. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its
 interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a
-swap of neighbours below 1, where no interval is. p is of the same z; both are adjusted by Holm over the answers on one kind
-of metric.
+swap of neighbours below 1, where there is no interval. p is of the same z; both are adjusted by Holm over the answers on one
+kind of metric.
 """
 
 import math
@@ -30,14 +30,14 @@ MEASURED = {
     "tfidf_distance": "diversity (tf-idf distance)",
     "type_token_ratio": "diversity (distinct words)",
 }
-"""What was measured of a set -> its name in a sentence."""
+"""Property of a set -> its name in a sentence."""
 
 Unit = str
-"""The label of rows."""
+"""A label of rows."""
 
 
 def explain_ranking(metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> list[Question]:
-    """One question, or none where no result says what was measured of its set."""
+    """One question, or none where no result has a property of its set."""
     if not any(result.of_set for result in results):
         return []
     answers = [
@@ -54,14 +54,14 @@ def explain_ranking(metrics: Sequence[Metric], results: Sequence[CellResult], jo
 
 
 def _resolution(answers: Sequence[Answer]) -> str:
-    """What correlations are large enough to be seen: half the middle interval, on the scale of Fisher's z."""
+    """The smallest correlation to be seen: half the median interval, on the scale of Fisher's z."""
     ends = [(answer.low, answer.high) for answer in answers if answer.low is not None and answer.high is not None]
     halves = sorted((math.atanh(high) - math.atanh(low)) / 2 for low, high in ends)
     return f"these sets could have shown one of about ±{math.tanh(halves[len(halves) // 2]):.2f}"
 
 
 def _of_measure(measure: Measure, metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined) -> list[Answer]:
-    """The answers on one kind of metric, by model and by what was measured."""
+    """The answers on one kind of metric, by model and property."""
     evidence = Evidence(measure, metrics, results, joined)
     pairs = []
     for model in dict.fromkeys(group.model for group in joined.groups):
@@ -86,7 +86,7 @@ def _unit(joined: Joined, row: int) -> Unit:
 
 
 def _ranks(model: str, evidence: Evidence, joined: Joined) -> dict[Unit, float]:
-    """Unit -> the mean share of the other rows of its group that it beats, over groups and metrics."""
+    """Unit -> the share of the other rows of its group that it beats, mean over groups and metrics."""
     shares: dict[Unit, list[float]] = {}
     for group in joined.groups:
         rows = [row for row in group.rows if joined.rows[row].calib is not None]
@@ -102,7 +102,7 @@ def _ranks(model: str, evidence: Evidence, joined: Joined) -> dict[Unit, float]:
 
 
 def _measured(key: str, rows: Sequence[int], results: Sequence[CellResult], joined: Joined) -> Mapping[Unit, float]:
-    """Unit -> the mean of what was measured, over its cells."""
+    """Unit -> the mean of a property over its cells."""
     values: dict[Unit, list[float]] = {}
     for row in rows:
         for cell in joined.rows[row].cells:
@@ -112,7 +112,7 @@ def _measured(key: str, rows: Sequence[int], results: Sequence[CellResult], join
 
 
 def correlation(values: Array, ranks: Array) -> tuple[int, float | None, float | None, float]:
-    """(units, Spearman's r, its Fisher z, the standard error of that); no r where fewer than 4 units, or all are alike."""
+    """(units, Spearman's r, its Fisher z, the standard error of z); no r with fewer than 4 units, or where all are alike."""
     num_units = len(values)
     if num_units < MIN_UNITS or np.ptp(values) == 0 or np.ptp(ranks) == 0:
         return num_units, None, None, math.nan

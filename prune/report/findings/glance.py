@@ -1,7 +1,7 @@
 """What to calibrate on, for each model: one sentence, how sure it is, and the panels of the picture.
 
-The sentence speaks of two things at most: questions, in bits per byte where there are any, and language modelling. All
-comparisons of sets on them are one family (Holm), so that at most 5 of 100 reports on sets that do not differ claim one.
+The sentence speaks of at most two abilities: questions, in bits per byte where there are any, and language modelling. All
+comparisons of sets on them are one family (Holm): of 100 reports on sets that do not differ, at most 5 claim a difference.
 """
 
 from collections.abc import Sequence, Set
@@ -18,18 +18,18 @@ from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import Joined, JoinedRow
 
 MAX_GROUPS = 24
-"""Of all models together: up to so many, the picture shows single groups too."""
+"""Up to so many groups of all models, the picture also shows single groups."""
 MAX_GROUPS_OF_SCORES = 100
-"""Up to so many, single scores."""
+"""Up to so many, also single scores."""
 TOO_FEW, OWN_SETS, ALIKE = "too few draws", "all scores are on sets that either side was calibrated on", "draws all alike"
 NOT_SCORED = "not scored on all of it"
-"""Why a set cannot be compared."""
+"""Why nothing is claimed of a set."""
 
 
 def find_glances(
     metrics: Sequence[Metric], results: Sequence[CellResult], joined: Joined, items: ItemsOfRows | None, part: str = ""
 ) -> list[Glance]:
-    """One for each model that was pruned with calibration data."""
+    """A glance for each model that was pruned with calibration data."""
     by_model: dict[str, list[int]] = {}
     for index, group in enumerate(joined.groups):
         if any(joined.rows[row].calib is not None for row in group.rows):
@@ -74,7 +74,7 @@ class _Maker:
         return [row for row in map(self.joined.rows.__getitem__, self.joined.groups[group].rows) if row.calib is not None]
 
     def _panels(self, whole: Field) -> list[Panel]:
-        """Those over all groups: the headline's together, then each for itself."""
+        """The panels over all groups: the headline's as one family, then each for itself."""
         first = headline(self.abilities)
         others = [index for index in range(len(self.abilities)) if index not in first]
         single = [
@@ -114,10 +114,10 @@ class Told:
     panels: Sequence[Panel]
     reference: str
     labels: Set[str]
-    """Of all rows with calibration data, but those that show rounding."""
+    """Labels of all rows with calibration data but those that show rounding."""
 
     def sentence(self) -> str:
-        """What to calibrate on: a claim needs two draws of both sides, and more than rounding does."""
+        """What to calibrate on. A claim needs two draws of both sides and a difference beyond rounding."""
         if len(self.labels) < 2:
             return self._alone()
         if not self._claims():
@@ -135,24 +135,24 @@ class Told:
         return [(panel, mark) for panel in self.panels for mark in panel.marks if not mark.is_rounding]
 
     def _claims(self) -> list[tuple[Panel, Mark]]:
-        """The comparisons that may say something of sets."""
+        """The comparisons that support a claim on sets."""
         return [(panel, mark) for panel, mark in self._marks() if _is_claim(mark)]
 
     def _better(self) -> list[tuple[Panel, Mark]]:
-        """Sets that are better on something, by more than rounding."""
+        """Of those the sets that are better by more than rounding."""
         return [(panel, mark) for panel, mark in self._claims() if mark.stand == "better" and _beyond_rounding(panel, mark)]
 
     def _worse(self) -> set[str]:
-        """Sets that are worse on something."""
+        """Labels of the sets that are worse on an ability."""
         return {mark.label for _, mark in self._claims() if mark.stand == "worse"}
 
     def _clear(self) -> list[tuple[Panel, Mark]]:
-        """Of the better ones those that are worse on nothing."""
+        """Of the better ones those that are worse on no ability."""
         worse = self._worse()
         return [(panel, mark) for panel, mark in self._better() if mark.label not in worse]
 
     def _also(self) -> str:
-        """Who else is better; the sentence names the first panel's best."""
+        """The other better sets; the sentence names the first panel's best."""
         others = list(dict.fromkeys(mark.label for _, mark in self._clear()))[1:]
         beat = "beats" if len(others) == 1 else "beat"
         return f"{names(others)} {beat} {self.reference} too; which of these is best is not decided." if others else ""
@@ -172,7 +172,7 @@ class Told:
         return f"Stay with {self.reference}: {shown}. {self._resolution()}{bad}"
 
     def _undecided(self) -> str:
-        """Not even the order of the sets is a finding."""
+        """The sentence where no comparison supports a claim: why not, and what to run."""
         reasons = list(dict.fromkeys(_lack(panel, mark) for panel, mark in self._marks()))
         if not reasons:
             return f"Not decided: no score was measured for both {self.reference} and another set."
@@ -180,14 +180,14 @@ class Told:
         return f"Not decided: {' and '.join(reasons)}.{advice if TOO_FEW in reasons else ''}"
 
     def without_baseline(self) -> str:
-        """When there is nothing that others are compared with."""
+        """The sentence where the baseline is missing."""
         if len(self.labels) < 2:
             return self._alone()
         loss = " The picture shows what each set loses against the dense model." if self.reference else ""
         return f"Not decided: no c4 row to compare {len(self.labels)} sets with. Name another: --baseline SET.{loss}"
 
     def details(self) -> list[str]:
-        """How sure the sentence is: draws, looks, what would have been seen, what was left out."""
+        """How sure the sentence is: draws, comparisons, the smallest difference to be seen, and what is left out."""
         marks = [mark for _, mark in self._marks()]
         if not marks:
             return []
@@ -210,7 +210,7 @@ class Told:
         return f"{_range(own)} of {self.reference}, {_range(others)} of each other set."
 
     def _not_decided(self) -> list[str]:
-        """Which sets an ability says nothing of, and why."""
+        """For each ability the sets that it decides nothing on, by reason."""
         found = []
         for panel in self.panels:
             marks = [mark for mark in panel.marks if not mark.is_rounding and not _is_claim(mark)]
@@ -222,7 +222,7 @@ class Told:
         return found
 
     def _resolution(self) -> str:
-        """What differences are large enough to be seen: half the middle interval of each panel, but more than rounding."""
+        """The smallest difference to be seen: half the median interval of each panel, but no less than rounding."""
         sizes = [
             f"{_size(panel, max(halves[len(halves) // 2], panel.noise.rounding or 0.0))} on {self._name(panel)}"
             for panel in self.panels
@@ -248,7 +248,7 @@ def _is_claim(mark: Mark) -> bool:
 
 
 def _lack(panel: Panel, mark: Mark) -> str:
-    """Why a comparison claims nothing."""
+    """Why a comparison supports no claim."""
     if mark.effect is None:
         return OWN_SETS
     return TOO_FEW if min(mark.num_draws, panel.reference_draws) < 2 else ALIKE

@@ -1,4 +1,4 @@
-"""What a reader should know before believing a report: warnings as plain sentences, the most important first."""
+"""Warnings to read before believing a report: plain sentences, the most important first."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from prune.report.results.join import Joined
 from prune.report.results.read import Found
 
 MAX_NAMES = 5
-"""That a sentence lists."""
+"""In the lists of a sentence."""
 _names = partial(names, most=MAX_NAMES)
 
 
@@ -22,9 +22,9 @@ def notes(
     """The warnings.
 
     Args:
-        baseline: the label of the baseline; empty when there is none.
-        pairs_all: whether all rows were compared on their items.
-        item_problems: what is wrong with files of items.
+        baseline: the label of the baseline; empty without one.
+        pairs_all: whether all rows were compared item by item.
+        item_problems: problems of files of items.
     """
     return [
         *(f"{problem}." for problem in found.damaged),
@@ -43,12 +43,12 @@ def notes(
 
 
 HOW = (
-    "Draws: each seed draws the calibration data anew. The noise of a difference includes the spread over the draws of both "
-    "sides, estimated for each side separately. The test is a t test; for few draws it has fewer degrees of freedom than "
-    "Welch's, which finds too many differences there.",
+    "Draws: each seed or calib.draw draws the calibration data anew. The noise of a difference includes the spread over the "
+    "draws of both sides, estimated for each side separately. The test is a t test; for few draws it has fewer degrees of "
+    "freedom than Welch's, which finds too many differences there.",
     "Items: both sides answer the same items, so their scores are compared item by item (paired t test). Items that share a "
     "premise or passage count as one item. Variation in a draw's answers, which is part of both noises, is counted once.",
-    "With one draw only the noise of the items is known: p then cannot tell a data set from its draw.",
+    "One draw: only the noise of the items is known; p cannot tell a data set from its draw, and its star is in brackets.",
     "Families: the rows of one group on one metric against the baseline form one family, those against dense another, and "
     "the contrasts of one question on one kind of metric a third. Holm's method adjusts p and intervals within each family: "
     "at most 5 of 100 families without any difference show one. Nothing is adjusted across families, so a page with many "
@@ -60,8 +60,8 @@ HOW = (
 """How intervals and p values are made."""
 
 _UNPAIRED = (
-    "There are too many cells to read all of their items: only the best rows are compared item by item. The other intervals "
-    "come from the standard errors of both sides and are wider."
+    "There are too many cells to read all items: only the best rows are compared item by item. The other intervals come "
+    "from the standard errors of both sides and are wider."
 )
 
 
@@ -77,7 +77,7 @@ def _unusable(found: Found) -> list[str]:
 
 
 def _items(problems: Sequence[str]) -> list[str]:
-    """One sentence for each file, and one on what follows for the comparisons."""
+    """A sentence for each file, and one on the comparisons without it."""
     shown = [f"{problem}." for problem in problems[:MAX_NAMES]]
     more = [f"{count(len(problems) - MAX_NAMES, 'more file')} of items cannot be used."] if len(problems) > MAX_NAMES else []
     return [*shown, *more, _WITHOUT_ITEMS] if problems else []
@@ -97,8 +97,8 @@ def _repeated(found: Found) -> list[str]:
     if not found.repeated:
         return []
     return [
-        f"{count(len(found.repeated), 'result')} left out, since another seed or draw took the very same calibration set, "
-        f"which counts once: {_names(found.repeated)}."
+        f"{count(len(found.repeated), 'result')} left out, because another draw gave the same calibration set, which counts "
+        f"once: {_names(found.repeated)}."
     ]
 
 
@@ -116,8 +116,8 @@ def _missing_metrics(results: Sequence[CellResult], metrics: Sequence[Metric]) -
 def _baseline(joined: Joined, baseline: str) -> list[str]:
     known = list(dict.fromkeys(row.label for row in joined.rows if row.calib is not None))
     if not baseline:
-        there = f"there are {_names(known)}. Name one with --baseline" if known else "no cell has calibration data"
-        return [f"There is no baseline: c4 is not in the data; {there}."]
+        there = f"Choose one with --baseline: {_names(known)}" if known else "No cell has calibration data"
+        return [f"There is no baseline: c4 is not in the data. {there}."]
     without = [
         group.label
         for group in joined.groups
@@ -133,14 +133,14 @@ def _seeds(results: Sequence[CellResult], joined: Joined) -> list[str]:
         return []
     if len(single) == len(seeded):
         return [
-            "Every row has one seed only: seed noise is unknown, and intervals include item noise only. One draw "
-            "cannot tell a data set from its draw."
+            "Every row has one draw only: intervals include the noise of the items, not of the draws. One draw cannot "
+            "tell a data set from its draw."
         ]
-    return [f"One seed only in {len(single)} of {len(seeded)} rows: seed noise is unknown there."]
+    return [f"{len(single)} of {len(seeded)} rows have one draw only: the noise of their draws is unknown."]
 
 
 def circumstances(results: Sequence[CellResult]) -> dict[str, list[str]]:
-    """What may move a number and is not the same in all these cells: `device` -> the GPUs, `torch` -> its versions."""
+    """Circumstances that may move a score and differ among the cells: `device` -> the GPUs, `torch` -> its versions."""
     seen = [result.provenance for result in results]
     packages = dict.fromkeys(name for one in seen for name in one.get("versions") or {})
     values = {
@@ -155,24 +155,24 @@ def _mixed(results: Sequence[CellResult]) -> list[str]:
     """A sentence for each circumstance that the cells do not share."""
     words = {"device": "kinds of device", "commit of prune": "commits of prune"}
     return [
-        f"Cells were run with {len(values)} {words.get(name, f'versions of {name}')}: {_names(values)}."
+        f"Cells ran with {len(values)} {words.get(name, f'versions of {name}')}: {_names(values)}."
         for name, values in circumstances(results).items()
     ]
 
 
 def not_alike(results: Sequence[CellResult]) -> str:
-    """The sentence for a verdict whose cells were run in different circumstances; empty where they were not."""
+    """The sentence for a verdict whose cells ran in different circumstances; empty otherwise."""
     found = [f"{name} ({_names(values)})" for name, values in circumstances(results).items()]
     return f"The compared cells differ in {', '.join(found)}." if found else ""
 
 
 def _shared_items(results: Sequence[CellResult]) -> list[str]:
     sharing = sum(bool(result.overlap) for result in results)
-    return [f"Scored items share text with the calibration set in {count(sharing, 'cell')}."] if sharing else []
+    return [f"In {count(sharing, 'cell')}, scored items share text with the calibration set."] if sharing else []
 
 
 def _of_cells(results: Sequence[CellResult], metrics: Sequence[Metric]) -> list[str]:
-    """The cells' own warnings, without those that the report gives elsewhere: sample data, and shared items by metric."""
+    """The cells' own warnings but those that the report gives elsewhere: sample data, and shared items by metric."""
     names = tuple(f"{metric.name}: " for metric in metrics)
     counts = Counter(
         warning

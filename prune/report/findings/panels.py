@@ -1,8 +1,9 @@
 """Calibration sets against a reference on the mean of some scores: the marks of the picture at a glance.
 
-A draw of a calibration set is one unit: all that it was used for (groups of one model, scores) is averaged into one number,
-and two sets' draws are compared as two rows are (draws.py). Every set of a panel is averaged over the same scores, but those
-on sets that it or the reference was calibrated on, which its mark names; a set that lacks a score stands beside the panel.
+A draw of a calibration set is one unit: all of its scores, in all groups of the model, are averaged into one number, and two
+sets' draws are compared as two rows are (draws.py). All sets of a panel are averaged over the same scores, chosen so that as
+many sets as possible have two draws of them. A mean leaves out scores on sets that the set or the reference was calibrated
+on, which its mark names; a set that lacks a score is named beside the panel.
 """
 
 import math
@@ -31,7 +32,7 @@ ONE_DRAW, NOT_SCORED = "too few draws there", "not scored for all of the sets"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What was calibrated in one way, in some groups."""
+    """One calibration set and prompt, in some groups."""
 
     label: str
     draws: dict[Draw, dict[Stratum, int]] = field(default_factory=dict)
@@ -51,10 +52,10 @@ class Field:
     labels: Mapping[int, str]
     """Group -> its label."""
     choices: Collection[frozenset[Stratum]]
-    """What the reference and a side can be compared on."""
+    """Sets of scores on which the reference and a side can be compared."""
 
     def claims(self, strata: Collection[Stratum]) -> int:
-        """How many sides have two draws of all these scores, as the reference has: what a claim needs."""
+        """How many sides have two draws of all these scores, where the reference has two: a claim needs both."""
         if not has_two_draws(self.reference.draws, strata):
             return 0
         return sum(has_two_draws(side.draws, strata) for side in self.sides if not side.is_reversed)
@@ -63,11 +64,11 @@ class Field:
 def collect(
     groups: Sequence[int], results: Sequence[CellResult], joined: Joined, *, by_dense: bool, group: int | None = None
 ) -> Field | None:
-    """What the rows of the groups measured, by label, and the reference; None where no group has one.
+    """The rows of the groups by label, and the reference; None where no group has one.
 
     Args:
-        group: which single group it is of.
-        by_dense: whether the reference is the dense model, else the groups' baseline row.
+        group: the single group, where it is one.
+        by_dense: whether the reference is the dense model; else it is the groups' baseline row.
     """
     sides: dict[str, Side] = {}
     reference: Side | None = None
@@ -104,23 +105,23 @@ class Raw:
     metric: int | None
     group: int | None
     first: Metric
-    """One of those that are averaged."""
+    """One of the averaged metrics."""
     unit: str
     decimals: int
     num_scores: int
     sides: Sequence[Side]
-    """Of those compared, P."""
+    """The compared sides, P."""
     left_out: Sequence[Sequence[str]]
     num_draws: Sequence[int]
     reference_draws: int
     compared: Compared | None
     without: Sequence[tuple[Side, Sequence[str]]]
-    """Sides of which every score is on a set of their own."""
+    """Sides whose scores are all on sets of their own."""
     incomplete: Sequence[str]
     left_out_places: Sequence[str]
 
     def claims(self) -> NDArray[np.bool_]:
-        """Which comparisons may claim something of sets: those of two draws or more, but not of rounding."""
+        """Which comparisons support a claim on sets: those of two draws or more, but not of rounding. Shape (P,)."""
         bases = [] if self.compared is None else self.compared.pairs.basis_P.tolist()
         return np.array([b in OF_DRAWS and not s.is_reversed for b, s in zip(bases, self.sides, strict=True)], dtype=bool)
 
@@ -136,7 +137,7 @@ def measure(
     ability: int | None = None,
     metric: int | None = None,
 ) -> Raw | None:
-    """All sides against the reference on the mean of the metrics; None where the reference has none of them."""
+    """All sides against the reference on the mean of the metrics; None where the two share no score."""
     set_of = {each.name: each.dataset for each in metrics}
     known = frozenset(s for strata in of_field.reference.draws.values() for s in strata if s[2] in set_of)
     strata = _shared_strata(of_field, known)
@@ -175,9 +176,9 @@ def measure(
 
 
 def _shared_strata(of_field: Field, known: frozenset[Stratum]) -> list[Stratum]:
-    """The scores that everybody is averaged over: of those the reference has, the choice that keeps the most claims.
+    """The scores that all sides are averaged over: those with which most sides have two draws of most scores.
 
-    A claim is a score of a side with two draws. Where no choice has one, that with the most scores of any draw.
+    Where no side has two draws of anything: those that most sides have most of.
     """
     found = dict.fromkeys(choice & known for choice in of_field.choices if choice & known)
 
@@ -190,7 +191,7 @@ def _shared_strata(of_field: Field, known: frozenset[Stratum]) -> list[Stratum]:
 
 
 def _left_out(of_field: Field, known: frozenset[Stratum], strata: Sequence[Stratum]) -> list[str]:
-    """`Averaged without tiny wanda 50%: too few draws there.` of each reason why groups or scores are left out."""
+    """`Averaged without tiny wanda 50%: too few draws there.`, a sentence for each reason to leave out groups or scores."""
     shown_groups = {group for group, _, _ in strata}
     places: dict[str, dict[str, None]] = {}
     for group, rest, metric in sorted(known.difference(strata)):
@@ -202,9 +203,9 @@ def _left_out(of_field: Field, known: frozenset[Stratum], strata: Sequence[Strat
 
 
 def finish(raws: Sequence[Raw], *, together: bool) -> list[Panel]:
-    """The panels, their p and intervals by Holm: over each panel, or over all of them `together`.
+    """The panels with p and intervals by Holm, over each panel or over all of them `together`.
 
-    Comparisons of draws are a family, those that know items only another.
+    Comparisons that know the draws are one family, those that know the items only another.
     """
     families = [[*raws]] if together and raws else [[raw] for raw in raws]
     return [panel for family in families for panel in _family(family, is_headline=together)]
@@ -294,7 +295,7 @@ def _empty_mark(side: Side, left_out: Sequence[str]) -> Mark:
 
 
 def _noise(raw: Raw, marks: Sequence[Mark]) -> Noise:
-    """The middle one over the panel's comparisons."""
+    """The median noise over the panel's comparisons."""
     if raw.compared is None:
         return Noise(draws=None, items=None, rounding=None)
     rounding = [abs(mark.effect) for mark in marks if mark.is_rounding and mark.effect is not None]

@@ -1,4 +1,4 @@
-"""What pruning did inside the model: error and sparsity block by block, and how alike the masks are."""
+"""Pruning inside the model: error and sparsity block by block, and the overlap of masks."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,19 @@ from prune.report.model_findings import BlockCurve, BlockExperts, MaskOverlap
 from prune.report.results.join import Joined
 
 MASK_FILE = "mask.safetensors"
-"""As prune/pruning/saved.py names it, which imports torch."""
+"""The name in prune/pruning/saved.py, which imports torch."""
 MAX_BLOCK_ROWS = 300
-"""Rows whose blocks are read."""
+"""At most so many rows have their blocks read."""
 MAX_MASK_ROWS = 40
-"""Rows of a group whose masks are compared."""
+"""At most so many rows of a group have their masks compared."""
 MAX_MASK_BYTES = 4 * 2**30
-"""Bytes of masks that are compared with each other in a report; beyond that, in evenly spaced linears only."""
+"""Up to so many bytes, whole masks are compared; beyond, evenly spaced linears only."""
 
 Bits = NDArray[np.uint8]
 
 
 def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[BlockCurve], list[str]]:
-    """(the blocks of rows whose cells have blocks.jsonl, what is to be said of those left out)."""
+    """(the blocks of rows whose cells have blocks.jsonl, sentences on rows left out)."""
     pruned = [index for index, row in enumerate(joined.rows) if not results[row.cells[0]].is_dense]
     curves, problems = [], []
     for row in pruned[:MAX_BLOCK_ROWS]:
@@ -38,7 +38,7 @@ def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[Bl
             blocks, experts = [_by_block(of_cell) for of_cell in linears], _experts(linears)
         except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, OSError) as error:
             problems.append(
-                f"blocks.jsonl of {results[joined.rows[row].cells[0]].name} or another seed is damaged: {error}."
+                f"blocks.jsonl of {results[joined.rows[row].cells[0]].name} or another draw is damaged: {error}."
             )
             continue
         curve = _mean_blocks(row, [of_cell for of_cell in blocks if of_cell], experts)
@@ -50,7 +50,7 @@ def block_curves(results: Sequence[CellResult], joined: Joined) -> tuple[list[Bl
 
 
 def _experts(cells: Sequence[Sequence[Mapping[str, Any]]]) -> list[BlockExperts]:
-    """The tokens that came to the experts of each block; the lines of their matrices, `<layer>.<expert>.<kind>`, say it."""
+    """The tokens that came to the experts of each block, from the lines of their matrices, `<layer>.<expert>.<kind>`."""
     by_block: dict[int, dict[tuple[int, str], tuple[int, bool]]] = {}
     for number, linears in enumerate(cells):
         for linear in linears:
@@ -88,7 +88,7 @@ def _summarise_block(linears: Sequence[Mapping[str, Any]]) -> tuple[float | None
 def _mean_blocks(
     row: int, cells: Sequence[Sequence[tuple[float | None, float]]], experts: Sequence[BlockExperts]
 ) -> BlockCurve | None:
-    """Mean over the cells; None when there is none, or they differ in the number of blocks."""
+    """The mean over the cells; None without cells, or where they differ in the number of blocks."""
     if not cells or len({len(blocks) for blocks in cells}) > 1:
         return None
     by_block = list(zip(*cells, strict=True))
@@ -102,7 +102,7 @@ def _mean_blocks(
 
 
 def mask_overlaps(results: Sequence[CellResult], joined: Joined) -> tuple[list[MaskOverlap], list[str]]:
-    """(the overlaps of groups where two cells of one seed or more saved masks, what is to be said of those left out)."""
+    """(the overlaps of groups where two cells of one draw or more saved masks, sentences on masks left out)."""
     problems: list[str] = []
     places = [
         (group, seed, rows) for group in range(len(joined.groups)) for seed, rows in _with_masks(group, results, joined)
@@ -135,7 +135,7 @@ def mask_overlaps(results: Sequence[CellResult], joined: Joined) -> tuple[list[M
 def _with_masks(
     group: int, results: Sequence[CellResult], joined: Joined
 ) -> list[tuple[int | None, list[tuple[Path, int]]]]:
-    """(seed, (mask file, row) of its cells) for the seeds with two masks or more."""
+    """(seed, (mask file, row) of its cells) for the draws with two masks or more."""
     by_draw: dict[tuple[int, int] | None, list[tuple[Path, int]]] = {}
     for row in joined.groups[group].rows:
         for cell in joined.rows[row].cells:
@@ -146,7 +146,7 @@ def _with_masks(
 
 
 def _compare(paths: Sequence[Path], step: int) -> tuple[list[list[float | None]], float]:
-    """(Jaccard of every two masks, share of the bits that are set), in every `step`-th linear."""
+    """(Jaccard index of every two masks, share of set bits), over every `step`-th linear."""
     size = len(paths)
     both_MM, bits = np.zeros((size, size), dtype=np.int64), 0
     files = [safe_open(path, framework="np") for path in paths]
@@ -167,7 +167,7 @@ def _compare(paths: Sequence[Path], step: int) -> tuple[list[list[float | None]]
 
 
 def count_common(first: Bits, second: Bits) -> int:
-    """Bits that are set in both of two packed masks of one shape.
+    """Number of bits set in both of two packed masks of one shape.
 
     Raises:
         ValueError: their shapes differ.

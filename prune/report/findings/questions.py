@@ -1,13 +1,12 @@
 """The study's four questions (arXiv 2410.07461), answered from the cells at hand.
 
-An effect is a mean over metrics of one kind and over the groups that have both sides: of accuracies in points (percent), of
+An effect is a mean over metrics of one kind and over the groups that have both sides: of accuracies in points, of
 perplexities as a change in percent (from the mean difference of losses). Its interval is over units that another study would
-draw anew: calibration sets, tasks, or for two given sets the draws of data, the seeds: methods and sparsities of one draw
-are averaged first, and the draws compared as in every other table (draws.py). With fewer than two units there is no
-interval, and the answer says what is missing.
+draw anew: calibration sets, tasks, or for two given sets their draws, each averaged over methods and sparsities (draws.py).
+With fewer than two units there is no interval, and the answer says what is missing.
 
-Question sets stand with the prompt `icl` except where prompts are compared, or with all their prompts where icl was not run.
-Rows that a selector took, or whose tokens are weighted, answer other questions and are left out.
+A question set counts with the prompt `icl` except where prompts are compared, or with all its prompts where icl was not run.
+Rows with a selector or token weights answer other questions and are left out.
 """
 
 import math
@@ -29,7 +28,7 @@ C4 = "c4"
 PROMPT_PAIRS = (("icl", "single"), ("icl", "zero_shot"), ("cot", "icl"))
 _ASKED = ("bpb", "acc", "acc_mc", "acc_mc_norm", "acc_cf", "bleu")
 KINDS_IN_ORDER = (*_ASKED, *(f"{kind}_chat" for kind in _ASKED), "ppl")
-"""Of the answers: what the study measured comes first."""
+"""The order of answers: the study's own measures first."""
 
 
 class RowsBySet:
@@ -48,12 +47,12 @@ class RowsBySet:
         return category_of(calib, self.joined.categories)
 
     def main_rows(self, group: int, calib: str) -> list[int]:
-        """The rows that a set stands with in a group: icl, or all of its prompts without that."""
+        """The rows that a set counts with in a group: icl, or all of its prompts without that."""
         by_prompt = self.groups[group].get(calib, {})
         return by_prompt.get("icl") or [row for rows in by_prompt.values() for row in rows]
 
     def category_rows(self, group: int, category: str) -> list[int]:
-        """Those of all sets of a category."""
+        """The main rows of all sets of a category."""
         names = [name for name in self.groups[group] if self.category_of(name) == category]
         return [row for name in names for row in self.main_rows(group, name)]
 
@@ -62,7 +61,7 @@ class RowsBySet:
         return list(dict.fromkeys(name for group in self.groups for name in group if self.category_of(name) == category))
 
     def num_cells(self, rows: Iterable[int]) -> int:
-        """The cells of rows, each row once."""
+        """Number of cells in the rows, each row once."""
         return sum(len(self.joined.rows[row].cells) for row in set(rows))
 
 
@@ -102,7 +101,7 @@ def _order(measure: Measure) -> tuple[int, Measure]:
 def _c4_against_others(
     by_set: RowsBySet, evidence: Evidence, results: Sequence[CellResult], items: ItemsOfRows | None
 ) -> list[Contrast]:
-    """C4 minus every other pre-training set, on metrics of neither; units are the draws of data."""
+    """C4 minus every other pre-training set, on metrics of neither; units are the draws."""
     others = [name for name in by_set.sets(PRETRAINING) if name != C4]
     return [_c4_against(other, by_set, evidence, results, items) for other in others]
 
@@ -127,7 +126,7 @@ def _c4_against(
         others=units[1],
         num_cells=0 if balanced is None else balanced.num_cells,
         units="draws",
-        needs=f"two draws (calib.seed=0,1) of both {C4} and {other}, and metrics on other sets",
+        needs=f"two draws (calib.draw=0,1) of both {C4} and {other}, and metrics on other sets",
         effect=None if test is None else test.value,
         test=test if enough else None,
     )
@@ -136,7 +135,7 @@ def _c4_against(
 def _draws(
     by_set: RowsBySet, calib: str, metrics: Sequence[str], results: Sequence[CellResult]
 ) -> dict[Draw, dict[Stratum, int]]:
-    """Draw -> where it was used and measured -> the cell."""
+    """Draw -> group, knobs and metric -> the cell."""
     draws: dict[Draw, dict[Stratum, int]] = {}
     for group in range(len(by_set.groups)):
         for row in (by_set.joined.rows[index] for index in by_set.main_rows(group, calib)):
@@ -250,13 +249,13 @@ def _of_category(whole: Contrast, category: str, cells_of: Mapping[str, int], by
 
 
 def _means(found: dict[str, list[float]]) -> dict[str, float]:
-    """Unit -> the mean over its groups, without units of which nothing is known."""
+    """Unit -> the mean over its groups; units without a known value are left out."""
     known = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
     return {name: math.fsum(values) / len(values) for name, values in known.items() if values}
 
 
 def _question(title: str, answers: Sequence[Answer], needs: str, head: str = "") -> Question:
-    """The question with its answers, which the summary begins with `head`; where there are none, it says what is missing."""
+    """The question with its answers; the summary begins with `head`, or says what is missing where nothing is decided."""
     enough = any(answer.enough for answer in answers)
     whole = [answer for answer in answers if answer.category is None]
     if not whole:
@@ -272,7 +271,7 @@ def _question(title: str, answers: Sequence[Answer], needs: str, head: str = "")
 
 
 def _is_c4_best(answers: Sequence[Answer]) -> str:
-    """The answer in a word, of C4 minus others: what is not shown is no `No`, and what has too few draws is neither."""
+    """The answer in a word: `No` needs a set that is shown to be better, `Yes` needs all to be shown worse."""
     better = list(dict.fromkeys(answer.contrast.removeprefix(f"{C4} - ") for answer in answers if answer.outcome == "worse"))
     if better:
         return f"No, {names(better)} {'is' if len(better) == 1 else 'are'} better. "

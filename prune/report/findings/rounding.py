@@ -1,4 +1,4 @@
-"""What rounding alone does to a method's perplexity, as bench/rounding.py measured it, for a report's warnings."""
+"""The effect of rounding on a method's perplexity, as measured by bench/rounding.py, for a report's warnings."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -10,15 +10,15 @@ from prune.errors import UserError
 from prune.files import read_json
 
 FILE = "rounding.json"
-"""In a folder of results: what was measured of its models."""
+"""File name of the measurements in a folder of results."""
 
 NEGLIGIBLE = 1e-4
-"""A spread of the loss that no report shows."""
+"""A spread of the loss too small for a report to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run; all runs of a measurement have the same tokens, and would have the same result without rounding."""
+    """One run; without rounding all runs of a measurement, on the same tokens, would have the same result."""
 
     name: str
     batch_size: int
@@ -27,7 +27,7 @@ class Run:
     loss: float
     """ln(perplexity)."""
     mask_difference: float
-    """Share of all weights that are in its mask or in that of the first run, but not in both."""
+    """Share of all weights in its mask or in the first run's, but not in both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Rounding:
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """What it is about, as on the axes of a cell."""
+        """Model, method and sparsity, as on the axes of a cell."""
         return self.model, self.method, self.sparsity
 
     @property
@@ -62,12 +62,12 @@ class Rounding:
         return (
             f"Rounding alone moves {what} between {lowest:.4g} and {highest:.4g}, by {100 * math.expm1(self.spread):.2g} % "
             f"({how}; up to {100 * mask:.2g} % of the weights are in one mask only). A smaller difference between two "
-            "single runs is within the noise of rounding; the spread over seeds contains it."
+            "single runs is within the noise of rounding; the spread over draws contains it."
         )
 
 
 def read_rounding(path: Path) -> list[Rounding]:
-    """The measurements of a file; empty when there is none.
+    """The measurements in a file; empty without the file.
 
     Raises:
         UserError: the file is damaged.
@@ -85,7 +85,7 @@ def _read(plain: dict[str, Any]) -> Rounding:
 
 
 def rounding_notes(outputs: Path, places: Collection[tuple[str, str, str]]) -> list[str]:
-    """A sentence on each measurement in `outputs` that matters and is about one of `places`: model, method, sparsity."""
+    """A sentence on each measurement in `outputs` that is of one of `places` (model, method, sparsity) and matters."""
     try:
         measured = read_rounding(outputs / FILE)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""How fast the models of a report ran, apart from how good they are."""
+"""The speeds of a report's models, apart from their scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,11 +10,11 @@ from prune.report.model import CellSpeed
 
 KINDS = ("decode", "prefill")
 SPARSE = "_2to4"
-"""What ends the names of speeds by semi-structured kernels."""
+"""End of the names of speeds by semi-structured kernels."""
 
 
 def split_speeds(results: Sequence[CellResult]) -> tuple[list[CellResult], list[CellSpeed]]:
-    """(the results without their speeds, the speeds of those that have any, dense models first as in the results)."""
+    """(the results without their speeds, the speeds in the order of the results)."""
     by_id = {result.id: result for result in results}
     speeds = [_speed(result, by_id.get(result.dense_cell)) for result in results if _of(result)]
     return [_without(result) for result in results], speeds
@@ -53,12 +53,12 @@ def _plain(name: str) -> str:
 def _place(protocol: Mapping[str, Any]) -> str:
     number = protocol.get("threads")
     threads = f", {number} thread{'s' * (number != 1)}" if number else ""
-    shared = "" if protocol.get("alone") else ", not alone: other work took its time"
+    shared = "" if protocol.get("alone") else ", shared with other work"
     return f"{protocol.get('device_name')}, {protocol.get('weights')}{threads}{shared}"
 
 
 def _ratio(own: Metric | None, dense: Metric | None) -> float | None:
-    """How many times as fast as the dense model; None unless both were timed in one way in one place, alone there."""
+    """Ratio to the dense model's speed; None unless both were timed in one way in one place, alone there."""
     if own is None or dense is None or not own.protocol.get("alone") or _basis(own) != _basis(dense):
         return None
     return own.value / dense.value

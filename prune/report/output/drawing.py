@@ -15,14 +15,14 @@ from prune.errors import UserError
 from prune.report.model import Report
 
 Drawing = Callable[[Report, Path], Callable[[], list[str]]]
-"""Begins to draw a report's figures into a folder; what it returns waits for them and returns the notes on them."""
+"""Begins to draw a report's figures into a folder and returns a function that waits for them and returns notes on them."""
 
 
 @contextmanager
 def drawing_process() -> Iterator[Drawing]:
-    """A process that draws once; it loads matplotlib while the report is built.
+    """A process that draws once and loads matplotlib while the report is built.
 
-    It is spawned, not forked: a fork would copy locks that the threads of libraries hold.
+    It is spawned, not forked: a fork would copy locks that threads of libraries hold.
     """
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_start) as pool:
         pool.submit(int)  # starts the process
@@ -30,7 +30,7 @@ def drawing_process() -> Iterator[Drawing]:
 
 
 def draw(report: Report, folder: Path) -> list[str]:
-    """Write the figures; matplotlib is loaded for that only."""
+    """Write the figures; only this loads matplotlib."""
     from prune.report.output.figures import write_figures
 
     return write_figures(report, folder)
@@ -41,19 +41,19 @@ def _notes(drawn: Future[list[str]]) -> list[str]:
         return drawn.result()
     except BrokenProcessPool:
         raise UserError(
-            "The process that draws the figures was killed, often for want of memory. "
+            "The process that draws the figures was killed, which often means too little memory. "
             "Run the same line again, with more memory or on fewer cells (--sweep, --model, --metric)."
         ) from None
 
 
 def _start() -> None:
-    gc.disable()  # there are millions of numbers to go through and hardly a cycle to find
+    gc.disable()  # it would go through millions of numbers and find hardly a cycle
     Thread(target=_end_with_parent, daemon=True).start()
     import prune.report.output.figures  # noqa: F401
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed; a pool would leave it behind."""
+    """End this process when its parent ends; a pool would leave it behind."""
     if parent := parent_process():
         parent.join()
     os._exit(1)

@@ -1,7 +1,7 @@
 """Figures for a paper, each as PNG and SVG: heat maps of a group, curves along the sparsity, errors by block.
 
-Colours are those of Okabe and Ito, and of the map PuOr, which can be told apart without red and green. Lines differ in their
-markers too, and every number of a heat map is printed.
+Colours are those of Okabe and Ito, and of the map PuOr, which differ without red and green too. Lines also differ in their
+markers, and heat maps print every number.
 """
 
 import io
@@ -30,7 +30,7 @@ from prune.report.numbers import Array, Numbers
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 MAX_NUMBERS = 1000
-"""In all heat maps together: a report on hundreds of groups draws the first."""
+"""In all heat maps together; a report on hundreds of groups draws the first ones."""
 MAX_CURVE_LINES = 300
 """In all panels of all curves together."""
 MAX_BLOCK_FIGURES = 4
@@ -41,7 +41,7 @@ DPI = 200
 
 
 def write_figures(report: Report, folder: Path) -> list[str]:
-    """Write the figures into `folder` and return what is to be said of those left out.
+    """Write the figures into `folder` and return notes on those left out.
 
     Raises:
         UserError: the disk does not take them.
@@ -60,18 +60,18 @@ def write_figures(report: Report, folder: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Sort:
-    """Figures of one sort, by the indices of what they show."""
+    """Figures of one sort, by index."""
 
     name: str
     draw: Callable[[Report, int], Figure]
     indices: Sequence[int]
     sizes: Sequence[int]
-    """What each holds of what takes time: numbers, panels, lines."""
+    """The work of drawing each: its numbers, panels or lines."""
     budget: int
 
     @property
     def drawn(self) -> Sequence[int]:
-        """The first ones, as many as the budget holds; one at least."""
+        """The first figures within the budget, at least one."""
         fitting = sum(total <= self.budget for total in accumulate(self.sizes))
         return self.indices[: max(1, fitting)]
 
@@ -97,7 +97,7 @@ def _slug(report: Report, sort: str, index: int) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write PNG and SVG; the first drawing finds the layout for both. (savefig would draw twice as often.)"""
+    """Write PNG and SVG; the first drawing finds the layout of both. (savefig would draw twice as often.)"""
     figure.set_dpi(DPI)
     png, svg = io.BytesIO(), io.StringIO()
     FigureCanvasAgg(figure).print_png(png)
@@ -110,8 +110,8 @@ def _save(figure: Figure, path: Path) -> None:
 def draw_heatmap(report: Report, group: int) -> Figure:
     """Rows against metrics of a group: the value, its colour the difference to the baseline (without one: to the mean).
 
-    Orange is worse, violet better, as strong as the largest difference of the metric. A star: beyond noise, in
-    brackets beyond that of the items only; a frame: the metric's set is the calibration set.
+    Orange is worse and violet better, relative to the largest difference of the metric. A star: beyond noise, in brackets
+    beyond that of the items only. A frame: the metric's set is the calibration set.
     """
     rows = list(report.groups[group].rows)[:MAX_ROWS]
     metrics = range(len(report.metrics))
@@ -154,7 +154,7 @@ def _mark(axes: Axes, report: Report, row: int, metric: int, place: int) -> None
 
 
 def draw_curve(report: Report, index: int) -> Figure:
-    """Every metric along a curve's axis: a line for each calibration set and prompt; bands are t intervals of the seeds."""
+    """Every metric along a curve's axis: a line for each calibration set and prompt; bands are t intervals of draws."""
     curve, num = report.curves[index], len(report.metrics)
     num_columns = min(4, num)
     num_rows = math.ceil(num / num_columns)
@@ -184,13 +184,13 @@ def _draw_lines(axes: Axes, report: Report, curve: Curve, metric: int) -> None:
         low, high = _along(columns.low, line.rows), _along(columns.high, line.rows)
         if not np.isnan(low).all():
             axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_ylim(limits)  # the t interval of two seeds can be wider than all lines together
+    axes.set_ylim(limits)  # the t interval of two draws can be wider than all lines together
     axes.set_title(report.metrics[metric].name)
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _log_scale(axes: Axes) -> None:
-    """Logarithmic y with three ticks in plain numbers, also where it spans no power of ten."""
+    """Logarithmic y with three ticks in plain numbers, even where it spans no power of ten."""
     low, high = axes.dataLim.intervaly
     axes.set_yscale("log")
     axes.minorticks_off()

@@ -1,8 +1,8 @@
 """The report as one HTML file that works from disk, without a server and without any request.
 
-The parts lie in `page/`: `template.html`, `page.css` and small JavaScript modules. They become one style and one script
-inside the file, beside the report's data as JSON. The page's own policy allows nothing but those two, by their hashes: no
-request can leave it, and no text of the data can run.
+The parts are in `page/`: `template.html`, style sheets and small JavaScript modules. They become one style and one script
+inside the file, beside the report's data as JSON. The page's content security policy allows only those two, by their hashes:
+the page can send no request, and no text of the data can run.
 """
 
 import base64
@@ -24,7 +24,7 @@ from prune.report.plain import to_plain
 PARTS = files("prune.report.output") / "page"
 
 STYLES = ("page.css", "views.css")
-"""In the order in which one overrides the other."""
+"""In the order of precedence, the last one overrides."""
 
 MODULES = (
     "dom.js",
@@ -49,34 +49,34 @@ MODULES = (
     "speed.js",
     "main.js",
 )
-"""Each after those that it imports from."""
+"""Each after the modules that it imports."""
 
 LONGEST_PLAIN = 4_000_000
-"""Characters of JSON up to which the page holds it as it is, for other programs to read."""
+"""Up to so many characters the JSON is plain, for other programs to read; beyond, it is packed."""
 
 IMPORT = re.compile(r"^import (\{[^}]*\}) from \"\./([a-z]+)\.js\";$", re.MULTILINE)
 EXPORT = re.compile(r"^export (function|const) (\w+)", re.MULTILINE)
 
 
 MADE_OF = "<!-- made of {}, the page before this line is {} -->\n"
-"""The last line of a page that says what it was made of: that hash, and the hash of all lines before."""
+"""The last line of a page that names its sources: their hash, and the hash of all lines before."""
 
 
 def write_page(report: Report, path: Path, made_of: str = "") -> None:
     """Write the page of `report` to the file `path`, whole or not at all.
 
     Args:
-        made_of: a hash of what the report was made of, for `is_page_of`; without one the page says nothing of it.
+        made_of: a hash of the report's sources, for `is_page_of`; empty names none.
 
     Raises:
-        UserError: The disk does not take it.
+        UserError: the disk does not take it.
     """
     text = page(report)
     write_text(path, text + MADE_OF.format(made_of, sha256(text)) if made_of else text)
 
 
 def is_page_of(path: Path, made_of: str) -> bool:
-    """Whether a page is whole, as it was written, and made of what has this hash."""
+    """Whether the page is as it was written, and its sources have this hash."""
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError):
@@ -98,7 +98,7 @@ def page(report: Report) -> str:
 
 
 def data_element(data: str) -> str:
-    """The script element that holds the JSON text `data`: as it is, or packed (gzip, base64) when it is long."""
+    """The script element with the JSON text `data`: plain, or packed (gzip, base64) where it is long."""
     if len(data) <= LONGEST_PLAIN:
         return f'<script type="application/json" id="data">{data}</script>'
     packed = base64.b64encode(gzip.compress(data.encode(), compresslevel=6, mtime=0)).decode()
@@ -106,9 +106,9 @@ def data_element(data: str) -> str:
 
 
 def embedded_json(value: object) -> str:
-    """`value` as JSON that may stand in a script element, where `<` could end it; a number that is not finite is null.
+    """`value` as JSON for a script element, which `<` could end; a number that is not finite is null.
 
-    What orjson refuses, json writes: integers beyond 64 bits, and text that is no Unicode, like the name of a folder.
+    json writes what orjson refuses: integers beyond 64 bits, and text that is not Unicode, like some names of folders.
     """
     try:
         text = orjson.dumps(value).decode()
@@ -118,12 +118,12 @@ def embedded_json(value: object) -> str:
 
 
 def joined_modules() -> str:
-    """The modules as one script: each becomes a function that is called at once and returns what it exports."""
+    """The modules as one script: each becomes a function that is called at once and returns its exports."""
     return "\n".join(as_function(name.removesuffix(".js"), part(name)) for name in MODULES)
 
 
 def as_function(name: str, module: str) -> str:
-    """`const {name}Module = ...` with what `module` exports; its imports are taken from the constants of other modules."""
+    """`const {name}Module = ...` with the exports of `module`; imports come from the constants of other modules."""
     exported = ", ".join(match[2] for match in EXPORT.finditer(module))
     body = EXPORT.sub(r"\1 \2", IMPORT.sub(r"const \1 = \2Module;", module))
     return f"const {name}Module = await (async () => {{\n{body}return {{ {exported} }};\n}})();"

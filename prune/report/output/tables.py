@@ -24,11 +24,11 @@ from prune.report.format import format_value, row_label, star
 from prune.report.model import Report
 
 FORMULA = r"^([=+\-@\t\r])"
-"""How a text begins that a spreadsheet runs."""
+"""The beginning of a text that a spreadsheet runs."""
 
 
 def write_cells(report: Report, folder: Path) -> None:
-    """Write cells.csv and cells.parquet: a row for each cell and metric.
+    """Write cells.csv and cells.parquet, a row for each cell and metric.
 
     Raises:
         UserError: the disk does not take them.
@@ -39,7 +39,7 @@ def write_cells(report: Report, folder: Path) -> None:
 
 
 def as_text(table: Any) -> Any:
-    """The table for a spreadsheet: a text that it would take for a formula has an apostrophe before it."""
+    """The table for a spreadsheet: an apostrophe stands before a text that it would take for a formula."""
     columns = [
         pa.compute.replace_substring_regex(column, FORMULA, r"'\1") if pa.types.is_string(column.type) else column
         for column in table.columns
@@ -48,7 +48,7 @@ def as_text(table: Any) -> Any:
 
 
 def cells_table(report: Report) -> Any:
-    """The tidy table, a line for each cell and metric that it has; `row` and `group` are numbers of the report's."""
+    """The tidy table, a line for each score of a cell; `row` and `group` are indices into the report's."""
     cells, rows, metrics = report.cells, report.rows, report.metrics
     known = [[value is not None for value in column] for column in cells.values]
     cell_P, metric_P = np.nonzero(np.array(known, dtype=bool).reshape(len(metrics), len(cells.id)).T)
@@ -78,12 +78,12 @@ def cells_table(report: Report) -> Any:
 
 
 def _taken(columns: Sequence[Sequence[Any]], kind: Any, places_P: NDArray[np.int64]) -> Any:
-    """Of columns of one length, laid one after another, the entries at the places, as an array of the `kind`."""
+    """The entries at `places_P` of the columns laid one after another, as an array of the `kind`."""
     return pa.array(chain.from_iterable(columns), kind).take(places_P)
 
 
 def _cell_columns(report: Report) -> dict[str, Any]:
-    """What is said of each cell, whatever the metric."""
+    """The columns that do not depend on the metric."""
     cells, rows = report.cells, report.rows
     calibs = [rows.calib[row] for row in cells.row]
     groups = [report.groups[rows.group[row]] for row in cells.row]
@@ -121,7 +121,7 @@ def _num_items(report: Report) -> list[list[int | None]]:
 
 
 def write_tables(report: Report, folder: Path) -> None:
-    """Write tables.md and tables.tex: for each group and kind of metric, rows against metrics, with the dense row on top.
+    """Write tables.md and tables.tex: for each group and kind of metric rows against metrics, the dense row on top.
 
     Raises:
         UserError: the disk does not take them.
@@ -140,7 +140,7 @@ def _kinds(report: Report) -> list[str]:
 
 
 def _is_shown(report: Report, group: int) -> bool:
-    """Dense rows stand in every table; alone they make one only when there is nothing else."""
+    """Whether a group has a table: dense rows are in every other table, and have one only where there is nothing else."""
     only_dense = all(other.dense_row in other.rows for other in report.groups)
     return only_dense or report.groups[group].dense_row not in report.groups[group].rows
 
@@ -168,7 +168,7 @@ def _latex(report: Report, group: int, kind: str) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """Text that stays one cell of a table and shows as it is; an underscore inside a word needs nothing."""
+    """Text as one cell of a table, shown literally; an underscore inside a word needs no escape."""
     one_line = " ".join(text.split())
     escaped = re.sub(r"([\\`*|<>\[\]~&#!])", r"\\\1", one_line)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
@@ -184,7 +184,7 @@ def _escape(text: str) -> str:
 def _grid(
     report: Report, group: int, kind: str, bold: Callable[[str], str], plus_minus: str, sign: str
 ) -> tuple[list[str], list[list[str]]]:
-    """(the sets of the kind's metrics, a line for each row: its label and its numbers)."""
+    """(the labels of the kind's metrics, a line for each row: its label and its numbers)."""
     metrics = [index for index, metric in enumerate(report.metrics) if metric.kind == kind]
     dense = report.groups[group].dense_row
     rows = [*([] if dense is None else [dense]), *(row for row in report.groups[group].rows if row != dense)]

@@ -1,4 +1,4 @@
-"""The report in a terminal: warnings, who wins, the questions, and where the page is."""
+"""The report in a terminal: the answers, warnings, the best rows, the questions, and the path of the page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ LEGEND = (
 
 
 def print_summary(console: Console, report: Report, notes: Sequence[str], page: Path) -> None:
-    """Print the report in short, with `notes` on its files; the last line is the path of its page."""
+    """Print the report's summary, with `notes` on its files; the last line is the path of its page."""
     _print_line(console, f"{report.title}   {count(len(report.cells.id), 'cell')}   baseline {report.baseline or 'none'}")
     for glance in report.glances:
         name = ": ".join(filter(None, (glance.part, glance.model)))
@@ -42,7 +42,7 @@ def print_summary(console: Console, report: Report, notes: Sequence[str], page: 
         _print_table(console, report)
         _print_line(console, LEGEND)
     if len(report.verdicts) > MAX_VERDICTS:
-        _print_line(console, f"{len(report.verdicts) - MAX_VERDICTS} more are on the page.")
+        _print_line(console, f"{count(len(report.verdicts) - MAX_VERDICTS, 'more line')} on the page.")
     for question in report.questions:
         _print_line(console, f"{question.title}\n  {question.summary}")
     for note in notes:
@@ -55,7 +55,7 @@ def _print_line(console: Console, text: str) -> None:
 
 
 def _print_table(console: Console, report: Report) -> None:
-    """The table as wide as it needs: a terminal that is narrower shows its lines wrapped, a file shows them whole."""
+    """The table at its natural width: a narrower terminal wraps its lines, a file shows them whole."""
     table = Table(pad_edge=False)
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in NUMERIC else "left", no_wrap=True)
@@ -84,7 +84,7 @@ def _row(report: Report, verdict: Verdict) -> list[str]:
 
 
 def _difference(decimals: int, comparison: Comparison | None) -> list[str]:
-    """`+0.030*` and `0.021`; a question mark when the noise is not known."""
+    """`+0.030*` and `0.021`; p is a question mark where the noise is not known."""
     if comparison is None:
         return ["", ""]
     p = "?" if comparison.p is None else format_p(comparison.p)

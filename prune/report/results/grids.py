@@ -1,4 +1,4 @@
-"""The grids of sweeps: which cells they ask for, and which of their points mean nothing."""
+"""The grids of sweeps: the cells that they ask for, and the points that mean nothing."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prune.cell.json_fields import OPTIONAL_TEXT, TEXT, take
-from prune.errors import UserError, nearest
+from prune.errors import UserError, allowed
 from prune.files import parse_json
 from prune.report.model import Unfinished
 
@@ -19,13 +19,12 @@ def read_grids(folder: Path, only: str | None, damaged: list[str]) -> dict[str, 
     paths = sorted(folder.glob("*/grid.jsonl"), key=lambda path: (path.stat().st_mtime, path.parent.name))
     names = [path.parent.name for path in paths]
     if only is not None and only not in names:
-        allowed = f"{nearest(only, names)}Allowed: {', '.join(names)}." if names else "There is none."
-        raise UserError(f"{folder.parent} has no sweep {only}. {allowed}")
+        raise UserError(f"{folder.parent} has no sweep {only}. {allowed(only, names)}")
     return {path.parent.name: _read_grid(path, damaged) for path in paths if only in (None, path.parent.name)}
 
 
 def _read_grid(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
-    """The rows of a grid.jsonl; what cannot be used is added to `damaged`."""
+    """The rows of a grid.jsonl; a sentence on unusable lines is added to `damaged`."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -55,7 +54,7 @@ def _grid_row(row: Any) -> dict[str, Any]:
 
 
 def wanted_cells(outputs: Path, grids: Grids, everything: bool) -> dict[str, tuple[str, str]]:
-    """Cell id -> (name, a sweep that asks for it); with `everything` also the cells that no sweep names."""
+    """Cell id -> (name, a sweep that asks for it); with `everything` also the cells that no sweep asks for."""
     wanted: dict[str, tuple[str, str]] = {}
     for sweep, rows in grids.items():
         for row in rows:
@@ -70,7 +69,7 @@ def wanted_cells(outputs: Path, grids: Grids, everything: bool) -> dict[str, tup
 
 
 def labels_of(grids: Grids) -> dict[str, list[str]]:
-    """Cell id -> the names that lines gave its calibration set; a set of the user's own may have several."""
+    """Cell id -> the names of its calibration set in the grids; a set of the user's own may have several."""
     labels: dict[str, list[str]] = {}
     for row in (row for rows in grids.values() for row in rows):
         label = row.get("calib")

@@ -1,4 +1,4 @@
-"""What a cell scored on each item of a metric, for comparing two cells on the same items."""
+"""A cell's scores on each item of a metric, for comparing two cells item by item."""
 
 import gzip
 import math
@@ -19,20 +19,18 @@ from prune.report.numbers import Array
 
 
 class DamagedItemsError(Exception):
-    """Items that should be there and cannot be used; the message names the file."""
+    """Items that are missing or unusable; the message names the file."""
 
 
 def read_items(result: CellResult, metric: str) -> Array | None:
-    """The metric of each item, shape (N,), on the scale that it is compared on: 0 or 1 of an accuracy, the loss of a chunk.
+    """The metric of each item, shape (N,), on the scale of comparison: 0 or 1 for an accuracy, the loss of a chunk.
 
-    Their mean is the score, or its logarithm. Of a weighted mean M each item is M + weight (item - M) / mean weight, so that
-    also the spread of their mean is that of the score (a ratio's, to first order). Items that share something (a premise, a
-    passage: `cluster` in the file) stand as one: see by_cluster.
-
-    None when the score is no mean over items.
+    Their mean is the score, or its logarithm. For a weighted mean M each item is M + weight (item - M) / mean weight, so
+    that the variance of their mean is also that of the score (a ratio, to first order). Items that share a premise or a
+    passage (`cluster` in the file) count as one: see by_cluster. None where the score is no mean over items.
 
     Raises:
-        DamagedItemsError: the file is missing or damaged, or of another measurement than the score.
+        DamagedItemsError: the file is missing or damaged, or belongs to another measurement than the score.
     """
     score = result.scores[metric]
     if score.items is None or score.protocol.get("overflow"):
@@ -55,10 +53,10 @@ def read_items(result: CellResult, metric: str) -> Array | None:
 
 
 def by_cluster(values_N: Array, clusters: Sequence[int]) -> Array:
-    """A value for each cluster, whose mean is that of the values and scatters as it does where clusters are what is drawn.
+    """A value for each cluster: their mean is that of the items, with the variance of a mean over drawn clusters.
 
-    A cluster counts by the sum of its items' deviations (the linearised ratio of sums; Liang and Zeger 1986). Without two
-    items in one cluster the values come back as they are.
+    A cluster counts by the sum of its items' deviations (the linearised ratio of sums; Liang and Zeger 1986). Where no
+    cluster has two items, the values come back unchanged.
     """
     _, places_N = np.unique(np.asarray(clusters), return_inverse=True)
     num_clusters = int(places_N.max(initial=-1)) + 1
@@ -90,7 +88,7 @@ def _spread_by_weight(values_N: Array, weights_N: Array) -> Array:
 
 
 def _is_of(values_N: Array, score: Metric) -> bool:
-    """Whether the items are those that the score is the mean of."""
+    """Whether the score is the mean of these items."""
     if len(values_N) != score.num_items or not np.isfinite(values_N).all():
         return False
     return math.isclose(float(np.mean(values_N)), score.compared, rel_tol=1e-9, abs_tol=1e-9)
@@ -98,24 +96,24 @@ def _is_of(values_N: Array, score: Metric) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RowItems:
-    """What the draws of one row scored on the same items."""
+    """The scores of one row's draws on the same items."""
 
     mean_N: Array
     """Over the draws."""
     draw_variance: float
-    """Of the row's mean: what its draws' answers scatter by, beyond draw and item, over the number of draws. 0 of one draw.
+    """Variance of the row's mean from its draws' answers alone, beyond draw and item; 0 with one draw.
 
-    The spread over the draws holds it, and so does that over the items.
+    The spread over the draws contains it, and so does the spread over the items.
     """
     least_variance: float
-    """That of a single item with another answer; 0 unless the items are answers: a loss has no least step."""
+    """Variance of a single item with another answer; 0 for losses, which have no least step."""
 
 
 def row_items(values_SN: Array, num_items: float | None) -> RowItems:
     """The items of S draws.
 
     Args:
-        num_items: how many answers of 0 or 1 the mean is over; None for losses.
+        num_items: number of answers of 0 or 1 in the mean; None for losses.
     """
     num_draws, num = values_SN.shape
     mean_N = values_SN.mean(axis=0)
@@ -127,7 +125,7 @@ def row_items(values_SN: Array, num_items: float | None) -> RowItems:
 
 
 class ItemsOfRows:
-    """The items of rows over their seeds; each file is read once."""
+    """The items of rows over their draws; each file is read once."""
 
     def __init__(self, results: Sequence[CellResult], cells_of_row: Sequence[Sequence[int]]) -> None:
         self._results = results
@@ -135,17 +133,17 @@ class ItemsOfRows:
         self._rows: dict[tuple[int, str], RowItems | None] = {}
         self._cells: dict[tuple[int, str], Array | None] = {}
         self.problems: dict[str, None] = {}
-        """What is wrong with files that were read, each once: a row whose items cannot be used is compared without them."""
+        """Problems of the files, each once; a row whose items cannot be used is compared without them."""
 
     def of_row(self, row: int, metric: str) -> RowItems | None:
-        """None when a cell of the row that has the metric lacks its items, or they differ in number."""
+        """The items of a row; None where a cell with the metric lacks its items, or they differ in number."""
         key = (row, metric)
         if key not in self._rows:
             self._rows[key] = self._read_row(row, metric)
         return self._rows[key]
 
     def of_cell(self, cell: int, metric: str) -> Array | None:
-        """Shape (N,); None where the score is no mean over items, or its file cannot be used."""
+        """The items of a cell, shape (N,); None where the score is no mean over items, or its file cannot be used."""
         key = (cell, metric)
         if key not in self._cells:
             self._cells[key] = self._read(self._results[cell], metric)
@@ -168,7 +166,7 @@ class ItemsOfRows:
 
 
 def stack(found: Sequence[Array | None]) -> Array | None:
-    """Shape (S, N); None without any, where one is missing, or where they differ in number."""
+    """The items as one array, shape (S, N); None without any, where one is missing, or where they differ in number."""
     known = [items for items in found if items is not None]
     if not known or len(known) < len(found) or len({len(items) for items in known}) > 1:
         return None

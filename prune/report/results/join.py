@@ -1,4 +1,4 @@
-"""Cells -> rows (the seeds of one setting) -> groups (the rows that are compared)."""
+"""Cells -> rows (the draws of one setting) -> groups (the rows that are compared)."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from prune.data.registry import DATASETS, known_dataset
 from prune.report.model import CalibrationSet, Group, Unfinished
 
 CATEGORIES = (*(category.value for category in Category), "other")
-"""In the order of the study; `other` is for sets that are not known."""
+"""In the order of the study; `other` is for unknown sets."""
 
 PROMPTS = tuple(style.value for style in PromptStyle)
 
 SIZE_KNOBS = ("calib.num_samples", "calib.seq_len", "calib.compat", "calib.bos")
-"""Knobs of the calibration that belong to the group: sets are compared at one size, and with BOS in one place."""
+"""Calibration knobs that belong to the group: sets are compared at one size, with BOS in one place."""
 _GROUP_AXES = ("model", "method", "sparsity", "reconstruct")
 ROW_AXES = ("calib", "prompt", "select", "weight")
-"""Axes that tell the rows of a group apart; draws, by seed and number, are joined."""
+"""Axes in which the rows of a group differ; draws, by seed and number, are joined."""
 _DRAWS = ("calib.seed", "calib.draw")
 _OF_NOBODY = (
     *("calib.name", "seed", "calib.prompt.name", "model.name", "method.class", "calib.select.class", "weight.class"),
@@ -31,7 +31,7 @@ _OF_NOBODY = (
 """Knobs that have an axis of their own, or mean nothing."""
 
 _OF_PARTS = "calib.rows_of."
-"""What identifies the rows of a mixture's parts; their names and numbers tell mixtures apart."""
+"""Prefix of the knobs that identify the rows of a mixture's parts; labels name its parts and numbers only."""
 
 Identity = tuple[Any, ...]
 Categories = Mapping[str, str]
@@ -50,13 +50,13 @@ class JoinedRow:
     select: str | None = None
     weight: str | None = None
     is_reversed: bool = False
-    """Whether it is the same samples in reverse order: its difference is what rounding does."""
+    """Whether it has the same samples in reverse order: its difference is rounding."""
     sets: frozenset[str] = frozenset()
-    """What it is calibrated on: its set, and the parts of a mixture."""
+    """The sets that it is calibrated on: its own, and the parts of a mixture."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether its rows are drawn at random, in the order of the draw, and its tokens count the same."""
+        """Whether its samples are drawn at random, in the order of the draw, with equal token weights."""
         return self.select is None and self.weight is None and not self.is_reversed
 
     @property
@@ -68,7 +68,7 @@ class JoinedRow:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rows and groups, and the results in the order that the indices mean."""
+    """Rows and groups, with indices into the results."""
 
     rows: Sequence[JoinedRow]
     groups: Sequence[Group]
@@ -77,9 +77,9 @@ class Joined:
 
 
 def join_cells(results: Sequence[CellResult], unfinished: Sequence[Unfinished]) -> Joined:
-    """Rows and groups of the results; groups know their dense row, but no baseline yet.
+    """Rows and groups of the results; groups have their dense row, but no baseline yet.
 
-    Rows of a group are in the order of their category, set and prompt; groups in that of the results.
+    Rows of a group are ordered by category, set and prompt; groups as in the results.
     """
     cells_of_row: dict[tuple[Identity, Identity], list[int]] = {}
     for index, result in enumerate(results):
@@ -103,7 +103,7 @@ def categories_of(results: Sequence[CellResult]) -> Categories:
 
 
 def category_of(dataset: str, categories: Categories) -> str:
-    """The category of a set: what the results say, else that of a shipped set; `other` where neither knows it."""
+    """The category of a set: from the results, else from the shipped sets, else `other`."""
     known = known_dataset(dataset)
     return categories.get(dataset) or (known.category.value if known else "other")
 
@@ -129,14 +129,14 @@ def _row_order(result: CellResult, categories: Categories) -> tuple[Any, ...]:
 
 
 def _group_identity(result: CellResult) -> Identity:
-    """Model, where rows come from, method, sparsity, and the size of the calibration sets; not their rows."""
+    """Model, source of rows, method, sparsity and size of the calibration sets, without their rows."""
     heads = ("format", "model.", "data.", "method.", "sparsity.", "reconstruct.")
     own = [(key, _hashable(value)) for key, value in result.knobs.items() if key.startswith(heads) or key in SIZE_KNOBS]
     return (result.dense_cell, result.axes["method"], tuple(sorted(own, key=str)))
 
 
 def _row_identity(result: CellResult) -> Identity:
-    """Calibration set, prompt, selector, token weights and their knobs; draws are joined."""
+    """Calibration set, prompt, selector, token weights and their knobs, without the draw."""
     own = [(key, _hashable(value)) for key, value in result.knobs.items() if _is_of_row(key) and key not in _DRAWS]
     return (*(result.axes[axis] for axis in ROW_AXES), tuple(sorted(own, key=str)))
 
@@ -146,7 +146,7 @@ def _is_of_row(key: str) -> bool:
 
 
 def is_of_group(key: str) -> bool:
-    """Whether rows that differ in a knob are not compared with each other."""
+    """Whether rows that differ in this knob are in different groups."""
     return not key.startswith(("calib.", "weight.")) or key in SIZE_KNOBS
 
 
@@ -197,10 +197,7 @@ def _make_groups(
 
 
 def describe_knobs(results: Sequence[CellResult], axes: Sequence[str], counts: Callable[[str], bool]) -> list[str]:
-    """For each result `key=value` of the knobs that differ among the results with the same values on `axes`.
-
-    Only knobs for which `counts(key)` holds.
-    """
+    """For each result `key=value` of the knobs, among those that `counts`, in which results with the same `axes` differ."""
     alike: dict[tuple[Any, ...], list[CellResult]] = {}
     for result in results:
         alike.setdefault(tuple(result.axes[axis] for axis in axes), []).append(result)
@@ -226,12 +223,12 @@ def _differing_keys(results: Sequence[CellResult], counts: Callable[[str], bool]
 
 
 def _written(value: Any) -> Any:
-    """A value in one line: a text with line breaks as it is typed."""
+    """A value in one line; a text with line breaks as JSON."""
     return value if not isinstance(value, str) or value.isprintable() else json.dumps(value, ensure_ascii=False)
 
 
 def _shown(key: str) -> str:
-    """A knob as the command line has it: the prompt and the selector are axes of their own there."""
+    """A knob's name on the command line, where the prompt and the selector have groups of their own."""
     own = key.startswith(("calib.prompt.", "calib.select."))
     return key.removeprefix("calib.") if own else key.replace("data.source", "data")
 
@@ -239,7 +236,7 @@ def _shown(key: str) -> str:
 def _missing_by_name(
     results: Sequence[CellResult], rows: Sequence[Sequence[int]], unfinished: Sequence[Unfinished]
 ) -> dict[int, tuple[str, ...]]:
-    """First cell of a row -> names of its cells without result, where the name without seed tells the row."""
+    """First cell of a row -> names of its cells without a result, where their name without the draw identifies the row."""
     row_of: dict[str, set[int]] = {}
     for cells in rows:
         first = min(cells, key=lambda cell: results[cell].draw or (0, 0))

@@ -1,4 +1,4 @@
-"""Several folders or sweeps in one report, side by side: what each holds, and all of it together."""
+"""Several folders or sweeps side by side in one report: the results of each, and all together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from prune.report.results.read import Found, read_results
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where results lie: a folder of outputs, and one of its sweeps (None: all)."""
+    """A folder of outputs, and one of its sweeps (None: all)."""
 
     outputs: Path
     sweep: str | None = None
 
     @property
     def name(self) -> str:
-        """What it is called on the page: the sweep, else the folder."""
+        """Its name on the page: the sweep, else the folder."""
         return self.sweep or self.outputs.resolve().name
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one place holds."""
+    """The results of one place."""
 
     name: str
     found: Found
 
 
 def read_parts(places: Sequence[Place], model: str | None, metrics: Sequence[str] | None) -> list[Part]:
-    """What the places hold, each by a name of its own.
+    """The results of the places, each under a name of its own.
 
     Raises:
-        UserError: as `read_results`, of any of them.
+        UserError: as `read_results`, for any of them.
     """
     names = [place.name for place in places]
     shown = [name if names.count(name) == 1 else str(place.outputs) for name, place in zip(names, places, strict=True)]
@@ -43,7 +43,7 @@ def read_parts(places: Sequence[Place], model: str | None, metrics: Sequence[str
 
 
 def together(parts: Sequence[Part]) -> Found:
-    """All parts as one: a cell that several have counts once, dense cells first."""
+    """All parts as one, dense cells first; a cell of several parts counts once."""
     if len(parts) == 1:
         return parts[0].found
     results = {result.id: result for part in reversed(parts) for result in part.found.results}

@@ -1,4 +1,4 @@
-"""Whether numbers of one metric may be compared: cells of one model must have measured it in one way."""
+"""Whether the scores of one metric are comparable: all cells of one model must have measured it in one way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from prune.eval.metric import NEUTRAL, Metric
 
 @dataclass(slots=True)
 class _Way:
-    """One way of measuring, and the cells that were measured so."""
+    """One way of measuring, and the cells measured so."""
 
     asked: dict[str, Any]
     cells: list[str]
     first: Metric
-    """A score that was measured so."""
+    """A score measured so."""
 
     def is_of(self, score: Metric) -> bool:
-        """Whether a score was measured so. Most are alike in the neutral keys too, which is told without a copy."""
+        """Whether a score was measured so. Most agree in the neutral keys too, which spares a copy."""
         alike = score.protocol == self.first.protocol and score.num_items == self.first.num_items
         return _measure(score) == _measure(self.first) and (alike or _asked(score) == self.asked)
 
 
 Ways = dict[tuple[str, str], list[_Way]]
-"""(dense cell, metric) -> the ways that it was measured in."""
+"""(dense cell, metric) -> its ways of measuring."""
 
 
 def check_protocols(results: Sequence[CellResult], sweeps: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """(dense cell, metric) -> its one protocol with its number of items, without the neutral keys.
 
     Raises:
-        UserError: cells of one model measured a metric in two ways, or those of two models in two units; the message says
-            which keys differ and in which cells.
+        UserError: cells of one model measured a metric in two ways, or those of two models in two units; the message names
+            the keys that differ and the cells.
     """
     ways = _ways(results)
     problems = [_describe(metric, several) for (_, metric), several in ways.items() if len(several) > 1]
@@ -41,12 +41,14 @@ def check_protocols(results: Sequence[CellResult], sweeps: Sequence[str]) -> dic
     if problems:
         shown = "".join(f"\n  {problem}" for problem in problems[:8])
         more = f"\n  and {len(problems) - 8} more metrics" if len(problems) > 8 else ""
-        raise UserError(f"These results cannot be mixed, they were not measured in one way:{shown}{more}\n{_advice(sweeps)}")
+        raise UserError(
+            f"These results cannot be compared: a metric was measured in several ways.{shown}{more}\n{_advice(sweeps)}"
+        )
     return {key: several[0].asked for key, several in ways.items()}
 
 
 def _describe_measures(ways: Ways) -> list[str]:
-    """The metrics whose unit, scale or direction is not the same for all models."""
+    """The metrics whose unit, scale or direction differs between models."""
     of_metric: dict[str, list[_Way]] = {}
     for (_, metric), several in ways.items():
         of_metric.setdefault(metric, []).append(several[0])
@@ -98,7 +100,5 @@ def _some(names: Sequence[str]) -> str:
 def _advice(sweeps: Sequence[str]) -> str:
     if len(sweeps) > 1:
         named = " or ".join(f"--sweep {sweep}" for sweep in sweeps[:5])
-        return f"Name one sweep ({named}) or the metrics (--metric NAME), or run the cells with the same eval settings."
-    return (
-        "Name the metrics (--metric NAME), or run all cells with the same eval settings: only what is missing is measured."
-    )
+        return f"Choose one sweep ({named}) or metrics (--metric NAME), or run the cells with the same eval settings."
+    return "Choose metrics (--metric NAME), or run all cells with the same eval settings: only missing scores are measured."

@@ -1,4 +1,4 @@
-"""The result files of a folder, as far as a report needs them; what cannot be used is named and counted."""
+"""The result files of a folder; unusable ones are named and counted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from prune.cell.folder import CellFolder
 from prune.cell.result import CellResult, UnreadableResultError, read_cell_result
 from prune.cell.standing import read_submission, stand_unfinished
 from prune.cell.state import State
-from prune.errors import UserError, nearest
+from prune.errors import UserError, allowed
 from prune.report.model import Unfinished
 from prune.report.results.grids import labels_of, not_applicable, read_grids, wanted_cells
 from prune.report.results.repeated import without_repeated
@@ -18,7 +18,7 @@ from prune.report.results.repeated import without_repeated
 
 @dataclass(slots=True)
 class Found:
-    """What a folder of cells holds."""
+    """The contents of a folder of cells."""
 
     results: list[CellResult] = field(default_factory=list)
     """Dense cells first, then in the order of the sweeps."""
@@ -26,21 +26,21 @@ class Found:
     sweeps: list[str] = field(default_factory=list)
     """The sweeps that name the cells."""
     damaged: list[str] = field(default_factory=list)
-    """Files that are damaged, of which the rest is reported; what is wrong with each."""
+    """A sentence on each damaged file of which the rest is used."""
     repeated: list[str] = field(default_factory=list)
-    """Names of results that are left out, as their draw gave the calibration set of another."""
+    """Names of results that are left out because another draw gave the same calibration set."""
 
 
 def read_results(
     outputs: Path, sweep: str | None = None, model: str | None = None, metrics: Sequence[str] | None = None
 ) -> Found:
-    """All results under `outputs`/cells, or those of one sweep, one model and some metrics, and what is missing.
+    """All results under `outputs`/cells, or those of one sweep, one model and some metrics, and the unfinished cells.
 
     Raises:
-        UserError: no such folder, sweep, model or metric, or no result in it that can be used.
+        UserError: no such folder, sweep, model or metric, or no usable result.
     """
     if not (outputs / "cells").is_dir():
-        raise UserError(f"{outputs} holds no cells. Name the output_dir of a sweep: python -m prune.report FOLDER.")
+        raise UserError(f"{outputs} holds no cells. Pass the output_dir of a sweep: python -m prune.report FOLDER.")
     damaged: list[str] = []
     grids = read_grids(outputs / "sweeps", sweep, damaged)
     found = Found(sweeps=list(grids), damaged=damaged)
@@ -62,8 +62,7 @@ def read_results(
 
 
 def with_labels(results: Sequence[CellResult], labels: Mapping[str, Sequence[str]]) -> list[CellResult]:
-    """The results with all the names that lines gave to a user's own set in place of the one that its cell was first run
-    under: `old name = new name`."""
+    """The results; a user's own set has all of its names in the grids, not only that of its first run: `old = new`."""
     names: dict[tuple[Any, ...], dict[str, None]] = {}
     for result in results:
         if result.has_own_set:
@@ -77,7 +76,7 @@ def _renamed(result: CellResult, name: str) -> CellResult:
 
 
 def _content(result: CellResult) -> tuple[Any, ...]:
-    """What a user's own set is, whatever its name, size and draw."""
+    """The content of a user's own set, whatever its name, size and draw."""
     keys = ("rows", "held_out", "column", "question", "answer", "rationale", "choices", "messages", "bad_rows")
     return tuple(result.knobs.get(f"calib.{key}") for key in keys)
 
@@ -86,7 +85,7 @@ def _checked_metrics(results: Sequence[CellResult], metrics: Sequence[str]) -> S
     known = list(dict.fromkeys(name for result in results for name in result.scores))
     for metric in metrics:
         if metric not in known:
-            raise UserError(f"No result has the metric {metric}. {nearest(metric, known)}Metrics: {', '.join(known)}.")
+            raise UserError(f"--metric={metric} is in no result. {allowed(metric, known)}")
     return results
 
 
@@ -97,7 +96,7 @@ def _with_metrics(result: CellResult, metrics: Sequence[str]) -> CellResult:
 
 
 def _take_cell(found: Found, folder: Path, name: str, sweep: str) -> None:
-    """Add the cell in `folder` to the results, or to what is unfinished."""
+    """Add the cell in `folder` to the results or to the unfinished cells."""
     try:
         found.results.append(read_cell_result(folder))
     except FileNotFoundError:
@@ -107,7 +106,7 @@ def _take_cell(found: Found, folder: Path, name: str, sweep: str) -> None:
 
 
 def _unfinished(folder: Path, name: str, sweep: str) -> Unfinished:
-    """A cell without result.json, as its status and claim tell of it."""
+    """A cell without result.json, with the state in its status and claim."""
     say = partial(Unfinished, id=folder.name, name=name, sweep=sweep)
     try:
         standing = stand_unfinished(folder, {})
@@ -119,12 +118,12 @@ def _unfinished(folder: Path, name: str, sweep: str) -> Unfinished:
         return say(state="failed", reason=standing.failure.reason)
     if standing.state is State.running:
         where = f" on {standing.holder.host}" if standing.holder else ""
-        return say(state="running", reason=f"it is being worked on{where}")
-    return say(state="todo", reason="it has not been run yet")
+        return say(state="running", reason=f"the cell is running{where}")
+    return say(state="todo", reason="the cell has not run yet")
 
 
 def _damaged_state(folder: Path) -> Path:
-    """Which of the two files that tell of a cell's state is damaged."""
+    """The damaged one of the two files with a cell's state."""
     try:
         read_submission(folder)
     except (OSError, TypeError, ValueError):
@@ -135,18 +134,16 @@ def _damaged_state(folder: Path) -> Path:
 def _keep_model(found: Found, model: str) -> None:
     models = list(dict.fromkeys(result.axes["model"] for result in found.results))
     if model not in models:
-        raise UserError(
-            f"There is no result of model {model}. {nearest(model, models)}Models: {', '.join(models) or 'none'}."
-        )
+        raise UserError(f"--model={model} is in no result. {allowed(model, models)}")
     found.results = [result for result in found.results if result.axes["model"] == model]
     found.unfinished = [cell for cell in found.unfinished if cell.name.partition("/")[0] in (model, "")]
 
 
 def _nothing_usable(outputs: Path, unfinished: Sequence[Unfinished]) -> str:
-    """What to say when there is nothing to report on."""
+    """The message where no result can be used."""
     cells = [cell for cell in unfinished if cell.state != "not applicable"]
     if not cells:
         return f"{outputs}/cells holds no results yet. Run a sweep with output_dir={outputs} first."
     shown = "".join(f"\n  {cell.name or cell.id} {cell.state}: {cell.reason}" for cell in cells[:5])
     more = f"\n  and {len(cells) - 5} more" if len(cells) > 5 else ""
-    return f"{outputs}/cells holds no result that can be reported; {len(cells)} cells have none:{shown}{more}"
+    return f"{outputs}/cells holds no usable result. Its cells:{shown}{more}"

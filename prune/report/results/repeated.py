@@ -1,4 +1,4 @@
-"""Draws that gave one and the same calibration set, which is no new evidence."""
+"""Draws that gave the same calibration set, which are no new evidence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from prune.cell.result import CellResult
 
 _OF_DRAWS = ("calib.seed", "calib.draw")
-"""The knobs that tell draws."""
+"""The knobs of a draw."""
 
 
 def without_repeated(results: Sequence[CellResult]) -> tuple[list[CellResult], list[CellResult]]:
-    """(the results, one only of draws that gave the same sequences under one setting; those left out).
+    """(the results, with one of the draws that gave the same sequences under one setting; those left out).
 
-    Draws are taken for independent. They are not where a selector takes the same rows of a small set, or where one draw uses
-    a set up: then only the first counts, that of the smallest draw and seed.
+    Draws count as independent. They are not where a selector takes the same rows of a small set, or where one draw uses up
+    a set: then only the first counts, by draw and seed.
     """
     kept: dict[Any, CellResult] = {}
     repeated = []
@@ -31,5 +31,5 @@ def _draw(result: CellResult) -> tuple[int, ...]:
 
 
 def _setting(result: CellResult) -> tuple[Any, ...]:
-    """All that identifies the cell but its draw."""
+    """The identity of the cell without its draw."""
     return (result.dense_cell, *sorted((key, repr(value)) for key, value in result.knobs.items() if key not in _OF_DRAWS))

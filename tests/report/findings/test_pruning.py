@@ -59,7 +59,7 @@ def test_damaged_blocks_are_said(outputs: Outputs) -> None:
     (outputs.cell("c4", scores=ACC) / "blocks.jsonl").write_text("{")
     report = build_report(outputs.root)
     assert list(report.blocks) == []
-    assert any("blocks.jsonl of m/c4/wanda/50%/s0 or another seed is damaged" in warning for warning in report.warnings)
+    assert any("blocks.jsonl of m/c4/wanda/50%/s0 or another draw is damaged" in warning for warning in report.warnings)
 
 
 def test_the_masks_file_is_the_one_that_is_written() -> None:

@@ -110,7 +110,7 @@ def test_one_pair_of_cells_is_not_enough(outputs: Outputs) -> None:
     assert [question.enough for question in questions] == [False] * 4
     answer = find(questions[0], "c4 - pile", "acc")
     assert (answer.effect, answer.low, answer.p, answer.enough) == (pytest.approx(-10), None, None, False)
-    assert "in 2 cells, too few draws: an interval needs two draws (calib.seed=0,1) of both c4 and pile" in answer.sentence
+    assert "in 2 cells, too few draws: an interval needs two draws (calib.draw=0,1) of both c4 and pile" in answer.sentence
     heads = [question.summary.split(".")[0] for question in questions]
     assert heads == ["Not decided: too few draws", *["Not measured"] * 3]
 

@@ -38,7 +38,7 @@ def test_a_measurement_is_told_where_its_model_method_and_sparsity_are(outputs: 
     assert told(outputs) == [
         "Rounding alone moves ppl/wikitext2 of wanda at 50% on m between 80 and 82, by 2.5 % (one calibration set of 16 x "
         "512 tokens, 3 batch sizes and orders; up to 2 % of the weights are in one mask only). A smaller difference between "
-        "two single runs is within the noise of rounding; the spread over seeds contains it."
+        "two single runs is within the noise of rounding; the spread over draws contains it."
     ]
 
 

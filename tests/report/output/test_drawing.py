@@ -50,7 +50,7 @@ def test_a_process_that_is_killed(report: Report, tmp_path: Path, monkeypatch: p
         os.kill(process.pid, signal.SIGSTOP)
         finish = start(report, tmp_path / "figures")
         os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(UserError, match=r"The process that draws the figures was killed, .*want of memory"):
+        with pytest.raises(UserError, match=r"The process that draws the figures was killed, .*too little memory"):
             finish()
 
 

@@ -80,7 +80,7 @@ def test_failed_and_missing_cells_are_named_with_their_reason(outputs: Outputs) 
     told = [(cell.name, cell.state, cell.reason, cell.sweep) for cell in found.unfinished]
     assert told == [
         ("m/c4/wanda/50%/s0", "failed", "the disk is full.", "first"),
-        ("m/pile/wanda/50%/s0", "todo", "it has not been run yet", "first"),
+        ("m/pile/wanda/50%/s0", "todo", "the cell has not run yet", "first"),
         ("m/rte-cot", "not applicable", "rte has no rationales.", "first"),
     ]
 
@@ -100,14 +100,14 @@ def test_only_the_cells_of_a_model(outputs: Outputs) -> None:
     outputs.dense(ACC)
     outputs.dense(ACC, model="other", cell_id="e" * 12)
     assert [result.name for result in read_results(outputs.root, model="other").results] == ["other/dense"]
-    with pytest.raises(UserError, match=r"no result of model othr\. Did you mean other\? Models: m, other"):
+    with pytest.raises(UserError, match=r"--model=othr is in no result\. Did you mean other\? Allowed: m, other"):
         read_results(outputs.root, model="othr")
 
 
 def test_no_cells_at_all(outputs: Outputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no results yet"):
         read_results(outputs.root)
-    with pytest.raises(UserError, match=r"nowhere holds no cells\. Name the output_dir"):
+    with pytest.raises(UserError, match=r"nowhere holds no cells\. Pass the output_dir"):
         read_results(tmp_path / "nowhere")
 
 
@@ -118,7 +118,7 @@ def test_only_failed_cells(outputs: Outputs) -> None:
     outputs.grid("first")
     with pytest.raises(UserError) as error:
         read_results(outputs.root)
-    assert "no result that can be reported; 2 cells have none" in str(error.value)
+    assert "holds no usable result. Its cells:" in str(error.value)
     assert "m/c4/wanda/50%/s0 failed: RuntimeError: CUDA out of memory" in str(error.value)
 
 
@@ -147,7 +147,7 @@ def test_two_protocols_of_one_metric_are_refused(outputs: Outputs) -> None:
     assert "acc/gsm8k: num_fewshot=None num_items=4 in m/dense; num_fewshot=5 num_items=2 in m/c4/wanda/50%/s0" in str(
         error.value
     )
-    assert "Name one sweep (--sweep first or --sweep second) or the metrics" in str(error.value)
+    assert "Choose one sweep (--sweep first or --sweep second) or metrics" in str(error.value)
 
 
 def test_the_other_metrics_can_still_be_reported(outputs: Outputs) -> None:
@@ -155,7 +155,7 @@ def test_the_other_metrics_can_still_be_reported(outputs: Outputs) -> None:
     outputs.cell("c4", scores={"acc/gsm8k": [1, 0], "ppl/c4": [1.0, 2.0]})
     found = read_results(outputs.root, metrics=["ppl/c4"])
     assert list(check_protocols(found.results, found.sweeps)) == [(DENSE_ID, "ppl/c4")]
-    with pytest.raises(UserError, match=r"metric ppl/c5\. Did you mean ppl/c4\? Metrics: acc/gsm8k, ppl/c4"):
+    with pytest.raises(UserError, match=r"--metric=ppl/c5 is in no result\. Did you mean ppl/c4\? Allowed: acc/gsm8k, ppl/c4"):
         read_results(outputs.root, metrics=["ppl/c5"])
 
 

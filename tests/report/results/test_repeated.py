@@ -37,7 +37,7 @@ def test_a_set_counts_once_however_often_it_is_drawn(outputs: Outputs, sequences
     with_seeds(outputs, sequences)
     report = build_report(outputs.root)
     assert sorted(map(len, report.rows.cells)) == sorted([1, num_left])
-    said = [warning for warning in report.warnings if "took the very same calibration set" in warning]
+    said = [warning for warning in report.warnings if "gave the same calibration set" in warning]
     assert len(said) == (num_left < len(sequences))
     if said:
         assert said[0].startswith(f"{len(sequences) - num_left} result") and "m/c4/wanda/50%/s1" in said[0]
@@ -45,7 +45,7 @@ def test_a_set_counts_once_however_often_it_is_drawn(outputs: Outputs, sequences
 
 def test_two_draws_of_one_set_tell_nothing_of_the_noise_of_draws(outputs: Outputs) -> None:
     with_seeds(outputs, ["a", "a"])
-    assert any("one seed only" in warning for warning in build_report(outputs.root).warnings)
+    assert any("one draw only" in warning for warning in build_report(outputs.root).warnings)
 
 
 def test_the_same_rows_under_another_setting_are_no_repetition(outputs: Outputs) -> None:

@@ -1,4 +1,4 @@
-// What is left of each ability, and whether a model that still chooses also writes: a table for each group.
+// What is left of each ability, and whether a model that still chooses answers also writes them: a table for each group.
 
 import { el } from "./dom.js";
 import { shownGroups, shownRows } from "./filters.js";
@@ -18,8 +18,8 @@ export function abilities() {
     el(
       "p",
       {},
-      "Against the dense model, over all scores of an ability, each row over the same ones. A share is shown only where " +
-        "the dense model is well above chance (5 standard errors): how much of what it has above chance is left.",
+      "Against the dense model, each row over the same scores of an ability. A share is that of the dense model's score " +
+        "above chance; it is shown only where the dense model is 5 standard errors above chance.",
     ),
     gapNote(groups),
     someAtFirst(tables, { limit: FIRST_GROUPS, noun: "groups", nothing }),
@@ -28,7 +28,7 @@ export function abilities() {
 
 function gapNote(groups) {
   const there = report.gaps.some((gap) => groups.includes(gap.group));
-  const text = "chooses − writes: far above the dense model's, a pruned model still chooses the answer but no longer writes it.";
+  const text = "chooses − writes: where it is far above the dense model's, a pruned model still chooses answers but no longer writes them.";
   return there ? el("p", {}, text) : null;
 }
 

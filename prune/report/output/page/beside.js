@@ -26,7 +26,7 @@ export function beside() {
   return [
     el("div", { class: "pick" }, labelledSelect({ id: "beside-what", label: "Averaged over", options, value: String(chosen), onchange })),
     holder,
-    el("p", { class: "notes" }, "Each column is compared within itself, with its own baseline and correction. * beyond the noise of draws and items."),
+    el("p", { class: "notes" }, "Each column has its own baseline and its own correction. * beyond the noise of draws and items."),
   ];
 }
 

@@ -16,7 +16,7 @@ const AXES = {
 const FIRST_CURVES = 4;
 let focus = null;
 
-/** A select of the shown metrics above what `content(metric)` makes of the chosen one; sections share the choice. */
+/** A select of the shown metrics above `content(metric)` of the chosen one; sections share the choice. */
 export function byMetric(id, content) {
   const metrics = shownMetrics();
   if (!metrics.length) return [el("p", {}, "No metric matches the filters.")];
@@ -76,7 +76,7 @@ function linePoints(line, metric) {
     .filter((point) => point.y !== null);
 }
 
-/** The lines with the baseline's before the others, so that it is among those shown at first. */
+/** The lines with the baseline's first, so that it is among those shown at first. */
 export function baselineFirst(lines) {
   const isBaseline = (line) => line.label === report.baseline;
   return [...lines.filter(isBaseline), ...lines.filter((line) => !isBaseline(line))];

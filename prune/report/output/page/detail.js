@@ -1,10 +1,11 @@
-// What lies behind one score: a note beside the pointer or the focus, and a window with the folders of its cells.
+// The details of one score: a note beside the pointer or the focus, and a window with links to its cells.
 
 import { el } from "./dom.js";
 import { count, interval, plain, score, wilson } from "./format.js";
 import {
   at,
   cellHref,
+  drawsBehind,
   groupLabel,
   isDiagonal,
   metricLabel,
@@ -12,14 +13,13 @@ import {
   rowCells,
   rowLabel,
   rowMissing,
-  seedsBehind,
 } from "./report.js";
 import { rowComparison } from "./scores.js";
 
 const note = el("div", { id: "note", role: "tooltip", hidden: true });
 const dialog = el("dialog", { "aria-labelledby": "detail-title" });
 
-/** The elements that the page needs for this. */
+/** The elements of both, for the page. */
 export function detailElements() {
   return [note, dialog];
 }
@@ -32,7 +32,7 @@ export function showNote(anchor, row, metric) {
   place(anchor.getBoundingClientRect());
 }
 
-/** Takes the note away. */
+/** Hides the note. */
 export function hideNote(anchor) {
   anchor?.removeAttribute("aria-describedby");
   note.hidden = true;
@@ -65,14 +65,14 @@ function facts(row, metric) {
   const { decimals, chance, dataset } = report.metrics[metric];
   const { mean, sd, low, high, rank } = report.rows.metrics[metric];
   const text = (number) => score(number, decimals);
-  const seeds = seedsBehind(row, metric);
+  const draws = drawsBehind(row, metric);
   const spread = [
-    seeds === 1 ? "1 seed" : `${seeds} seeds, sd ${text(at(sd, row))}`,
+    draws === 1 ? "1 draw" : `${draws} draws, sd ${text(at(sd, row))}`,
     interval(at(low, row), at(high, row), text),
   ];
   const lines = [
     ["Score", at(mean, row) === null ? "not measured" : text(at(mean, row))],
-    ["Seeds", seeds ? spread.filter(Boolean).join(", 95 % ") : ""],
+    ["Draws", draws ? spread.filter(Boolean).join(", 95 % ") : ""],
     ["Items", `n = ${plain(numItems(row, metric), 0)}`],
     [`To ${report.baseline || "baseline"}`, rowComparison(row, metric, "baseline")],
     ["To dense", rowComparison(row, metric, "dense")],
@@ -97,7 +97,7 @@ function cellList(row, metric) {
   return [el("h3", {}, count(entries.length, "cell")), el("ul", {}, entries)];
 }
 
-/** How exact a score is for its items: ` [0.000, 0.114] over its items` of a share of answers, else ` ± 0.01 standard error`. */
+/** The precision of a score from its items: ` [0.000, 0.114] over its items` of a share, else ` ± 0.01 standard error`. */
 function errorText(value, stderr, row, metric) {
   const { unit, decimals } = report.metrics[metric];
   if (stderr === null || value === null) return "";
@@ -111,13 +111,13 @@ export function cellLink(cell) {
   return el("a", { href: cellHref(report.cells.id[cell]) }, report.cells.name[cell]);
 }
 
-/** Items behind a row's score. */
+/** The number of items behind a row's score. */
 function numItems(row, metric) {
   const { model } = report.groups[report.rows.group[row]];
   return report.metrics[metric].num_items ?? ofModels(metric, model)[0]?.num_items;
 }
 
-/** How a metric was measured, folded: what is the same for all models, then what depends on the model (default: on each). */
+/** How a metric was measured, folded: the settings that models share, then those of one model (default: of each). */
 export function protocols(metric, model = null, title = "How it was measured") {
   const common = report.metrics[metric].protocol;
   const own = ofModels(metric, model).map(({ model, num_items, protocol }) => {

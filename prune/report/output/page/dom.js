@@ -1,4 +1,4 @@
-// Making elements. Text only ever becomes text nodes, so nothing in the data can become markup.
+// Elements. Text becomes text nodes only, so nothing in the data can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -1,4 +1,4 @@
-// The choice of what the page shows: one state, and the groups, metrics and rows that it leaves.
+// The filters: one state, and the groups, metrics and rows that it leaves.
 
 import { el, labelledSelect } from "./dom.js";
 import { count } from "./format.js";
@@ -17,7 +17,7 @@ function matchesGroup(group) {
   return ["model", "method", "sparsity", "setting"].every((field) => !chosen[field] || group[field] === chosen[field]);
 }
 
-/** Whether something that has a model and perhaps a method and sparsity is to be shown. */
+/** Whether to show something with a model and perhaps a method and sparsity. */
 export function matchesAxes(thing) {
   return ["model", "method", "sparsity"].every(
     (field) => !chosen[field] || thing[field] === null || thing[field] === chosen[field],

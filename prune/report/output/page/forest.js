@@ -5,8 +5,8 @@ import { interval, signed } from "./format.js";
 import { scale, ticks } from "./chart.js";
 import { knowsDraws } from "./report.js";
 
+/** Lines at first, where there are a few more than that. */
 const FIRST_LINES = 14;
-/** Sets that the picture begins with, where there are more than that and a few. */
 const KINDS = [
   ["pre-training", "web text"],
   ["arithmetic", "maths"],
@@ -107,7 +107,7 @@ function band({ noise }, { place }, top, bottom) {
   return svg(
     "rect",
     { class: "rounding", x: first, y: top, width: Math.max(1, last - first), height: bottom - top },
-    svg("title", {}, "what rounding alone does"),
+    svg("title", {}, "rounding alone"),
   );
 }
 
@@ -131,7 +131,7 @@ function sides({ place }, reference, { left, right, width }, top) {
   ];
 }
 
-/** Whether a mark says something of its set: beyond the noise of draws, not of items alone. */
+/** Whether a mark supports a claim on its set: beyond the noise of draws, not of items alone. */
 export function isClaim({ stand, basis, is_rounding: isRounding }) {
   return Boolean(stand) && knowsDraws(basis) && !isRounding;
 }
@@ -147,7 +147,7 @@ function row(line, { place, isCut }, frame, y, text) {
   return svg(
     "g",
     { class: `set${stands ? " stands" : ""}${line.isReference ? " reference" : ""}`, style: colour(line.is_rounding ? "control" : line.category) },
-    svg("title", {}, line.isReference ? `${line.label}: what the others are compared with` : tip),
+    svg("title", {}, line.isReference ? `${line.label}: the others are compared with it` : tip),
     svg("text", label, shown),
     line.isReference ? null : bar(line, place, isCut, middle),
     point(line, place(line.effect), middle, stands),

@@ -9,25 +9,25 @@ export function score(value, decimals = 3) {
   return rounded(value, decimals).replace("-", "−");
 }
 
-/** The digits of a number; what rounds to 0 has no sign. */
+/** The digits of a number; one that rounds to 0 has no sign. */
 function rounded(value, decimals) {
   const text = value.toFixed(decimals);
   return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
-/** A difference of scores, with its sign; below rounding it is 0. */
+/** A difference of scores with its sign; one that rounds to 0 has none. */
 export function signed(value, decimals) {
   if (value === null || value === undefined) return NOTHING;
   const text = score(value, decimals);
   return (value > 0 && Number(text) !== 0 ? "+" : "") + text;
 }
 
-/** An interval, like `[−0.020, +0.013]`; empty where it is not known. */
+/** An interval, like `[−0.020, +0.013]`; empty where it is unknown. */
 export function interval(low, high, text) {
   return low === null || high === null ? "" : `[${text(low)}, ${text(high)}]`;
 }
 
-/** The 95 % interval of a share of so many items by Wilson, which is no point at 0 or 1. */
+/** Wilson's 95 % interval of a share of so many items, which is no point at 0 or 1. */
 export function wilson(share, number) {
   const z = 1.959964;
   const centre = (share + z ** 2 / (2 * number)) / (1 + z ** 2 / number);

@@ -7,7 +7,7 @@ import { forest, kindWord } from "./forest.js";
 import { BASES, groupLabel, knowsDraws, metricLabel, report } from "./report.js";
 import { sortableTable } from "./table.js";
 
-/** The section's content: one box a model. */
+/** The section's content: a box for each model. */
 export function glances() {
   const groups = new Set(shownGroups());
   const shown = report.glances.filter((glance) => glance.groups.some((group) => groups.has(group)));
@@ -38,7 +38,7 @@ function picture(glance, place) {
   const holder = el("div", {});
   const draw = () => {
     const panel = panels.find((entry) => whatOf(entry) === what && whereOf(entry) === where);
-    holder.replaceChildren(...(panel ? drawn(glance, panel) : [el("p", {}, "Not measured there, or for all groups only.")]));
+    holder.replaceChildren(...(panel ? drawn(glance, panel) : [el("p", {}, "Not measured there, or averaged over all groups only.")]));
   };
   const choose = (id, label, options, change) =>
     options.length > 1
@@ -95,7 +95,7 @@ function title(glance, panel) {
   return `Difference to ${glance.reference} on ${what}, ${panel.unit}`;
 }
 
-/** What one must know of the picture: which noise its bars hold, and who is not in it. */
+/** Notes on the picture: the noise in its bars, and the sets and scores that it leaves out. */
 function notes(panel, { reference }) {
   const { draws, items, rounding } = panel.noise;
   const parts = Object.entries({ draws, items, rounding }).filter(([, size]) => size !== null);
@@ -103,11 +103,11 @@ function notes(panel, { reference }) {
   const withDraws = panel.marks.some((mark) => knowsDraws(mark.basis));
   const texts = [
     sizes.length ? `Noise of one difference here: ${sizes.join(", ")} ${panel.unit}.` : "",
-    withDraws ? "" : "Dashed bars hold the noise of the scored items only: one draw says nothing of the next.",
-    rounding === null ? "" : "The grey band is what rounding alone does: the same samples in reverse order.",
-    panel.is_headline || !withDraws ? "" : `Exploratory: corrected for the ${panel.family} sets of this picture only.`,
+    withDraws ? "" : "Dashed bars include the noise of the scored items only: one draw says nothing about the next.",
+    rounding === null ? "" : "The grey band is rounding alone: the same samples in reverse order.",
+    panel.is_headline || !withDraws ? "" : `Exploratory: corrected for the ${panel.family} comparisons of this picture only.`,
     ...panel.left_out,
-    panel.incomplete.length ? `Not in the picture, as they lack some of these scores: ${panel.incomplete.join(", ")}.` : "",
+    panel.incomplete.length ? `Not in the picture, because they lack some of these scores: ${panel.incomplete.join(", ")}.` : "",
     ownNote(panel, reference),
   ];
   return [el("p", { class: "notes" }, texts.filter(Boolean).join(" "))];
@@ -116,7 +116,7 @@ function notes(panel, { reference }) {
 function ownNote({ marks, metric }, reference) {
   if (!marks.some((mark) => mark.left_out.length)) return "";
   return metric === null
-    ? `◆ without the scores on sets that it or ${reference} was calibrated on.`
+    ? `◆ without scores on sets that it or ${reference} was calibrated on.`
     : `◆ measured on a set that it or ${reference} was calibrated on.`;
 }
 

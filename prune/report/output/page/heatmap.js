@@ -3,7 +3,7 @@
 import { el, scrollBox, switcher } from "./dom.js";
 import { hideNote, openDetail, showNote } from "./detail.js";
 import { shownGroups, shownMetrics, shownRows } from "./filters.js";
-import { groupLabel, isDiagonal, report, rowCategory, rowCells, rowLabel, rowMissing, seedsBehind } from "./report.js";
+import { drawsBehind, groupLabel, isDiagonal, report, rowCategory, rowCells, rowLabel, rowMissing, } from "./report.js";
 import { VIEWS, bestFirst, coloured, colouring, emphasis, viewed, viewedText } from "./scores.js";
 import { markSorted, someAtFirst } from "./table.js";
 
@@ -40,11 +40,11 @@ function legend() {
     item(el("span", { class: "swatch diagonal", "aria-hidden": "true" }, "◆"), "calibrated and measured on the same set"),
     item("* ", "difference beyond noise (p < 0.05); the others are pale"),
     item("(*) ", "beyond the noise of the scored items only: one draw"),
-    item("† ", "not measured on all of the row's cells"),
+    item("† ", "not measured in all cells of the row"),
     el(
       "li",
       { class: "hint" },
-      "Hover over a score, or move with the arrow keys, for its seeds, items and interval; click it or press Enter for links to its cells.",
+      "Hover over a score, or move with the arrow keys, for its draws, items and interval; click it or press Enter for links to its cells.",
     ),
   );
 }
@@ -148,7 +148,7 @@ function mapRow(row, metrics, colours) {
 function mapCell(row, metric, colour) {
   const { class: tone = "", style } = colour ? coloured(viewed(row, metric, view), colour, emphasis(row, metric, view)) : {};
   const diagonal = isDiagonal(row, metric) ? "diagonal" : "";
-  const partial = seedsBehind(row, metric) < rowCells(row).length;
+  const partial = drawsBehind(row, metric) < rowCells(row).length;
   const text = [viewedText(row, metric, view), partial ? "†" : "", diagonal ? "◆" : ""].filter(Boolean).join(" ");
   const properties = { tabindex: "-1", "data-row": row, "data-metric": metric };
   return el("td", { class: `number ${tone} ${diagonal}`, style, ...properties }, text);

@@ -13,7 +13,7 @@ import { hasMethods, methods } from "./methods.js";
 import { blocks, masks } from "./pruning.js";
 import { questions } from "./questions.js";
 import { report } from "./report.js";
-import { cost, overlapWarnings, provenance, seeds, unfinished } from "./running.js";
+import { cost, draws, overlapWarnings, provenance, unfinished } from "./running.js";
 import { speeds } from "./speed.js";
 import { verdicts } from "./verdict.js";
 
@@ -28,7 +28,7 @@ const SECTIONS = [
   { id: "methods", title: "Methods side by side", content: methods, there: hasMethods() },
   { id: "blocks", title: "Error and sparsity by block", content: blocks, there: report.blocks.length > 0 },
   { id: "masks", title: "Mask overlap", content: masks, there: report.mask_overlaps.length > 0 },
-  { id: "seeds", title: "Seeds", content: seeds },
+  { id: "draws", title: "Draws", content: draws },
   { id: "cost", title: "Cost", content: cost },
   { id: "speed", title: "Speed", content: speeds, there: report.speeds?.length > 0 },
   {
@@ -45,14 +45,14 @@ const main = document.getElementById("main");
 const bodies = new Map(SECTIONS.map(({ id }) => [id, el("div", {})]));
 let drawing = 0;
 
-/** What stands over everything: whether these are sample data. */
+/** The banner over everything, on sample data only. */
 function banner() {
   return report.sample_data
     ? [el("p", { class: "banner" }, "Sample data: generated rows and Python's documentation, not research data.")]
     : [];
 }
 
-/** What was read, and what to know before believing it. */
+/** The warnings, and what was read. */
 function about() {
   const sweeps = report.sweeps.length
     ? `, ${report.sweeps.length === 1 ? "sweep" : "sweeps"} ${report.sweeps.join(", ")}`

@@ -1,4 +1,4 @@
-// Methods side by side: one metric, the calibration data and prompts against the methods.
+// Methods side by side: one metric, calibration data and prompts against methods.
 
 import { el, scrollBox } from "./dom.js";
 import { byMetric } from "./curves.js";

@@ -1,4 +1,4 @@
-// What pruning did to the weights: error and sparsity by block, and how much the masks have in common.
+// Pruning inside the model: error and sparsity by block, and the overlap of masks.
 
 import { el, scrollBox } from "./dom.js";
 import { lineChart } from "./chart.js";
@@ -21,13 +21,13 @@ export function blocks() {
   const tables = [...byGroup].flatMap(([group, found]) =>
     found.filter((curve) => curve.experts?.length).map((curve) => () => expertTable(group, curve)),
   );
-  const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and seeds.";
+  const note = "Error: the method's estimate of the relative squared error of the outputs, mean over linears and draws.";
   const shown = someAtFirst(charts, { limit: 4, noun: "charts", nothing: "No block matches the filters." });
   const ofExperts = tables.length ? [someAtFirst(tables, { limit: 2, noun: "tables", nothing: "" })] : [];
   return [el("p", {}, note), ...droppedParts(byGroup), shown, ...ofExperts];
 }
 
-/** A list of the whole blocks or experts that went, a line for each row and what went there; nothing where none did. */
+/** A list of the whole blocks or experts that were dropped, by row; empty without any. */
 function droppedParts(byGroup) {
   const items = [...byGroup].flatMap(([group, found]) =>
     found.flatMap(({ row, dropped }) =>

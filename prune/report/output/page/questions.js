@@ -1,4 +1,4 @@
-// The study's four questions: each answer with its effect, interval and the number of cells behind it.
+// The study's four questions: each answer with its effect, interval and number of cells.
 
 import { el, svg } from "./dom.js";
 import { count, interval, plain, signed } from "./format.js";

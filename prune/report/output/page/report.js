@@ -1,10 +1,10 @@
-// The report's data, and the questions that every section asks of them. prune/report/model.py says what each field means.
+// The report's data, and functions of it that several sections use. prune/report/model.py says what each field means.
 
 const holder = document.getElementById("data");
 export const report = await read(holder.type, holder.textContent);
 holder.remove();
 
-/** The data as page.py put them in: JSON, or JSON packed as gzip and base64. */
+/** The data as html.py wrote it: JSON, or JSON packed as gzip and base64. */
 async function read(type, text) {
   if (type === "application/json") return JSON.parse(text);
   const letters = atob(text);
@@ -22,7 +22,7 @@ export function at(column, index) {
 export const PROMPTS = ["icl", "cot", "single", "zero_shot", "chat", "autoregressive"];
 export const PRETRAINING = "pre-training";
 
-/** What the noise of a comparison takes into account, by `Basis`. */
+/** The noises that a comparison includes, by `Basis`. */
 export const BASES = [
   "noise unknown",
   "shared items; one draw",
@@ -32,12 +32,12 @@ export const BASES = [
   "draws only: the metric has no items",
 ];
 
-/** Whether a comparison knows the noise of both sides' draws: without it nothing can be said of sets. */
+/** Whether a comparison includes the noise of both sides' draws, which a claim on sets needs. */
 export function knowsDraws(basis) {
   return [2, 4, 5].includes(basis);
 }
 
-/** `tiny wanda 50%`, with what else tells the group from others. */
+/** `tiny wanda 50%`, with the other knobs in which groups differ. */
 export function groupLabel(group) {
   return [group.model, group.method, group.sparsity, group.setting].filter(Boolean).join(" ");
 }
@@ -48,7 +48,7 @@ export function rowCalib(row) {
   return calib === null ? null : report.calibs[calib];
 }
 
-/** The category of a row's calibration set; `dense` and `none` are rows that have no such set. */
+/** The category of a row's calibration set; `dense` or `none` for rows without one. */
 export function rowCategory(row) {
   return rowCalib(row)?.category ?? (isDense(row) ? "dense" : "none");
 }
@@ -82,13 +82,13 @@ export function rowCells(row) {
   return report.rows.cells?.[row] ?? [];
 }
 
-/** The names of a row's cells that have no result. */
+/** The names of a row's cells without a result. */
 export function rowMissing(row) {
   return report.rows.missing?.[row] ?? [];
 }
 
-/** The seeds behind a row's mean of a metric. */
-export function seedsBehind(row, metric) {
+/** The number of draws behind a row's mean of a metric. */
+export function drawsBehind(row, metric) {
   return at(report.rows.metrics[metric].num_seeds, row) ?? 0;
 }
 

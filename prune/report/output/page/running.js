@@ -1,22 +1,22 @@
-// How the cells ran: spread over seeds, cost, overlap with the evaluation, what is missing, and where results come from.
+// How the cells ran: spread over draws, cost, overlap with the evaluation, missing cells, and provenance.
 
 import { el } from "./dom.js";
 import { byMetric } from "./curves.js";
 import { cellLink, protocols } from "./detail.js";
 import { matchesCategory, shownGroups, shownMetrics, shownRows } from "./filters.js";
 import { count, duration, interval, memory, plain, score } from "./format.js";
-import { at, cellHref, groupLabel, metricLabel, report, rowCells, rowLabel, rowMissing, seedsBehind } from "./report.js";
+import { at, cellHref, drawsBehind, groupLabel, metricLabel, report, rowCells, rowLabel, rowMissing } from "./report.js";
 import { sortableTable } from "./table.js";
 
-/** The content of the section on seeds: the spread of each row, and its cells. */
-export function seeds() {
+/** The content of the section on draws: the spread of each row, and its cells. */
+export function draws() {
   const rows = shownGroups().flatMap(shownRows);
   const single = rows.every((row) => rowCells(row).length < 2);
-  const note = single ? el("p", {}, "Each row has one seed: seed noise is unknown, and one draw cannot tell a data set from its draw.") : null;
-  return [note, ...byMetric("seed-metric", (metric) => seedTable(rows, metric))];
+  const note = single ? el("p", {}, "Each row has one draw: the noise of draws is unknown, and one draw cannot tell a data set from its draw.") : null;
+  return [note, ...byMetric("draw-metric", (metric) => drawTable(rows, metric))];
 }
 
-function seedTable(rows, metric) {
+function drawTable(rows, metric) {
   const { decimals, name } = report.metrics[metric];
   const { mean, sd, low, high } = report.rows.metrics[metric];
   const text = (number) => score(number, decimals);
@@ -24,23 +24,23 @@ function seedTable(rows, metric) {
   const columns = [
     { title: "Calibration, prompt", value: rowLabel, cell: rowLabel },
     { title: "Group", value: group, cell: group },
-    { title: "Seeds", numeric: true, value: (row) => seedsBehind(row, metric), cell: (row) => seedCount(row, metric) },
+    { title: "Draws", numeric: true, value: (row) => drawsBehind(row, metric), cell: (row) => drawCount(row, metric) },
     { title: "Mean", numeric: true, value: (row) => at(mean, row), cell: (row) => text(at(mean, row)) },
     {
       title: "sd",
       numeric: true,
       value: (row) => at(sd, row),
-      cell: (row) => (seedsBehind(row, metric) === 1 ? "unknown" : text(at(sd, row))),
+      cell: (row) => (drawsBehind(row, metric) === 1 ? "unknown" : text(at(sd, row))),
     },
     { title: "95 % interval", numeric: true, cell: (row) => interval(at(low, row), at(high, row), text) || "–" },
     { title: "Cells", cell: (row) => cellScores(row, metric, text) },
   ];
-  return sortableTable({ caption: `Spread over seeds: ${name}`, columns, items: rows, limit: 24 });
+  return sortableTable({ caption: `Spread over draws: ${name}`, columns, items: rows, limit: 24 });
 }
 
-function seedCount(row, metric) {
+function drawCount(row, metric) {
   const missing = rowMissing(row);
-  return [String(seedsBehind(row, metric)), missing.length ? el("small", {}, `missing: ${missing.join(", ")}`) : null];
+  return [String(drawsBehind(row, metric)), missing.length ? el("small", {}, `missing: ${missing.join(", ")}`) : null];
 }
 
 function cellScores(row, metric, text) {
@@ -79,7 +79,7 @@ export function cost() {
       "p",
       {},
       "Mean time per cell and stage; peak memory is the largest of any cell.",
-      stages.includes("select") ? " select: choosing the rows when the set was made, once for all cells that share it." : "",
+      stages.includes("select") ? " select: choosing the rows of a set, once for all cells that share it." : "",
     ),
     sortableTable({ caption: "Cost by group", quiet: true, columns, items, limit: 24 }),
   ];
@@ -120,7 +120,7 @@ export function overlapWarnings() {
     numeric("Sharing a row", "num_shared_rows"),
     numeric("Sharing 13 words", "num_shared_ngrams"),
   ];
-  const note = "These scores are measured on items that share a row, or 13 words in a row, with the calibration set.";
+  const note = "These scores include items that share a row, or 13 consecutive words, with the calibration set.";
   return [
     el("p", {}, note),
     sortableTable({ caption: "Overlap with the calibration set", quiet: true, columns, items, limit: 12 }),

@@ -1,4 +1,4 @@
-// What a score looks like: its text in each of the four views, and its colour.
+// How a score looks: its text in each of the four views, and its colour.
 
 import { el } from "./dom.js";
 import { interval, probability, score, signed } from "./format.js";
@@ -42,12 +42,12 @@ function starOf(row, metric, view) {
   return knowsDraws(at(basis, row)) ? "*" : "(*)";
 }
 
-/** The part of its colour that a number is shown in: less where it is a difference that may be noise. */
+/** The share of its colour that a number has: less for a difference within noise. */
 export function emphasis(row, metric, view) {
   return view in COMPARED && starOf(row, metric, view) === "" ? PALE : 1;
 }
 
-/** Which numbers of a view come first when it is sorted: the best. */
+/** Compares numbers of a view, the best first. */
 export function bestFirst(metric, view) {
   return view === "rank" ? (left, right) => left - right : betterFirst(metric);
 }
@@ -70,7 +70,7 @@ export function colouring(numbers, metric, view) {
   });
 }
 
-/** The attributes that colour an element, or a part of its colour; none where there is no number. */
+/** The attributes of a coloured element, in a share of its colour; none without a number. */
 export function coloured(number, colour, share = 1) {
   if (number === null) return {};
   const { tone, depth } = colour(number);
@@ -84,7 +84,7 @@ export function comparisonText({ difference, low, high, p }, decimals) {
   return [[signed(difference, decimals), range].filter(Boolean).join(" "), probability(p)].filter(Boolean).join(", ");
 }
 
-/** A row's comparison with the baseline or dense, with what its noise takes into account. */
+/** A row's comparison with the baseline or dense, with the noises that it includes. */
 export function rowComparison(row, metric, view) {
   const columns = report.rows.metrics[metric][COMPARED[view]];
   const [difference, low, high, p] = ["difference", "low", "high", "p"].map((field) => at(columns[field], row));

@@ -1,4 +1,4 @@
-// How fast the models ran where they were timed: no measure of quality, and apart from those.
+// The speeds of the models that were timed, apart from the measures of quality.
 
 import { el } from "./dom.js";
 import { plain } from "./format.js";
@@ -35,9 +35,8 @@ export function speeds() {
     el(
       "p",
       {},
-      "Tokens a second, median of five generations, and how many times as fast as the dense model on the same device, ",
-      "where both had it alone. ",
-      "Zeros alone bring no speed: a dense kernel multiplies by them as by any number. ",
+      "Tokens a second, median of five generations, and the ratio to the dense model on the same device, where both ran ",
+      "alone. Zeros alone bring no speed: a dense kernel multiplies by them as by any number. ",
       "These numbers enter no mean and no verdict.",
     ),
     sortableTable({ caption: "Speed", quiet: true, columns, items, limit: 24 }),

@@ -1,4 +1,4 @@
-// Tables that sort by a click on a heading and that begin with their first rows.
+// Tables that sort at a click on a heading and show their first rows at first.
 
 import { el, scrollBox } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// The verdict: which calibration data and prompt win, for each group and metric.
+// The verdict: the best calibration data and prompt of each group and metric.
 
 import { el } from "./dom.js";
 import { probability, score } from "./format.js";
@@ -9,7 +9,7 @@ import { someAtFirst, sortableTable } from "./table.js";
 
 const FIRST_GROUPS = 4;
 
-/** The section's content: how often each row wins, then a table for each group. */
+/** The section's content: how often each row is the best, then a table for each group. */
 export function verdicts() {
   const metrics = new Set(shownMetrics());
   const shown = new Map(shownGroups().map((group) => [group, []]));
