@@ -41,7 +41,9 @@ def test_a_baseline_that_is_not_in_the_data(outputs: Outputs) -> None:
 def test_a_baseline_with_several_prompts_needs_one(outputs: Outputs) -> None:
     outputs.cell("gsm8k", "icl", scores=ACC)
     outputs.cell("gsm8k", "cot", scores=ACC)
-    with pytest.raises(UserError, match="--baseline=gsm8k names several rows of m wanda 50%. Allowed: gsm8k-icl, gsm8k-cot."):
+    with pytest.raises(
+        UserError, match=r"--baseline=gsm8k names several rows of m wanda 50%\. Allowed: gsm8k-icl, gsm8k-cot"
+    ):
         build_report(outputs.root, baseline="gsm8k")
     report = build_report(outputs.root, baseline="gsm8k-cot")
     assert (report.baseline, report.groups[0].baseline_row) == ("gsm8k-cot", 1)

@@ -155,7 +155,9 @@ def test_the_other_metrics_can_still_be_reported(outputs: Outputs) -> None:
     outputs.cell("c4", scores={"acc/gsm8k": [1, 0], "ppl/c4": [1.0, 2.0]})
     found = read_results(outputs.root, metrics=["ppl/c4"])
     assert list(check_protocols(found.results, found.sweeps)) == [(DENSE_ID, "ppl/c4")]
-    with pytest.raises(UserError, match=r"--metric=ppl/c5 is in no result\. Did you mean ppl/c4\? Allowed: acc/gsm8k, ppl/c4"):
+    with pytest.raises(
+        UserError, match=r"--metric=ppl/c5 is in no result\. Did you mean ppl/c4\? Allowed: acc/gsm8k, ppl/c4"
+    ):
         read_results(outputs.root, metrics=["ppl/c5"])
 
 

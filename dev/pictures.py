@@ -1,0 +1,89 @@
+"""Takes all of docs/pictures anew: runs two lines on the embedded model and opens their pages in headless Chromium.
+
+    python -m dev.pictures [--outputs outputs]
+
+It needs `chromium` on the PATH. Cells that are finished in `outputs` are not run again.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+DEMO = "calib=gsm8k,c4,pile prompt=icl,cot"
+"""The line of `make demo`."""
+GRID = "calib=c4,pile,gsm8k,svamp prompt=icl,cot sparsity.ratio=0.6 calib.seed=0,1,2 save=mask"
+"""The line in docs/reading.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file, the line whose page it shows, and the window."""
+
+    file: str
+    line: str
+    width: int
+    height: int
+    section: str | None = None
+    """Id of the section to begin with; None: the top of the page."""
+    is_phone: bool = False
+    """Whether it shows a phone in dark mode."""
+
+
+PICTURES = (
+    Picture("demo.png", DEMO, 1000, 640),
+    Picture("verdict.png", GRID, 1000, 780),
+    Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
+    Picture("phone.png", GRID, 390, 844, is_phone=True),
+)
+
+
+def run(line: str, outputs: Path) -> Path:
+    """The page of a line, which is run as far as its cells are not finished."""
+    command = [sys.executable, "-m", "prune.main", "-m", *line.split(), f"output_dir={outputs}", "tracker=none"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return Path(re.findall(r"\S.*index\.html", said)[-1].removeprefix("Report: "))
+
+
+def take(browser: Browser, page_file: Path, picture: Picture) -> None:
+    """Write one picture of a page."""
+    page = browser.new_page(
+        viewport={"width": picture.width, "height": picture.height},
+        color_scheme="dark" if picture.is_phone else "light",
+        is_mobile=picture.is_phone,
+    )
+    page.goto(page_file.resolve().as_uri())
+    page.wait_for_selector("main[aria-busy=false]")
+    if picture.section is not None:
+        page.locator(f"#{picture.section}").evaluate("(section) => section.scrollIntoView()")
+    path = FOLDER / picture.file
+    page.screenshot(path=path)
+    page.close()
+    with Image.open(path) as taken:
+        small = taken.convert("RGB").quantize(64)
+    small.save(path, optimize=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Take them."""
+    parser = argparse.ArgumentParser(prog="python -m dev.pictures", description=__doc__)
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the cells (default: outputs)")
+    asked = parser.parse_args(arguments)
+    pages = {line: run(line, asked.outputs) for line in (DEMO, GRID)}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        for picture in PICTURES:
+            take(browser, pages[picture.line], picture)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
