@@ -166,7 +166,7 @@ class Told:
     def _nobody(self) -> str:
         worse, compared = self._worse(), {mark.label for _, mark in self._claims()}
         if worse == compared:
-            return f"Stay with {self.reference}: every other set is worse beyond noise ({len(compared)} compared)."
+            return f"Stay with {self.reference}: every compared set is worse beyond noise ({len(compared)} compared)."
         bad = f" Worse beyond noise: {names(sorted(worse))}." if worse else ""
         shown = f"no other set was shown to be better ({len(compared)} compared)"
         return f"Stay with {self.reference}: {shown}. {self._resolution()}{bad}"

@@ -26,7 +26,7 @@ from prune.report.numbers import OF_DRAWS, Array, Basis
 from prune.report.results.items import ItemsOfRows
 from prune.report.results.join import Joined, category_of
 
-ONE_DRAW, NOT_SCORED = "too few draws there", "not scored for all of the sets"
+TOO_FEW, NOT_SCORED = "too few draws there", "not scored for all of the sets"
 """Why an average leaves a group or a score out."""
 
 
@@ -193,12 +193,13 @@ def _shared_strata(of_field: Field, known: frozenset[Stratum]) -> list[Stratum]:
 def _left_out(of_field: Field, known: frozenset[Stratum], strata: Sequence[Stratum]) -> list[str]:
     """`Averaged without tiny wanda 50%: too few draws there.`, a sentence for each reason to leave out groups or scores."""
     shown_groups = {group for group, _, _ in strata}
+    averaged = [side for side in of_field.sides if draws_with(side.draws, strata)]
     places: dict[str, dict[str, None]] = {}
     for group, rest, metric in sorted(known.difference(strata)):
         label = of_field.labels[group]
         name = label if group not in shown_groups else f"{metric} of {label}" if len(of_field.labels) > 1 else metric
-        can_claim = of_field.claims({(group, rest, metric)})
-        places.setdefault(NOT_SCORED if can_claim else ONE_DRAW, {})[name] = None
+        is_scored = all(draws_with(side.draws, [(group, rest, metric)]) for side in averaged)
+        places.setdefault(TOO_FEW if is_scored else NOT_SCORED, {})[name] = None
     return [f"Averaged without {names(list(each))}: {reason}." for reason, each in places.items()]
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
-from prune.report.findings.draws import Draw, Stratum, balance, compare_draws
+from prune.report.findings.draws import Balanced, Draw, Stratum, balance, compare_draws
 from prune.report.findings.evidence import Contrast, Evidence, Measure, answer_all, in_short, measure_of
 from prune.report.format import names
 from prune.report.model import Metric
@@ -115,10 +115,7 @@ def _c4_against(
     test, enough = None, False
     if balanced is not None:
         test, enough = compare_draws(balanced, results, items)
-    units = [
-        {f"{name} s{draw[0]}d{draw[1]}" if draw else name: math.nan for draw in side}
-        for name, side in zip((C4, other), sides, strict=True)
-    ]
+    units = [_units(name, place, balanced, results) for place, name in enumerate((C4, other))]
     return Contrast(
         name=f"{C4} - {other}",
         category=None,
@@ -130,6 +127,12 @@ def _c4_against(
         effect=None if test is None else test.value,
         test=test if enough else None,
     )
+
+
+def _units(name: str, place: int, balanced: Balanced | None, results: Sequence[CellResult]) -> dict[str, float]:
+    """`c4 s0d1` of each draw that is compared; their values lie in the test."""
+    cells = [] if balanced is None else [next(iter(draw.values())) for draw in balanced.sides[place]]
+    return {f"{name} s{draw[0]}d{draw[1]}" if draw else name: math.nan for draw in (results[cell].draw for cell in cells)}
 
 
 def _draws(

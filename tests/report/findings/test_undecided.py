@@ -54,7 +54,7 @@ def test_scores_with_draws_answer_and_the_others_are_named(outputs: Outputs) -> 
             metrics = ["ppl/wikitext2", "ppl/lambada"] if draw == 0 else ["ppl/wikitext2"]
             outputs.cell(calib, scores=dict.fromkeys(metrics, losses), draw=draw)
     glance = glance_of(outputs)
-    assert glance.sentence == "Stay with c4: every other set is worse beyond noise (1 compared)."
+    assert glance.sentence == "Stay with c4: every compared set is worse beyond noise (1 compared)."
     assert "Averaged without ppl/lambada: too few draws there." in glance.details
 
 
@@ -73,6 +73,14 @@ def test_a_group_that_some_sets_lack_is_left_out_for_that(outputs: Outputs) -> N
     run(outputs, {"c4": 2, "pile": 2, "oscar": 2, "wikitext2": 2}, metrics=["ppl/lambada"])
     run(outputs, {"c4": 2, "pile": 2}, metrics=["ppl/lambada"], ratio=0.7)
     assert "Averaged without m wanda 70%: not scored for all of the sets." in glance_of(outputs).details
+
+
+def test_a_group_where_some_sets_have_one_draw_has_too_few(outputs: Outputs) -> None:
+    run(outputs, {"c4": 3, "pile": 3, "oscar": 3})
+    run(outputs, {"c4": 3, "pile": 3, "oscar": 1}, ratio=0.7)
+    glance = glance_of(outputs)
+    assert "(2 compared)" in glance.sentence
+    assert "Averaged without m wanda 70%: too few draws there." in glance.details
 
 
 def test_a_set_with_one_draw_is_not_among_those_that_are_no_better(outputs: Outputs) -> None:
@@ -123,6 +131,25 @@ def test_no_difference_shown_is_no_answer(outputs: Outputs) -> None:
     summary = ask(outputs, C4_BEST).summary
     assert summary.startswith("Perhaps: no other set was shown to be better. c4 - oscar: too few draws on ppl. c4 - pile: ")
     assert "c4 - pile: no difference shown on ppl (these draws could have shown about " in summary
+
+
+def test_draws_that_share_no_score_are_too_few(outputs: Outputs) -> None:
+    """Three draws of C4, each pruned in a way of its own."""
+    run(outputs, {"pile": 3})
+    run(outputs, {"pile": 3}, ratio=0.7)
+    for draw, ratio in enumerate((0.5, 0.7)):
+        outputs.cell("c4", scores={"ppl/wikitext2": [2.0] * 15 + [2.1] * 15}, draw=draw, ratio=ratio)
+    question = ask(outputs, C4_BEST)
+    assert question.summary.startswith("Not decided: too few draws. ")
+    assert question.summary.endswith("the report has c4 s0d0 against pile s0d0, pile s0d1, pile s0d2.")
+
+
+def test_draws_that_all_score_alike_are_not_too_few(outputs: Outputs) -> None:
+    for calib in ("c4", "pile"):
+        for draw in range(2):
+            outputs.cell(calib, scores={"ppl/wikitext2": [2.0 if calib == "c4" else 2.1] * 3}, draw=draw)
+    assert ask(outputs, C4_BEST).summary.startswith("Not decided: all alike. ")
+    assert glance_of(outputs).sentence == "Not decided: draws all alike."
 
 
 def test_one_draw_decides_nothing(outputs: Outputs) -> None:
