@@ -42,6 +42,11 @@ def test_one_draw_says_that_its_noise_is_unknown(open_page: Open) -> None:
         "Each row has one draw: the noise of draws is unknown, and one draw cannot tell a data set from its draw."
     )
     expect(page.locator("#draws tbody tr").first).to_contain_text("unknown")
+    expect(page.locator("#verdict tbody tr").nth(1)).to_contain_text("? one draw")
+    expect(page.locator("#verdict")).not_to_contain_text("within noise")
+    page.get_by_role("button", name="Difference to c4").click()
+    stars = [text for text in opened.texts("#heatmap td") if "*" in text]
+    assert stars and all("(*)" in text for text in stars)
     assert page.locator("#curves polygon.band").count() == 0
     assert page.locator("#curves polyline.line").count() == 4 * 6
     assert opened.trouble == []

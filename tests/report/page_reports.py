@@ -191,8 +191,8 @@ def row_metric(table: Table, index: int, plan: Plan) -> RowMetric:
         high=[mean + 2 * spread if known else None for mean in means],
         num_seeds=[plan.num_seeds] * len(means),
         rank=[rank(table, row, means, rises) for row in range(len(means))],
-        to_baseline=comparisons(means, [table.groups[number].baseline_row for number, _, _ in table.points], spread),
-        to_dense=comparisons(means, [table.groups[number].dense_row for number, _, _ in table.points], spread),
+        to_baseline=comparisons(means, [table.groups[number].baseline_row for number, _, _ in table.points], spread, known),
+        to_dense=comparisons(means, [table.groups[number].dense_row for number, _, _ in table.points], spread, known),
     )
 
 
@@ -202,7 +202,12 @@ def rank(table: Table, row: int, means: Sequence[float], rises: bool) -> int:
     return 1 + sum(other > means[row] if rises else other < means[row] for other in others)
 
 
-def comparisons(means: Sequence[float], others: Sequence[int | None], spread: float) -> Comparisons:
+def basis_of(knows_draws: bool) -> Basis:
+    """Of paired items, with or without draws."""
+    return Basis.ITEMS_AND_SEEDS if knows_draws else Basis.ITEMS
+
+
+def comparisons(means: Sequence[float], others: Sequence[int | None], spread: float, knows_draws: bool) -> Comparisons:
     """Differences to other rows; those of more than three spreads are beyond noise."""
     differences = [None if other is None or other == row else means[row] - means[other] for row, other in enumerate(others)]
     known = [difference is not None for difference in differences]
@@ -211,7 +216,7 @@ def comparisons(means: Sequence[float], others: Sequence[int | None], spread: fl
         low=[None if difference is None else difference - 3 * spread for difference in differences],
         high=[None if difference is None else difference + 3 * spread for difference in differences],
         p=[None if difference is None else probability(difference, spread) for difference in differences],
-        basis=[Basis.ITEMS_AND_SEEDS if there else Basis.NONE for there in known],
+        basis=[basis_of(knows_draws) if there else Basis.NONE for there in known],
     )
 
 
@@ -282,7 +287,7 @@ def comparison(other: int, best: int, column: RowMetric, beyond: bool | None) ->
         low=difference - 0.5 if known else None,
         high=difference + 0.5 if known else None,
         p=0.2 if known else None,
-        basis=Basis.ITEMS_AND_SEEDS if known else Basis.NONE,
+        basis=basis_of(column.num_seeds[best] > 1) if known else Basis.NONE,
         beyond_noise=beyond,
     )
 

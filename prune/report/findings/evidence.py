@@ -14,8 +14,8 @@ from prune.report.model import Metric
 from prune.report.model_findings import Answer
 from prune.report.results.join import Joined
 
-ALIKE = "all alike"
-"""The outcome of units whose differences are equal: there is no noise to compare with."""
+NOT_SHOWN, ALIKE = "no difference shown", "all alike"
+"""Outcomes: p of 0.05 or more, and equal differences, which have no noise to compare with."""
 
 Measure = tuple[str, str, str, bool]
 """Kind, unit, scale and direction: only metrics that share all four are averaged."""
@@ -187,7 +187,7 @@ def _outcome(effect: float | None, test: Difference | None, contrast: Contrast, 
         sides = [contrast.differences] if contrast.others is None else [contrast.differences, contrast.others]
         return f"too few {contrast.units}" if min(map(len, sides)) < 2 else ALIKE
     if test.p >= ALPHA:
-        return "no difference shown"
+        return NOT_SHOWN
     return "better" if (effect > 0) == evidence.higher_is_better else "worse"
 
 
@@ -206,23 +206,27 @@ def _sentence(answer: Answer, contrast: Contrast) -> str:
 
 
 def in_short(answers: Sequence[Answer]) -> str:
-    """The answers in a sentence for each contrast: every outcome with its kinds of score."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """A sentence for each contrast: its outcomes, each with the kinds of score and their numbers."""
+    found: dict[str, dict[str, list[Answer]]] = {}
     for answer in answers:
-        found.setdefault(answer.contrast, {}).setdefault(f"{answer.outcome} on", []).append(_found(answer))
-    told = {contrast: [f"{on} {', '.join(kinds)}" for on, kinds in each.items()] for contrast, each in found.items()}
-    return " ".join(f"{contrast}: {'; '.join(outcomes)}." for contrast, outcomes in told.items())
+        found.setdefault(answer.contrast, {}).setdefault(answer.outcome, []).append(answer)
+    return " ".join(f"{contrast}: {'; '.join(map(_told, each.values()))}." for contrast, each in found.items())
 
 
-def _found(answer: Answer) -> str:
-    """`ppl by 2.31 % (95 % interval 1.02 to 3.62)`; where no difference is shown, the smallest that could have been."""
-    if answer.effect is None or answer.low is None or answer.high is None:
-        return answer.kind
-    if answer.outcome == "no difference shown":
-        size = f"{_number(answer, (answer.high - answer.low) / 2)} {answer.unit}"
-        return f"{answer.kind} (these {answer.units} could have shown about {size})"
-    low, high = sorted((abs(answer.low), abs(answer.high)))
-    size = f"{_number(answer, abs(answer.effect))} {answer.unit}"
+def _told(answers: Sequence[Answer]) -> str:
+    """`worse on ppl by 2.31 % (95 % interval 1.02 to 3.62)`, or of no difference the smallest that could have been shown."""
+    first, kinds = answers[0], ", ".join(answer.kind for answer in answers)
+    known = [(answer, answer.low, answer.high) for answer in answers if answer.low is not None and answer.high is not None]
+    if not known:
+        return f"{first.outcome} on {kinds}"
+    if first.outcome == NOT_SHOWN:
+        sizes = ", ".join(f"{_number(answer, (high - low) / 2)} {answer.unit}" for answer, low, high in known)
+        return f"{first.outcome} on {kinds} (these {first.units} could have shown about {sizes})"
+    return f"{first.outcome} on {', '.join(_size(answer, *sorted((abs(low), abs(high)))) for answer, low, high in known)}"
+
+
+def _size(answer: Answer, low: float, high: float) -> str:
+    size = f"{_number(answer, abs(answer.effect or 0.0))} {answer.unit}"
     return f"{answer.kind} by {size} (95 % interval {_number(answer, low)} to {_number(answer, high)})"
 
 
