@@ -39,8 +39,8 @@ class Picture:
 
 
 PICTURES = (
-    Picture("demo.png", DEMO, 1000, 640),
-    Picture("verdict.png", GRID, 1000, 780),
+    Picture("demo.png", DEMO, 1000, 610),
+    Picture("verdict.png", GRID, 1000, 722),
     Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
     Picture("phone.png", GRID, 390, 844, is_phone=True),
 )
@@ -59,6 +59,7 @@ def take(browser: Browser, page_file: Path, picture: Picture) -> None:
         viewport={"width": picture.width, "height": picture.height},
         color_scheme="dark" if picture.is_phone else "light",
         is_mobile=picture.is_phone,
+        reduced_motion="reduce",
     )
     page.goto(page_file.resolve().as_uri())
     page.wait_for_selector("main[aria-busy=false]")
