@@ -5,12 +5,16 @@ Measured on SmolLM2's shapes in bfloat16 (32 texts, 1,024 tokens, one thread): 3
 Shapes: B texts, Q heads, K heads of the keys, G heads that share a key (Q = K x G), S tokens so far, D of a head.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from prune.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _ELSEWHERE = ("position_bias", "cache", "softcap", "s_aux")
 """Arguments of an attention function that the products here know nothing of."""

@@ -80,10 +80,10 @@ class QuestionSettings(ABC):
         """The score on one set; see `Score.plan`."""
         dataset = find_dataset(name, data.sets)
         if has_last_words(dataset):
-            others = [other for other in config.tasks if other != name]
+            others = ",".join(other for other in config.tasks if other != name)
             raise UserError(
                 f"{name} is a set of texts, whose last words bpb alone asks; acc, acc_mc, acc_cf and other scores of "
-                f"questions are not applicable. Add bpb to eval.protocols, or leave {name} out: eval.tasks=[{','.join(others)}]"
+                f"questions are not applicable. Add bpb to eval.protocols, or leave {name} out: eval.tasks=[{others}]"
             )
         if not isinstance(dataset, QuestionSet):
             raise UserError(f"{name} is not a set of questions. {with_questions()}")
