@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
-.PHONY: demo test test-all lint docs wheels install clean
+.PHONY: demo test test-all lint docs study-page wheels install clean
 
 demo: install  ## Compare calibration sets on the embedded model
 	$(BIN)/python -m prune.main -m calib=gsm8k,c4,pile prompt=icl,cot
@@ -27,6 +27,10 @@ lint: install  ## Check style and types
 docs: install  ## Build the pages of docs/ into site/, which opens from disk; a broken link is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs site
 	@echo "site/index.html"
+
+study-page: install  ## The page of the study, from the results that docs/study keeps: nothing is computed, no model and no rows are needed
+	$(BIN)/python -m dev.study unpack docs/study/strategies.tar.xz outputs/study
+	$(BIN)/python -m prune.report outputs/study
 
 wheels: install  ## Check that each pin has a wheel for each promised Python (downloads them, torch aside: about 1 GB)
 	PIP="$(BIN)/python -m pip" sh dev/wheels.sh

@@ -14,6 +14,7 @@ from typing import Any
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import RATIONALE_END, AnswerKind, Example, QuestionSet, Row, TextSet
+from prune.data.last_words import has_last_words
 from prune.data.registry import DATASETS
 from prune.data.sources.source import Source, open_source
 from prune.errors import UserError
@@ -26,6 +27,7 @@ from prune.eval.questions.settings import QuestionSettings
 FILE = Path(__file__).resolve().parents[1] / "docs" / "protocols.md"
 
 _NUMBER, _LABEL, _TEXT = (MAX_NEW_TOKENS[kind] for kind in (AnswerKind.NUMBER, AnswerKind.LABEL, AnswerKind.TEXT))
+_WORDS = ", ".join(name for name, dataset in DATASETS.items() if has_last_words(dataset))
 
 HEAD = f"""# What each set asks
 
@@ -48,6 +50,9 @@ stands for the text in a column of the row; what a set works out of a row (a lab
   where `eval.num_fewshot` names none: **bpb** is -log2 p(text | prompt) of ` {{text}}` over the UTF-8 bytes of the text, the
   mean over items. The text is the right answer's; with `eval.rationale=true` it is the rationale and the answer as in a
   pair, and items without a rationale are left out. **acc_cf** takes the choice whose text has the fewest bits per byte.
+- **The last words** of texts ({_WORDS}): **bpb** asks ` {{word}}` after the text before it, where the last space of a row
+  parts them, as lm-eval's lambada_openai does. Nothing stands before or between them: no exemplars, no template. Its unit
+  is its own, so that it is averaged with no question; no other score of questions is made of these sets.
 - **In chat form** (`eval.chat=true`; `acc_chat`, `bpb_chat`, ...) question and exemplars are turns in the model's own chat
   template, and the answer begins where the template has it begin: [prompts.md](prompts.md).
 - **A calibration sequence** joins pairs of the training split, `prompt.separator` between them; what other

@@ -169,9 +169,12 @@ FACTS: dict[tuple[str, str | None], Facts] = {
         ("context", "question", "answerA", "answerB", "answerC", "label"),
         "none named",
         Sure.PINNED,
-        f"{PAGE}/allenai/social_i_qa/blame/main/README.md (columns; 33,410 and 1,954 rows; the repository holds a script); "
-        "public code that pins this commit of its conversion branch (of 2024-05-23) with default/train/0000.parquet and "
-        "default/validation/0000.parquet",
+        f"{PAGE}/allenai/social_i_qa/blame/main/README.md (columns; 33,410 and 1,954 rows, no test split; a row whose label "
+        '"1" is answerA; the repository holds a script); the script, github.com/huggingface/datasets, datasets/social_i_qa '
+        "(labels are lines of a file, each a text that may end in its line break); lm-eval's social_iqa (label - 1 is the "
+        "place of the right one of answerA, answerB, answerC; it reads the copy lighteval/siqa, whose card has the same "
+        "columns and numbers of rows); public code that pins this commit of its conversion branch (of 2024-05-23) with "
+        "default/train/0000.parquet and default/validation/0000.parquet, and takes the labels for 1 to 3",
     ),
     ("cimec/lambada", None): Facts(
         {"train": "plain_text/train-00000-of-00002.parquet"} | _splits("plain_text", "validation", "test"),

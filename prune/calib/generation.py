@@ -17,6 +17,7 @@ from prune.config.generated import GeneratedSetConfig
 from prune.errors import UserError
 from prune.lazy import torch
 from prune.models.batching import within_memory
+from prune.models.decoding import quick_decoding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +105,8 @@ def write_texts(
             sampler = TextSampler([random.Random(name) for name in names[part]], knobs, on_step)
             written.extend(_write(model, prefixes[part], sampler, ends, max_new_tokens))
 
-    within_memory(attempt, len(prefixes), "calib=generated", "text")
+    with quick_decoding(model):
+        within_memory(attempt, len(prefixes), "calib=generated", "text")
     return written
 
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
 from prune.calib.recipe import Recipe
@@ -12,18 +11,17 @@ from prune.config.config import Config
 from prune.config.drop import DropConfig
 from prune.config.extensions import extension_identity
 from prune.config.merge import MergeConfig
-from prune.config.method import ExpertTokens, MethodConfig, Propagation, RouterWeight
+from prune.config.method import ExpertTokens, Propagation, RouterWeight
 from prune.config.options import option_identity
 from prune.config.reconstruct import BlockReconstructConfig
-from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
+from prune.config.sparsity import Allocation, Preserve, SparsityConfig, UnstructuredConfig
 from prune.data.registry import in_its_language
 from prune.errors import UserError
 from prune.models.identity import may_have_experts, model_identity
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.methods.random import RandomConfig
-from prune.pruning.methods.ria import RIAConfig
-from prune.pruning.registry import counts_alike, gathers_hessian, needs_inputs
-from prune.pruning.solver.permutation import Permutation
+from prune.pruning.methods.wanda import WandaConfig
+from prune.pruning.registry import counts_alike, fewest_by_default, gathers_hessian, needs_inputs
 
 FORMAT = 2
 """Part of every id; raised when the same configuration comes to mean another result."""
@@ -84,14 +82,25 @@ def pass_key(config: Config) -> str | None:
 def expert_choice(config: Config) -> dict[str, Any]:
     """Which tokens experts are pruned by, where that is not the default, and there are inputs and experts."""
     method = config.method
+    published = (ExpertTokens.routed, RouterWeight.none, None)
+    asks = (method.experts, method.router_weight, method.min_tokens) != published
+    if not (asks and looks_at_inputs(config) and may_have_experts(config.model)):
+        return {}
     chosen: dict[str, Any] = {}
     if method.experts is ExpertTokens.all:
         chosen["experts"] = method.experts.value
-    elif method.min_tokens is not None:
+    elif method.min_tokens is not None and _fewest_tokens(config) != {method.min_tokens}:
         chosen["min_tokens"] = method.min_tokens
     if method.router_weight is not RouterWeight.none:
         chosen["router_weight"] = method.router_weight.value
-    return chosen if chosen and uses_calibration(config) and may_have_experts(config.model) else {}
+    return chosen
+
+
+def _fewest_tokens(config: Config) -> set[int]:
+    """What method.min_tokens stands for where it is null: as the method's statistic needs, and that of OWL's scores."""
+    allocates = isinstance(config.sparsity, UnstructuredConfig) and config.sparsity.allocation is Allocation.owl
+    looking = [config.method] if needs_inputs(config.method) else []
+    return {fewest_by_default(method) for method in [*looking, *([WandaConfig()] if allocates else [])]}
 
 
 def canonical_form(config: Config) -> dict[str, Any]:
@@ -144,36 +153,27 @@ def _canonical_method(config: Config) -> dict[str, Any]:
     The propagation stands in it where it is not the published one and there are inputs; the output error where it was asked
     for and is not always there, as a cell without it must not stand for one with it.
     """
-    form = _with_class(config.method)
-    if (extension := extension_identity(type(config.method).__module__)) is not None:
+    method = config.method
+    form = {"class": type(method).__name__, **method.identity(config.sparsity)}
+    if (extension := extension_identity(type(method).__module__)) is not None:
         form["extension"] = extension
-    targets, skip = (sorted(set(form.pop(key))) for key in ("targets", "skip"))
-    for key in ("propagation", "experts", "router_weight", "min_tokens"):
-        del form[key]
-    measures = form.pop("output_error") and not gathers_hessian(config.method)
-    if isinstance(config.method, DenseConfig):
+    if isinstance(method, DenseConfig):
         return form
-    if isinstance(config.method, RIAConfig) and not _permutes(config.method, config.sparsity):
-        del form["permutation"]
     if propagation(config) is Propagation.dense:
         form["propagation"] = Propagation.dense.value
     form |= expert_choice(config)
-    if measures:
+    if method.output_error and not gathers_hessian(method):
         form["output_error"] = True
+    targets, skip = sorted(set(method.targets)), sorted(set(method.skip))
     if "*" not in targets:
         form["targets"] = targets
     return form | ({"skip": skip} if skip else {})
 
 
-def _permutes(method: RIAConfig, sparsity: SparsityConfig) -> bool:
-    """Whether inputs are put into other groups than consecutive ones, which only N:M has."""
-    return isinstance(sparsity, NMConfig) and method.permutation is not Permutation.none
-
-
 def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
     """The sparsity's form, without keys that were added later and are at their default; ratios as pairs, because their
     order counts."""
-    form = _with_class(config)
+    form = option_identity(config)
     ratios = form.pop("ratios", None)
     if form.get("preserve_zeros") == Preserve.auto.value:
         del form["preserve_zeros"]
@@ -181,14 +181,6 @@ def _canonical_sparsity(config: SparsityConfig) -> dict[str, Any]:
         counting = ("class", "ratio", "preserve_zeros", *ALLOCATION_KEYS[config.allocation])
         form = {key: form[key] for key in counting if key in form}
     return form | ({"ratios": [[pattern, ratio] for pattern, ratio in ratios.items()]} if ratios else {})
-
-
-def _with_class(config: MethodConfig | SparsityConfig) -> dict[str, Any]:
-    return {"class": type(config).__name__} | {key: _plain(value) for key, value in asdict(config).items() if key != "name"}
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
 
 
 def short_hash(form: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune.calib.manifest import describe_model_part
 from prune.cell.cell import Cell
-from prune.cell.provenance import code_state, versions
+from prune.cell.provenance import code_state, describe_code, versions
 from prune.config.model import ModelConfig
 from prune.files import now
 from prune.models.checks import is_multimodal
@@ -83,7 +83,7 @@ def describe_model(model: ModelConfig) -> str:
 def code_facts() -> dict[str, str]:
     """Which code made a folder, and when."""
     code = code_state()
-    commit = f", commit {code.git[:12]}{' with changes' if code.dirty else ''}" if code.git else ""
+    commit = f", commit {describe_code(code)}" if code.git else ""
     known = versions()
     others = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers", "python") if name in known)
     return {"made by": f"prune {known.get('prune', '')}{commit}; {others}", "made on": now()}

@@ -64,11 +64,12 @@ def code_warning(submitted: CodeState | None) -> str | None:
     code = code_state()
     if submitted is None or submitted == code:
         return None
-    return f"The code changed between submission ({_describe(submitted)}) and start ({_describe(code)}) of the job."
+    return f"The code changed between submission ({describe_code(submitted)}) and start ({describe_code(code)}) of the job."
 
 
-def _describe(code: CodeState) -> str:
-    changes = f" with changes {code.changes}" if code.changes else ""
+def describe_code(code: CodeState) -> str:
+    """Its commit, and whether files differ from that; the page has the same words (report/output/page/running.js)."""
+    changes = f" with uncommitted changes ({code.changes})" if code.changes else ""
     return f"{(code.git or 'no checkout')[:12]}{changes}"
 
 

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prune.cell.identity import propagation, reconstruction
 from prune.config.config import Config
+from prune.config.drop import DropConfig
 from prune.config.method import Propagation
+from prune.pruning.linear_checks import check_zeros
 from prune.pruning.linear_report import LinearReport
+from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.registry import build_method, build_weights
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.calib.calibration_set import CalibrationSet
+    from prune.models.load import LoadedModel
     from prune.pruning.method import Method
     from prune.pruning.propagation import DenseInputs, Inputs
     from prune.pruning.reconstruct import Reconstruction
@@ -56,6 +60,21 @@ def prune_weights(
     patterns = allocate(model, config.method, config.sparsity, counted, batch_size=config.batch_size, on_block=on_block)
     inputs = (dense_inputs(counted) or counted) if counted else None
     return prune_by(config, model, (method, patterns, inputs), calibration, on_block=on_block, on_mask=on_mask)
+
+
+def check_sparser(config: Config, loaded: "LoadedModel") -> None:
+    """Make sure that more is asked for than is 0 already in a model that was just loaded, before anything is computed.
+
+    Raises:
+        UserError: no more is.
+    """
+    from prune.pruning.allocation import count_zeros
+
+    sparsity = config.sparsity
+    if isinstance(config.method, DenseConfig) or isinstance(sparsity, DropConfig) or config.merge.cells:
+        return
+    if loaded.share_zero > 0:
+        check_zeros(*count_zeros(loaded.model), config)
 
 
 def prune_by(

@@ -22,7 +22,7 @@ from prune.cell.merging import average_parents, describe_merge, is_merged
 from prune.cell.model_card import cell_facts, model_card
 from prune.cell.model_sets import calibration_set
 from prune.cell.provenance import CodeState, code_warning, describe_placement, provenance
-from prune.cell.pruning import prune_by, prune_weights
+from prune.cell.pruning import check_sparser, prune_by, prune_weights
 from prune.cell.resources import Resources
 from prune.cell.sets import describe_sets, reads_sample
 from prune.cell.settle import finished, put_in_order
@@ -178,6 +178,7 @@ class CellRun:
         for note in self._loaded.notes:
             log.warning("%s", note)
         check_unchanged(self._cell)
+        check_sparser(self._config, self._loaded)
 
     def _calibration_set(self) -> "CalibrationSet | None":
         recipe = self._cell.recipe

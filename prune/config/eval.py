@@ -33,7 +33,7 @@ class EvalProtocol(str, Enum):
     acc_mc = "acc_mc"
     """The likelihoods of the choices are compared."""
     bpb = "bpb"
-    """Bits per byte of the right answer's text; no choices are listed."""
+    """Bits per byte of the right answer's text; no choices are listed. Of lambada, those of the last words."""
     acc_cf = "acc_cf"
     """The bits per byte of the choices' texts are compared; no choices are listed."""
 
@@ -53,7 +53,7 @@ class EvalConfig:
     perplexity: list[str] = field(default_factory=list)
     """Text sets."""
     tasks: list[str] = field(default_factory=list)
-    """Question sets."""
+    """Question sets; for bpb also lambada, whose last words are asked."""
     protocols: list[EvalProtocol] = field(default_factory=lambda: [EvalProtocol.acc])
     """How question sets are scored; acc_mc and acc_cf skip those whose answers are open."""
     lm_eval_tasks: list[str] = field(default_factory=list)

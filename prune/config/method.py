@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from prune.config.checks import MISSING
+from prune.config.options import own_knobs
+from prune.config.sparsity import SparsityConfig
 
 
 class Propagation(str, Enum):
@@ -54,7 +57,12 @@ class MethodConfig:
     output_error: bool = False
     """Measure the error of the outputs (`output_error` in blocks.jsonl) for a method that gathers no Hessian, too: that of
     every linear's inputs is gathered beside what the method needs, at the time and memory of SparseGPT's statistics. The
-    weights stay the same. SparseGPT, ALPS and ADMM measure it anyway."""
+    weights stay the same. SparseGPT, ALPS, ADMM and swaps measure it anyway."""
+
+    def identity(self, sparsity: SparsityConfig) -> dict[str, Any]:
+        """Plain values of its own knobs that can matter under a sparsity; at the value that null stands for, null."""
+        knobs = own_knobs(self, MethodConfig)
+        return {key: value.value if isinstance(value, Enum) else value for key, value in knobs.items()}
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """How many weights of a linear share one threshold: a ratio of fewer than one of these removes nothing."""

@@ -73,6 +73,11 @@ class OwnSetConfig:
         self._check_evaluation()
 
     @property
+    def usual_answer_kind(self) -> str:
+        """What answer_kind is where it is null."""
+        return "text" if self.choices is None else "label"
+
+    @property
     def on_hub(self) -> bool:
         """Whether the rows lie on the hub."""
         return self.path is not None and self.path.startswith(HUB)

@@ -21,6 +21,7 @@ from prune.data.dataset import (
     QuestionSet,
     TextSet,
 )
+from prune.data.last_words import has_last_words
 from prune.data.own.definition import define
 from prune.errors import UserError, nearest
 
@@ -151,8 +152,8 @@ def has_answers(name: str, kind: AnswerKind, own: Mapping[str, OwnSetConfig] = M
 
 
 def without_open_answers(names: Sequence[str], own: Mapping[str, OwnSetConfig]) -> list[str]:
-    """The names but those of sets whose answers are open; unknown ones stay, for whoever tells of them."""
-    return [name for name in names if not is_known(name, own) or has_answers(name, AnswerKind.LABEL, own)]
+    """The names but those of questions whose answers are open; others stay, for whoever tells of them."""
+    return [name for name in names if not any(has_answers(name, kind, own) for kind in (AnswerKind.NUMBER, AnswerKind.TEXT))]
 
 
 def with_perplexity() -> str:
@@ -163,8 +164,10 @@ def with_perplexity() -> str:
 
 
 def with_questions() -> str:
-    """A sentence that names the sets of questions."""
-    return _list_sets("of questions", lambda dataset: isinstance(dataset, QuestionSet))
+    """A sentence that names the sets of questions, and those of texts whose last words bpb asks."""
+    listed = _list_sets("of questions", lambda dataset: isinstance(dataset, QuestionSet))
+    by_word = ", ".join(name for name, dataset in DATASETS.items() if has_last_words(dataset))
+    return f"{listed.removesuffix('.')}; and of texts whose last words bpb asks: {by_word}."
 
 
 def _list_sets(what: str, belongs: Callable[[Dataset], bool]) -> str:

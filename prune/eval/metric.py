@@ -70,7 +70,7 @@ class Score(Protocol):
         """What the items, but those at the places in `skipped`, share with the calibration set that was `seen`."""
 
 
-LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error, "chat": False}
+LATER_SETTINGS: dict[str, object] = {"rationale": False, "too_long": TooLong.error, "chat": False, "last_word": False}
 """Settings that came when there were scores already, each at the value that leaves these as they are. At this value it is no
 part of a score's identity."""
 
@@ -111,6 +111,9 @@ SPEED = "speed"
 
 ACCURACY = "accuracy"
 """The unit of a share of items answered rightly, 0 to 1."""
+
+LAST_WORD = "bits per byte of the last word"
+"""The unit of a score of language modelling, which is averaged with no bits per byte of answers to questions."""
 
 
 NEUTRAL = frozenset({"batch_size", "dtype", "lm_eval", "parsed_share", "overflow", "semi_structured"})

@@ -14,6 +14,7 @@ from prune.data.own.definition import define
 from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.eval.metric import PlannedMetric, Score
+from prune.eval.questions.settings import asked_by
 
 
 def _find_scores() -> list[type[Score]]:
@@ -86,9 +87,11 @@ def _rationale_problems(config: EvalConfig, data: DataConfig) -> list[str]:
         )
     known = DATASETS | {name: define(name, own) for name, own in data.sets.items()}
     able = [name for name, dataset in known.items() if isinstance(dataset, QuestionSet) and dataset.has_rationales]
-    unable = [name for name in dict.fromkeys(config.tasks) if name in known and name not in able]
+    able_tasks = [name for name in config.tasks if name in able]
+    asked = asked_by(EvalProtocol.acc, config, data) if generates and able_tasks else config.tasks
+    unable = [name for name in dict.fromkeys(asked) if name in known and name not in able]
     if unable and (generates or len(unable) == len(set(config.tasks))):
-        left = [name for name in config.tasks if name in able] or able
+        left = able_tasks or able
         problems.append(
             f"eval.rationale=true: {', '.join(unable)} {'has' if len(unable) == 1 else 'have'} no rationales. "
             f"Sets that have them: {', '.join(able)}. Leave the others out: eval.tasks=[{','.join(left)}]"

@@ -1,7 +1,7 @@
 """Experts of a mixture run one by one, so that what enters and leaves each of them can be looked at.
 
 transformers lets a function of ours compute all layers of fused experts (see experts.py), in place of one product for all
-experts. The result is the same up to rounding.
+experts. The result is the same up to rounding. Without a watch its own loop is used where that one product does not go.
 
 Shapes: T tokens of a call, K experts for each token, P tokens routed to one expert, H hidden, I inside an expert.
 """
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NAME = "prune_one_by_one"
 """The name under which transformers knows the function."""
+ALIGNMENT = 16
+"""The bytes of which a row of PyTorch's grouped product must have a multiple."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,21 @@ def run_experts(experts: nn.Module, hidden_states: Tensor, top_k_index: Tensor, 
         if watch is not None:
             watch(ExpertPass(experts, expert, hidden_states, tokens_P, gates_P, input_PH, inner_PI, output_PH))
     return total_TH.to(hidden_states.dtype)
+
+
+def fit_implementation(model: nn.Module) -> None:
+    """Let transformers run experts one after another where its one product for all experts cannot take them."""
+    for module in model.modules():
+        if is_fused(module) and not fits_grouped_product(module):
+            config: Any = module.config
+            config._experts_implementation = "eager"
+
+
+def fits_grouped_product(experts: nn.Module) -> bool:
+    """Whether PyTorch's grouped product takes them: float32 at most, and what enters and leaves them in whole alignments."""
+    held: Any = experts.down_proj
+    is_short = held.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return is_short and all(size * held.itemsize % ALIGNMENT == 0 for size in held.shape[1:])
 
 
 @contextmanager

@@ -75,16 +75,24 @@ def decoder_blocks(header: Header) -> tuple[str, dict[int, Header]]:
     return max(lists.items(), key=lambda item: sum(map(len, item[1].values())), default=("", {}))
 
 
+def linear_tensors(settings: dict[str, Any], header: Header | None) -> dict[str, str] | None:
+    """`<number of the block>.<name in the block>` of each linear -> its tensor's name; None where the files do not tell."""
+    if settings.get("model_type") not in PLAIN_TYPES or header is None:
+        return None
+    place, blocks = decoder_blocks(header)
+    return {
+        f"{number}.{name.removesuffix('.weight')}": f"{place}{number}.{name}"
+        for number, block in sorted(blocks.items())
+        for name, stored in block.items()
+        if name.endswith(".weight") and len(stored.shape) == 2
+    } or None
+
+
 def linear_shapes(settings: dict[str, Any], header: Header | None) -> dict[str, tuple[int, int]] | None:
     """`<number of the block>.<name in the block>` -> (outputs, inputs) of each linear; None where the files do not tell."""
-    kind = settings.get("model_type")
-    if kind not in PLAIN_TYPES or header is None:
+    tensors = linear_tensors(settings, header)
+    if tensors is None or header is None:
         return None
-    linears: dict[str, tuple[int, int]] = {}
-    for number, block in sorted(decoder_blocks(header)[1].items()):
-        for name, stored in block.items():
-            if name.endswith(".weight") and len(stored.shape) == 2:
-                first, second = stored.shape
-                shape = (second, first) if kind in TRANSPOSED else (first, second)
-                linears[f"{number}.{name.removesuffix('.weight')}"] = shape
-    return linears or None
+    shapes = {name: header[tensor].shape for name, tensor in tensors.items()}
+    is_transposed = settings.get("model_type") in TRANSPOSED
+    return {name: (second, first) if is_transposed else (first, second) for name, (first, second) in shapes.items()}

@@ -25,6 +25,7 @@ from prune.models.blocks import (
     unwatched_linears,
 )
 from prune.models.checks import is_multimodal, quantisation
+from prune.models.experts_forward import fit_implementation
 from prune.models.fetch import find_snapshot
 from prune.models.files import check_model, local_folder, model_header, model_settings
 from prune.models.fit import (
@@ -122,6 +123,7 @@ def load_model(
     if tokenizer is None:
         tokenizer = load_tokenizer(config)
     model, unexpected = _read_weights(config, device)
+    fit_implementation(model)
     loaded = LoadedModel(config.name, model.eval(), tokenizer)
     try:
         assert loaded.linears

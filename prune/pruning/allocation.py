@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prune.config.method import MethodConfig
-from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
-from prune.errors import UserError
-from prune.models.blocks import count_sparsity, named_linears, read_weight
+from prune.config.sparsity import Allocation, SparsityConfig, UnstructuredConfig
+from prune.models.blocks import named_linears, read_weight
 from prune.pruning.alphapruning import alpha_ratios
 from prune.pruning.expert_inputs import ExpertRule, rule_of
+from prune.pruning.linear_checks import check_more_than_zeros, keeps_zeros
 from prune.pruning.owl import owl_ratios
 from prune.pruning.sparsity import Pattern, Unstructured, build_pattern
 from prune.pruning.targets import assign_ratios, block_of, select_targets
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune.calib.calibration_set import CalibrationSet
-
-
-PRESERVE_FROM = 0.01
-"""Share of exact zeros from which a model counts as sparse."""
 
 
 def allocate(
@@ -42,40 +38,19 @@ def allocate(
             `owl_ratios` and `alpha_ratios`.
     """
     patterns = _without_zeros(model, method, sparsity, calibration, batch_size, on_block)
-    if not preserves_zeros(model, sparsity):
+    zeros, shapes = count_zeros(model)
+    sizes = {name: outputs * inputs for name, (outputs, inputs) in shapes.items()}
+    if not keeps_zeros(sparsity, sum(zeros.values()), sum(sizes.values())):
         return patterns
-    check_more_than_zeros(model, patterns)
+    check_more_than_zeros(zeros, sizes, {name: pattern.ratio for name, pattern in patterns.items()})
     return {name: replace(pattern, preserve_zeros=True) for name, pattern in patterns.items()}
 
 
-def preserves_zeros(model: "PreTrainedModel", sparsity: SparsityConfig) -> bool:
-    """Whether the weights that are 0 in a dense model stay 0."""
-    assert isinstance(sparsity, UnstructuredConfig | NMConfig), type(sparsity)
-    if sparsity.preserve_zeros is not Preserve.auto:
-        return sparsity.preserve_zeros is Preserve.yes
-    num_zero, num_weights = count_sparsity(model)
-    return num_zero >= PRESERVE_FROM * num_weights
-
-
-def check_more_than_zeros(model: "PreTrainedModel", patterns: Mapping[str, Pattern]) -> None:
-    """Make sure that the asked sparsity of the linears to be pruned is at least their share of zeros.
-
-    Raises:
-        UserError: more are 0.
-    """
-    linears = named_linears(model)
-    weights = {name: read_weight(linears[name]) for name in patterns}
-    num_weights = sum(weight_OI.numel() for weight_OI in weights.values())
-    num_zero = sum(weight_OI.numel() - int(weight_OI.count_nonzero()) for weight_OI in weights.values())
-    num_asked = sum(pattern.ratio * weights[name].numel() for name, pattern in patterns.items())
-    if num_zero > num_asked + 0.001 * num_weights:
-        share, asked = num_zero / num_weights, num_asked / num_weights
-        more = f"sparsity.ratio={min(share + 0.1, (1 + share) / 2):.2g}"
-        raise UserError(
-            f"{100 * share:.4g} % of the weights in the linears to be pruned are 0 already, and only {100 * asked:.4g} % "
-            f"were asked for: nothing is left to prune. Ask for more, as in {more}, or let zeros be filled again: "
-            "sparsity.preserve_zeros=no."
-        )
+def count_zeros(model: "PreTrainedModel") -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+    """The zeros of each linear of the blocks, by `<block>.<name>`, and its (outputs, inputs)."""
+    weights = {name: read_weight(linear) for name, linear in named_linears(model).items()}
+    zeros = {name: weight_OI.numel() - int(weight_OI.count_nonzero()) for name, weight_OI in weights.items()}
+    return zeros, {name: (weight_OI.shape[0], weight_OI.shape[1]) for name, weight_OI in weights.items()}
 
 
 def _without_zeros(

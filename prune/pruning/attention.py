@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
+from prune.models.decoding import replaced_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,17 +65,10 @@ def watch_attention(real_BL: Tensor) -> Iterator[ReceivedAttention]:
     """Look on while the blocks run a batch with these real tokens."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    received, before = ReceivedAttention(real_BL), dict(ALL_ATTENTION_FUNCTIONS)
-    ours = {"sdpa": _watched_sdpa(received, before["sdpa"]), "eager": _watched_eager(received, before.get("eager"))}
-    for name, function in ours.items():
-        ALL_ATTENTION_FUNCTIONS[name] = function
-    try:
+    received, right = ReceivedAttention(real_BL), ALL_ATTENTION_FUNCTIONS
+    ours = {"sdpa": _watched_sdpa(received, right["sdpa"]), "eager": _watched_eager(received, right.get("eager"))}
+    with replaced_attention(ours):
         yield received
-    finally:
-        for name in ours:
-            del ALL_ATTENTION_FUNCTIONS[name]
-            if ALL_ATTENTION_FUNCTIONS.get(name) is not before.get(name):
-                ALL_ATTENTION_FUNCTIONS[name] = before[name]
 
 
 @contextmanager

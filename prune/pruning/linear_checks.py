@@ -6,9 +6,12 @@ from math import floor
 
 from prune.config.config import Config
 from prune.config.method import MethodConfig
-from prune.config.sparsity import Allocation, NMConfig, SparsityConfig, UnstructuredConfig
+from prune.config.sparsity import Allocation, NMConfig, Preserve, SparsityConfig, UnstructuredConfig
 from prune.errors import UserError
 from prune.pruning.targets import assign_ratios, block_of, select_targets
+
+PRESERVE_FROM = 0.01
+"""Share of exact zeros from which a model counts as sparse."""
 
 
 def check_names(names: Sequence[str], method: MethodConfig, sparsity: SparsityConfig) -> list[str]:
@@ -91,4 +94,56 @@ def _check_removes(name: str, ratio: float, shape: tuple[int, int], method: Meth
             f"sparsity.ratio={ratio:g} removes nothing from {name}: {method.name} compares {num_compared} weights there, "
             f"and the share is rounded down. Give {1 / num_compared:.3g} or more, as in sparsity.ratio=0.5, or "
             "method=dense."
+        )
+
+
+def keeps_zeros(sparsity: SparsityConfig, num_zero: int, num_weights: int) -> bool:
+    """Whether the weights that are 0 in a dense model stay 0, by their number in all of its linears."""
+    assert isinstance(sparsity, UnstructuredConfig | NMConfig), type(sparsity)
+    if sparsity.preserve_zeros is not Preserve.auto:
+        return sparsity.preserve_zeros is Preserve.yes
+    return num_zero >= PRESERVE_FROM * num_weights
+
+
+def check_zeros(zeros: Mapping[str, int], shapes: Mapping[str, tuple[int, int]], config: Config) -> None:
+    """Check the zeros of each linear against what is asked for; that of OWL is known once the blocks are looked at.
+
+    Raises:
+        UserError: see `check_more_than_zeros`.
+    """
+    method, sparsity = config.method, config.sparsity
+    sizes = {name: outputs * inputs for name, (outputs, inputs) in shapes.items()}
+    if not keeps_zeros(sparsity, sum(zeros.values()), sum(sizes.values())):
+        return
+    chosen = select_targets(list(shapes), method.targets, method.skip)
+    if isinstance(sparsity, NMConfig):
+        ratios = dict.fromkeys(chosen, sparsity.n / sparsity.m)
+    else:
+        assert isinstance(sparsity, UnstructuredConfig), sparsity
+        if sparsity.allocation is Allocation.owl:
+            return
+        ratios = assign_ratios(chosen, sparsity.ratios or {}, sparsity.ratio)
+    check_more_than_zeros(zeros, sizes, ratios)
+
+
+def check_more_than_zeros(zeros: Mapping[str, int], sizes: Mapping[str, int], ratios: Mapping[str, float]) -> None:
+    """Make sure that the asked sparsity of the linears to be pruned is at least their share of zeros.
+
+    Args:
+        zeros: of each linear, and
+        sizes: its number of weights.
+        ratios: of the linears to be pruned.
+
+    Raises:
+        UserError: more are 0.
+    """
+    num_weights = sum(sizes[name] for name in ratios)
+    share = sum(zeros[name] for name in ratios) / num_weights
+    asked = sum(ratio * sizes[name] for name, ratio in ratios.items()) / num_weights
+    if share > asked + 0.001:
+        more = f"sparsity.ratio={min(share + 0.1, (1 + share) / 2):.2g}"
+        raise UserError(
+            f"{100 * share:.4g} % of the weights in the linears to be pruned are 0 already, and only {100 * asked:.4g} % "
+            f"were asked for: nothing is left to prune. Ask for more, as in {more}, or let zeros be filled again: "
+            "sparsity.preserve_zeros=no."
         )

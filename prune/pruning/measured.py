@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from prune.lazy import torch
-from prune.pruning.method import Keepable, Method, NoStatistic, Pruned, Statistic
+from prune.pruning.method import Keepable, Method, NoStatistic, Pruned, Statistic, fewest_tokens
 from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Pattern
 
@@ -36,6 +36,11 @@ class BesideHessian:
         """Give the inputs to both."""
         self.own.add(x_TI, weight_T)
         self.hessian.add(x_TI, weight_T)
+
+    @property
+    def min_tokens(self) -> int:
+        """Those of the method's own, whose weights stay as they are without the Hessian."""
+        return fewest_tokens(self.own)
 
     @property
     def num_bytes(self) -> int:

@@ -61,7 +61,7 @@ def statistic_bytes(method: StartsStatistic, num_inputs: int, dtype: torch.dtype
 
 
 def fewest_tokens(statistic: Statistic) -> int:
-    """How many tokens a statistic must have seen to be of use: its class's `min_tokens`, or 1."""
+    """How many tokens a statistic must have seen to be of use: its own `min_tokens`, or 1."""
     return int(getattr(statistic, "min_tokens", 1))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from prune.config.method import MethodConfig
 from prune.config.options import Options, find_options, own_knobs
 from prune.config.weight import ScaledConfig, WeightConfig
+from prune.lazy import torch
 from prune.pruning.measured import Measured
-from prune.pruning.method import Method
+from prune.pruning.method import Method, fewest_tokens
 from prune.pruning.methods.dense import DenseConfig
 from prune.pruning.token_weights import Need, TokenWeights
 
@@ -42,6 +43,11 @@ def needs_inputs(config: MethodConfig) -> bool:
 def gathers_hessian(config: MethodConfig) -> bool:
     """Whether the method of a configuration gathers the Hessian itself, so that its output error is always measured."""
     return bool(getattr(METHODS[type(config)], "gathers_hessian", False))
+
+
+def fewest_by_default(config: MethodConfig) -> int:
+    """How many tokens the statistic of a method's configuration needs: what `min_tokens` is where it is null."""
+    return fewest_tokens(build_method(config).start_statistic(1, torch.device("meta")))
 
 
 def counts_alike(config: WeightConfig, *, full: bool = False) -> bool:

@@ -18,8 +18,9 @@ from prune.models.checks import has_experts, num_layers
 from prune.models.fetch import missing_files
 from prune.models.files import check_model, check_seq_len, local_folder, model_linears, model_settings
 from prune.models.load import built_linears
+from prune.models.zeros import linear_zeros
 from prune.pruning.block_search import allowed_blocks
-from prune.pruning.linear_checks import check_against, check_names
+from prune.pruning.linear_checks import check_against, check_names, check_zeros
 from prune.pruning.methods.dense import DenseConfig
 from prune.sweep.missing import prepare_line
 from prune.sweep.needs import distinct_models, distinct_scores, needed_splits, unknown_hubs
@@ -67,7 +68,7 @@ def check_local_models(cells: Sequence[Cell]) -> None:
 
 
 def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
-    """Check names of linears, n:m and ratios against the linears of each model, as its files show them.
+    """Check names of linears, n:m and ratios against the linears of each model, and their zeros, as its files show them.
 
     Where they do not, the model is built without weights: for n:m, whose groups a width may not fit, and with `builds` also
     for the names that a line gives.
@@ -85,6 +86,9 @@ def check_linears(cells: Sequence[Cell], *, builds: bool = True) -> None:
         if shapes is not None:
             for config in own:
                 check_against(shapes, config)
+            if (zeros := linear_zeros(model)) is not None:
+                for config in own:
+                    check_zeros(zeros, shapes, config)
             continue
         asking = [config for config in own if has_groups(config) or (builds and names_linears(config))]
         built = built_linears(model) if asking else None

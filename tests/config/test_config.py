@@ -10,7 +10,8 @@ from prune.config.calib import PromptStyle
 from prune.config.eval import EvalProtocol
 from prune.config.model import ModelConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
-from prune.data.dataset import QuestionSet, TextSet
+from prune.data.dataset import TextSet
+from prune.data.last_words import as_questions
 from prune.data.registry import DATASETS, LANGUAGE_SETS
 from prune.errors import UserError
 from prune.eval.suites import ZERO_SHOT
@@ -174,6 +175,6 @@ def test_the_suites_name_what_they_say(compose_config: Compose) -> None:
     assert compose_config("eval=zero_shot").eval.lm_eval_tasks == list(ZERO_SHOT)
     everything = compose_config("eval=all").eval
     assert sorted(everything.perplexity) == sorted(held_out)
-    assert sorted(everything.tasks) == sorted(name for name, each in DATASETS.items() if isinstance(each, QuestionSet))
+    assert sorted(everything.tasks) == sorted(name for name, each in DATASETS.items() if as_questions(each))
     assert set(everything.lm_eval_tasks) > set(ZERO_SHOT)
     assert set(everything.protocols) == set(EvalProtocol)

@@ -8,6 +8,7 @@ import pytest
 from prune.config.data import DataConfig, DataSource
 from prune.config.eval import Bos, EvalConfig, EvalProtocol
 from prune.data.dataset import QuestionSet, TextSet
+from prune.data.last_words import has_last_words
 from prune.data.registry import DATASETS
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
@@ -108,6 +109,8 @@ def test_every_set_is_planned_or_refused_by_kind() -> None:
                 plan_metrics(quick(perplexity=[name], tasks=[]), SAMPLE)
         if isinstance(dataset, QuestionSet):
             json.dumps(plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)[0].asked)
+        elif has_last_words(dataset):
+            json.dumps(plan_metrics(quick(perplexity=[], tasks=[name], protocols=[EvalProtocol.bpb]), SAMPLE)[0].asked)
         else:
             with pytest.raises(UserError, match=rf"eval.tasks: .*{name}.*Sets of questions: .*gsm8k"):
                 plan_metrics(quick(perplexity=[], tasks=[name]), SAMPLE)

@@ -95,8 +95,12 @@ def test_answers_of_every_architecture_are_those_of_one_prompt_at_a_time(name: s
     assert all_answers(model, prompts, 4, prefix=()) == naive
 
 
+@pytest.mark.parametrize("copied_slots", [1e-9, 1e9], ids=["in turns", "after copies"])
 @pytest.mark.parametrize("name", ALL)
-def test_likelihoods_of_every_architecture_are_those_of_a_whole_pass(name: str) -> None:
+def test_likelihoods_of_every_architecture_are_those_of_a_whole_pass(
+    name: str, copied_slots: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prune.eval.engine.prefix.COPIED_SLOTS", copied_slots)
     model, prompts = tiny_model(ALL[name]()), make_prompts()
     check_likelihoods(model, prompts, CHOICES, common_prefix(prompts))
     check_likelihoods(model, prompts, CHOICES, ())
@@ -174,6 +178,18 @@ def test_rows_of_much_the_same_length_go_together() -> None:
     assert count_alike([400, 400, 400], limit=2) == 2
     assert count_alike([100, 9, 9, 9, 9], limit=8) == 3, "a small pass may take in more"
     assert count_alike([900], limit=8) == 1
+
+
+def test_choices_that_differ_in_length_are_not_padded_to_the_longest_of_a_batch() -> None:
+    model, prompts = tiny_model(ALL["llama"]()), make_prompts(5, lengths=[3] * 4)
+    fed: list[int] = []
+    model.register_forward_pre_hook(lambda module, args, inputs: fed.append(inputs["input_ids"].numel()), with_kwargs=True)
+    long, short = [[4] * 130, [7] * 125], [[5] * 3, [6] * 3]
+    with torch.inference_mode():
+        find_likelihoods(model, run_prefix(model, common_prefix(prompts)), prompts, [long, short, short, short])
+    in_turns = 2 * 4 * 129
+    assert sum(fed[2:]) < in_turns / 2
+    assert max(fed[2:]) == 2 * 129, "the two long ones go together, without the short ones"
 
 
 def test_joined_rows_are_no_wider_than_the_longest() -> None:

@@ -15,10 +15,14 @@ from prune.pruning.expert_inputs import ExpertRule
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
 from prune.pruning.linear_report import describe_few_tokens
+from prune.pruning.measured import Measured
 from prune.pruning.method import Method
+from prune.pruning.methods.dsnot import DSnoT
 from prune.pruning.methods.magnitude import Magnitude
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT
+from prune.pruning.methods.start import Start
+from prune.pruning.methods.swaps import Swaps
 from prune.pruning.methods.wanda import Wanda
 from prune.pruning.owl import outlier_share, owl_ratios, spread_ratios
 from prune.pruning.propagation import DenseInputs, KeptInputs, collect_all, kind_of
@@ -123,15 +127,27 @@ def test_an_expert_without_a_token_is_pruned_by_all_of_its_layer() -> None:
     assert describe_few_tokens([report for report in reports if report.block]) is None
 
 
-def test_a_hessian_needs_more_tokens_than_norms_do() -> None:
+IMPROVES_SPARSEGPT = DSnoT(start=Start.sparsegpt, max_cycles=2)
+MEASURED: list[Method] = [Measured(IMPROVES_SPARSEGPT), Measured(Magnitude())]
+
+
+@pytest.mark.parametrize("method", [Wanda(), RIA(), DSnoT(max_cycles=2), Measured(Wanda())], ids=str)
+def test_norms_need_one_token(method: Method) -> None:
+    reports = pruned(made("mixtral"), method, given=calibration_set(8, 16, padded=True))
+    assert {report.statistic for report in reports if report.tokens} == {"routed"}
+    assert min(report.tokens for report in reports if report.tokens) < 32
+
+
+@pytest.mark.parametrize("method", [SparseGPT(), Swaps(max_sweeps=2), IMPROVES_SPARSEGPT, *MEASURED], ids=str)
+def test_a_hessian_needs_more_tokens_than_norms_do(method: Method) -> None:
     """72 tokens, two experts each: some get 32, some do not."""
     many = calibration_set(8, 16, padded=True)
-    reports = pruned(made("mixtral"), SparseGPT(), given=many)
+    reports = pruned(made("mixtral"), method, given=many)
     seen = {(report.tokens or 0, report.statistic) for report in reports if report.tokens is not None}
     assert {statistic for _, statistic in seen} == {"routed", "all"}
     assert all((tokens < 32) == (statistic == "all") for tokens, statistic in seen)
     least = min(tokens for tokens, _ in seen) + 1
-    again = pruned(made("mixtral"), SparseGPT(), ExpertRule(min_tokens=least), given=many)
+    again = pruned(made("mixtral"), method, ExpertRule(min_tokens=least), given=many)
     assert {report.statistic for report in again if report.block == 0 and report.tokens is not None} >= {"routed"}
     assert all((report.tokens < least) == (report.statistic == "all") for report in again if report.tokens is not None)
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prune.config.method import MethodConfig
 from prune.models.blocks import named_linears, read_weight
 from prune.pruning.hidden_states import Walk
 from prune.pruning.layerwise import prune_model
@@ -14,9 +15,10 @@ from prune.pruning.methods.alps import ALPS
 from prune.pruning.methods.magnitude import Magnitude, MagnitudeConfig
 from prune.pruning.methods.ria import RIA
 from prune.pruning.methods.sparsegpt import SparseGPT, SparseGPTConfig
+from prune.pruning.methods.swaps import Swaps, SwapsConfig
 from prune.pruning.methods.wanda import Wanda, WandaConfig
 from prune.pruning.propagation import KeptInputs, collect_all, kind_of
-from prune.pruning.registry import build_method, needs_inputs
+from prune.pruning.registry import METHODS, build_method, gathers_hessian, needs_inputs
 from prune.pruning.solver.hessian import Hessian
 from prune.pruning.sparsity import Unstructured
 from tests.pruning.methods.test_sparsegpt import make_inputs, make_weight
@@ -51,7 +53,7 @@ def pruned(method: Method) -> tuple[list[LinearReport], dict[str, torch.Tensor]]
     return reports, {key: read_weight(linear).clone() for key, linear in named_linears(model).items()}
 
 
-@pytest.mark.parametrize("method", GATHER, ids=name)
+@pytest.mark.parametrize("method", [*GATHER, Swaps(max_sweeps=3)], ids=name)
 def test_methods_with_the_hessian_always_have_it(method: Method) -> None:
     reports, _ = pruned(method)
     for report in reports:
@@ -89,9 +91,16 @@ def test_one_pass_over_the_dense_model_serves_all_methods() -> None:
     assert all(report.output_error for report in reports)
 
 
+@pytest.mark.parametrize("config", [config for config, method in METHODS.items() if method], ids=str)
+def test_those_that_say_so_gather_it(config: type[MethodConfig]) -> None:
+    statistic = build_method(config()).start_statistic(4, torch.device("cpu"))
+    assert gathers_hessian(config()) == isinstance(statistic, Hessian)
+
+
 def test_the_knob_makes_a_method_look_at_inputs_where_it_must() -> None:
     assert build_method(MagnitudeConfig(output_error=True)) == Measured(Magnitude())
     assert build_method(WandaConfig(output_error=True)) == Measured(Wanda())
     assert build_method(WandaConfig()) == Wanda()
     assert build_method(SparseGPTConfig(output_error=True)) == SparseGPT()
+    assert build_method(SwapsConfig(output_error=True)) == Swaps()
     assert needs_inputs(MagnitudeConfig(output_error=True)) and not needs_inputs(MagnitudeConfig())

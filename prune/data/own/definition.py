@@ -82,10 +82,8 @@ def _category(own: OwnSetConfig) -> Category:
 
 
 def _answer_kind(own: OwnSetConfig) -> AnswerKind:
-    if own.answer_kind is None:
-        return AnswerKind.LABEL if own.choices is not None else AnswerKind.TEXT
     try:
-        return AnswerKind(own.answer_kind)
+        return AnswerKind(own.usual_answer_kind if own.answer_kind is None else own.answer_kind)
     except ValueError:
         known = ", ".join(kind.value for kind in AnswerKind)
         raise UserError(f"calib.answer_kind={own.answer_kind} is unknown. Those that exist: {known}.") from None

@@ -15,4 +15,5 @@ DATASET = TextSet(
     text=_text,
     columns=("text",),
     eval_split="test",
+    last_word=True,
 )

@@ -121,7 +121,10 @@ def reading(own: OwnSetConfig) -> dict[str, str | None]:
 
 def further_reading(own: OwnSetConfig | None) -> dict[str, str | None]:
     """What settles it for some uses only: rationales, and how an answer is read; nothing for the shipped sets."""
-    return {} if own is None else {"rationale": own.rationale, "answer_kind": own.answer_kind}
+    if own is None:
+        return {}
+    asked = None if own.answer_kind == own.usual_answer_kind else own.answer_kind
+    return {"rationale": own.rationale, "answer_kind": asked}
 
 
 def held_out_rows(own: OwnSetConfig, num_rows: int) -> frozenset[int]:

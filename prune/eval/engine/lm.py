@@ -20,6 +20,7 @@ from prune.eval.engine.fallback import generate_alone, likelihood_alone, reuses_
 from prune.eval.engine.logits import BrokenLogitsError, Likelihood, Tokens
 from prune.eval.engine.prefix import common_prefix, count_alike, count_whole, find_likelihoods, generate, run_prefix
 from prune.models.batching import within_memory
+from prune.models.decoding import quick_decoding
 from prune.models.losses import MAX_LOGITS, next_token_losses
 from prune.models.window import find_window
 
@@ -229,7 +230,8 @@ class PrefixLM(TemplateLM):  # type: ignore[misc]
                 deliver=finish,
             )
 
-        self._within_memory(attempt)
+        with quick_decoding(self.model):
+            self._within_memory(attempt)
 
     def _score(
         self,

@@ -1,6 +1,6 @@
 """Logits -> the likeliest token, or the likelihood of given ones; an error where they are not numbers.
 
-Tensors: B rows, L slots, V vocabulary.
+Tensors: B rows, L slots, V vocabulary, N tokens that are asked for.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def score_tokens(
     Raises:
         BrokenLogitsError: some are not numbers.
     """
-    logits_BLV = logits_BLV.float()
-    norms = logits_BLV.logsumexp(dim=-1)[rows, slots]
-    logprobs = logits_BLV[rows, slots, tokens] - norms
-    if not norms.isfinite().all():
-        raise BrokenLogitsError(text_of(int(rows[norms.isfinite().logical_not()][0])))
-    return logprobs.tolist(), (logits_BLV.argmax(dim=-1)[rows, slots] == tokens).tolist()
+    logits_NV = logits_BLV[rows, slots].float()  # of batches whose rows differ in length, many slots are not asked for
+    norms_N = logits_NV.logsumexp(dim=-1)
+    logprobs_N = logits_NV.gather(1, tokens[:, None])[:, 0] - norms_N
+    if not norms_N.isfinite().all():
+        raise BrokenLogitsError(text_of(int(rows[norms_N.isfinite().logical_not()][0])))
+    return logprobs_N.tolist(), (logits_NV.argmax(dim=-1) == tokens).tolist()

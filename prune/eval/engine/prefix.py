@@ -13,7 +13,7 @@ V vocabulary.
 """
 
 import inspect
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -29,6 +29,9 @@ from prune.models.losses import MAX_LOGITS
 MIN_FREE = 4
 """A batch is refilled or compacted when one row in MIN_FREE is finished: each time costs a copy of its keys and values."""
 
+
+COPIED_SLOTS = 256
+"""Slots whose keys and values are copied in the time in which one goes through the model; on CPUs and GPUs they are more."""
 
 BUSY_SLOTS = 256
 """Slots in a pass from which on more slots cost more time: below, the time is that of reading the weights."""
@@ -299,8 +302,9 @@ def find_likelihoods(
     """The likelihood of each choice after its context.
 
     Where each context has a single choice, both go through the model at once. Else a context goes through it once, which is
-    all that choices of one token need. Of longer ones, the first of every context go together (the longest, so that turns
-    are even), then the second: each time the rows take in all tokens but the last, and forget them again.
+    all that choices of one token need. Longer ones go through it without their last token: those of about one length
+    together, each after a copy of its context's keys and values; or, where that would cost more, the first of every context
+    together (the longest, so that turns are even), then the second, and the rows forget each again.
 
     Args:
         contexts: each begins with the prefix and goes on; no more than fit into a batch.
@@ -321,15 +325,61 @@ def find_likelihoods(
     flat = [likelihood for several in found for likelihood in several]
     for likelihood, logprob, is_greedy in zip(flat, logprobs, greedy, strict=True):
         likelihood.add(logprob, is_greedy)
-    num_slots = rows.mask_BS.shape[1]
     longer = [
-        sorted((pair for pair in zip(several, ours, strict=True) if len(pair[0]) > 1), key=lambda pair: -len(pair[0]))
-        for several, ours in zip(choices, found, strict=True)
+        (place, choice, likelihood)
+        for place, (several, ours) in enumerate(zip(choices, found, strict=True))
+        for choice, likelihood in zip(several, ours, strict=True)
+        if len(choice) > 1
     ]
-    for turn in range(max(map(len, longer))):
-        _follow(rows, contexts, [pairs[turn] if turn < len(pairs) else None for pairs in longer])
+    longer.sort(key=lambda pair: -len(pair[1]))
+    turns, alike = _take_turns(longer), _group_alike(longer, len(contexts))
+    num_in_turns = sum(len(contexts) * _num_after_first(turn) for turn in turns)
+    num_alike = sum(len(group) * _num_after_first(group) for group in alike)
+    num_copied = len(longer) * rows.mask_BS.shape[1]
+    if num_alike + num_copied / COPIED_SLOTS < num_in_turns:
+        for group in alike:
+            places = [place for place, _, _ in group]
+            copies = join_rows([(rows, places)], _num_after_first(group))
+            _follow(copies, [contexts[place] for place in places], [pair[1:] for pair in group])
+        return found
+    num_slots = rows.mask_BS.shape[1]
+    for turn in turns:
+        by_place = {place: (choice, likelihood) for place, choice, likelihood in turn}
+        _follow(rows, contexts, [by_place.get(place) for place in range(len(contexts))])
         rows.rewind(num_slots)
     return found
+
+
+_Pair = tuple[int, Tokens, Likelihood]
+"""The place of a context, a choice of more than one token after it, and the likelihood of that so far."""
+
+
+def _take_turns(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
+    """The first choice of every context, then the second, ..."""
+    turns: list[list[_Pair]] = []
+    num_taken: Counter[int] = Counter()
+    for pair in pairs:
+        turn = num_taken[pair[0]]
+        num_taken[pair[0]] += 1
+        turns += [[]] * (turn == len(turns))
+        turns[turn] = [*turns[turn], pair]
+    return turns
+
+
+def _group_alike(pairs: Sequence[_Pair], limit: int) -> list[list[_Pair]]:
+    """Those of about one length together, `limit` at most."""
+    groups: list[list[_Pair]] = []
+    rest = list(pairs)
+    while rest:
+        num = count_alike([len(choice) for _, choice, _ in rest], limit)
+        groups.append(rest[:num])
+        rest = rest[num:]
+    return groups
+
+
+def _num_after_first(pairs: Sequence[_Pair]) -> int:
+    """The slots that the longest choice takes: its first token is asked of the context alone."""
+    return max(len(choice) for _, choice, _ in pairs) - 1
 
 
 def count_whole(model: Any, choices: Sequence[Sequence[Tokens]]) -> int:

@@ -14,7 +14,7 @@ from prune.data.dataset import AnswerKind, cluster_numbers
 from prune.data.registry import has_answers
 from prune.eval.metric import ItemColumn, Measured, accuracy, mean
 from prune.eval.questions.answers import score
-from prune.eval.questions.settings import GenerationSettings, Questions
+from prune.eval.questions.settings import GenerationSettings, Questions, asked_by
 from prune.eval.subject import Subject
 
 
@@ -30,7 +30,7 @@ class AccuracySettings(GenerationSettings):
     @classmethod
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those of free text, which have a BLEU instead."""
-        names = config.tasks if EvalProtocol.acc in config.protocols else []
+        names = asked_by(EvalProtocol.acc, config, data)
         return [name for name in names if not has_answers(name, AnswerKind.TEXT, data.sets)]
 
     def score(self, questions: Questions, subject: Subject) -> Measured:

@@ -15,7 +15,7 @@ from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import AnswerKind
 from prune.data.registry import has_answers
 from prune.eval.metric import Measured, Metric
-from prune.eval.questions.settings import GenerationSettings, Questions
+from prune.eval.questions.settings import GenerationSettings, Questions, asked_by
 from prune.eval.subject import Subject
 
 
@@ -29,7 +29,7 @@ class TranslationSettings(GenerationSettings):
     @classmethod
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """The sets of free text."""
-        names = config.tasks if EvalProtocol.acc in config.protocols else []
+        names = asked_by(EvalProtocol.acc, config, data)
         return [name for name in names if has_answers(name, AnswerKind.TEXT, data.sets)]
 
     def score(self, questions: Questions, subject: Subject) -> Measured:

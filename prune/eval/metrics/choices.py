@@ -13,7 +13,7 @@ from prune.config.eval import EvalConfig, EvalProtocol
 from prune.data.dataset import Example, cluster_numbers
 from prune.data.registry import without_open_answers
 from prune.eval.metric import ItemColumn, Measured, Metric, accuracy, mean
-from prune.eval.questions.settings import Questions, QuestionSettings
+from prune.eval.questions.settings import Questions, QuestionSettings, asked_by
 from prune.eval.subject import Subject
 
 
@@ -27,7 +27,7 @@ class ChoiceSettings(QuestionSettings):
     @classmethod
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those whose answers are open."""
-        names = config.tasks if EvalProtocol.acc_mc in config.protocols else []
+        names = asked_by(EvalProtocol.acc_mc, config, data)
         return without_open_answers(names, data.sets)
 
     def score(self, questions: Questions, subject: Subject) -> Measured:

@@ -16,7 +16,7 @@ from prune.data.dataset import Example, cluster_numbers
 from prune.data.registry import without_open_answers
 from prune.eval.metric import ItemColumn, Measured, accuracy, mean
 from prune.eval.questions.cloze import ClozeSettings, bits_per_byte, check_texts
-from prune.eval.questions.settings import Questions
+from prune.eval.questions.settings import Questions, asked_by
 from prune.eval.subject import Subject
 
 
@@ -30,7 +30,7 @@ class ClozeAccuracySettings(ClozeSettings):
     @classmethod
     def asked(cls, config: EvalConfig, data: DataConfig) -> Sequence[str]:
         """All sets but those whose answers are open; see `Score.asked`."""
-        names = config.tasks if EvalProtocol.acc_cf in config.protocols else []
+        names = asked_by(EvalProtocol.acc_cf, config, data)
         return without_open_answers(names, data.sets)
 
     def score(self, questions: Questions, subject: Subject) -> Measured:

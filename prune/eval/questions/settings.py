@@ -10,16 +10,17 @@ from itertools import islice
 from typing import Any, ClassVar, Self
 
 from prune.config.data import DataConfig
-from prune.config.eval import Bos, EvalConfig, TooLong
+from prune.config.eval import Bos, EvalConfig, EvalProtocol, TooLong
 from prune.data.dataset import AnswerKind, Dataset, Example, QuestionSet
 from prune.data.identity import data_identity
+from prune.data.last_words import as_questions, has_last_words
 from prune.data.lookup import dataset_of
-from prune.data.registry import find_dataset, with_questions
+from prune.data.registry import find_dataset, known_dataset, with_questions
 from prune.data.sources.own import further_reading
 from prune.data.sources.source import Source, examples
 from prune.errors import UserError
 from prune.eval.metric import Measured, PlannedMetric
-from prune.eval.overlap import Overlap, Seen, count_overlap, question_words
+from prune.eval.overlap import Overlap, Seen, Words, count_overlap, question_words
 from prune.eval.questions.chat import Prompts, chat_prompts, plain_prompts
 from prune.eval.questions.prompt import MAX_NEW_TOKENS, RATIONALE_NEW_TOKENS, few_shot_prefix
 from prune.eval.subject import Subject
@@ -78,6 +79,12 @@ class QuestionSettings(ABC):
     def plan(cls, name: str, config: EvalConfig, data: DataConfig) -> list[PlannedMetric]:
         """The score on one set; see `Score.plan`."""
         dataset = find_dataset(name, data.sets)
+        if has_last_words(dataset):
+            others = ",".join(other for other in config.tasks if other != name)
+            raise UserError(
+                f"{name} is a set of texts, whose last words bpb alone asks; acc, acc_mc, acc_cf and other scores of "
+                f"questions are not applicable. Add bpb to eval.protocols, or leave {name} out: eval.tasks=[{others}]"
+            )
         if not isinstance(dataset, QuestionSet):
             raise UserError(f"{name} is not a set of questions. {with_questions()}")
         settings = cls.choose(dataset, config)
@@ -149,16 +156,20 @@ class QuestionSettings(ABC):
         """By the words of the questions, exemplars among them; see `Score.overlap`."""
 
         def is_shared(split: str, row: int, example: Example) -> bool:
-            return seen.has_row(self.dataset, split, row, question_words(example.question))
+            return seen.has_row(self.dataset, split, row, self.words(example))
 
         questions = self.shipped_questions(source)
         asked = {row: item for row, item in enumerate(questions.items) if row not in skipped}
         return count_overlap(
-            [question_words(item.question) for item in asked.values()],
+            [self.words(item) for item in asked.values()],
             [is_shared(self.split, row, item) for row, item in asked.items()],
             seen,
             [is_shared(self.exemplar_split, row, exemplar) for row, exemplar in questions.exemplars.items()],
         )
+
+    def words(self, item: Example) -> Words:
+        """The words of an item that are looked for in a calibration set."""
+        return question_words(item.question)
 
     def _set(self, source: Source) -> QuestionSet:
         return question_set(dataset_of(source, self.dataset))
@@ -211,7 +222,17 @@ class Questions:
         return few_shot_prefix(self.exemplars.values(), rationale=self.settings.rationale)
 
 
+def asked_by(protocol: EvalProtocol, config: EvalConfig, data: DataConfig) -> list[str]:
+    """The sets of eval.tasks that a protocol scores. Beside bpb no other is meant for texts whose last words are asked."""
+    if protocol not in config.protocols:
+        return []
+    if protocol is EvalProtocol.bpb or EvalProtocol.bpb not in config.protocols:
+        return config.tasks
+    return [name for name in config.tasks if not has_last_words(known_dataset(name, data.sets))]
+
+
 def question_set(dataset: Dataset) -> QuestionSet:
-    """The dataset, which is one of questions."""
-    assert isinstance(dataset, QuestionSet), "the plan checks this"
-    return dataset
+    """The dataset as one of questions."""
+    found = as_questions(dataset)
+    assert found is not None, "the plan checks this"
+    return found

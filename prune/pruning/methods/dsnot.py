@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prune.config.checks import reject, require_at_least
 from prune.config.method import MethodConfig
+from prune.config.sparsity import NMConfig, SparsityConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked, weighted
 from prune.pruning.methods.start import Start, scored_mask, solved_mask, start_num_compared
@@ -42,6 +43,11 @@ class DSnoTConfig(MethodConfig):
     """Exponent of the inputs' variance, which divides the gain of a weight that may come back. 0: it does not count."""
     same_sign: bool | None = None
     """Whether a row is done before a swap that would turn its error's sign. null: with N:M only, as in the authors' code."""
+
+    def identity(self, sparsity: SparsityConfig) -> dict[str, Any]:
+        """As null where `same_sign` is typed as the pattern has it anyway."""
+        knobs = MethodConfig.identity(self, sparsity)
+        return knobs | ({"same_sign": None} if self.same_sign is isinstance(sparsity, NMConfig) else {})
 
     def num_compared(self, num_outputs: int, num_inputs: int) -> int:
         """The weights that share a threshold of the start."""
@@ -104,6 +110,8 @@ class InputMoments(InputNorms):
 
 class MomentsAndHessian:
     """Both of the same inputs, for a start that needs the Hessian."""
+
+    min_tokens: ClassVar[int] = Hessian.min_tokens
 
     def __init__(self, num_inputs: int, device: torch.device) -> None:
         self.moments, self.hessian = InputMoments(num_inputs, device), Hessian(num_inputs, device)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prune.config.checks import reject
 from prune.config.method import MethodConfig
+from prune.config.sparsity import NMConfig, SparsityConfig
 from prune.lazy import torch
 from prune.pruning.method import Pruned, Statistic, finite_weight, masked
 from prune.pruning.methods.wanda import InputNorms
@@ -28,6 +29,12 @@ class RIAConfig(MethodConfig):
     permutation: Permutation = Permutation.none
     """For N:M only: which inputs share a group, so that more score is kept. none: consecutive ones. heuristic, lsa: others,
     so that the mask is N:M after a reordering of the inputs that each linear needs for itself (docs/methods_masks.md)."""
+
+    def identity(self, sparsity: SparsityConfig) -> dict[str, Any]:
+        """Without the permutation where inputs stay in consecutive groups; only N:M has others."""
+        permutes = isinstance(sparsity, NMConfig) and self.permutation is not Permutation.none
+        knobs = MethodConfig.identity(self, sparsity)
+        return knobs if permutes else {key: value for key, value in knobs.items() if key != "permutation"}
 
     def __post_init__(self) -> None:
         if not 0 <= self.power < math.inf:

@@ -60,6 +60,7 @@ class Swaps:
     """Most swaps in a row."""
     name: ClassVar[str] = "swaps"
     needs_inputs: ClassVar[bool] = True
+    gathers_hessian: ClassVar[bool] = True
 
     def start_statistic(self, num_inputs: int, device: torch.device) -> Statistic:
         """An empty Hessian."""

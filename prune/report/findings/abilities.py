@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from prune.cell.result import CellResult
 from prune.data.dataset import Category
-from prune.eval.metric import ACCURACY
+from prune.eval.metric import ACCURACY, LAST_WORD
 from prune.report.findings.evidence import Measure, effect, effect_unit, measure_of
 from prune.report.model import Metric
 from prune.report.model_findings import Ability, Gap, Retained
@@ -43,8 +43,8 @@ def find_abilities(metrics: Sequence[Metric]) -> list[Ability]:
 
 
 def ability_of(metric: Metric) -> str:
-    """`language modelling` for perplexities; for other scores the ability that their set asks for."""
-    if metric.scale == "log":
+    """`language modelling` for perplexities and last words; for other scores the ability that their set asks for."""
+    if metric.scale == "log" or metric.unit == LAST_WORD:
         return LANGUAGE
     return "reading" if metric.dataset in READING else NAMES.get(metric.category, metric.category)
 
@@ -62,11 +62,11 @@ def _ability(name: str, metrics: Sequence[Metric], indices: Sequence[int]) -> Ab
     )
 
 
-def _order(ability: Ability) -> tuple[int, int, int]:
-    """All questions in their best kind, language modelling, then the others."""
+def _order(ability: Ability) -> tuple[int, bool, int, int]:
+    """All questions in their best kind, language modelling (perplexities first), then the others."""
     kind = KINDS.index(ability.kind) if ability.kind in KINDS else len(KINDS)
     place = {QUESTIONS: 0, LANGUAGE: 1}.get(ability.name, 2)
-    return place, kind, -len(ability.metrics)
+    return place, ability.unit != "%", kind, -len(ability.metrics)
 
 
 def headline(abilities: Sequence[Ability]) -> list[int]:

@@ -26,7 +26,7 @@ from prune.eval.metrics.lm_eval_task import HarnessSettings
 from prune.eval.metrics.perplexity import PerplexitySettings, text_set
 from prune.eval.metrics.speed import NUM_GENERATIONS, SpeedSettings
 from prune.eval.questions.cloze import ClozeSettings
-from prune.eval.questions.settings import GenerationSettings, QuestionSettings
+from prune.eval.questions.settings import GenerationSettings, QuestionSettings, question_set
 from prune.models.files import local_folder
 from prune.sweep.cost.shape import ModelShape
 from prune.sweep.cost.work import Work, forward, total, writing
@@ -111,9 +111,7 @@ class Lengths:
         if not is_here(config.data, score.dataset):
             return self.assumed(score.dataset, score.limit)
         source = self._resources.source(config.data)
-        dataset = dataset_of(source, score.dataset)
-        assert isinstance(dataset, QuestionSet), "the plan checks this"
-        rows = examples(source, dataset, score.split)
+        rows = examples(source, question_set(dataset_of(source, score.dataset)), score.split)
         items = [rows[place] for place in range(min(len(rows), score.limit or LOOKED_AT, LOOKED_AT))]
         if isinstance(score, ClozeSettings):
             items = [item.in_cloze_form() for item in items]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from prune.eval.metric import LAST_WORD
 from prune.report.build import build_report
 from prune.report.findings.abilities import find_abilities, headline
 from prune.report.model import Report
@@ -34,6 +35,38 @@ def test_the_answer_is_given_in_bits_per_byte_where_there_are_any(outputs: Outpu
     ]
     assert {name for name, kind, _ in told[3:] if kind == "acc"} == {"maths", "NLI", "reading"}
     assert headline(report.abilities) == [0, 2]
+
+
+@pytest.mark.parametrize("perplexity", ["ppl/c4", "ppl/lambada", "lm_eval/wikitext/word_perplexity"])
+def test_last_words_are_language_modelling_and_in_no_mean_over_questions(outputs: Outputs, perplexity: str) -> None:
+    log = {"unit": "perplexity per word", "scale": "log", "higher_is_better": False}
+    bits = dict.fromkeys(("bpb/gsm8k", "bpb/rte"), BITS_PER_BYTE)
+    outputs.measures = {"bpb/lambada": BITS_PER_BYTE | {"unit": LAST_WORD}, perplexity: log, **bits}
+    names = ("bpb/lambada", "bpb/gsm8k", "bpb/rte", perplexity)
+    outputs.dense({name: [1.0, 0.5] for name in names})
+    for calib, more in (("c4", 0.25), ("svamp", 0.5)):
+        outputs.cell(calib, scores={name: [1.0 + more, 0.5 + more] for name in names})
+    report = build_report(outputs.root)
+    told = [(one.name, one.unit, [report.metrics[m].name for m in one.metrics]) for one in report.abilities]
+    assert told == [
+        ("all questions", "bits per byte", ["bpb/gsm8k", "bpb/rte"]),
+        ("language modelling", "%", [perplexity]),
+        ("language modelling", LAST_WORD, ["bpb/lambada"]),
+        ("maths", "bits per byte", ["bpb/gsm8k"]),
+        ("NLI", "bits per byte", ["bpb/rte"]),
+    ]
+    assert headline(report.abilities) == [0, 1]
+    (words,) = [one for one in report.retained if list(one.scores) == ["bpb/lambada"]]
+    assert (words.measure, list(words.values)) == (LAST_WORD, [pytest.approx(0.25), pytest.approx(0.5)])
+    units = {(answer.kind, answer.unit) for question in report.questions for answer in question.answers}
+    assert {unit for kind, unit in units if kind == "bpb"} == {"bits per byte", LAST_WORD}
+
+
+def test_last_words_alone_are_language_modelling(outputs: Outputs) -> None:
+    outputs.measures = {"bpb/lambada": BITS_PER_BYTE | {"unit": LAST_WORD}}
+    outputs.cell("c4", scores={"bpb/lambada": [1.0, 0.5]})
+    (only,) = build_report(outputs.root).abilities
+    assert (only.name, only.kind) == ("language modelling", "bpb")
 
 
 def test_a_machines_speed_is_in_no_mean(outputs: Outputs) -> None:

@@ -176,7 +176,7 @@ export function provenance() {
     {
       title: "Git",
       cell: (origin) =>
-        el("span", { title: origin.git }, origin.git?.slice(0, 12) ?? "unknown", origin.dirty ? ", with changes" : ""),
+        el("span", { title: origin.git }, origin.git?.slice(0, 12) ?? "unknown", origin.dirty ? " with uncommitted changes" : ""),
     },
     { title: "Device", cell: (origin) => origin.device },
     { title: "Hosts", cell: (origin) => (origin.hosts ?? []).join(", ") },
