@@ -48,7 +48,7 @@ def print_table(console: Console, points: Sequence[GridPoint], outcome: Outcome,
         wide.print(table, crop=False)
     legend = _legend(metrics, is_turned, outcome.results, is_wide=_is_wide(points))
     colours = (
-        ["Blue: better than the c4 row beyond noise, yellow: worse (several draws; the page says how)."] if stands else []
+        ["Cyan: better than the c4 row beyond noise, yellow: worse (several draws; the page says how)."] if stands else []
     )
     for line in [*legend, *colours, *closing_lines(points, outcome)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
