@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import Any, ClassVar, Generic
@@ -212,6 +212,17 @@ def count_pieces(packed: Sequence[Packed], prompt: PromptConfig) -> dict[str, in
         "num_cut": sum(sequence.num_cut for sequence in packed),
         "num_short": sum(len(sequence.rows) - sequence.num_cut < asked for sequence in packed),
     }
+
+
+def short_of_shots(manifest: Mapping[str, Any]) -> str | None:
+    """What to know of sequences that have no room for the pairs asked; None where all have it, or none were counted."""
+    asked, num_short = (manifest.get("prompt") or {}).get("num_shots"), manifest.get("num_short", 0)
+    if asked is None or not num_short:
+        return None
+    return (
+        f"prompt.num_shots={asked}: {num_short} of {manifest['num_samples']} sequences of {manifest['seq_len']} tokens have "
+        "room for fewer whole pairs, so that larger numbers may give the same set. Take a larger calib.seq_len."
+    )
 
 
 def prompt_identity(calib: CalibConfig, prompt: PromptConfig) -> dict[str, Any]:

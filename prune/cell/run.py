@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from prune.calib.draw import not_disjoint
+from prune.calib.questions import short_of_shots
 from prune.cell.assembly import renewed_result
 from prune.cell.cell import Cell, asked_config, check_unchanged
 from prune.cell.dense_statistics import DENSE_NOTE
@@ -356,7 +357,7 @@ class CellRun:
             describe_preserved(reports),
             describe_ties(reports),
             describe_few_tokens(reports) if self._config.method.experts is ExpertTokens.routed else None,
-            not_disjoint(self._calibration.manifest) if self._calibration else None,
+            *(told(self._calibration.manifest) for told in (not_disjoint, short_of_shots) if self._calibration),
             *self._loaded.notes,
         ]
         return [warning for warning in warnings if warning is not None]

@@ -14,6 +14,7 @@ from calib_fakes import LOCAL, MODEL, FakeSource, calib, calibration_id, gsm8k_r
 from safetensors.torch import load_file
 
 from prune.calib.calibration_set import CalibrationSet
+from prune.calib.questions import short_of_shots
 from prune.calib.recipe import Recipe
 from prune.calib.store import load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
@@ -89,6 +90,14 @@ def test_shots_that_do_not_fit_are_cut_and_counted(tmp_path: Path) -> None:
     assert made.real_NL.all()
     assert made.manifest["num_short"] == 6
     assert 5 <= made.manifest["num_cut"] <= 6
+    told = "prompt.num_shots=25: 6 of 6 sequences of 64 tokens have room for fewer"
+    assert str(short_of_shots(made.manifest)).startswith(told)
+
+
+@pytest.mark.parametrize(("style", "shots"), [("icl", None), ("single", None), ("icl", 1)])
+def test_no_shot_is_missing_where_none_was_asked_or_all_fit(tmp_path: Path, style: str, shots: int | None) -> None:
+    made = make(tmp_path, calib(seq_len=200), prompt(style, num_shots=shots))
+    assert short_of_shots(made.manifest) is None
 
 
 def test_single_and_zero_shot_hold_one_row(tmp_path: Path) -> None:

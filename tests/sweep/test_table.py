@@ -19,7 +19,7 @@ from prune.report.results.read import read_results
 from prune.sweep.baseline import compared_results
 from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
-from prune.sweep.output.table import print_table, varied_keys
+from prune.sweep.output.table import not_applicable_lines, print_table, varied_keys
 from prune.sweep.recorder import Outcome
 from tests.report.result_files import Outputs, change_result, to_yaml
 
@@ -170,6 +170,15 @@ def test_every_grid_point_has_a_row_whatever_became_of_it(compose_config: Compos
     assert [row[2] for row in rows_of(text) if row[0]] == ["20.00", "21.00", "failed", "running", "n/a"]
     assert "not applicable: calib=boolq prompt=cot: boolq has no rationales" in text
     assert "4 grid points, 3 distinct pruned cells" in text
+
+
+@pytest.mark.parametrize(("num", "told"), [(8, "calib.seed=7"), (9, "calib.seed=6, 2 more"), (40, "calib.seed=6, 33 more")])
+def test_of_many_points_that_mean_nothing_the_first_are_named(compose_config: Compose, num: int, told: str) -> None:
+    overrides = [("calib=boolq", "prompt=cot", f"calib.seed={seed}") for seed in range(num)]
+    points = [point(compose_config, *each, reason="boolq has no rationales") for each in overrides]
+    (line,) = not_applicable_lines(points)
+    assert line.startswith("not applicable: calib=boolq prompt=cot calib.seed=0, calib=boolq")
+    assert line.endswith(f"{told}: boolq has no rationales")
 
 
 def test_the_c4_row_is_the_one_with_the_same_method_sparsity_and_seed(compose_config: Compose) -> None:

@@ -18,6 +18,8 @@ from prune.sweep.grid import GridPoint
 from prune.sweep.output.layout import Entry, lay_out, natural_width
 from prune.sweep.recorder import Outcome
 
+MAX_NAMES = 8
+"""Points that are named for one reason; the table's rows show all of them as n/a."""
 FILE_WIDTH = 160
 """A table that goes to a file may be this wide at least: there a line is not broken."""
 
@@ -134,11 +136,16 @@ def _shares_items(result: Mapping[str, Any]) -> bool:
 
 def not_applicable_lines(points: Sequence[GridPoint]) -> list[str]:
     """The points that mean nothing, and why; one line a reason."""
-    varied = varied_keys(points)
-    return [
-        f"not applicable: {', '.join(_short_name(point, varied) for point in points if point.reason == reason)}: {reason}"
-        for reason in dict.fromkeys(point.reason for point in points if point.reason is not None)
-    ]
+    varied, names = varied_keys(points), dict[str, list[str]]()
+    for point in points:
+        if point.reason is not None:
+            names.setdefault(point.reason, []).append(_short_name(point, varied))
+    return [f"not applicable: {_first_few(several)}: {reason}" for reason, several in names.items()]
+
+
+def _first_few(names: Sequence[str]) -> str:
+    shown = names if len(names) <= MAX_NAMES else [*names[: MAX_NAMES - 1], f"{len(names) - MAX_NAMES + 1} more"]
+    return ", ".join(shown)
 
 
 def varied_keys(points: Sequence[GridPoint]) -> list[str]:
