@@ -1,6 +1,7 @@
 """A site that takes few jobs at a time, and counts a job for a while after its end."""
 
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from prune.track.tracker import NullTracker
 
 from ...conftest import Compose
 
+GRACE_S = 0.1
 LINE = ["launcher=slurm", "launcher.poll_seconds=1", "method=random"]
 
 
@@ -54,7 +56,7 @@ def run(site: Site, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> tuple[Outc
     monkeypatch.setattr(launcher, "queued_jobs", dict)
     monkeypatch.setattr(follow, "queued_jobs", site.queue)
     monkeypatch.setattr(follow, "accounted_jobs", lambda job_ids: {})
-    monkeypatch.setattr(follow, "GRACE_S", 0.1)
+    monkeypatch.setattr(follow, "GRACE_S", GRACE_S)
     monkeypatch.setattr(launcher.time, "sleep", lambda seconds: None)
     outcome, said = Outcome(), io.StringIO()
     recorder = Recorder("s", outcome, NullTracker())
@@ -75,6 +77,31 @@ def test_jobs_that_have_ended_and_still_count(sweep: Sweep, monkeypatch: pytest.
     assert set(outcome.failures) == {cell.id for cell in sweep.cells}
     assert site.taken == [2, num_cells - 2]
     assert said.count("are not submitted yet") == 1, said
+
+
+class OneAfterTheOther(Site):
+    """The jobs of an array end one after the other: while what the first died of is still open, the second ends."""
+
+    def __init__(self, *answers: int) -> None:
+        super().__init__(*answers)
+        self._began: float | None = None
+
+    def queue(self) -> dict[str, Job]:
+        self._began = self._began or time.monotonic()
+        num_ended = 1 + int((time.monotonic() - self._began) / (0.6 * GRACE_S))
+        jobs = list(super().queue().values())
+        return {job.id: job if place < num_ended else Job(job.id, "RUNNING") for place, job in enumerate(jobs)}
+
+
+@pytest.mark.parametrize("num_refusals", [1, 2, 5])
+def test_a_job_that_has_just_ended_is_not_submitted_again(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, num_refusals: int
+) -> None:
+    num_cells = len(sweep.cells)
+    site = OneAfterTheOther(2, *[0] * num_refusals, num_cells)
+    outcome, _ = run(site, sweep, monkeypatch)
+    assert site.taken == [2, num_cells - 2]
+    assert set(outcome.failures) == {cell.id for cell in sweep.cells}
 
 
 def test_a_site_that_takes_nothing_from_the_start(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

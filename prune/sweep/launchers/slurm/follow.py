@@ -38,12 +38,12 @@ class Follower:
         self._silent = False
 
     def follow(self, poll_seconds: float, num_left: int = 0) -> None:
-        """Return when at most `num_left` cells are waiting or running."""
+        """Return when at most `num_left` cells wait or run, and no job has ended of which it is not known how."""
         pause = FIRST_PAUSE_S
         while True:
             self.look()
             self._screen.show(list(self._left.values()), self._session.outcome)
-            if len(self._left) <= num_left:
+            if len(self._left) <= num_left and all(followed.gone_since is None for followed in self._left.values()):
                 break
             time.sleep(min(pause, poll_seconds))
             pause = min(pause * 1.3, poll_seconds)
