@@ -1,5 +1,7 @@
 """A job whose time is over says so, wherever the signal met it."""
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from submitit.core.utils import UncompletedJobError
 import prune.cell.run as run
 from prune.cell.cell import make_cell
 from prune.cell.provenance import code_state
+from prune.cell.run import CellRun
 from prune.cell.state import State, read_status, write_status
 from prune.errors import UserError
 from prune.sweep.launchers.slurm.job import CellsJob, is_timeout
@@ -55,3 +58,28 @@ def test_a_time_limit_is_told_as_one(
     status = read_status(cell.folder()) or {}
     assert (status["state"], status["error"]) == ("failed", "TIMEOUT: its time was over")
     assert told == [None, "TIMEOUT: its time was over"], "who reads the status at once reads the same"
+
+
+@pytest.mark.parametrize("step", ["stage", "advance"])
+def test_a_time_limit_that_a_library_swallowed_stops_the_job_at_its_next_step(
+    compose_config: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """As one that looks by an import whether it has another, at the very moment of the signal."""
+    cell = make_cell(compose_config(f"output_dir={tmp_path}", "tracker=none"))
+    job = CellsJob([cell], "s", [], code_state(), "its time was over", str(tmp_path))
+    began: list[CellRun] = []
+
+    def load_and_score(run: CellRun) -> None:
+        began.append(run)
+        with contextlib.suppress(ImportError, Exception):
+            assert job.checkpoint().function == replace(job), "what comes back from the queue has its time before it"
+            raise UncompletedJobError("Job not requeued because: timed-out too many times.")
+        getattr(run._watcher, step)(*(["ppl/c4"] if step == "stage" else [1, 2]))
+        raise AssertionError("the cell went on")
+
+    monkeypatch.setattr(CellRun, "_prune_and_score", load_and_score)
+    with pytest.raises(UncompletedJobError):
+        job()
+    status = read_status(cell.folder()) or {}
+    assert len(began) == 1
+    assert (status["state"], status["error"]) == ("failed", "TIMEOUT: its time was over")

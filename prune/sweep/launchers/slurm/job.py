@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
-from submitit.core.utils import DelayedSubmission, UncompletedJobError
+from submitit.core.utils import UncompletedJobError
 
 from prune.cell.cell import Cell
 from prune.cell.lock import CellHeldError
@@ -15,8 +15,9 @@ from prune.cell.run import describe_error, run_cell
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.errors import UserError
 from prune.hub import errors_below
+from prune.sweep.launchers.slurm.timed import TimedJob, TimedWatcher
 from prune.sweep.missing import explain_missing
-from prune.sweep.output.progress import PlainWatcher, SweepWatcher
+from prune.sweep.output.progress import SweepWatcher
 from prune.sweep.recorder import describe_result, make_record
 from prune.track.registry import build_tracker
 from prune.track.tracker import Tracker
@@ -27,8 +28,11 @@ class CellsFailedError(RuntimeError):
 
 
 @dataclass
-class CellsJob:
-    """The program of one job; submitit pickles it at submission, so nothing that is edited later changes it."""
+class CellsJob(TimedJob):
+    """The program of one job; submitit pickles it at submission, so nothing that is edited later changes it.
+
+    When it comes back from the queue, each cell goes on by its own files.
+    """
 
     cells: list[Cell]
     sweep: str
@@ -50,7 +54,8 @@ class CellsJob:
 
         os.chdir(self.working_folder)
         config = self.cells[0].config
-        watcher, resources = PlainWatcher(Console(width=120), len(self.cells)), Resources(makes_sets=False)
+        watcher = TimedWatcher(Console(width=120), len(self.cells), lambda: self.is_over)
+        resources = Resources(makes_sets=False)
         tracker = build_tracker(keep_offline(config.tracker), self.cells[0].output_dir)
         resources.dense_passes.expect(self.cells)
         failed: dict[str, BaseException] = {}
@@ -87,10 +92,6 @@ class CellsJob:
     def _missing(self, error: BaseException, cell: Cell) -> UserError | None:
         """The error with the line that fetches what a node misses, where that is what went wrong."""
         return None if is_timeout(error) else explain_missing(error, self.overrides, cell.config.model)
-
-    def checkpoint(self) -> DelayedSubmission:
-        """What runs when the job comes back from the queue: the same; each cell goes on by its own files."""
-        return DelayedSubmission(self)
 
 
 def keep_offline(config: TrackerConfig) -> TrackerConfig:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from submitit.core.utils import DelayedSubmission
 
 from prune.cell.cell import Cell
 from prune.cell.model_sets import calibration_set, describe_set, is_model_made, is_stored, making_folder
@@ -19,13 +18,16 @@ from prune.cell.standing import read_submission, write_submission
 from prune.cell.state import State, write_status
 from prune.data.privacy import private_rows
 from prune.sweep.launchers.slurm.submit import SubmittedJob
+from prune.sweep.launchers.slurm.timed import TimedJob, TimedWatcher
 from prune.sweep.missing import explain_missing
-from prune.sweep.output.progress import PlainWatcher
 
 
 @dataclass
-class SetJob:
-    """The program of a job that makes one calibration set; submitit pickles it at submission."""
+class SetJob(TimedJob):
+    """The program of a job that makes one calibration set; submitit pickles it at submission.
+
+    When it comes back from the queue, it begins the set anew.
+    """
 
     cells: list[Cell]
     """One of those that wait for it."""
@@ -43,7 +45,7 @@ class SetJob:
         os.chdir(self.working_folder)
         (cell,) = self.cells
         assert cell.recipe is not None, "only cells with a calibration set wait for one"
-        watcher = PlainWatcher(Console(width=120), 1)
+        watcher = TimedWatcher(Console(width=120), 1, lambda: self.is_over)
         watcher.begin_cell(describe_set(cell))
         with private_rows(cell.config.privacy):
             try:
@@ -55,10 +57,6 @@ class SetJob:
                 write_status(making_folder(cell), State.failed, f"UserError: {missing}")
                 raise missing from error
         watcher.end_cell("made")
-
-    def checkpoint(self) -> DelayedSubmission:
-        """What runs when the job comes back from the queue: the same, from the start of the set."""
-        return DelayedSubmission(self)
 
 
 def missing_sets(cells: Sequence[Cell]) -> dict[str, Cell]:
