@@ -2,8 +2,8 @@
 
 The rows of one model and label (calibration set, prompt, knobs) are a unit, whatever the method and sparsity. Its rank is
 the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; a property of the set is the
-mean over its draws. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its
-interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a
+mean over its draws. Rows that weigh the tokens of a set, or take its samples in reverse order, are no sets of their own and
+are left out. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a
 swap of neighbours below 1, where there is no interval. p is of the same z; both are adjusted by Holm over the answers on one
 kind of metric.
 """
@@ -20,7 +20,7 @@ from prune.report.findings.evidence import ALIKE, Evidence, Measure, measure_of
 from prune.report.model import Metric
 from prune.report.model_findings import Answer, Question
 from prune.report.numbers import Array
-from prune.report.results.join import Joined
+from prune.report.results.join import Joined, JoinedRow
 
 TITLE = "Do perplexity under the dense model and diversity of the sets explain their ranking?"
 MIN_UNITS = 4
@@ -85,11 +85,15 @@ def _unit(joined: Joined, row: int) -> Unit:
     return joined.rows[row].label
 
 
+def _is_set(row: JoinedRow) -> bool:
+    return row.calib is not None and row.weight is None and not row.is_reversed
+
+
 def _ranks(model: str, evidence: Evidence, joined: Joined) -> dict[Unit, float]:
     """Unit -> the share of the other rows of its group that it beats, mean over groups and metrics."""
     shares: dict[Unit, list[float]] = {}
     for group in joined.groups:
-        rows = [row for row in group.rows if joined.rows[row].calib is not None]
+        rows = [row for row in group.rows if _is_set(joined.rows[row])]
         for metric in range(len(evidence.metrics)) if group.model == model else ():
             known = {row: value for row in rows if not math.isnan(value := evidence.row_score(row, metric))}
             if len(known) < 2:

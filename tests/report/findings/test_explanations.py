@@ -60,6 +60,21 @@ def test_a_set_that_perplexes_scores_worse(tmp_path: Path) -> None:
     assert question.enough
 
 
+@pytest.mark.parametrize("axis", ["weight", "select"])
+def test_weights_of_tokens_make_no_other_set(tmp_path: Path, axis: str) -> None:
+    """Selected samples are others, and count; weighted ones are the same set, which must not count again."""
+    outputs = Outputs(tmp_path)
+    fill(outputs, SETS)
+    for name in ("first", "second", "third"):
+        scores = {"acc/svamp": [1.0] * 40, "ppl/wikitext2": [1.9] * 40}
+        folder = outputs.cell("c4", scores=scores, **{axis: {"name": name}})
+        measure(folder, dense_perplexity=10.0, tfidf_distance=0.5, type_token_ratio=None)
+    (question,) = ask(outputs)
+    answer = find(question, "perplexity under the dense model", "ppl")
+    assert answer.num_units == (6 if axis == "weight" else 9)
+    assert answer.effect == pytest.approx(-1) if axis == "weight" else -1 < (answer.effect or 0) < 0
+
+
 def test_three_sets_are_not_enough(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     fill(outputs, SETS[:3])
