@@ -3,9 +3,10 @@
 The rows of one model and label (calibration set, prompt, knobs) are a unit, whatever the method and sparsity. Its rank is
 the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; a property of the set is the
 mean over its draws. Rows that weigh the tokens of a set, or take its samples in reverse order, are no sets of their own and
-are left out. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a
-swap of neighbours below 1, where there is no interval. p is of the same z; both are adjusted by Holm over the answers on one
-kind of metric.
+are left out. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its interval
+is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a swap of
+neighbours below 1, where there is no interval. p is of the same z; both are adjusted by Holm over the answers on one kind of
+metric.
 """
 
 import math
