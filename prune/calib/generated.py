@@ -5,6 +5,7 @@ Source: Ji et al. 2025, arXiv 2410.17711, generate_data.py and Wanda/lib/data.py
 many texts are written as the windows need, the tokens are those that the model chose, and each of them is used once.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,9 @@ JOINER = "\n\n"
 _ROWS_PER_DRAW = 1000
 """The prefixes of draw d begin this many rows after those of draw d - 1."""
 _RESERVE = 1.1
-"""The model writes this many times the texts that should suffice, so that no batch of a single text comes last."""
+"""The model writes this many times the texts that should suffice, so that no small batch comes last."""
+_FEWEST = 4
+"""Texts that are written at once at least: the weights are read for one as for a few, and what is not needed is left out."""
 
 
 @dataclass(slots=True)
@@ -301,11 +304,13 @@ class _Writer:
             self._write_some(list(islice(prefixes, self._next_batch())))
 
     def _next_batch(self) -> int:
-        """Texts that should suffice, going by those that there are; at first as if each became as long as it may be."""
-        done = sum(len(text.token_ids) for text in self._texts)
-        each = done / len(self._texts) if self._texts else self._most + self._calib.prefix_tokens
-        lacking = self._stream.num_tokens / self._keep_share - done
-        return max(1, min(self._calib.generation_batch, int(_RESERVE * lacking / max(each, 1.0)) + 1))
+        """Texts that should suffice, going by what stays of those that there are; at first as if each became as long as it
+        may be."""
+        places = _Written(self._texts, self._keep_share).places()
+        kept = sum(len(self._texts[place].token_ids) for place in places)
+        each = kept / len(self._texts) if self._texts else self._keep_share * (self._most + self._calib.prefix_tokens)
+        num_lacking = math.ceil(_RESERVE * (self._stream.num_tokens - kept) / max(each, 1.0))
+        return min(self._calib.generation_batch, max(num_lacking, _FEWEST))
 
     def _write_some(self, prefixes: Sequence[tuple[int | None, list[int]]]) -> None:
         calib, first = self._calib, len(self._texts)
