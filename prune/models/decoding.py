@@ -7,34 +7,18 @@ Shapes: B texts, Q heads, K heads of the keys, G heads that share a key (Q = K x
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from prune.lazy import torch
+from prune.models.attention_functions import replaced_attention
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _ELSEWHERE = ("position_bias", "cache", "softcap", "s_aux")
 """Arguments of an attention function that the products here know nothing of."""
-
-
-@contextmanager
-def replaced_attention(ours: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Meanwhile models get these functions from transformers' ALL_ATTENTION_FUNCTIONS."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    before = dict(ALL_ATTENTION_FUNCTIONS)
-    for name, function in ours.items():
-        ALL_ATTENTION_FUNCTIONS[name] = function
-    try:
-        yield
-    finally:
-        for name in ours:
-            del ALL_ATTENTION_FUNCTIONS[name]
-            if ALL_ATTENTION_FUNCTIONS.get(name) is not before.get(name):
-                ALL_ATTENTION_FUNCTIONS[name] = before[name]
 
 
 @contextmanager

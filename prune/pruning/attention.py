@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import UserError
-from prune.models.decoding import replaced_attention
+from prune.models.attention_functions import replaced_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,10 +13,10 @@ V vocabulary.
 """
 
 import inspect
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import torch
@@ -331,22 +331,7 @@ def find_likelihoods(
         for choice, likelihood in zip(several, ours, strict=True)
         if len(choice) > 1
     ]
-    longer.sort(key=lambda pair: -len(pair[1]))
-    turns, alike = _take_turns(longer), _group_alike(longer, len(contexts))
-    num_in_turns = sum(len(contexts) * _num_after_first(turn) for turn in turns)
-    num_alike = sum(len(group) * _num_after_first(group) for group in alike)
-    num_copied = len(longer) * rows.mask_BS.shape[1]
-    if num_alike + num_copied / COPIED_SLOTS < num_in_turns:
-        for group in alike:
-            places = [place for place, _, _ in group]
-            copies = join_rows([(rows, places)], _num_after_first(group))
-            _follow(copies, [contexts[place] for place in places], [pair[1:] for pair in group])
-        return found
-    num_slots = rows.mask_BS.shape[1]
-    for turn in turns:
-        by_place = {place: (choice, likelihood) for place, choice, likelihood in turn}
-        _follow(rows, contexts, [by_place.get(place) for place in range(len(contexts))])
-        rows.rewind(num_slots)
+    _take_in_choices(rows, contexts, sorted(longer, key=lambda pair: -len(pair[1])))
     return found
 
 
@@ -354,16 +339,30 @@ _Pair = tuple[int, Tokens, Likelihood]
 """The place of a context, a choice of more than one token after it, and the likelihood of that so far."""
 
 
+def _take_in_choices(rows: Rows, contexts: Sequence[Tokens], pairs: Sequence[_Pair]) -> None:
+    """Adds to each likelihood the tokens of its choice after the first, in the way that costs less; long choices first."""
+    num_slots = rows.mask_BS.shape[1]
+    turns, alike = _take_turns(pairs), _group_alike(pairs, len(contexts))
+    num_in_turns = sum(len(contexts) * _num_after_first(turn) for turn in turns)
+    num_alike = sum(len(group) * _num_after_first(group) for group in alike)
+    if num_alike + len(pairs) * num_slots / COPIED_SLOTS < num_in_turns:
+        for group in alike:
+            places = [place for place, _, _ in group]
+            copies = join_rows([(rows, places)], _num_after_first(group))
+            _follow(copies, [contexts[place] for place in places], [pair[1:] for pair in group])
+        return
+    for turn in turns:
+        by_place = {place: (choice, likelihood) for place, choice, likelihood in turn}
+        _follow(rows, contexts, [by_place.get(place) for place in range(len(contexts))])
+        rows.rewind(num_slots)
+
+
 def _take_turns(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
     """The first choice of every context, then the second, ..."""
-    turns: list[list[_Pair]] = []
-    num_taken: Counter[int] = Counter()
+    by_place: dict[int, list[_Pair]] = {}
     for pair in pairs:
-        turn = num_taken[pair[0]]
-        num_taken[pair[0]] += 1
-        turns += [[]] * (turn == len(turns))
-        turns[turn] = [*turns[turn], pair]
-    return turns
+        by_place.setdefault(pair[0], []).append(pair)
+    return [[pair for pair in turn if pair is not None] for turn in zip_longest(*by_place.values())]
 
 
 def _group_alike(pairs: Sequence[_Pair], limit: int) -> list[list[_Pair]]:
