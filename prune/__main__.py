@@ -2,6 +2,8 @@
 
 import sys
 
+from rich.console import Console
+
 COMMANDS = """\
 python -m prune.main        run a cell, or with -m a grid (--help lists every option)
 python -m prune.status      show where sweeps stand
@@ -14,7 +16,7 @@ python -m prune.dashboard   save a workspace on W&B"""
 def main() -> None:
     """Print the commands; end with 2 after any argument, which only one of them could take."""
     asked = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
-    print(COMMANDS, file=sys.stderr if asked else sys.stdout)
+    Console(stderr=bool(asked)).print(COMMANDS, markup=False, highlight=False, soft_wrap=True)
     sys.exit(2 if asked else 0)
 
 

@@ -1,6 +1,8 @@
 """Each command by itself: the list of them, and the option of the one that was typed."""
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,3 +46,12 @@ def test_the_folder_of_a_line_is_named_as_the_line_names_it(tmp_path: Path) -> N
     with pytest.raises(NotWrittenError, match="output_dir=FOLDER") as refused:
         write_text(tmp_path / "file/x", "text")
     assert isinstance(refused.value, UserError) and refused.value.naming("OUT").endswith("can be written with OUT.")
+
+
+def test_the_list_of_commands_ends_quietly_where_nobody_reads_it() -> None:
+    """As in `python -m prune | head`: the reader has gone before a word is written."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-m", "prune"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in ended.stderr and "Exception" not in ended.stderr, ended.stderr

@@ -65,8 +65,9 @@ def load_or_build(
     stored = load(folder)
     if stored.manifest["tokenizer"]["sha256"] != tokenizer_sha256(tokenizer):
         raise UserError(
-            f"{folder} was made with another tokenizer than that of model={recipe.model.name}, which has changed since. "
-            "Remove the folder and run the same line again, or use another output_dir."
+            f"{folder} was made with another tokenizer than that of model={recipe.model.name}: for model="
+            f"{stored.manifest['tokenizer']['name']}, before the files changed, or as transformers reads the same files for "
+            "that type of model. Use another output_dir, or remove the folder and run the same line again."
         )
     return stored
 
