@@ -15,7 +15,7 @@ from typing import Any
 from prune.config.content import looked_up
 from prune.config.model import ModelConfig
 from prune.errors import NotApplicableError
-from prune.models.fetch import find_snapshot, missing_files
+from prune.models.fetch import find_snapshot, missing_files, read_settings
 from prune.models.files import local_folder
 from prune.models.gguf import read_gguf_header
 
@@ -125,11 +125,7 @@ def _is_template_in(folder: Path) -> bool:
     """
     if (folder / "chat_template.jinja").is_file():
         return True
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    template = settings.get("chat_template") if isinstance(settings, dict) else None
+    template = read_settings(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
         return any(isinstance(one, dict) and one.get("name") == "default" for one in template)
     return bool(template)

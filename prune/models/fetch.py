@@ -113,7 +113,15 @@ def settings_here(config: ModelConfig) -> dict[str, Any]:
     """What config.json says of a model in a folder or in the hub's local cache; empty where none is that can be read."""
     try:
         folder = local_folder(config) or find_snapshot(config)
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+    except (OSError, ValueError):
+        return {}
+    return read_settings(folder / "config.json") if folder else {}
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """What a file of settings says; empty where none is that can be read, which a check of the model tells better."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -11,9 +11,11 @@ from prune.config.content import files_sha256, looked_up
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
 from prune.models.checks import has_experts
-from prune.models.fetch import SMALL_ENDINGS, find_snapshot, needed_files, read_parts, settings_here
+from prune.models.fetch import SMALL_ENDINGS, find_snapshot, needed_files, read_parts, read_settings, settings_here
 from prune.models.files import MISTRALS_OWN, local_folder
 
+CLASS_BY_FILES = "llama"
+"""The model type for which transformers registers no tokenizer: its class is the one that the tokenizer's files name."""
 WITH_WEIGHTS = ("config.json", "generation_config.json")
 """Small files that say how the weights compute; the others belong to the tokenizer."""
 
@@ -84,7 +86,20 @@ def _hash_folder(folder: Path, gguf_file: str | None) -> dict[str, Any]:
     tokenizer = files_sha256(of_tokenizer)[:16]
     if MISTRALS_OWN in files and find_spec("mistral_common") is not None:
         tokenizer += "-mistral-common"
+    elif gguf_file is None and (kind := _class_by_settings(folder)):
+        tokenizer += f"-{kind}"
     return {"weights": files_sha256(of_weights)[:16], "tokenizer": tokenizer}
+
+
+def _class_by_settings(folder: Path) -> str:
+    """What config.json says of the tokenizer's class, "" where its files alone settle it.
+
+    The same files are two tokenizers under two model types: transformers prefers the class that it knows for a type to the
+    one that the files name, for some types, and the pattern that splits text belongs to the class.
+    """
+    settings = read_settings(folder / "config.json")
+    said = (settings.get(key) for key in ("model_type", "tokenizer_class"))
+    return "-".join(value for value in said if isinstance(value, str) and value != CLASS_BY_FILES)
 
 
 def _is_of_tokenizer(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Models that are odd in their own way: pruned right, or refused for the true reason before anything is computed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,14 +37,16 @@ from transformers import (
     Zamba2Config,
     ZambaConfig,
 )
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
+from prune.config.content import files_sha256
 from prune.config.eval import Bos
 from prune.config.model import ModelConfig
 from prune.errors import UserError
 from prune.models.blocks import find_blocks, find_linears, weights_sha256
 from prune.models.bos import text_ids
 from prune.models.fetch import needed_files
-from prune.models.files import check_model
+from prune.models.files import EMBEDDED_FOLDER, check_model
 from prune.models.fit import bos_note
 from prune.models.identity import tokenizer_identity
 from prune.models.load import load_model
@@ -74,7 +77,10 @@ def save(folder: Path, kind: PretrainedConfig | None = None) -> Path:
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
+    edit_json(folder / "config.json", **changes)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -496,6 +502,26 @@ def test_what_reads_mistrals_own_tokenizer_identifies_it(tmp_path: Path, monkeyp
         monkeypatch.setattr("prune.models.identity.find_spec", lambda name, found=found: found)
         identities.append(tokenizer_identity(config(tmp_path)))
     assert identities[0] != identities[1]
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3_5", "jamba", "mistral3", "gemma3_text"])
+@pytest.mark.parametrize("named", [None, "TokenizersBackend", "Qwen2TokenizerFast", "GPT2Tokenizer"])
+def test_one_identity_of_a_tokenizer_means_one_class(tmp_path: Path, named: str | None, model_type: str) -> None:
+    """Two folders differ in the model type alone: where transformers takes two classes, they are two tokenizers."""
+    folders = [tmp_path / name for name in ("plain", "odd")]
+    for folder, kind in zip(folders, ("llama", model_type), strict=True):
+        shutil.copytree(EMBEDDED_FOLDER, folder)
+        edit_json(folder / "config.json", model_type=kind)
+        edit_json(folder / "tokenizer_config.json", tokenizer_class=named)
+    plain, odd = (tokenizer_identity(config(folder)) for folder in folders)
+    plain_class, odd_class = (type(AutoTokenizer.from_pretrained(folder)) for folder in folders)
+    assert plain != odd or plain_class is odd_class
+
+
+def test_a_llamas_tokenizer_is_identified_by_its_files_alone(tmp_path: Path) -> None:
+    files = {name: EMBEDDED_FOLDER / name for name in ("tokenizer.json", "tokenizer_config.json")}
+    assert tokenizer_identity(config(EMBEDDED_FOLDER)) == {"tokenizer": files_sha256(files)[:16]}
+    assert TOKENIZER_MAPPING_NAMES.get("llama") is None, "transformers registers one now: the model type counts"
 
 
 @pytest.mark.skipif(find_spec("mistral_common") is not None, reason="mistral-common is installed")
