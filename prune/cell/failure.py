@@ -30,7 +30,7 @@ class Failure:
 
     def describe(self, cell: Cell) -> str:
         """`tiny/c4/wanda/50%/s0 TIMEOUT (job 12_3): last line`, and the log's path on a line of its own."""
-        return f"{cell.name} {self}"
+        return f"{cell.title} {self}"
 
     def __str__(self) -> str:
         job = f" (job {self.job_id})" if self.job_id else ""

@@ -43,9 +43,14 @@ def average_parents(cell: Cell, model: "PreTrainedModel") -> "tuple[Method, Mapp
 
 
 def describe_merge(cell: Cell) -> dict[str, Any]:
-    """For result.json: the names of what was averaged, with their shares, and what pruned back; nothing for other cells."""
+    """For result.json: the names of what was averaged, with their shares, and what pruned back; nothing for other cells.
+
+    A name that several of them have is followed by the id.
+    """
     if not is_merged(cell):
         return {}
-    merge = cell.config.merge
-    shares = {parent.name: share for parent, share in zip(find_parents(cell.config), merge.shares, strict=True)}
+    merge, parents = cell.config.merge, find_parents(cell.config)
+    names = [parent.name for parent in parents]
+    ids = [f" ({parent.folder.path.name})" if names.count(parent.name) > 1 else "" for parent in parents]
+    shares = {f"{name}{id}": share for name, id, share in zip(names, ids, merge.shares, strict=True)}
     return {"merge": {"cells": shares, "back": merge.back.value}}

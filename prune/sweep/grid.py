@@ -159,14 +159,25 @@ def distinct_cells(points: Sequence[GridPoint]) -> list[Cell]:
 
 
 def told_apart(cells: Sequence[Cell], points: Sequence[GridPoint]) -> list[Cell]:
-    """The cells, those of one name each with the overrides of its first point that not all of that name share."""
-    asked = {point.cell.id: point.overrides for point in reversed(points)}
+    """The cells, those of one name each with the overrides of its first point that not all of that name share.
+
+    Of a dense cell the overrides of the model count.
+    """
+    asked: dict[str, Sequence[str]] = {}
+    for point in points:
+        asked.setdefault(point.cell.id, point.overrides)
+        asked.setdefault(point.cell.dense_id, [one for one in point.overrides if is_of_model(one.partition("=")[0])])
     shared: dict[str, set[str]] = {}
     for cell in cells:
         own = set(asked.get(cell.id, ()))
         shared[cell.name] = shared.get(cell.name, own) & own
     differing = [_kept(set(asked.get(cell.id, ())) - shared[cell.name]) for cell in cells]
     return [replace(cell, apart=" ".join(kept)) for cell, kept in zip(cells, differing, strict=True)]
+
+
+def is_of_model(key: str) -> bool:
+    """Whether an override's key is one of the model: model, model.dtype."""
+    return key.lstrip("+~").partition(".")[0] == "model"
 
 
 def sweep_name(config: Config, overrides: Sequence[str]) -> str:

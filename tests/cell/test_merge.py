@@ -91,6 +91,13 @@ def test_the_mean_is_pruned_back_by_magnitude(cells: Cells) -> None:
     assert result["merge"] == {"cells": {parents[0].name: 0.25, parents[1].name: 0.75}, "back": "magnitude"}
 
 
+def test_merged_cells_of_one_name_are_listed_with_their_ids(cells: Cells) -> None:
+    parents = [cells.run("calib=c4", f"calib.num_samples={number}", "save=mask")[0] for number in (2, 3)]
+    _, result = cells.run(*cells.merged(parents, "merge.weights=[0.25,0.75]"))
+    names = [f"{parent.name} ({parent.id})" for parent in parents]
+    assert parents[0].name == parents[1].name and result["merge"]["cells"] == dict(zip(names, (0.25, 0.75), strict=True))
+
+
 def test_the_mean_is_pruned_back_by_wanda_on_the_sets_of_all(cells: Cells) -> None:
     parents = cells.parents()
     _, result = cells.run(*cells.merged(parents, "merge.back=wanda"))

@@ -81,6 +81,13 @@ def test_cells_of_one_name_are_told_apart_by_what_differs(compose_config: Compos
     assert [cell.title for cell in told_apart(distinct_cells(alone), alone)] == [cell.name for cell in distinct_cells(alone)]
 
 
+def test_dense_cells_of_one_name_are_told_apart_by_their_model(compose_config: Compose) -> None:
+    points = points_of(compose_config, ("model.dtype=float32", "model.dtype=bfloat16"), ("calib=c4", "calib=pile"))
+    titles = [cell.title for cell in told_apart(distinct_cells(points), points)]
+    assert titles[:2] == ["tiny/dense model.dtype=float32", "tiny/dense model.dtype=bfloat16"]
+    assert len(set(titles)) == len(titles) == 6
+
+
 def test_points_without_meaning_are_listed_and_the_rest_runs(compose_config: Compose, tmp_path: Path) -> None:
     points = points_of(compose_config, ("calib=boolq", "calib=gsm8k"), ("prompt=cot",))
     assert [point.reason is None for point in points] == [False, True]

@@ -74,6 +74,13 @@ def test_scores_and_differences(compose_config: Compose) -> None:
     assert rows[4] == ["c4", "(icl)", "24.00", "0.850"]
 
 
+def test_the_rows_of_dense_models_say_what_the_line_varies_of_the_model(compose_config: Compose) -> None:
+    dtypes = ("float32", "bfloat16")
+    points = [point(compose_config, f"model.dtype={dtype}", f"calib={name}") for dtype in dtypes for name in ("c4", "pile")]
+    outcome = Outcome({each.cell.dense_id: result(20.0, 0.9) for each in points})
+    assert [row[:3] for row in rows_of(printed(points, outcome))][:2] == [["dense", "", dtype] for dtype in dtypes]
+
+
 def test_a_narrow_table_has_one_line_a_point(compose_config: Compose) -> None:
     points = [point(compose_config, f"calib={name}", "prompt=icl", "table=narrow") for name in ("gsm8k", "c4")]
     outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9)})

@@ -45,7 +45,7 @@ def make_bill(cells: Sequence[Cell], output_dir: Path, tflops: float | None) -> 
     """The bill of cells, at the rate of this machine or of one with `tflops` TFLOP/s."""
     biller = _Biller(output_dir, tflops)
     seconds = {cell.id: took for cell in cells if (took := biller.charge(cell)) is not None}
-    unknown = [cell.name for cell in cells if cell.id not in seconds]
+    unknown = [cell.title for cell in cells if cell.id not in seconds]
     return Bill(seconds, list(biller.rates.values()), unknown, list(biller.uncounted), list(biller.lengths.unread))
 
 

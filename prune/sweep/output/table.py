@@ -14,7 +14,7 @@ from prune.data.registry import in_its_language
 from prune.eval.metric import SPEED, are_comparable
 from prune.eval.suites import planned_means
 from prune.pruning.registry import counts_alike
-from prune.sweep.grid import GridPoint
+from prune.sweep.grid import GridPoint, is_of_model
 from prune.sweep.output.layout import Entry, lay_out, natural_width
 from prune.sweep.recorder import Outcome
 
@@ -65,10 +65,12 @@ def _entries(
 ) -> list[Entry]:
     """The dense models, then every grid point."""
     entries = []
+    first = {point.cell.dense_id: point for point in reversed(points) if point.reason is None}
     for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
         if dense_id in outcome.results:
             result = outcome.results[dense_id]
-            labels = (result["axes"]["model"] if key == "model" else "" for key in varied)
+            overrides = _overrides(first[dense_id]) | {"model": result["axes"]["model"]}
+            labels = (overrides.get(key, "") if is_of_model(key) else "" for key in varied)
             entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
     return entries + [
         Entry(

@@ -68,7 +68,7 @@ class CellsJob(TimedJob):
             except Exception as error:
                 if is_timeout(error):
                     raise
-                failed[cell.name] = error
+                failed[cell.title] = error
                 note = f"failed: {error}"
             watcher.end_cell(note)
         raise_failures(failed, len(self.cells))
