@@ -52,5 +52,5 @@ def describe_merge(cell: Cell) -> dict[str, Any]:
     merge, parents = cell.config.merge, find_parents(cell.config)
     names = [parent.name for parent in parents]
     ids = [f" ({parent.folder.path.name})" if names.count(parent.name) > 1 else "" for parent in parents]
-    shares = {f"{name}{id}": share for name, id, share in zip(names, ids, merge.shares, strict=True)}
+    shares = {f"{name}{its_id}": share for name, its_id, share in zip(names, ids, merge.shares, strict=True)}
     return {"merge": {"cells": shares, "back": merge.back.value}}
