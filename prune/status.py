@@ -20,6 +20,7 @@ from prune.cell.standing import Standing, damage, stand_unfinished
 from prune.cell.state import State, read_status
 from prune.cli import leave_on_error
 from prune.errors import DamagedFileError, UserError, allowed
+from prune.messages.words import count
 from prune.sweep.grid import read_grid
 
 STATES = (State.done, State.running, State.pending, State.failed, State.todo)
@@ -160,7 +161,7 @@ def render_sweep(name: str, lines: Sequence[CellLine], every_cell: bool, is_open
     """The sweep's counts, the cells that are not done, and what the failed ones died of."""
     counts = Counter(line.standing.state for line in lines)
     words = [f"{'to do' if state is State.todo else state.value} {counts[state]}" for state in STATES]
-    parts: list[RenderableType] = [Text(f"{name}\n  {len(lines)} cells   {'   '.join(words)}")]
+    parts: list[RenderableType] = [Text(f"{name}\n  {count(len(lines), 'cell')}   {'   '.join(words)}")]
     listed = [line for line in lines if every_cell or line.standing.state is not State.done]
     if listed and (is_open or every_cell):
         parts.append(_table(listed))

@@ -7,11 +7,6 @@ from prune.report.model import Report
 from prune.report.numbers import OF_DRAWS
 
 
-def count(number: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def names(labels: Sequence[str], most: int = 3) -> str:
     """`a, b, c and 2 more`."""
     shown = ", ".join(labels[:most])

@@ -19,6 +19,7 @@ from prune.config.data import SAMPLE_NOTE
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
+from prune.messages.words import count
 from prune.sweep.launcher import Launcher
 from prune.sweep.missing import fetching
 from prune.sweep.output.page import describe_page, stands_beyond_noise
@@ -148,7 +149,7 @@ def print_ending(sweep: Sweep, recorder: Recorder, console: Console) -> None:
     console.print(f"Results: {sweep.output_dir}/cells, sweep {sweep.name}", **say)
     if recorder.outcome.held:
         console.print(
-            f"{len(recorder.outcome.held)} cells are queued or running elsewhere; run the same line again to see them.",
+            f"Queued or running elsewhere: {count(len(recorder.outcome.held), 'cell')}; the same line shows them later.",
             **say,
         )
     recorder.catch_up(sweep.cells)

@@ -118,7 +118,7 @@ def test_a_pending_element_that_is_cancelled_is_found(cluster: Cluster, tmp_path
     none = folder.run("-m", "method=random", "calib.seed=0,1,2", *BARE, *SLURM, "launcher.retry=none")
     assert none.code == 1 and "Submitted" not in none.out and f"(job {victim}): " in none.err
     again = folder.run("-m", "method=random", "calib.seed=0,1,2", *BARE, *SLURM)
-    assert again.code == 0 and "Submitted 1 jobs for 1 cells" in again.out
+    assert again.code == 0 and "Submitted 1 job for 1 cell:" in again.out
 
 
 LONG = [

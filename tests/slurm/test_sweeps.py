@@ -101,7 +101,7 @@ def test_two_launches_of_one_grid_compute_each_cell_once(cluster: Cluster, tmp_p
     for cell_id in folder.statuses:
         assert (folder.cell(cell_id) / "run.log").read_text().count(f"cell {cell_id} ") == 1
     assert sorted("Submitted" in one.out for one in said) == [False, True]
-    assert sum("3 cells are in the queue already" in one.out for one in said) == 1
+    assert sum("In the queue already: 3 cells." in one.out for one in said) == 1
 
 
 @pytest.mark.slow
@@ -238,6 +238,6 @@ def test_what_is_asked_in_other_words_is_taken(cluster: Cluster, tmp_path: Path,
         "launcher.wait=false",
     ]
     said = folder.run(*line, *keys, "launcher.additional_parameters={hold: true}")
-    assert said.code == 0 and "Submitted 1 jobs for 1 cells" in said.out and said.err == "", said
+    assert said.code == 0 and "Submitted 1 job for 1 cell:" in said.out and said.err == "", said
     (path,) = tmp_path.glob("outputs/cells/*/job.json")
     assert words in cluster.run("scontrol", "show", "job", str(folder.job_of(path.parent.name)))

@@ -204,7 +204,7 @@ def test_a_cell_that_somebody_else_runs_is_left_to_them(say: Say, finish_grid: C
     with holding(folder) as holder:
         said = say(*GRID)
         assert said.code == 0 and f"held by process {holder.pid}" in said.out
-        assert "1 cells are queued or running elsewhere" in said.out
+        assert "Queued or running elsewhere: 1 cell;" in said.out
         assert "running 1" in say(*GRID, "launcher=plan").out
     assert say(*GRID).code == 0 and len(results(tmp_path)) == 3
 
@@ -219,7 +219,7 @@ def test_retry_all_leaves_the_cells_that_somebody_works_on(
         said = say(*GRID, "launcher.retry=all")
     assert said.code == 0 and "Traceback" not in said.err
     assert f"{name} is not run again: held by process {holder.pid}" in said.out
-    assert "1 cells are queued or running elsewhere" in said.out
+    assert "Queued or running elsewhere: 1 cell;" in said.out
     after = results(tmp_path)
     assert after[name] == before[name]
     assert [key for key in after if after[key]["provenance"] != before[key]["provenance"]] == [

@@ -72,7 +72,7 @@ def test_two_names_of_one_content_are_one_cell_under_both_names(folder: Path, sa
     done = say(*line)
     assert done.code == 0, done.err
     assert set(results()) == {"tiny/dense", "tiny/river/wanda/50%/s0"}
-    assert "2 grid points, 1 distinct pruned cells" in done.out
+    assert "2 grid points, 1 distinct pruned cell," in done.out
     assert "river" in done.out and "other" in done.out
     page = next(Path("outputs").glob("sweeps/*/report/*.html")).read_text()
     assert "river = other" in page

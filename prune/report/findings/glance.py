@@ -8,9 +8,10 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from prune.cell.result import CellResult
+from prune.messages.words import count
 from prune.report.findings.abilities import QUESTIONS, find_abilities, headline
 from prune.report.findings.panels import Field, Raw, collect, finish, measure
-from prune.report.format import count, format_p, format_value, names
+from prune.report.format import format_p, format_value, names
 from prune.report.model import Metric
 from prune.report.model_findings import Ability, Glance, Mark, Panel
 from prune.report.numbers import OF_DRAWS

@@ -6,7 +6,8 @@ from functools import partial
 
 from prune.cell.result import CellResult
 from prune.config.data import SAMPLE_NOTE
-from prune.report.format import count, names
+from prune.messages.words import count
+from prune.report.format import names
 from prune.report.model import Metric
 from prune.report.results.join import Joined
 from prune.report.results.read import Found

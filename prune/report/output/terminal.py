@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prune.config.data import SAMPLE_NOTE
-from prune.report.format import count, format_p, format_value, row_label, star
+from prune.messages.words import count
+from prune.report.format import format_p, format_value, row_label, star
 from prune.report.model import Comparison, Report, Verdict
 
 MAX_VERDICTS = 30

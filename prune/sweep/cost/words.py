@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prune.cell.cell import Cell
+from prune.messages.words import count
 from prune.sweep.cost.bill import Bill, by_axis, by_stage, make_bill
 from prune.sweep.cost.finished import Alike, alike
 
@@ -34,8 +35,8 @@ def _by_finished(known: Mapping[str, Alike]) -> str:
     hours = f"{on_gpu / 3600:.2g} GPU-hours" if on_gpu else "without a GPU"
     num_finished = len(frozenset().union(*(took.cells for took in known.values())))
     return (
-        f"To do: {len(known)} cells, about {describe_seconds(seconds)} one after another ({hours}), "
-        f"going by {num_finished} finished cells."
+        f"To do: {count(len(known), 'cell')}, about {describe_seconds(seconds)} one after another ({hours}), "
+        f"going by {count(num_finished, 'finished cell')}."
     )
 
 
@@ -44,7 +45,7 @@ def _by_operations(cells: Sequence[Cell], bill: Bill) -> list[str]:
     each = [bill.of_cell(cell) for cell in cells]
     stages = ", ".join(f"{stage} {describe_seconds(seconds)}" for stage, seconds in by_stage(bill).items())
     first = (
-        f"To do: {len(cells)} cells, about {describe_seconds(sum(each))} one after another ({stages}), by the "
+        f"To do: {count(len(cells), 'cell')}, about {describe_seconds(sum(each))} one after another ({stages}), by the "
         f"operations that they take; the longest cell {describe_seconds(max(each))}."
     )
     axes = [

@@ -14,6 +14,7 @@ from prune.cell.model_sets import describe_set, is_model_made, is_stored
 from prune.cell.standing import Standing
 from prune.cell.state import State
 from prune.config.launcher import require
+from prune.messages.words import count
 from prune.models.identity import is_known
 from prune.sweep.cost.words import describe
 from prune.sweep.launcher import Launcher
@@ -67,7 +68,8 @@ def print_plan(console: Console, sweep: Sweep, standings: Mapping[str, Standing]
     num_void = sum(point.reason is not None for point in sweep.points)
     console.print(f"sweep {sweep.name}", **say)
     dense = len(sweep.cells) - len(distinct)
-    console.print(f"{len(sweep.points)} grid points, {len(distinct)} distinct pruned cells, {dense} dense.", **say)
+    asked = f"{count(len(sweep.points), 'grid point')}, {count(len(distinct), 'distinct pruned cell')}"
+    console.print(f"{asked}, {dense} dense.", **say)
     console.print(f"{count_states(sweep.cells, standings)}   not applicable {num_void}", **say)
     console.print(_table(sweep.cells, standings))
     if len(sweep.cells) > MAX_ROWS:

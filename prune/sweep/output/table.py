@@ -13,6 +13,7 @@ from prune.config.drop import DropConfig
 from prune.data.registry import in_its_language
 from prune.eval.metric import SPEED, are_comparable
 from prune.eval.suites import planned_means
+from prune.messages.words import count
 from prune.pruning.registry import counts_alike
 from prune.sweep.grid import GridPoint, is_of_model
 from prune.sweep.output.layout import Entry, lay_out, natural_width
@@ -105,12 +106,14 @@ def closing_lines(points: Sequence[GridPoint], outcome: Outcome) -> list[str]:
             "run once."
         )
     distinct = {point.cell.id for point in points if point.reason is None and not point.cell.is_dense}
-    lines.append(f"{len(points)} grid points, {len(distinct)} distinct pruned cells, and dense for comparison.")
+    asked = f"{count(len(points), 'grid point')}, {count(len(distinct), 'distinct pruned cell')}"
+    lines.append(f"{asked}, and dense for comparison.")
     lines += not_applicable_lines(points)
     overlapping = [result for result in outcome.results.values() if _shares_items(result)]
     if overlapping:
         lines.append(
-            f"In {len(overlapping)} cells, scored items share text with the calibration set: see overlap in result.json."
+            f"In {count(len(overlapping), 'cell')}, scored items share text with the calibration set: see overlap in "
+            "result.json."
         )
     if own := own_set_scores(list(outcome.results.values())):
         lines.append(f"These scores measure a set that a cell here was calibrated on: {', '.join(own)}.")

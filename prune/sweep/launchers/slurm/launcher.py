@@ -22,6 +22,7 @@ from prune.cell.state import State
 from prune.cli import report
 from prune.config.tracker import TrackerMode
 from prune.errors import UserError
+from prune.messages.words import count
 from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.launchers.slurm.cluster import cancel
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig
@@ -193,7 +194,8 @@ def submit_sets(fresh: Sequence[Cell], sweep: Sweep, console: Console, *, can_wa
         jobs, _ = submit_jobs(groups, launcher, sweep.name, folder, make_job, can_wait=can_wait, note=note_set_jobs)
         made_by |= {set_id_of(cell): job.id for job in jobs for cell in job.cells}
         named = describe_ids(job.id for job in jobs)
-        words = f"Submitted {len(jobs)} jobs for calibration sets that the model makes, which cells wait for: {named}."
+        jobs_made = f"Submitted {count(len(jobs), 'job')}"
+        words = f"{jobs_made} for calibration sets that the model makes, which cells wait for: {named}."
         console.print(words, markup=False, highlight=False, soft_wrap=True)
     return made_by
 
@@ -259,12 +261,9 @@ def describe_submission(submitted: Sequence[SubmittedJob], num_followed: int, nu
     """Say what was submitted, what was in the queue already, and what the site does not take yet."""
     num_cells = sum(len(job.cells) for job in submitted)
     earlier = num_followed - num_cells
-    lines = (
-        [f"Submitted {len(submitted)} jobs for {num_cells} cells: {describe_ids(job.id for job in submitted)}."]
-        if submitted
-        else []
-    )
-    lines += [f"{earlier} cells are in the queue already."] if earlier else []
+    jobs, cells = count(len(submitted), "job"), count(num_cells, "cell")
+    lines = [f"Submitted {jobs} for {cells}: {describe_ids(job.id for job in submitted)}."] if submitted else []
+    lines += [f"In the queue already: {count(earlier, 'cell')}."] if earlier else []
     lines += (
         [
             f"{num_open} cells are not submitted yet: the site takes no more jobs at a time. They follow as jobs end; with "
