@@ -1,0 +1,134 @@
+"""Write the tables of a study, and the headline of its report, into a page of the documentation.
+
+    python -m dev.study_tables OUTPUTS PAGE.md
+
+Each lies between `<!-- headline -->` or `<!-- tables -->` and `<!-- end -->`; what stands between them is replaced. A table
+is one method at one sparsity; a row is one way to choose calibration data.
+"""
+
+import argparse
+import csv
+import math
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+METHODS = {"wanda": "Wanda", "sparsegpt": "SparseGPT"}
+BASELINE = "c4"
+LABELS = ("calib", "prompt", "select", "weight")
+HEADLINE = slice(1, 4)
+"""Lines of the report's words that hold its headline."""
+
+Scores = Mapping[str, float]
+Draws = dict[str, Scores]
+"""The scores of each draw of a row."""
+
+
+def main() -> None:
+    """Write the page anew."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.study_tables", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("outputs", type=Path)
+    parser.add_argument("page", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        words = subprocess.run(
+            [sys.executable, "-m", "prune.report", str(asked.outputs), "--out", folder],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        tables = make_tables(Path(folder) / "cells.csv")
+    sentences = (line.strip() for line in words[HEADLINE])
+    headline = textwrap.wrap(" ".join(f"{line.rstrip('.')}." for line in sentences), 130)
+    text = fill_in(asked.page.read_text(encoding="utf-8"), "headline", "\n".join(f"> {line}" for line in headline))
+    asked.page.write_text(fill_in(text, "tables", tables), encoding="utf-8")
+
+
+def fill_in(page: str, name: str, content: str) -> str:
+    """The page with `content` at the place of this name.
+
+    Raises:
+        ValueError: the page does not have exactly one such place.
+    """
+    filled, times = re.subn(
+        rf"<!-- {name} -->\n.*?<!-- end -->", lambda _: f"<!-- {name} -->\n{content}\n<!-- end -->", page, flags=re.DOTALL
+    )
+    if times != 1:
+        raise ValueError(f"<!-- {name} --> ... <!-- end --> stands {times} times in the page")
+    return filled
+
+
+def make_tables(cells_csv: Path) -> str:
+    """A table for each method and sparsity of the cells that the report lists."""
+    groups, dense = read_cells(cells_csv)
+    tables = []
+    for method, sparsity in sorted(groups, key=lambda group: (-float(group[1].rstrip("%")), list(METHODS).index(group[0]))):
+        title = f"**{METHODS[method]}, {sparsity.rstrip('%')} %**"
+        tables.append("\n".join([title, "", *table_lines(groups[method, sparsity], dense)]))
+    return "\n{}\n".format("\n\n".join(tables))
+
+
+def read_cells(cells_csv: Path) -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
+    """For each method and sparsity its rows with their draws; and the dense model's scores."""
+    cells: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
+    with cells_csv.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            cells.setdefault(line["cell"], (line, {}))[1][line["metric"]] = float(line["value"])
+    groups: dict[tuple[str, str], dict[str, Draws]] = defaultdict(lambda: defaultdict(dict))
+    dense: Scores = {}
+    for line, scores in cells.values():
+        if line["method"] == "dense":
+            dense = scores
+        else:
+            groups[line["method"], line["sparsity"]][_label(line)][line["draw"] or "0"] = scores
+    return groups, dense
+
+
+def table_lines(rows: Mapping[str, Draws], dense: Scores) -> list[str]:
+    """The lines of a table, the dense model first, then C4.
+
+    Perplexities are geometric means over the draws, bits per byte arithmetic ones. The last column compares the mean of the
+    bits with that of C4's cell of the same draw.
+    """
+    texts = [name for name in dense if name.startswith("ppl/")]
+    sets = [name for name in dense if name.startswith("bpb/")]
+    heads = ["calibration", *(name.partition("/")[2] for name in (*texts, *sets)), "mean bits", "to C4, draw by draw"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for label in sorted(rows, key=lambda label: (label != BASELINE, label)):
+        draws, compared = rows[label], rows[BASELINE]
+        numbers = [_number(list(draws.values()), name) for name in (*texts, *sets)]
+        mean = fmean(_bits(scores, sets) for scores in draws.values())
+        pairs = [(_bits(draws[draw], sets), _bits(compared[draw], sets)) for draw in sorted(draws) if draw in compared]
+        to_c4 = "" if label == BASELINE else " ".join(f"{bits - of_c4:+.3f}" for bits, of_c4 in pairs)
+        lines.append(_row([label, *numbers, f"{mean:.3f}", to_c4]))
+    of_dense = [_number([dense], name) for name in (*texts, *sets)]
+    return [*lines[:2], _row(["dense", *of_dense, f"{_bits(dense, sets):.3f}", ""]), *lines[2:]]
+
+
+def _number(draws: Sequence[Scores], name: str) -> str:
+    values = [scores[name] for scores in draws]
+    return f"{math.exp(fmean(map(math.log, values))):.1f}" if name.startswith("ppl/") else f"{fmean(values):.3f}"
+
+
+def _bits(scores: Scores, sets: Sequence[str]) -> float:
+    return fmean(scores[name] for name in sets)
+
+
+def _label(line: Mapping[str, str]) -> str:
+    return "-".join(line[key] for key in LABELS if line[key])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

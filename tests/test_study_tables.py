@@ -1,0 +1,44 @@
+"""The tables that a study's page holds, against numbers written by hand."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from dev.study_tables import fill_in, make_tables
+
+COLUMNS = ("cell", "method", "sparsity", "calib", "prompt", "select", "weight", "draw", "metric", "value")
+CELLS = {
+    ("d", "dense", "", "", "", "", "", ""): {"ppl/c4": 10.0, "bpb/a": 1.0, "bpb/b": 2.0},
+    ("1", "wanda", "60%", "c4", "", "", "", ""): {"ppl/c4": 20.0, "bpb/a": 2.0, "bpb/b": 3.0},
+    ("2", "wanda", "60%", "c4", "", "", "", "1"): {"ppl/c4": 80.0, "bpb/a": 2.2, "bpb/b": 3.0},
+    ("3", "wanda", "60%", "c4", "", "zipf", "", "1"): {"ppl/c4": 30.0, "bpb/a": 2.1, "bpb/b": 2.9},
+    ("4", "sparsegpt", "60%", "c4", "", "", "", ""): {"ppl/c4": 15.0, "bpb/a": 1.5, "bpb/b": 2.5},
+    ("5", "wanda", "50%", "c4", "", "", "", ""): {"ppl/c4": 12.0, "bpb/a": 1.25, "bpb/b": 2.25},
+}
+
+
+def written(folder: Path) -> Path:
+    with (folder / "cells.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([*cell, name, value] for cell, scores in CELLS.items() for name, value in scores.items())
+    return folder / "cells.csv"
+
+
+def test_a_table_for_each_method_and_sparsity(tmp_path: Path) -> None:
+    lines = make_tables(written(tmp_path)).splitlines()
+    assert [line for line in lines if line.startswith("**")] == ["**Wanda, 60 %**", "**SparseGPT, 60 %**", "**Wanda, 50 %**"]
+    heads, _, dense, c4, zipf = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[3:8])
+    assert heads == ["calibration", "c4", "a", "b", "mean bits", "to C4, draw by draw"]
+    assert dense == ["dense", "10.0", "1.000", "2.000", "1.500", ""]
+    assert c4 == ["c4", f"{math.sqrt(20 * 80):.1f}", "2.100", "3.000", "2.550", ""]
+    assert zipf == ["c4-zipf", "30.0", "2.100", "2.900", "2.500", f"{2.5 - (2.2 + 3.0) / 2:+.3f}"]
+
+
+def test_a_page_is_filled_in_at_its_places_alone() -> None:
+    page = "before\n<!-- tables -->\nold\n<!-- end -->\nafter\n"
+    assert fill_in(page, "tables", "new \\1") == "before\n<!-- tables -->\nnew \\1\n<!-- end -->\nafter\n"
+    with pytest.raises(ValueError, match="0 times"):
+        fill_in(page, "headline", "new")
