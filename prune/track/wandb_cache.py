@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 VARIABLE = "WANDB_CACHE_DIR"
 
@@ -18,6 +19,10 @@ def lead_cache(folder: Path) -> None:
 
 
 def _can_write(folder: Path) -> bool:
-    """Whether files can be made in `folder`, or it in what there is of its path."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    """Whether files can be made in `folder`: tried, since what a folder shows of its rights is not all that counts."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

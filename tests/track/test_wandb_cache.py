@@ -31,6 +31,12 @@ def test_the_cache_is_led_elsewhere_only_where_it_must(tmp_path: Path, monkeypat
     assert cache_after(monkeypatch, mine, HOME=str(tmp_path / "new")) is None
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc: a folder that seems to be writable and is not")
+def test_a_home_that_only_seems_to_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere by the folders' rights, and the file system refuses."""
+    assert cache_after(monkeypatch, tmp_path, HOME="/proc") == str(tmp_path)
+
+
 def test_a_line_without_a_home_prints_nothing_of_the_service(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     line = [sys.executable, "-m", "prune.main", "method=dense", "eval.tasks=[]", "eval.perplexity=[]"]
