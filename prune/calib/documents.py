@@ -57,19 +57,20 @@ class WindowCutter:
         """As `cut_documents`, where the rows are lines of one text and a document is made of neighbouring lines.
 
         It begins at a drawn line and takes the following ones, joined by `joiner`, until there are more than `seq_len`
-        tokens. No line is used twice, and none that is not in `order`; a start whose lines meet such ones, or the end of the
-        text, is passed over.
+        tokens. Lines that are not in `order` are passed over. No line is used twice; a start whose lines meet used ones, or
+        the end of the text, is passed over too.
         """
-        used = [True] * len(lines)
+        kept = sorted(order)
+        used = [False] * len(kept)
+        places = {row: place for place, row in enumerate(kept)}
         for row in order:
-            used[row] = False
-        for first in order:
             if len(self.packed) == self.num_samples:
                 return
-            if used[first] or not lines[first].strip():
+            first = places[row]
+            if used[first] or not lines[row].strip():
                 continue
-            stop, ids = self._grow(lines, used, first, joiner)
-            if self._take(ids, list(range(first, stop))):
+            stop, ids = self._grow(lines, kept, used, first, joiner)
+            if self._take(ids, kept[first:stop]):
                 used[first:stop] = [True] * (stop - first)
 
     def _tokenised(self, texts: Sequence[str], order: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
@@ -85,18 +86,22 @@ class WindowCutter:
         start = self.generator.randrange(len(text) - length)
         return text[start : start + length]
 
-    def _grow(self, lines: Sequence[str], used: Sequence[bool], first: int, joiner: str) -> tuple[int, list[int]]:
-        """(line after the last, tokens) of the lines from `first` on; no tokens when there is no room for enough."""
-        stop, num_chars, wanted = first, 0, _CHARS_PER_TOKEN * self.seq_len
+    def _grow(
+        self, lines: Sequence[str], kept: Sequence[int], used: Sequence[bool], first: int, joiner: str
+    ) -> tuple[int, list[int]]:
+        """(place after the last, tokens) of the kept lines from place `first` on; no tokens where there are too few."""
+        texts: list[str] = []
+        num_chars, wanted = 0, _CHARS_PER_TOKEN * self.seq_len
         while True:
             while num_chars < wanted:
-                if stop == len(lines) or used[stop]:
+                stop = first + len(texts)
+                if stop == len(kept) or used[stop]:
                     return stop, []
-                num_chars += len(lines[stop]) + len(joiner)
-                stop += 1
-            ids = self.encoder.plain([joiner.join(lines[first:stop])])[0]
+                texts.append(lines[kept[stop]])
+                num_chars += len(texts[-1]) + len(joiner)
+            ids = self.encoder.plain([joiner.join(texts)])[0]
             if len(ids) > self.seq_len:
-                return stop, ids
+                return first + len(texts), ids
             wanted = num_chars + max(num_chars // 4, 1)
 
     def _take(self, ids: list[int], rows: list[int]) -> bool:
@@ -176,6 +181,8 @@ class Documents:
     def identity(self, data: DataConfig) -> dict[str, Any]:
         """The rows, of which none is repeated, what is filtered, and what selects among them."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
+        if self.dataset.own is not None and self.dataset.rows_are_lines:
+            rows = {**rows, "joiner": self.dataset.joiner}
         share = {"keep_share": self._keep_share} if self.needs_model else {}
         return {"repeat": False, "prompt": None, **rows, **share, **select_identity(self.select, data)}
 
@@ -229,13 +236,15 @@ class Documents:
         if self.needs_model:
             wanted = num_candidates(calib.num_samples, self._keep_share)
             of_draws += f", {wanted} candidates of which calib.keep_share={calib.keep_share} is kept"
+        joins = ""
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
         else:
             story = f"{found} of the {num_rows} documents of its {split} split have"
             longest = f" (the longest has {cutter.longest})"
+            joins = " join short rows with calib.joined=true," if self.dataset.own is not None else ""
         return (
             f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
-            f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples, "
-            "or take a source with more text."
+            f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples,"
+            f"{joins} or take a source with more text."
         )

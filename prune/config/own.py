@@ -54,8 +54,11 @@ class OwnSetConfig:
     """Split for evaluation of a hub repository."""
     held_out: int | None = None
     """Number of rows that calibration never draws and evaluation uses."""
+    joined: bool | None = None
+    """Whether a window takes neighbouring rows, for texts that are shorter than a sequence; null: the lines of one .txt file
+    alone."""
     joiner: str = "\n\n"
-    """What joins texts into one stream for a perplexity."""
+    """What joins texts into one stream for a perplexity, and neighbouring rows where they are joined."""
     category: str = "own"
     """The group of sets that it belongs to in tables."""
     label: str | None = None
@@ -101,6 +104,8 @@ class OwnSetConfig:
             raise UserError(
                 f"calib.{' and calib.'.join(given)} exclude one another: a row is a text, a question or a conversation."
             )
+        if self.joined is not None and (self.question or self.messages) is not None:
+            raise UserError("calib.joined belongs to texts: questions and conversations fill a sequence by themselves.")
         for name in ("rationale", "choices", "answer_kind"):
             if getattr(self, name) is not None and self.question is None:
                 raise UserError(f"calib.{name} belongs to questions: give calib.question and calib.answer too.")

@@ -137,7 +137,7 @@ class TextSet:
     joiner: str = "\n\n"
     """What joins rows into one stream for perplexity."""
     rows_are_lines: bool = False
-    """Rows are lines of one running text, too short alone: a calibration window is cut from neighbours, joined."""
+    """Rows are lines of one running text, or too short alone: a calibration window is cut from neighbours, joined."""
     last_word: bool = False
     """Whether bpb asks the last word of each held-out row, given the text before it."""
     train_split: str = "train"

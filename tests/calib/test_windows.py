@@ -94,6 +94,18 @@ def test_running_text_joins_neighbours_and_uses_no_line_twice() -> None:
         assert one.token_ids == [0, *ids[one.offset : one.offset + 29]]
 
 
+def test_running_text_passes_over_lines_that_are_kept_back() -> None:
+    lines = [f"row {number}: {'plum ' * 6}" for number in range(40)]
+    free = [row for row in range(40) if row % 3]
+    cut = cutter(num_samples=4)
+    cut.cut_running_text(lines, list(reversed(free)), "; ")
+    assert len(cut.packed) == 4
+    for one in cut.packed:
+        assert one.rows == free[free.index(one.rows[0]) :][: len(one.rows)], "the next lines that are free, in order"
+        ids = plain("; ".join(lines[row] for row in one.rows))
+        assert one.offset is not None and one.token_ids == [0, *ids[one.offset : one.offset + 29]]
+
+
 def test_running_text_that_is_too_short_gives_fewer() -> None:
     cut = cutter(num_samples=3)
     cut.cut_running_text(["red plum"] * 20, list(range(20)), "\n\n")

@@ -58,6 +58,31 @@ def test_two_files_in_one_line(folder: Path, say: Say) -> None:
     assert "tiny/sums-icl/wanda/50%/s0" in results()
 
 
+def test_rows_that_are_shorter_than_a_sequence_are_joined_when_asked(folder: Path, say: Say) -> None:
+    write(folder / "notes.jsonl", [{"text": f"Note {number}: tea, {number} boxes."} for number in range(60)])
+    line = ["calib=file", "calib.path=notes.jsonl", *BARE, "calib.seq_len=48"]
+    alone = say(*line)
+    assert alone.code != 0 and "join short rows with calib.joined=true" in alone.err, alone.err
+    for more in ([], ["calib.joiner=' | '"]):
+        done = say(*line, "calib.joined=true", *more)
+        assert done.code == 0, done.err
+    made = manifests()
+    assert sorted(each["joiner"] for each in made) == ["\n\n", " | "]
+    assert all(len(sequence["rows"]) > 1 for each in made for sequence in each["sequences"])
+    refused = say("calib=file", "calib.path=notes.jsonl", "calib.question=text", "calib.answer=text", "calib.joined=true")
+    assert refused.code == 2 and "calib.joined belongs to texts" in refused.err
+
+
+def test_what_joins_the_lines_of_a_text_file_is_part_of_the_set(folder: Path, say: Say) -> None:
+    (folder / "lines.txt").write_text("".join(f"Line {number} of the text.\n" for number in range(200)))
+    for more in ([], ["calib.joiner=' | '"], ["calib.joiner='\\n\\n'"]):
+        done = say("calib=file", "calib.path=lines.txt", *BARE, *more)
+        assert done.code == 0, done.err
+    assert len(manifests()) == 2
+    alone = say("calib=file", "calib.path=lines.txt", *BARE, "calib.joined=false", "calib.seq_len=48")
+    assert alone.code != 0 and "0 of the 200 documents" in alone.err
+
+
 def test_two_names_of_one_content_are_one_cell_under_both_names(folder: Path, say: Say) -> None:
     write(folder / "river.jsonl", TEXTS)
     write(folder / "copy/other.jsonl", TEXTS)

@@ -63,7 +63,7 @@ def _text_set(name: str, own: OwnSetConfig, text: Callable[[Row], str], columns:
         columns=columns,
         eval_split=HELD_OUT if has_evaluation else None,
         joiner=own.joiner,
-        rows_are_lines=_is_running_text(own),
+        rows_are_lines=_is_running_text(own) if own.joined is None else own.joined,
         own=own,
     )
 

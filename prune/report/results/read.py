@@ -77,7 +77,7 @@ def _renamed(result: CellResult, name: str) -> CellResult:
 
 def _content(result: CellResult) -> tuple[Any, ...]:
     """The content of a user's own set, whatever its name, size and draw."""
-    keys = ("rows", "held_out", "column", "question", "answer", "rationale", "choices", "messages", "bad_rows")
+    keys = ("rows", "held_out", "column", "question", "answer", "rationale", "choices", "messages", "joiner", "bad_rows")
     return tuple(result.knobs.get(f"calib.{key}") for key in keys)
 
 
