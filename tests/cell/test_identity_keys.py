@@ -62,6 +62,7 @@ PADDED = ["prompt=single", "calib.seq_len=96"]
 NO_SCORE = ["eval.perplexity=[]"]
 REFIT = ["reconstruct=block", "reconstruct.rate=1e-4"]
 OWN = ["calib=file", "calib.path=ROWS/c4/train.jsonl", *NO_SCORE]
+LONG = [*OWN, "calib.seq_len=512"]
 OWN_SUMS = ["calib=file", "calib.path=ROWS/svamp/train.jsonl", "calib.question=Question", "calib.answer=Answer", *NO_SCORE]
 MIX = ["calib=mix", "calib.parts={svamp: 1, gsm8k: 1}", *NO_SCORE]
 MIX_OF_ONE = ["calib=mix", "calib.parts={svamp: 1.0}", *NO_SCORE]
@@ -170,8 +171,8 @@ TABLE: dict[str, list[Case] | str] = {
     "calib.eval_path": [cannot("calib.eval_path=OTHER/c4/train.jsonl", OWN)],
     "calib.eval_split": "of the hub: tests/data/test_hub.py",
     "calib.held_out": [matters("calib.held_out=590", TOLD, OWN)],
-    "calib.joined": [matters("calib.joined=true", TOLD, OWN), cannot("calib.joined=false", OWN)],
-    "calib.joiner": [cannot("calib.joiner='; '", OWN), matters("calib.joiner='; '", TOLD, [*OWN, "calib.joined=true"])],
+    "calib.joined": [matters("calib.joined=true", TOLD, LONG), cannot("calib.joined=false", OWN)],
+    "calib.joiner": [cannot("calib.joiner='; '", OWN), matters("calib.joiner='; '", TOLD, [*LONG, "calib.joined=true"])],
     "calib.category": [cannot("calib.category=arithmetic", OWN)],
     "calib.label": [cannot("calib.label=Mine", OWN)],
     "calib.bad_rows": "error refuses what skip leaves out: tests/sweep/test_own_sets.py",
