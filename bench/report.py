@@ -65,14 +65,14 @@ def main() -> None:
         print(json.dumps({"cells": asked.cells, "seeds": asked.seeds, "generate_s": round(generated, 1)} | measure(root)))
 
 
-def generate(root: Path, num_cells: int, num_seeds: int, *, with_items: bool) -> None:
+def generate(root: Path, num_cells: int, num_draws: int, *, with_items: bool) -> None:
     """Write so many pruned cells, and the dense ones they are compared with."""
     rng = np.random.default_rng(0)
     outputs = Outputs(root, with_items=with_items)
     linear = {"num_zero": 2**23, "num_weights": 2**24, "error": 0.05}
     blocks = "".join(json.dumps({"block": block} | linear) + "\n" for block in range(NUM_BLOCKS) for _ in range(7))
     known: set[str] = set()
-    for model, method, ratio, calib, prompt, seed in itertools.islice(_places(num_seeds), num_cells):
+    for model, method, ratio, calib, prompt, seed in itertools.islice(_places(num_draws), num_cells):
         dense_id = f"dense{model:07d}"
         if dense_id not in known:
             known.add(dense_id)
@@ -92,13 +92,13 @@ def generate(root: Path, num_cells: int, num_seeds: int, *, with_items: bool) ->
     outputs.grid("bench")
 
 
-def _places(num_seeds: int) -> Iterator[tuple[int, str, float, str, str | None, int]]:
+def _places(num_draws: int) -> Iterator[tuple[int, str, float, str, str | None, int]]:
     """Cells of ever more models."""
     sets = [(calib, prompt) for calib in SETS[TEXTS:] for prompt in ("icl", "cot", "single", "zero_shot")]
     sets = [*((calib, None) for calib in SETS[:TEXTS]), *sets]
     for model in itertools.count():
         for method, ratio in itertools.product(("wanda", "sparsegpt"), (0.3, 0.4, 0.5, 0.6, 0.7)):
-            for (calib, prompt), seed in itertools.product(sets, range(num_seeds)):
+            for (calib, prompt), seed in itertools.product(sets, range(num_draws)):
                 yield model, method, ratio, calib, prompt, seed
 
 

@@ -138,7 +138,7 @@ class RowMetric:
     low: Numbers
     """Of the t interval over the draws (perplexities: on the log scale); None with one draw, or where all are equal."""
     high: Numbers
-    num_seeds: Sequence[int]
+    num_draws: Sequence[int]
     """Draws that have the metric, of the row's cells."""
     rank: Sequence[int | None]
     """1 = best of the group; equal means share a rank."""

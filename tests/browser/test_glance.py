@@ -47,7 +47,7 @@ def test_only_what_is_beyond_noise_is_bold(seen: Opened) -> None:
 
 
 def test_with_one_draw_nothing_is_bold_and_bars_are_dashed(open_page: Open) -> None:
-    opened = open_page(build(replace(SMALL, num_seeds=1)))
+    opened = open_page(build(replace(SMALL, num_draws=1)))
     page = opened.drawn()
     assert page.locator("g.stands").count() == 0
     assert picture(page).locator("line.bar[stroke-dasharray]").count() == picture(page).locator("line.bar").count() == 6

@@ -36,7 +36,7 @@ def test_a_large_grid_is_small_enough_and_there_at_once(open_page: Open, tmp_pat
 
 
 def test_one_draw_says_that_its_noise_is_unknown(open_page: Open) -> None:
-    opened = open_page(build(replace(SMALL, num_seeds=1)))
+    opened = open_page(build(replace(SMALL, num_draws=1)))
     page = opened.drawn()
     expect(page.locator("#draws")).to_contain_text(
         "Each row has one draw: the noise of draws is unknown, and one draw cannot tell a data set from its draw."
@@ -69,7 +69,7 @@ def test_scores_that_are_missing_are_dashes_and_come_last(open_page: Open) -> No
     report = small_report()
     first = report.rows.metrics[0]
     mean = [None if row == 3 else mean for row, mean in enumerate(first.mean)]
-    holes = replace(first, mean=mean, num_seeds=[{3: 0, 4: 1}.get(row, 2) for row in range(len(mean))])
+    holes = replace(first, mean=mean, num_draws=[{3: 0, 4: 1}.get(row, 2) for row in range(len(mean))])
     opened = open_page(small_report(rows=replace(report.rows, metrics=[holes, *report.rows.metrics[1:]])))
     page = opened.drawn()
     table = page.locator("#heatmap table").first

@@ -62,12 +62,12 @@ def panel(
     """The first set beside C4 is best; every further one is a tenth worse."""
     sign = 1 if rises else -1
     marks = [
-        mark(label, category, sign * (0.5 - 0.1 * place), plan.num_seeds, is_good=rises == (sign * (0.5 - 0.1 * place) > 0))
+        mark(label, category, sign * (0.5 - 0.1 * place), plan.num_draws, is_good=rises == (sign * (0.5 - 0.1 * place) > 0))
         for place, (label, category) in enumerate(labels(plan)[1:])
     ]
-    marks.append(mark("c4 reversed", "pre-training", sign * ROUNDING, plan.num_seeds, is_good=True, is_rounding=True))
+    marks.append(mark("c4 reversed", "pre-training", sign * ROUNDING, plan.num_draws, is_good=True, is_rounding=True))
     marks.sort(key=lambda one: one.effect or 0.0, reverse=rises)
-    known = plan.num_seeds > 1
+    known = plan.num_draws > 1
     return Panel(
         ability=ability,
         metric=metric,
@@ -80,7 +80,7 @@ def panel(
         is_headline=ability is not None and group is None,
         marks=marks,
         incomplete=["rte-chat"],
-        reference_draws=plan.num_seeds,
+        reference_draws=plan.num_draws,
         noise=Noise(draws=0.2 if known else None, items=0.1, rounding=ROUNDING),
     )
 

@@ -14,7 +14,7 @@ class Plan:
     calibs: Sequence[tuple[str, str]]
     """Name and category; pre-training sets have no prompt."""
     prompts: Sequence[str]
-    num_seeds: int
+    num_draws: int
     metrics: Sequence[tuple[str, str]]
     """Name and category of its set."""
     noise: float = 0.0
@@ -27,7 +27,7 @@ SMALL = Plan(
     sparsities=[0.5, 0.7],
     calibs=[("c4", "pre-training"), ("pile", "pre-training"), ("gsm8k", "arithmetic"), ("rte", "NLI")],
     prompts=["icl", "cot"],
-    num_seeds=2,
+    num_draws=2,
     metrics=[("ppl/wikitext2", "pre-training"), ("ppl/c4", "pre-training"), ("acc/gsm8k", "arithmetic"), ("acc/rte", "NLI")],
 )
 
@@ -41,7 +41,7 @@ LARGE = Plan(
     + [(name, "commonsense") for name in ("boolq", "race", "winogrande", "commonsense_qa")]
     + [("wmt14", "translation")],
     prompts=["icl", "cot", "single", "zero_shot"],
-    num_seeds=1,
+    num_draws=1,
     metrics=[(f"ppl/text_{number}", "pre-training") for number in range(4)]
     + [(f"acc/task_{number}", "NLI") for number in range(16)],
     noise=0.01,

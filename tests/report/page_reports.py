@@ -76,8 +76,8 @@ def build(plan: Plan, **changes: Any) -> Report:
         "metrics": metrics,
         "calibs": [CalibrationSet(name=name, category=category) for name, category in plan.calibs],
         "groups": table.groups,
-        "cells": cells(table, columns, plan.num_seeds),
-        "rows": rows(table, columns, plan.num_seeds),
+        "cells": cells(table, columns, plan.num_draws),
+        "rows": rows(table, columns, plan.num_draws),
         "verdicts": [
             verdict(g, m, table, columns)
             for g in range(len(table.groups))
@@ -91,7 +91,7 @@ def build(plan: Plan, **changes: Any) -> Report:
         "overlap_warnings": [OverlapWarning(cell=4, metric=2, num_items=100, num_shared_rows=2, num_shared_ngrams=5)],
         "unfinished": unfinished(),
         "protocols": protocols(plan),
-        "origins": origins(len(table.points) * plan.num_seeds),
+        "origins": origins(len(table.points) * plan.num_draws),
     }
     return Report(**(parts | changes))
 
@@ -183,13 +183,13 @@ def row_metric(table: Table, index: int, plan: Plan) -> RowMetric:
     random = Random(index)
     means = [mean_of(table, row, index, rises) * (1 + plan.noise * random.random()) for row in range(len(table.points))]
     spread = 0.004 if rises else 0.6
-    known = plan.num_seeds > 1
+    known = plan.num_draws > 1
     return RowMetric(
         mean=means,
         sd=[spread if known else None] * len(means),
         low=[mean - 2 * spread if known else None for mean in means],
         high=[mean + 2 * spread if known else None for mean in means],
-        num_seeds=[plan.num_seeds] * len(means),
+        num_draws=[plan.num_draws] * len(means),
         rank=[rank(table, row, means, rises) for row in range(len(means))],
         to_baseline=comparisons(means, [table.groups[number].baseline_row for number, _, _ in table.points], spread, known),
         to_dense=comparisons(means, [table.groups[number].dense_row for number, _, _ in table.points], spread, known),
@@ -225,9 +225,9 @@ def probability(difference: float, spread: float) -> float:
     return 0.6 / (1 + (difference / spread) ** 2 * 1.3)
 
 
-def cells(table: Table, columns: Sequence[RowMetric], num_seeds: int) -> Cells:
+def cells(table: Table, columns: Sequence[RowMetric], num_draws: int) -> Cells:
     """A cell for each row and seed."""
-    order = [(row, seed) for row in range(len(table.points)) for seed in range(num_seeds)]
+    order = [(row, seed) for row in range(len(table.points)) for seed in range(num_draws)]
     seconds = [2.0 + row % 7 for row, _ in order]
     return Cells(
         id=[f"{row:08x}{seed:04x}" for row, seed in order],
@@ -244,7 +244,7 @@ def cells(table: Table, columns: Sequence[RowMetric], num_seeds: int) -> Cells:
     )
 
 
-def rows(table: Table, columns: Sequence[RowMetric], num_seeds: int) -> Rows:
+def rows(table: Table, columns: Sequence[RowMetric], num_draws: int) -> Rows:
     """The rows; the last one misses a cell."""
     numbers = range(len(table.points))
     return Rows(
@@ -254,7 +254,7 @@ def rows(table: Table, columns: Sequence[RowMetric], num_seeds: int) -> Rows:
         select=[None for _ in numbers],
         weight=[None for _ in numbers],
         knobs=["" for _ in numbers],
-        cells=[[row * num_seeds + seed for seed in range(num_seeds)] for row in numbers],
+        cells=[[row * num_draws + seed for seed in range(num_draws)] for row in numbers],
         missing=[["gemma3_270m/rte-cot/sparsegpt/70%/s2"] if row == numbers[-1] else [] for row in numbers],
         metrics=columns,
     )
@@ -287,7 +287,7 @@ def comparison(other: int, best: int, column: RowMetric, beyond: bool | None) ->
         low=difference - 0.5 if known else None,
         high=difference + 0.5 if known else None,
         p=0.2 if known else None,
-        basis=basis_of(column.num_seeds[best] > 1) if known else Basis.NONE,
+        basis=basis_of(column.num_draws[best] > 1) if known else Basis.NONE,
         beyond_noise=beyond,
     )
 

@@ -216,7 +216,7 @@ def compare_rows(column: Column, joined: Joined, items: Items | None, only: Abst
         sd=_spread(column),
         low=_unit(column, low_R),
         high=_unit(column, high_R),
-        num_seeds=[len(values) for values in column.values],
+        num_draws=[len(values) for values in column.values],
         rank=_ranks(column, joined),
         to_baseline=to_others([group.baseline_row for group in joined.groups]),
         to_dense=to_others([group.dense_row for group in joined.groups]),

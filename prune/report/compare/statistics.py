@@ -162,16 +162,3 @@ def holm_factors(p_R: Array) -> Array:
     adjusted = np.maximum.accumulate(steps * p_R[order])
     factors_R[order] = np.divide(adjusted, p_R[order], out=steps, where=p_R[order] > 0)
     return factors_R
-
-
-def holm(p_R: Array) -> Array:
-    """p values adjusted by Holm's step-down: the i-th smallest of m times (m - i + 1), increasing, at most 1."""
-    return np.minimum(1, holm_factors(p_R) * p_R)
-
-
-def wilson(share: float, number: int) -> tuple[float, float]:
-    """The interval of a share of so many items, which is no point at 0 or 1. Source: Wilson (1927)."""
-    z = float(special.ndtri(0.5 + CONFIDENCE / 2))
-    centre = (share + z**2 / (2 * number)) / (1 + z**2 / number)
-    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from prune.report.build import build_report
-from prune.report.compare.statistics import DrawNoise, add_noises, holm, unpaired_t
+from prune.report.compare.statistics import DrawNoise, add_noises, holm_factors, unpaired_t
 from prune.report.model import Comparisons, Report, RowMetric
 from prune.report.numbers import Basis
 from prune.report.results.items import by_cluster
@@ -181,7 +181,7 @@ def test_seeds_and_items_add_up(outputs: Outputs) -> None:
     assert metric.to_dense.basis[pile] == Basis.ITEMS_AND_SEEDS  # dense has no seed: nothing of it is unknown
     assert metric.mean[pile] == pytest.approx(math.exp(means["pile"].mean()))
     assert metric.sd[pile] == pytest.approx(np.std(np.exp(means["pile"]), ddof=1))
-    assert metric.num_seeds[pile] == 3
+    assert metric.num_draws[pile] == 3
 
 
 def test_a_metric_without_items_has_the_noise_of_its_seeds(outputs: Outputs) -> None:
@@ -250,7 +250,7 @@ def test_differences_to_dense_are_adjusted_too(outputs: Outputs) -> None:
     report = build_report(outputs.root)
     p = metric_of(report, "ppl/c4").to_dense.p
     raw = np.array([stats.ttest_rel(losses, base).pvalue for losses in pruned.values()])
-    assert [p[row_of(report, name)] for name in pruned] == pytest.approx(holm(raw).tolist())
+    assert [p[row_of(report, name)] for name in pruned] == pytest.approx(np.minimum(1, holm_factors(raw) * raw).tolist())
 
 
 def test_ranks_go_by_what_is_better_and_ties_share_one(outputs: Outputs) -> None:
@@ -269,7 +269,7 @@ def test_a_metric_that_a_cell_lacks_is_unknown_and_said(outputs: Outputs) -> Non
     outputs.cell("pile", scores={"acc/gsm8k": [1, 0]})
     report = build_report(outputs.root)
     svamp, pile = metric_of(report, "acc/svamp"), row_of(report, "pile")
-    assert (svamp.mean[pile], svamp.rank[pile], svamp.num_seeds[pile]) == (None, None, 0)
+    assert (svamp.mean[pile], svamp.rank[pile], svamp.num_draws[pile]) == (None, None, 0)
     assert at(svamp.to_baseline, pile) == (None, None, None, None, Basis.NONE)
     assert "acc/svamp was not measured in 1 of 2 cells: m/pile/wanda/50%/s0." in report.warnings
 

@@ -89,7 +89,7 @@ export function rowMissing(row) {
 
 /** The number of draws behind a row's mean of a metric. */
 export function drawsBehind(row, metric) {
-  return at(report.rows.metrics[metric].num_seeds, row) ?? 0;
+  return at(report.rows.metrics[metric].num_draws, row) ?? 0;
 }
 
 /** `ppl/wikitext2 ↓`: the arrow points to better. */
