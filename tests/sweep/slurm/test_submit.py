@@ -192,6 +192,31 @@ def test_a_refusal_has_the_sites_words_and_what_was_taken(compose_config: Compos
 
 
 @pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (
+            "error: CPU count per node can not be satisfied\nerror: Batch job submission failed: Requested node",
+            "cpus_per_task or",
+        ),
+        ("sbatch: error: Memory specification can not be satisfied", "mem_gb, launcher.mem_per_cpu or"),
+        ("sbatch: error: invalid partition specified: nope", "partition and"),
+        ("Batch job submission failed: Invalid account or account/partition combination specified", "account and"),
+        ("sbatch: error: Invalid generic resource (gres) specification", "gres, launcher.gpus_per_node or"),
+        ("sbatch: error: Batch job submission failed: Invalid feature specification", "constraint and"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "timeout_min and"),
+    ],
+)
+def test_a_refusal_names_the_keys_that_it_is_about(words: str, keys: str) -> None:
+    assert f"Correct launcher.{keys}" in describe_refusal(words, [])
+
+
+def test_a_refusal_that_nobody_knows_names_no_key() -> None:
+    assert "Correct the launcher.* key" in describe_refusal(
+        "sbatch: error: Requested node configuration is not available", []
+    )
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates policy",

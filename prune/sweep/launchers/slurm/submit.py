@@ -27,6 +27,19 @@ _LOCAL_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 _TOO_MANY = re.compile(r"Submit\w*Limit|SubmitJob|MaxJobCount|too many|\b(jobs|arrays?)\b", re.IGNORECASE)
 """What Slurm, and the wrappers of some sites, say when they take only fewer jobs or smaller arrays."""
+_ABOUT = {
+    r"CPU count": "launcher.cpus_per_task or launcher.cpus_per_gpu",
+    r"memory specification": "launcher.mem_gb, launcher.mem_per_cpu or launcher.mem_per_gpu",
+    r"partition (name )?specified": "launcher.partition",
+    r"account": "launcher.account",
+    r"\bqos\b": "launcher.qos",
+    r"generic resource|\bgres\b": "launcher.gres, launcher.gpus_per_node or launcher.gpus_per_task",
+    r"feature": "launcher.constraint",
+    r"node name": "launcher.nodelist or launcher.exclude",
+    r"time limit": "launcher.timeout_min",
+    r"dependency": "launcher.dependency",
+}
+"""Words of sbatch -> the keys that they are about. Source: tried on Slurm 22.05, and its list of errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,10 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 
     if not taken and is_about_number(words):
         return f"{message}\nNothing was submitted: the site takes no more of your jobs now. Wait for some to end; {fewer}"
     if not taken:
-        mend = "Nothing was submitted. Correct the launcher.* key that this is about and run the same line again."
+        key = next((keys for said, keys in _ABOUT.items() if re.search(said, words, re.IGNORECASE)), None)
+        mend = (
+            f"Nothing was submitted. Correct {key or 'the launcher.* key that this is about'} and run the same line again."
+        )
         return f"{message}\n{mend}" + (f" If the site takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
     cells = "\n  ".join(f"{job.id}  {', '.join(cell.title for cell in job.cells)}" for job in taken)
     again = "Before that it took these jobs, which go on. Run the same line again to follow them and to submit the rest:"
