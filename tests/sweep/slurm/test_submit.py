@@ -195,7 +195,7 @@ def test_a_refusal_has_the_sites_words_and_what_was_taken(compose_config: Compos
     ("words", "keys"),
     [
         (
-            "error: CPU count per node can not be satisfied\nerror: Batch job submission failed: Requested node",
+            "error: CPU count per node can not be satisfied\nerror: Requested node configuration",
             "cpus_per_task or",
         ),
         ("sbatch: error: Memory specification can not be satisfied", "mem_gb, launcher.mem_per_cpu or"),
@@ -211,9 +211,7 @@ def test_a_refusal_names_the_keys_that_it_is_about(words: str, keys: str) -> Non
 
 
 def test_a_refusal_that_nobody_knows_names_no_key() -> None:
-    assert "Correct the launcher.* key" in describe_refusal(
-        "sbatch: error: Requested node configuration is not available", []
-    )
+    assert "Correct the launcher.* key" in describe_refusal("Requested node configuration is not available", [])
 
 
 @pytest.mark.parametrize(
@@ -268,7 +266,7 @@ def test_a_refusal_for_another_reason_is_not_tried_in_parts(
 
     monkeypatch.setattr(submit, "submit_array", submit_array)
     cells = [make_cell(compose_config(f"calib.seed={seed}", f"output_dir={tmp_path}")) for seed in range(3)]
-    with pytest.raises(UserError, match=r"Nothing was submitted. Correct the launcher\.\* key"):
+    with pytest.raises(UserError, match=r"Nothing was submitted. Correct launcher\.partition and run"):
         submit_jobs([[cell] for cell in cells], SlurmLauncherConfig(), "s", tmp_path, lambda cells: cells)
     assert asked == [3]
 
