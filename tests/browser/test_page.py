@@ -3,13 +3,14 @@
 The numbers are those of tests/report/page_reports.py: group g of a plan has ppl/wikitext2 = 20 + g + 1.5 x row.
 """
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from prune.report.model_findings import BlockExperts
 from tests.browser.conftest import Open, Opened
@@ -204,8 +205,21 @@ def test_a_share_of_answers_has_wilsons_interval_instead_of_a_standard_error(ope
     for match in found:
         assert match is not None, shown
         value, low, high = (float(number) for number in match.groups())
-        theirs = binomtest(round(100 * value), 100).proportion_ci(method="wilson")
-        assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.0006)
+        assert (low, high) == pytest.approx(wilson(value, 100), abs=0.0006)
+
+
+@pytest.mark.parametrize("num_right", [0, 7, 30])
+def test_the_twin_of_wilsons_interval_is_scipys(num_right: int) -> None:
+    theirs = binomtest(num_right, 30).proportion_ci(method="wilson")
+    assert wilson(num_right / 30, 30) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def wilson(share: float, number: int) -> tuple[float, float]:
+    """The interval of a share of so many items, any share: a mean over draws is no count. Source: Wilson (1927)."""
+    z = float(norm.ppf(0.975))
+    centre = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def test_how_p_is_made_is_said_beside_the_verdicts(open_page: Open) -> None:

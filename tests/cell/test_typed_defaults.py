@@ -113,6 +113,7 @@ NULL: dict[str, list[Same] | str] = {
         f"calib.{key}": "null is none"
         for key in ("path", "question", "answer", "rationale", "choices", "messages", "eval_path", "eval_split", "held_out")
     },
+    "calib.joined": [same("calib.joined=false", *TEXT), other("calib.joined=true", *TEXT)],
     **{f"calib.{key}": "of the hub: tests/data/test_hub.py" for key in ("config", "split", "revision")},
     "calib.label": "a name",
     "calib.parts": "a mixture needs them",
