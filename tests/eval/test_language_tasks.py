@@ -15,6 +15,7 @@ def known() -> set[str]:
     return set(TaskManager().all_tasks)
 
 
+@pytest.mark.slow
 def test_the_tasks_exist_and_stand_under_their_language(known: set[str]) -> None:
     text = FILE.read_text(encoding="utf-8")
     head, _, *rows = text[text.index("| tasks |") :].split("\n\n")[0].splitlines()

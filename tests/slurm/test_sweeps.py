@@ -117,6 +117,7 @@ def test_a_mixture_is_on_slurm_what_it_is_here(cluster: Cluster, tmp_path: Path)
     assert name == "tiny/c4+gsm8k+svamp-icl/wanda/50%/s0"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_jobs_and_the_same_line_follows_them(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["method=random", *QUICK, *SLURM]
@@ -207,6 +208,7 @@ def test_from_inside_another_job(cluster: Cluster, tmp_path: Path) -> None:
     assert all(result["provenance"]["job_id"] for result in results.values())
 
 
+@pytest.mark.slow
 def test_from_a_shell_that_a_job_left_its_variables_in(cluster: Cluster, tmp_path: Path) -> None:
     left = {"SLURM_MEM_PER_CPU": "1", "SLURM_MEM_PER_NODE": "2", "SLURM_CPU_BIND": "quiet,mask_cpu:0x1", "SLURM_NTASKS": "9"}
     folder = Folder(tmp_path, left | {"SBATCH_TIMELIMIT": "1"})

@@ -40,6 +40,7 @@ def results(folder: Path) -> dict[str, str]:
     return {result["cell"]: result["weights_sha256"] for result in found}
 
 
+@pytest.mark.slow
 def test_before_and_after_it_is_fetched_and_when_the_branch_moves(tmp_path: Path) -> None:
     repo = model_repo("owner/tiny")
     with serve(repo) as endpoint:

@@ -67,6 +67,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared(folder, said)
 
 
+@pytest.mark.slow
 def test_every_shipped_set_is_prepared_in_one_line(everything: Prepared) -> None:
     found = things(everything.said)
     assert {f"rows {name}/train" for name in NAMES} <= set(found)
@@ -77,6 +78,7 @@ def test_every_shipped_set_is_prepared_in_one_line(everything: Prepared) -> None
     assert len(manifests(everything.folder)) == len(NAMES)
 
 
+@pytest.mark.slow
 def test_sets_at_a_branch_are_named_by_their_commit_and_run_without_a_network(everything: Prepared) -> None:
     line = [*without(SMALL, "method"), "data=hub", "calib=esnli,oscar,commonsense_qa", "method=wanda"]
     plan = run(everything.folder, *line, "launcher=plan", HF_HUB_OFFLINE="1", HF_ENDPOINT=NOWHERE)
@@ -171,6 +173,7 @@ def start(folder: Path, *overrides: str, endpoint: str) -> subprocess.Popen[str]
     return subprocess.Popen(line, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_then_two_at_once(tmp_path: Path) -> None:
     line = [*SMALL, "data=hub", "eval.tasks=[gsm8k]", "launcher=prepare"]
     asked: list[str] = []

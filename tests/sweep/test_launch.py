@@ -170,6 +170,7 @@ def test_more_workers_than_gpus(say: Say) -> None:
     assert said.code == 2 and "launcher.num_workers=3 is more than launcher.gpus=[0, 1]" in said.err
 
 
+@pytest.mark.slow
 def test_two_local_launches_compute_each_cell_once(tmp_path: Path) -> None:
     line = ["-m", "method=random", "calib.seed=0,1,2", *BARE, "eval.perplexity=[wikitext2]", "eval.num_chunks=4"]
     processes = [start(*line, cwd=tmp_path), start(*line, cwd=tmp_path)]
@@ -311,7 +312,7 @@ def test_a_sweep_that_asks_for_more_scores_is_to_do(say: Say, tmp_path: Path, ca
     assert capsys.readouterr().out.count("done 2") == 2
 
 
-@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_hydras_own_launchers_go_on_working(tmp_path: Path, launcher: str) -> None:
     line = ["-m", "method=random,magnitude", *BARE, f"hydra/launcher={launcher}"]
     done = run_warm("prune.main", line, tmp_path, os.environ, HANGS_S)
