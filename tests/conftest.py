@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,15 @@ def compose_config() -> Compose:
     """Composes conf/ with the given overrides into the typed configuration, as the entry does."""
 
     def run(*overrides: str) -> Config:
-        register_schemas()
+        known_schemas()
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return to_config(compose("config", overrides=list(overrides)))
 
     return run
+
+
+known_schemas = cache(register_schemas)
+"""Registers them once a process, which is a fifth of a composition."""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.browser.conftest import DESKTOP, PHONE, Open, Opened
 from tests.report.page_plans import SMALL
 from tests.report.page_reports import build
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DEVICES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": DESKTOP},

@@ -277,6 +277,7 @@ def check_refused(said: Said, *words: str) -> None:
     assert "Traceback" not in said.err
 
 
+@pytest.mark.slow
 def test_what_the_site_refuses_is_said_in_its_words(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["-m", "method=random", "calib.seed=0,1", *BARE, *SLURM]

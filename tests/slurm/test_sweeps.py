@@ -130,6 +130,7 @@ def test_ctrl_c_leaves_the_jobs_and_the_same_line_follows_them(cluster: Cluster,
     assert "Submitted" not in again.out and len(folder.results) == 2
 
 
+@pytest.mark.slow
 def test_without_waiting(cluster: Cluster, tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     line = ["method=random", *QUICK, *SLURM]

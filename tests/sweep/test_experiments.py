@@ -33,6 +33,10 @@ SIZES = {
 }
 
 
+QUICK = ("prompts", "strategies", "languages", "verdict", "semi_structured", "length")
+"""Experiments that are planned in the quick tests too; all are in the slow ones."""
+
+
 @pytest.fixture(scope="module")
 def planned() -> dict[str, list[dict[str, Any]]]:
     """Experiment -> the rows of its grid, of those that were planned here."""
@@ -51,7 +55,9 @@ def plan(
     return planned[experiment]
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "experiment", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_an_experiment_is_the_grid_that_its_file_says(
     say: Callable[..., Said], tmp_path: Path, experiment: str, planned: dict[str, list[dict[str, Any]]]
 ) -> None:
