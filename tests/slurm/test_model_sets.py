@@ -23,7 +23,7 @@ def test_one_job_makes_the_set_and_its_cells_begin_after_it(cluster: Cluster, tm
     said = folder.run("-m", "calib=c4,generated", "method=wanda,ria", *GENERATED, *SLURM)
     assert said.code == 0, said.err
     ((set_id, making),) = set_jobs(tmp_path).items()
-    assert f"jobs for calibration sets that the model makes, which cells wait for: {making}." in said.out
+    assert f"job for calibration sets that the model makes, which cells wait for: {making}." in said.out
     status = json.loads((tmp_path / "outputs/calib/making" / set_id / "status.json").read_text())
     assert (status["state"], status["job_id"]) == ("done", making)
     generated = {name: result for name, result in folder.results.items() if "generated" in name}
