@@ -16,15 +16,13 @@ import tempfile
 import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
 METHODS = {"wanda": "Wanda", "sparsegpt": "SparseGPT"}
 BASELINE = "c4"
 LABELS = ("calib", "prompt", "select", "weight")
-HEADLINE = slice(1, 4)
-"""Lines of the report's words that hold its headline."""
-
 Scores = Mapping[str, float]
 Draws = dict[str, Scores]
 """The scores of each draw of a row."""
@@ -44,12 +42,17 @@ def main() -> None:
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.splitlines()
+        ).stdout
         tables = make_tables(Path(folder) / "cells.csv")
-    sentences = (line.strip() for line in words[HEADLINE])
-    headline = textwrap.wrap(" ".join(f"{line.rstrip('.')}." for line in sentences), 130)
-    text = fill_in(asked.page.read_text(encoding="utf-8"), "headline", "\n".join(f"> {line}" for line in headline))
+    headline = "\n".join(f"> {line}" for line in textwrap.wrap(headline_of(words), 130))
+    text = fill_in(asked.page.read_text(encoding="utf-8"), "headline", headline)
     asked.page.write_text(fill_in(text, "tables", tables), encoding="utf-8")
+
+
+def headline_of(words: str) -> str:
+    """The headline among the report's words, with all that it says of itself: the second line, and those under it."""
+    _, first, *rest = words.splitlines()
+    return " ".join(f"{line.strip().rstrip('.')}." for line in (first, *takewhile(lambda line: line.startswith("  "), rest)))
 
 
 def fill_in(page: str, name: str, content: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.study_tables import fill_in, make_tables
+from dev.study_tables import fill_in, headline_of, make_tables
 
 COLUMNS = ("cell", "method", "sparsity", "calib", "prompt", "select", "weight", "draw", "metric", "value")
 CELLS = {
@@ -35,6 +35,11 @@ def test_a_table_for_each_method_and_sparsity(tmp_path: Path) -> None:
     assert dense == ["dense", "10.0", "1.000", "2.000", "1.500", ""]
     assert c4 == ["c4", f"{math.sqrt(20 * 80):.1f}", "2.100", "3.000", "2.550", ""]
     assert zipf == ["c4-zipf", "30.0", "2.100", "2.900", "2.500", f"{2.5 - (2.2 + 3.0) / 2:+.3f}"]
+
+
+def test_a_headline_is_taken_with_its_reservations() -> None:
+    words = "Data for m   3 cells\nStay with c4.\n  2 draws of each set.\n  Averaged without: b\n! A warning\n  more\n"
+    assert headline_of(words) == "Stay with c4. 2 draws of each set. Averaged without: b."
 
 
 def test_a_page_is_filled_in_at_its_places_alone() -> None:

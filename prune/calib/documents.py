@@ -182,7 +182,7 @@ class Documents:
         """The rows, of which none is repeated, what is filtered, and what selects among them."""
         rows = data_identity(self.dataset, [self.dataset.train_split], data)
         if self.dataset.own is not None and self.dataset.rows_are_lines:
-            rows = {**rows, "joiner": self.dataset.joiner}
+            rows = {**rows, "joiner": self.dataset.joiner}  # that of a shipped set is code, which counts among the rows
         share = {"keep_share": self._keep_share} if self.needs_model else {}
         return {"repeat": False, "prompt": None, **rows, **share, **select_identity(self.select, data)}
 

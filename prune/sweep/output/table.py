@@ -65,12 +65,15 @@ def _entries(
     points: Sequence[GridPoint], outcome: Outcome, metrics: Sequence[str], varied: Sequence[str], stands: Stands
 ) -> list[Entry]:
     """The dense models, then every grid point."""
-    entries = []
-    first = {point.cell.dense_id: point for point in reversed(points) if point.reason is None}
-    for dense_id in dict.fromkeys(point.cell.dense_id for point in points if point.reason is None):
+    entries: list[Entry] = []
+    first: dict[str, GridPoint] = {}
+    for point in points:
+        if point.reason is None:
+            first.setdefault(point.cell.dense_id, point)
+    for dense_id, point in first.items():
         if dense_id in outcome.results:
             result = outcome.results[dense_id]
-            overrides = _overrides(first[dense_id]) | {"model": result["axes"]["model"]}
+            overrides = _overrides(point) | {"model": result["axes"]["model"]}
             labels = (overrides.get(key, "") if is_of_model(key) else "" for key in varied)
             entries.append(Entry(["dense", "", *labels], [[_dense_text(result, name)] for name in metrics]))
     return entries + [

@@ -171,10 +171,9 @@ def describe_refusal(words: str, taken: Sequence[SubmittedJob], num_jobs: int = 
     if not taken and is_about_number(words):
         return f"{message}\nNothing was submitted: the site takes no more of your jobs now. Wait for some to end; {fewer}"
     if not taken:
-        key = next((keys for said, keys in _ABOUT.items() if re.search(said, words, re.IGNORECASE)), None)
-        mend = (
-            f"Nothing was submitted. Correct {key or 'the launcher.* key that this is about'} and run the same line again."
-        )
+        known = (keys for said, keys in _ABOUT.items() if re.search(said, words, re.IGNORECASE))
+        keys = next(known, "the launcher.* key that this is about")
+        mend = f"Nothing was submitted. Correct {keys} and run the same line again."
         return f"{message}\n{mend}" + (f" If the site takes fewer jobs at a time: {fewer}" if num_jobs > 1 else "")
     cells = "\n  ".join(f"{job.id}  {', '.join(cell.title for cell in job.cells)}" for job in taken)
     again = "Before that it took these jobs, which go on. Run the same line again to follow them and to submit the rest:"
