@@ -49,6 +49,18 @@ def test_an_archive_gives_the_same_report_and_finished_cells(sweep: Path, run_li
     assert "[1/" not in again.stdout + again.stderr
 
 
+def test_an_archive_goes_on_with_cells_on_its_sets(sweep: Path, run_line: RunLine, tmp_path: Path) -> None:
+    archive, second = tmp_path / "study.tar.xz", tmp_path / "second"
+    pack(sweep, archive, {str(sweep): "outputs"})
+    unpack(archive, second)
+    more = run_line(*LINE, f"output_dir={second}", "sparsity.ratio=0.6")
+    assert more.returncode == 0, more.stderr
+    tokens = sorted(sweep.glob("calib/*/tokens.safetensors"))
+    assert len(tokens) == 2
+    for path in tokens:
+        assert (second / path.relative_to(sweep)).read_bytes() == path.read_bytes()
+
+
 def test_an_archive_holds_no_row_and_no_path(sweep: Path, tmp_path: Path) -> None:
     archive = tmp_path / "study.tar.xz"
     pack(sweep, archive, {str(sweep): "outputs"})

@@ -121,3 +121,8 @@ def versions() -> dict[str, str]:
     """The versions of what makes a calibration set."""
     packages = {package: version(package) for package in ("tokenizers", "transformers")}
     return {"prune": prune.__version__, "python": platform.python_version(), **packages}
+
+
+def describe_versions(of: Mapping[str, str]) -> str:
+    """`prune 0.1.0, python 3.11.7, ...`."""
+    return ", ".join(f"{package} {number}" for package, number in of.items())

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prune.calib import set_folder
 from prune.calib.recipe import Recipe
 from prune.cell.cell import Cell
 from prune.cell.lock import CellHeldError, claim
@@ -45,9 +46,9 @@ def is_model_made(cell: Cell) -> bool:
 
 
 def is_stored(cell: Cell) -> bool:
-    """Whether the cell's calibration set is there."""
+    """Whether the cell's calibration set is there, with its tokens."""
     assert cell.recipe is not None, "the caller has looked"
-    return (cell.output_dir / "calib" / cell.recipe.id()).exists()
+    return set_folder.is_stored(cell.recipe, cell.output_dir)
 
 
 def making_folder(cell: Cell) -> Path:

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from prune.calib.calibration_set import CalibrationSet
 from prune.calib.questions import short_of_shots
 from prune.calib.recipe import Recipe
-from prune.calib.store import load_or_build
+from prune.calib.store import load, load_or_build
 from prune.config.calib import CalibConfig, Compat, PaddingSide, PromptBos, PromptConfig
 from prune.config.data import DataConfig, DataSource
 from prune.data.dataset import Example
@@ -302,9 +303,6 @@ def flip_byte(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "what"),
     [
-        (lambda folder: flip_byte(folder / "tokens.safetensors"), "sha256 differs"),
-        (lambda folder: (folder / "tokens.safetensors").write_bytes(b"short"), "cannot be read"),
-        (lambda folder: (folder / "tokens.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
         (lambda folder: write_checked_json(folder / "manifest.json", {"schema": 3, "id": "x"}), "does not belong"),
@@ -322,6 +320,66 @@ def test_a_damaged_set_is_told_and_never_built_anew(tmp_path: Path, harm: Any, w
         make(tmp_path, calib())
     assert str(folder) in str(caught.value) and str(caught.value).count("Remove") == 1
     assert "Remove the folder" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (flip_byte, "sha256 differs"),
+        (lambda tokens: tokens.write_bytes(b"short"), "cannot be read"),
+        (lambda tokens: tokens.write_bytes(b""), "cannot be read"),
+    ],
+)
+def test_damaged_tokens_are_told_and_made_again_once_they_are_removed(tmp_path: Path, harm: Any, what: str) -> None:
+    made = make(tmp_path, calib())
+    tokens = tmp_path / "calib" / made.id / "tokens.safetensors"
+    whole = tokens.read_bytes()
+    harm(tokens)
+    with pytest.raises(UserError, match=what) as caught:
+        make(tmp_path, calib())
+    assert f"Remove {tokens.name} there" in str(caught.value)
+    tokens.unlink()
+    assert torch.equal(make(tmp_path, calib()).tokens_NL, made.tokens_NL)
+    assert tokens.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        (calib(), prompt(num_shots=2)),
+        (calib("c4"), None),
+        (calib("random"), None),
+        (calib("mix", num_samples=6, parts={"c4": 0.5, "gsm8k": 0.5}), None),
+        (calib("c4", reverse=True), None),
+    ],
+)
+def test_a_set_that_lies_without_its_tokens_gets_the_same_again(
+    tmp_path: Path, config: CalibConfig, asked: PromptConfig | None
+) -> None:
+    made = make(tmp_path, config, asked)
+    folder = tmp_path / "calib" / made.id
+    manifest = (folder / "manifest.json").read_bytes()
+    (tmp_path / "archive").mkdir()
+    shutil.move(folder, tmp_path / "archive" / made.id)
+    shutil.rmtree(tmp_path / "calib")
+    shutil.move(tmp_path / "archive" / made.id, folder)
+    (folder / "tokens.safetensors").unlink()
+    with pytest.raises(UserError, match="lies there without its tokens"):
+        load(folder)
+    again = make(tmp_path, config, asked)
+    assert torch.equal(again.tokens_NL, made.tokens_NL) and torch.equal(again.weights_NL, made.weights_NL)
+    assert (folder / "manifest.json").read_bytes() == manifest
+
+
+def test_a_manifest_takes_no_other_tokens(tmp_path: Path) -> None:
+    made = make(tmp_path, calib())
+    folder = tmp_path / "calib" / made.id
+    (folder / "tokens.safetensors").unlink()
+    write_checked_json(folder / "manifest.json", {**made.manifest, "tokens_sha256": "0" * 64})
+    with pytest.raises(UserError, match=r"It was made with prune 0.*transformers .*; here are prune") as caught:
+        make(tmp_path, calib())
+    assert "are others" in str(caught.value) and "output_dir" in str(caught.value)
+    assert not (folder / "tokens.safetensors").exists()
 
 
 def change_manifest(folder: Path, key: str, value: Any) -> None:

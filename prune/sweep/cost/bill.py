@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prune.calib.set_folder import is_stored
 from prune.cell.cell import Cell
 from prune.cell.identity import pass_key
 from prune.cell.merging import is_merged
@@ -89,7 +90,7 @@ class _Biller:
         if cell.recipe is None:
             return Work()
         key = cell.recipe.id()
-        if key in self._sets or (cell.output_dir / "calib" / key).exists():
+        if key in self._sets or is_stored(cell.recipe, cell.output_dir):
             return Work()
         self._sets.add(key)
         return work_of_set(cell.recipe, shape)

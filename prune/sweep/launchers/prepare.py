@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from prune.calib.recipe import Recipe
+from prune.calib.set_folder import is_stored
 from prune.cell.cell import Cell
 from prune.cell.resources import Resources
 from prune.cell.standing import Standing
@@ -198,7 +199,7 @@ def _calibration_set(cell: Cell, recipe: Recipe, resources: Resources) -> Thing:
     def get() -> str:
         from prune.calib.store import load_or_build
 
-        was_there = (cell.output_dir / "calib" / recipe.id()).exists()
+        was_there = is_stored(recipe, cell.output_dir)
         if recipe.needs_model and not was_there:
             return LATER
         check_seq_len(config.model, config.calib.seq_len, "calib.seq_len")
