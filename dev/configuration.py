@@ -22,8 +22,8 @@ from typing import Any
 
 from prune.config.checks import MISSING
 from prune.config.config import FROM_MODEL, Config
-from prune.schemas import SCHEMAS
 from prune.sweep.launchers.slurm.config import SlurmLauncherConfig, long_option
+from prune.sweep.schemas import SCHEMAS
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from prune.cell.folder import CellFolder
 from prune.cell.model_card import code_facts, describe_model, model_card
-from prune.cli import leave_on_error
 from prune.config.model import DType, ModelConfig
 from prune.errors import UserError
+from prune.messages.cli import leave_on_error
 from prune.models.blocks import named_linears, read_weight, weights_sha256, write_weight
 from prune.models.load import load_model
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune.cell.gpu import MEASURED, SECONDS
-from prune.cli import leave_on_error
 from prune.errors import UserError
+from prune.messages.cli import leave_on_error
 from prune.track.content import AXES, BLOCK, BLOCK_ERROR, BLOCK_SECONDS, BLOCK_SPARSITY, TO_C4, TO_DENSE
 
 NAME = "Which calibration data wins"
@@ -51,10 +51,11 @@ def suite_metrics(suite: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    from prune.cli import CONFIG_DIR, explain
+    from prune.config.folders import CONFIG_DIR
     from prune.eval.plan import plan_metrics
-    from prune.schemas import register_schemas
+    from prune.messages.cli import explain
     from prune.sweep.compose import to_config
+    from prune.sweep.schemas import register_schemas
 
     register_schemas()
     try:

@@ -16,14 +16,15 @@ from prune.cell.dropping import choose_parts, drop_parts
 from prune.cell.identity import recipe_of, uses_calibration
 from prune.cell.pruning import own_dense_inputs, prune_weights
 from prune.cell.resources import Resources
-from prune.cli import CONFIG_DIR, explain
 from prune.config.config import Config
 from prune.config.drop import DropConfig
+from prune.config.folders import CONFIG_DIR
 from prune.errors import UserError, interruptions
 from prune.eval.measure import measure
 from prune.eval.metric import Metric
 from prune.eval.plan import plan_metrics
 from prune.eval.subject import Subject
+from prune.messages.cli import explain
 from prune.models.load import resolve_device
 from prune.pruning.linear_report import LinearReport
 from prune.pruning.methods.dense import DenseConfig
@@ -165,10 +166,10 @@ def _compose(words: Sequence[str]) -> Config:
 
     from prune.config.folders import user_folders
     from prune.messages.line_checks import check_line
-    from prune.schemas import register_schemas
     from prune.sweep.compose import to_config
     from prune.sweep.grid import check_pairs
     from prune.sweep.own_sets import own_sets, with_own_sets
+    from prune.sweep.schemas import register_schemas
 
     register_schemas()
     check_line(words)

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR, NULLS, help_text, leave_on_error, report
-from prune.config.folders import VARIABLE, check_folders, user_folders
+from prune.config.folders import CONFIG_DIR, VARIABLE, check_folders, user_folders
+from prune.messages.cli import NULLS, help_text, leave_on_error, report
 
 STOPPED = "Stopped. Finished cells are kept; run the same line again to go on from here."
 
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     with leave_on_error(config_folders(arguments), STOPPED), hydra_passes_errors_on():
         from prune.messages.line_checks import check_line, words_of
-        from prune.schemas import register_schemas  # raises for an installed extension that is broken
+        from prune.sweep.schemas import register_schemas  # raises for an installed extension that is broken
 
         register_schemas()
         check_folders(CONFIG_DIR, user_folders())

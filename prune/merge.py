@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prune.cli import leave_on_error
 from prune.config.merge import Back
 from prune.errors import UserError
 from prune.main import main as run_line
+from prune.messages.cli import leave_on_error
 from prune.sweep.grid import read_grid
 
 NOT_TAKEN = ("output_dir", "merge", "save", "launcher", "sweep")

@@ -18,8 +18,8 @@ from prune.cell.folder import CellFolder
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, damage, stand_unfinished
 from prune.cell.state import State, read_status
-from prune.cli import leave_on_error
 from prune.errors import DamagedFileError, UserError, allowed
+from prune.messages.cli import leave_on_error
 from prune.messages.words import count
 from prune.sweep.grid import read_grid
 

@@ -17,11 +17,11 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from prune.cli import CONFIG_DIR
 from prune.config.config import Config
+from prune.config.folders import CONFIG_DIR
 from prune.main import main
-from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
+from prune.sweep.schemas import register_schemas
 from tests.warm import run_warm
 
 Compose = Callable[..., Config]

@@ -16,11 +16,11 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from dev.configuration import FILE, GROUPS, field_texts, keys, render
-from prune.cli import CONFIG_DIR
 from prune.config.calib import CalibConfig
+from prune.config.folders import CONFIG_DIR
 from prune.main import main
 from prune.report.__main__ import main as report_main
-from prune.schemas import register_schemas
+from prune.sweep.schemas import register_schemas
 from tests.conftest import Compose
 from tests.doc_lines import (
     INLINE,

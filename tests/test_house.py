@@ -34,6 +34,10 @@ def test_all_of_prune_is_on_the_map_once_and_nothing_else() -> None:
     assert sorted(IN_PRUNE) == sorted(folders() | modules())
 
 
+def test_the_root_has_at_most_ten_modules() -> None:
+    assert len(modules() - {"__init__.py", "__main__.py"}) <= 10
+
+
 def test_what_stands_on_the_map_beside_it_exists() -> None:
     beside = [path for path in PATHS if path.startswith("../")]
     assert len(beside) > 4 and [path for path in beside if not (ROOT / "prune" / path).exists()] == []

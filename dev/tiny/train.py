@@ -26,7 +26,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from dev.tiny.corpus import QUESTION_WEIGHT, draw_sequence, tokenizer_texts, training_documents
 from dev.tiny.scales import spread_scales
 from dev.tiny.vocabulary import fit_tokenizer
-from prune.cli import report
+from prune.messages.cli import report
 
 MAX_POSITIONS = 1024
 QUESTION_KEPT = 0.2

@@ -1,8 +1,8 @@
 """The typed configuration: one dataclass per axis, and the checks of single values.
 
-Nothing heavy is imported here, so that a wrong value is reported at once, and nothing of Hydra: prune/schemas.py registers
-these classes with it. Options live in conf/<axis>/<option>.yaml; those of method and sparsity name their schema in their
-defaults list. Enums are written by member name.
+Nothing heavy is imported here, so that a wrong value is reported at once, and nothing of Hydra: prune/sweep/schemas.py
+registers these classes with it. Options live in conf/<axis>/<option>.yaml; those of method and sparsity name their
+schema in their defaults list. Enums are written by member name.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Folders of YAML beside the shipped conf/: options of a user's own, found by every command.
+"""The shipped conf/, and folders of YAML beside it: options of a user's own, found by every command.
 
 In this order: what `--config-dir` names (main only), what PRUNE_CONFIG_DIR names (several, with `:` between), and `prune`
 in the user's configuration folder (XDG_CONFIG_HOME, else ~/.config). Each is laid out as conf/ is.
@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prune.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+CONFIG_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+"""conf/ as a wheel carries it, or beside the package in a checkout."""
 
 VARIABLE = "PRUNE_CONFIG_DIR"
 PERSONAL = "local"

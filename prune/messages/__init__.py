@@ -1,1 +1,1 @@
-"""What is wrong with a line, in our words: before Hydra composes it, and what Hydra, OmegaConf and YAML say of it."""
+"""Words for people: what is wrong with a line, before Hydra composes it and after, why the hub gave nothing, and --help."""

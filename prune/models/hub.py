@@ -8,7 +8,7 @@ from typing import Any
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError, interruptions
-from prune.hub import OFFLINE, describe_refusal, describe_unreached
+from prune.messages.hub_words import OFFLINE, describe_refusal, describe_unreached
 
 
 @contextmanager

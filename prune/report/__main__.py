@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from prune.cli import leave_on_error
+from prune.messages.cli import leave_on_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

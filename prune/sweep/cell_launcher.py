@@ -14,11 +14,11 @@ from prune.cell.resources import Resources
 from prune.cell.sets import reads_sample
 from prune.cell.settle import settle
 from prune.cell.standing import Standing
-from prune.cli import report
 from prune.config.data import SAMPLE_NOTE
 from prune.config.launcher import Retry
 from prune.errors import SweepFailedError, UserError
 from prune.files import disk_errors, now
+from prune.messages.cli import report
 from prune.messages.words import count
 from prune.sweep.launcher import Launcher
 from prune.sweep.missing import fetching

@@ -8,13 +8,13 @@ from rich.console import Console
 from prune.cell.cell import Cell
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import find_standing
-from prune.cli import report
 from prune.config.config import Config
 from prune.config.content import look_again, one_look
 from prune.config.data import DataSource
 from prune.config.folders import user_folders
 from prune.data.privacy import private_rows
 from prune.data.sources.commits import not_fetched
+from prune.messages.cli import report
 from prune.models.files import check_model
 from prune.models.fit import bos_note
 from prune.models.identity import is_known

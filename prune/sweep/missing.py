@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prune.config.model import ModelConfig
 from prune.errors import UserError
-from prune.hub import errors_below
+from prune.messages.hub_words import errors_below
 from prune.models.fetch import missing_files
 
 _LAUNCHER_OVERRIDE = re.compile(r"[+~]*(hydra[/.])?launcher([@/.=].*)?")

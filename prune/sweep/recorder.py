@@ -8,8 +8,8 @@ from typing import Any
 from prune.cell.cell import Cell, asked_config
 from prune.cell.failure import Failure
 from prune.cell.gpu import read_samples
-from prune.cli import report
 from prune.errors import DamagedFileError
+from prune.messages.cli import report
 from prune.sweep.baseline import compared_results
 from prune.sweep.missing import explain_missing
 from prune.track.content import summary

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prune.cell.cell import Cell
 from prune.cell.standing import Standing
-from prune.cli import report
 from prune.config.config import Config
 from prune.errors import UserError
+from prune.messages.cli import report
 from prune.sweep.grid import GridPoint, distinct_cells, sweep_name, told_apart, write_grid
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from prune.cell.gpu import SECONDS
 from prune.cell.lock import CellHeldError, claim
-from prune.cli import report
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.errors import interruptions
+from prune.messages.cli import report
 from prune.track.content import BLOCK, block_history, run_config, run_tags, summary
 from prune.track.tracker import Record
 from prune.track.wandb_cache import lead_cache

@@ -16,7 +16,7 @@ from prune.calib.registry import SELECTORS
 from prune.calib.selection import Candidate, Pool
 from prune.config.options import default_name
 from prune.config.select import SelectConfig
-from prune.schemas import register_schemas
+from prune.sweep.schemas import register_schemas
 from tests.architectures import tiny_model
 
 register_schemas()

@@ -23,10 +23,10 @@ from hydra import compose, initialize_config_dir
 from prune.cell.cell import Cell, make_cell
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
-from prune.cli import CONFIG_DIR
+from prune.config.folders import CONFIG_DIR
 from prune.files import write_json
-from prune.schemas import register_schemas
 from prune.sweep.compose import to_config
+from prune.sweep.schemas import register_schemas
 
 CHANGES = {"os.link", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 NO_POOL = 75

@@ -16,8 +16,8 @@ from prune.cell.model_sets import calibration_set, making_folder
 from prune.cell.resources import Resources
 from prune.cell.run import run_cell
 from prune.cell.state import read_status
-from prune.cli import leave_on_error
 from prune.errors import UserError, interruptions
+from prune.messages.cli import leave_on_error
 from prune.sweep.launchers.local.worker import run_one
 from tests.conftest import Compose
 

@@ -30,8 +30,8 @@ from hydra import compose, initialize_config_dir
 from prune.cell.cell import make_cell
 from prune.cell.model_sets import calibration_set
 from prune.cell.resources import Resources
-from prune.cli import CONFIG_DIR
-from prune.schemas import register_schemas
+from prune.config.folders import CONFIG_DIR
+from prune.sweep.schemas import register_schemas
 from prune.sweep.compose import to_config
 
 folder, end, *overrides = sys.argv[1:]

@@ -18,7 +18,7 @@ from prune.config.options import default_name
 from prune.data.sources.sample import sample_rows
 from prune.files import write_text
 from prune.models.files import EMBEDDED_FOLDER
-from prune.schemas import SCHEMAS
+from prune.sweep.schemas import SCHEMAS
 from tests.architectures import tiny_model
 from tests.conftest import Compose
 from tests.mixtures import mixture

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf.errors import OmegaConfBaseException
 
-from prune.cli import CONFIG_DIR
 from prune.config.calib import PromptStyle
 from prune.config.eval import EvalProtocol
+from prune.config.folders import CONFIG_DIR
 from prune.config.model import ModelConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.dataset import TextSet

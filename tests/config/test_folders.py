@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prune.cli import CONFIG_DIR
-from prune.config.folders import check_folders, options_of, user_folders
+from prune.config.folders import CONFIG_DIR, check_folders, options_of, user_folders
 from prune.errors import UserError
 
 

@@ -7,9 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from prune.cli import CONFIG_DIR
-from prune.schemas import register_schemas
+from prune.config.folders import CONFIG_DIR
 from prune.sweep.compose import compose_points, to_config
+from prune.sweep.schemas import register_schemas
 
 
 class Counted:

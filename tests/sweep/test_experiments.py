@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prune.cli import CONFIG_DIR
+from prune.config.folders import CONFIG_DIR
 from prune.sweep.grid import read_grid
 from tests.conftest import Said
 

@@ -12,7 +12,7 @@ from prune.cell.gpu import MEASURED, SECONDS
 from prune.dashboard import build_workspace, column_of, main, spec_of, suite_metrics
 from prune.errors import UserError
 from prune.eval.plan import plan_metrics
-from prune.schemas import register_schemas
+from prune.sweep.schemas import register_schemas
 from prune.track.content import AXES, block_history, run_config, summary
 
 from ..conftest import Compose

@@ -17,7 +17,7 @@ from prune.data.privacy import are_private, reason_of
 from prune.data.sources.commits import COMMIT, fetch_commit
 from prune.data.sources.rows import Mapped, Table, Wanted, missing_columns, our_columns, read_rows, rename
 from prune.errors import UserError
-from prune.hub import describe_refusal, describe_unreached, errors_below, http_errors, one_line
+from prune.messages.hub_words import describe_refusal, describe_unreached, errors_below, http_errors, one_line
 
 STREAMED_ROWS = 10_000
 """Rows taken from the head of a streamed split, or all when it has fewer."""

@@ -14,7 +14,7 @@ from prune.cell.resources import Resources
 from prune.cell.run import describe_error, run_cell
 from prune.config.tracker import TrackerConfig, TrackerMode
 from prune.errors import UserError
-from prune.hub import errors_below
+from prune.messages.hub_words import errors_below
 from prune.sweep.launchers.slurm.timed import TimedJob, TimedWatcher
 from prune.sweep.missing import explain_missing
 from prune.sweep.output.progress import SweepWatcher

@@ -19,9 +19,9 @@ from prune.cell.resources import Resources
 from prune.cell.slurm_queue import Job, SlurmUnavailableError, queued_jobs
 from prune.cell.standing import Standing, find_standing
 from prune.cell.state import State
-from prune.cli import report
 from prune.config.tracker import TrackerMode
 from prune.errors import UserError
+from prune.messages.cli import report
 from prune.messages.words import count
 from prune.sweep.cell_launcher import CellLauncher
 from prune.sweep.launchers.slurm.cluster import cancel

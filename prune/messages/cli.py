@@ -27,11 +27,6 @@ Results: outputs/cells/<id>/result.json, one folder a cell. Run the same line ag
 NULLS = f"{', '.join(FROM_MODEL)} are null unless a line or an option sets them. Then model.seq_len and model.bos count."
 """Where a null of the composed configuration comes from; for --help and --cfg."""
 
-_PACKAGE = Path(__file__).resolve().parent
-
-CONFIG_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-"""conf/ as a wheel carries it, or beside the package in a checkout."""
-
 WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
