@@ -15,7 +15,7 @@ import sys
 import tempfile
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
@@ -79,19 +79,24 @@ def make_tables(cells_csv: Path) -> str:
     return "\n{}\n".format("\n\n".join(tables))
 
 
-def read_cells(cells_csv: Path) -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
-    """For each method and sparsity its rows with their draws; and the dense model's scores."""
+def read_cells(
+    cells_csv: Path, name: Callable[[Mapping[str, str]], str] | None = None, column: str = "value"
+) -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
+    """For each method and sparsity its rows, by `name`, with their draws; and the dense model's scores.
+
+    `column` says what is read of each score: its value, or its stderr over items.
+    """
     cells: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
     with cells_csv.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            cells.setdefault(line["cell"], (line, {}))[1][line["metric"]] = float(line["value"])
+            cells.setdefault(line["cell"], (line, {}))[1][line["metric"]] = float(line[column])
     groups: dict[tuple[str, str], dict[str, Draws]] = defaultdict(lambda: defaultdict(dict))
     dense: Scores = {}
     for line, scores in cells.values():
         if line["method"] == "dense":
             dense = scores
         else:
-            groups[line["method"], line["sparsity"]][_label(line)][line["draw"] or "0"] = scores
+            groups[line["method"], line["sparsity"]][(name or label_of)(line)][line["draw"] or "0"] = scores
     return groups, dense
 
 
@@ -104,16 +109,16 @@ def table_lines(rows: Mapping[str, Draws], dense: Scores) -> list[str]:
     texts = [name for name in dense if name.startswith("ppl/")]
     sets = [name for name in dense if name.startswith("bpb/")]
     heads = ["calibration", *(name.partition("/")[2] for name in (*texts, *sets)), "mean bits", "to C4, draw by draw"]
-    lines = [_row(heads), _row(["---"] * len(heads))]
+    lines = [to_row(heads), to_row(["---"] * len(heads))]
     for label in sorted(rows, key=lambda label: (label != BASELINE, label)):
         draws, compared = rows[label], rows[BASELINE]
         numbers = [_number(list(draws.values()), name) for name in (*texts, *sets)]
         mean = fmean(_bits(scores, sets) for scores in draws.values())
         pairs = [(_bits(draws[draw], sets), _bits(compared[draw], sets)) for draw in sorted(draws) if draw in compared]
         to_c4 = "" if label == BASELINE else " ".join(f"{bits - of_c4:+.3f}" for bits, of_c4 in pairs)
-        lines.append(_row([label, *numbers, f"{mean:.3f}", to_c4]))
+        lines.append(to_row([label, *numbers, f"{mean:.3f}", to_c4]))
     of_dense = [_number([dense], name) for name in (*texts, *sets)]
-    return [*lines[:2], _row(["dense", *of_dense, f"{_bits(dense, sets):.3f}", ""]), *lines[2:]]
+    return [*lines[:2], to_row(["dense", *of_dense, f"{_bits(dense, sets):.3f}", ""]), *lines[2:]]
 
 
 def _number(draws: Sequence[Scores], name: str) -> str:
@@ -125,11 +130,13 @@ def _bits(scores: Scores, sets: Sequence[str]) -> float:
     return fmean(scores[name] for name in sets)
 
 
-def _label(line: Mapping[str, str]) -> str:
+def label_of(line: Mapping[str, str]) -> str:
+    """`gsm8k-icl`: what was calibrated on, and how."""
     return "-".join(line[key] for key in LABELS if line[key])
 
 
-def _row(cells: Sequence[str]) -> str:
+def to_row(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return f"| {' | '.join(cells)} |"
 
 

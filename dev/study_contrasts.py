@@ -1,0 +1,194 @@
+"""Write the contrasts that docs/study/protocol.md fixes, and what noise there is, into a page of the documentation.
+
+    python -m dev.study_contrasts OUTPUTS PAGE.md --sparsity 50
+
+The contrasts stand between `<!-- contrasts -->` and `<!-- end -->`, the noise between `<!-- noise -->` and `<!-- end -->`. A
+contrast is a difference of means over draws, by Welch's t; Holm's correction is over all contrasts of the protocol, and one
+that is not measured yet counts among them.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev, variance
+
+from scipy import stats
+
+from dev.study_tables import METHODS, Draws, Scores, fill_in, label_of, read_cells, to_row
+
+SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
+"""The sets of questions, by bits per byte."""
+HOLDS = {"mix_all-icl": frozenset(SETS) - {"piqa"}}
+"""The sets whose rows a calibration set holds, where that is not the one of its name."""
+GENERAL, QUESTIONS = "ln ppl lambada", "bits, questions"
+NOISE_ROW, BASELINE = "c4 reversed", "c4"
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One row against another on one outcome."""
+
+    one: str
+    other: str
+    outcome: str
+
+
+OWN = ("gsm8k-icl", "svamp-icl", "commonsense_qa-icl", "esnli-icl")
+PAIRS = (
+    *((one, BASELINE) for one in ("gsm8k-icl", "mix_all-icl", "generated", "redpajama")),
+    ("gsm8k-cot", "gsm8k-icl"),
+    ("gsm8k-single", "gsm8k-icl"),
+)
+CONTRASTS = (
+    *(Contrast(one, other, outcome) for one, other in PAIRS for outcome in (GENERAL, QUESTIONS)),
+    *(Contrast(one, BASELINE, f"bits, {one.partition('-')[0]}") for one in OWN),
+)
+"""For each method: those of the protocol, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the draws say of a contrast, by Welch's t; the interval is of 95 % and not corrected."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    num_draws: tuple[int, int]
+
+
+def main() -> None:
+    """Write the page anew."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.study_contrasts", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("outputs", type=Path)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("--sparsity", default="50", help="in percent")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "prune.report", str(asked.outputs), "--out", folder]
+        subprocess.run(command, capture_output=True, text=True, check=True)
+        cells, wanted = Path(folder) / "cells.csv", f"{asked.sparsity}%"
+        methods = read_methods(cells, wanted, "value")
+        errors = read_methods(cells, wanted, "stderr")
+    text = fill_in(asked.page.read_text(encoding="utf-8"), "contrasts", contrast_table(methods))
+    asked.page.write_text(fill_in(text, "noise", noise_table(methods, errors)), encoding="utf-8")
+
+
+def read_methods(cells_csv: Path, sparsity: str, column: str) -> dict[str, dict[str, Draws]]:
+    """For each method the rows at one sparsity, with their draws."""
+    groups, _ = read_cells(cells_csv, row_name, column)
+    return {method: rows for (method, of), rows in groups.items() if of == sparsity and method in METHODS}
+
+
+def row_name(line: Mapping[str, str]) -> str:
+    """`gsm8k-icl`; the noise row by its own name."""
+    return label_of(line) + (" reversed" if "reverse=true" in line["knobs"] else "")
+
+
+def held(row: str) -> frozenset[str]:
+    """The sets of questions whose rows it holds."""
+    return HOLDS.get(row) or frozenset({row.partition("-")[0]}) & frozenset(SETS)
+
+
+def measure(scores: Scores, contrast: Contrast) -> float:
+    """The outcome of one cell."""
+    if contrast.outcome == GENERAL:
+        return math.log(scores["ppl/lambada"])
+    if contrast.outcome == QUESTIONS:
+        left = [name for name in SETS if name not in held(contrast.one) | held(contrast.other)]
+        return fmean(scores[f"bpb/{name}"] for name in left)
+    return scores[f"bpb/{contrast.outcome.removeprefix('bits, ')}"]
+
+
+def answer(rows: Mapping[str, Draws], contrast: Contrast) -> Answer | None:
+    """What the draws say; None with fewer than two of a side."""
+    sides = [[measure(scores, contrast) for scores in rows.get(row, {}).values()] for row in (contrast.one, contrast.other)]
+    if min(map(len, sides)) < 2:
+        return None
+    test = stats.ttest_ind(*sides, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    return Answer(fmean(sides[0]) - fmean(sides[1]), low, high, float(test.pvalue), (len(sides[0]), len(sides[1])))
+
+
+def corrected(p_values: Sequence[float | None]) -> list[float | None]:
+    """Each p by Holm, among all: those that are None count as 1 and stay None."""
+    order = sorted(range(len(p_values)), key=lambda place: 1.0 if p_values[place] is None else float(p_values[place] or 0))
+    highest, found = 0.0, list(p_values)
+    for rank, place in enumerate(order):
+        if (p := p_values[place]) is not None:
+            highest = max(highest, min(1.0, p * (len(p_values) - rank)))
+            found[place] = highest
+    return found
+
+
+def contrast_table(methods: Mapping[str, Mapping[str, Draws]]) -> str:
+    """A line for each contrast, with the answer of each method."""
+    asked = [(method, contrast) for method in METHODS for contrast in CONTRASTS]
+    answers = [answer(methods.get(method, {}), contrast) for method, contrast in asked]
+    p_values = corrected([None if found is None else found.p for found in answers])
+    told = {key: _told(found, p) for key, found, p in zip(asked, answers, p_values, strict=True)}
+    heads = ["contrast", "outcome", *METHODS.values()]
+    lines = [to_row(heads), to_row(["---"] * len(heads))]
+    for contrast in CONTRASTS:
+        words = f"{contrast.one} - {contrast.other}"
+        lines.append(to_row([words, contrast.outcome, *(told[method, contrast] for method in METHODS)]))
+    return "\n".join(["", *lines, ""])
+
+
+def _told(found: Answer | None, p: float | None) -> str:
+    if found is None or p is None:
+        return "not measured"
+    star = "**" if p < 0.05 else ""
+    draws = "{}/{}".format(*found.num_draws)
+    return f"{star}{found.difference:+.3f}{star} ({found.low:+.3f} to {found.high:+.3f}), p {p:.3f}, draws {draws}"
+
+
+def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str, Mapping[str, Draws]]) -> str:
+    """The standard deviations of each source of noise, on two outcomes that hold for all rows; `errors` over the items."""
+    heads = ["source", *(f"{METHODS[method]}, {outcome}" for method in methods for outcome in (GENERAL, QUESTIONS))]
+    columns = [
+        {**dict(_noise(rows, outcome)), "items of one cell": _items(rows, errors[method], outcome)}
+        for method, rows in methods.items()
+        for outcome in (GENERAL, QUESTIONS)
+    ]
+    lines = [to_row(heads), to_row(["---"] * len(heads))]
+    for source in columns[0]:
+        numbers = [column.get(source) for column in columns]
+        lines.append(to_row([source, *("not measured" if number is None else f"{number:.3f}" for number in numbers)]))
+    return "\n".join(["", *lines, ""])
+
+
+def _noise(rows: Mapping[str, Draws], outcome: str) -> Iterator[tuple[str, float | None]]:
+    """Rounding, draws and sets, as standard deviations of one cell's outcome."""
+    whole = Contrast(BASELINE, BASELINE, outcome)
+    cells = {row: {draw: measure(scores, whole) for draw, scores in draws.items()} for row, draws in rows.items()}
+    pairs = [(value, cells[BASELINE][draw]) for draw, value in cells.get(NOISE_ROW, {}).items() if draw in cells[BASELINE]]
+    yield "rounding: C4 with its samples reversed", math.sqrt(fmean((a - b) ** 2 for a, b in pairs) / 2) if pairs else None
+    several = [list(draws.values()) for row, draws in cells.items() if len(draws) > 1 and row != NOISE_ROW]
+    degrees = sum(len(values) - 1 for values in several)
+    within = sum(variance(values) * (len(values) - 1) for values in several) / degrees if degrees else None
+    yield "draws of one set", None if within is None else math.sqrt(within)
+    if within is None or len(several) < 2:
+        yield "sets", None
+    else:
+        of_draws = fmean(within / len(values) for values in several)
+        yield "sets", math.sqrt(max(0.0, stdev(map(fmean, several)) ** 2 - of_draws))
+
+
+def _items(rows: Mapping[str, Draws], errors: Mapping[str, Draws], outcome: str) -> float:
+    """The standard error over items, on average over the cells."""
+    cells = [(scores, errors[row][draw]) for row, draws in rows.items() for draw, scores in draws.items()]
+    if outcome == GENERAL:
+        return fmean(of_items["ppl/lambada"] / scores["ppl/lambada"] for scores, of_items in cells)
+    return fmean(math.hypot(*(of_items[f"bpb/{name}"] for name in SETS)) / len(SETS) for _, of_items in cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The contrasts of a study's protocol, against numbers that were worked out by hand or by scipy."""
+
+import math
+from statistics import fmean
+
+import pytest
+from scipy import stats
+
+from dev.study_contrasts import (
+    CONTRASTS,
+    GENERAL,
+    QUESTIONS,
+    SETS,
+    Contrast,
+    answer,
+    contrast_table,
+    corrected,
+    measure,
+    noise_table,
+    row_name,
+)
+
+Cells = dict[str, dict[str, dict[str, float]]]
+
+
+def scores(lambada: float, bits: float, **own: float) -> dict[str, float]:
+    """The scores of a cell: each set has `bits`, but for those named."""
+    return {"ppl/lambada": lambada, **{f"bpb/{name}": own.get(name, bits) for name in SETS}}
+
+
+def test_the_protocol_has_sixteen_contrasts_a_method() -> None:
+    assert len(CONTRASTS) == 16 == len(set(CONTRASTS))
+    assert [contrast.outcome for contrast in CONTRASTS[:2]] == [GENERAL, QUESTIONS]
+
+
+@pytest.mark.parametrize(
+    ("one", "left"),
+    [
+        ("redpajama", SETS),
+        ("generated", SETS),
+        ("gsm8k-icl", tuple(name for name in SETS if name != "gsm8k")),
+        ("mix_all-icl", ("piqa",)),
+    ],
+)
+def test_questions_leave_out_what_a_side_holds(one: str, left: tuple[str, ...]) -> None:
+    cell = scores(math.e, 0.0, **{name: float(number) for number, name in enumerate(SETS)})
+    expected = fmean(SETS.index(name) for name in left)
+    assert measure(cell, Contrast(one, "c4", QUESTIONS)) == pytest.approx(expected)
+    assert measure(cell, Contrast("c4", one, QUESTIONS)) == pytest.approx(expected)
+    assert measure(cell, Contrast(one, "c4", GENERAL)) == pytest.approx(1.0)
+    assert measure(cell, Contrast(one, "c4", "bits, svamp")) == 1.0
+
+
+def test_an_answer_is_welchs() -> None:
+    one, other = [2.0, 2.2, 2.7], [1.0, 1.1, 1.5, 0.9]
+    rows = {
+        name: {str(draw): scores(9.0, bits) for draw, bits in enumerate(side)} for name, side in (("a", one), ("c4", other))
+    }
+    found = answer(rows, Contrast("a", "c4", QUESTIONS))
+    assert found is not None and found.num_draws == (3, 4)
+    assert found.difference == pytest.approx(2.3 - 1.125)
+    first, second = 0.13 / 3, fmean([0.125**2, 0.025**2, 0.375**2, 0.225**2]) / 3
+    df = (first + second) ** 2 / (first**2 / 2 + second**2 / 3)
+    half = stats.t.ppf(0.975, df) * math.sqrt(first + second)
+    assert (found.low, found.high) == pytest.approx((found.difference - half, found.difference + half))
+    assert found.p == pytest.approx(2 * stats.t.sf(found.difference / math.sqrt(first + second), df))
+
+
+def test_one_draw_is_no_answer() -> None:
+    rows = {"a": {"0": scores(9.0, 1.0)}, "c4": {"0": scores(9.0, 1.0), "1": scores(9.0, 1.1)}}
+    assert answer(rows, Contrast("a", "c4", QUESTIONS)) is None
+    assert answer(rows, Contrast("b", "c4", QUESTIONS)) is None
+
+
+def test_holm_counts_what_is_not_measured() -> None:
+    assert corrected([0.01, None, 0.04, 0.03]) == pytest.approx([0.04, None, 0.09, 0.09])
+    assert corrected([0.0, 0.9, None]) == [0.0, 1.0, None]
+
+
+def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> None:
+    rows = {
+        "c4": {str(draw): scores(51.0 + draw / 2, 1.0 + draw / 1000) for draw in range(5)},
+        "redpajama": {str(draw): scores(50.0 + draw, 1.5 + draw / 1000) for draw in range(5)},
+    }
+    lines = contrast_table({"wanda": rows}).strip().splitlines()
+    assert len(lines) == 2 + len(CONTRASTS)
+    (told,) = [line for line in lines if line.startswith("| redpajama - c4 | bits, questions |")]
+    assert "**+0.500** (+0.498 to +0.502)" in told and "draws 5/5" in told and told.endswith("| not measured |")
+    assert sum("not measured | not measured" in line for line in lines) == len(CONTRASTS) - 2
+
+
+def test_noise_is_told_by_its_source() -> None:
+    rows: Cells = {
+        "c4": {"0": scores(math.e, 1.0), "1": scores(math.e, 1.2)},
+        "c4 reversed": {"0": scores(math.e, 1.02), "1": scores(math.e, 1.2)},
+        "other": {"0": scores(math.e, 2.0), "1": scores(math.e, 2.2)},
+    }
+    errors = {row: dict.fromkeys(draws, scores(math.e / 10, 0.4)) for row, draws in rows.items()}
+    lines = noise_table({"wanda": rows}, {"wanda": errors}).strip().splitlines()
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines}
+    assert cells["rounding: C4 with its samples reversed"] == ["0.000", "0.010"]
+    assert cells["draws of one set"] == ["0.000", f"{math.sqrt(0.02):.3f}"]
+    assert cells["items of one cell"] == ["0.100", f"{0.4 / math.sqrt(8):.3f}"]
+    assert cells["sets"] == ["0.000", f"{math.sqrt(0.5 - 0.01):.3f}"]
+
+
+def test_the_noise_row_has_a_name_of_its_own() -> None:
+    line = {"calib": "c4", "prompt": "", "select": "", "weight": "", "knobs": "calib.reverse=true"}
+    assert row_name(line) == "c4 reversed"
+    assert row_name(line | {"knobs": "", "select": "zipf"}) == "c4-zipf"
