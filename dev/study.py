@@ -1,12 +1,12 @@
 """The results of a study as one archive, without a word of its rows, and back: what docs/study keeps.
 
-    python -m dev.study pack OUTPUTS ARCHIVE.tar.xz --replace FOLDER=NAME [--replace ...]
+    python -m dev.study pack OUTPUTS ARCHIVE.tar.xz --replace FOLDER=NAME [--replace ...] [--sweep NAME ...]
     python -m dev.study unpack ARCHIVE.tar.xz OUTPUTS
 
-An archive holds the finished cells of all sweeps in OUTPUTS (configuration, result, scores, numbers of each linear and each
-item) and the manifests of their calibration sets: enough for the report, and for the same lines to find the cells finished
-where the same models and rows are. Texts of items, token ids, logs, weights and what belongs to a machine stay out. Items
-lie in it as plain lines, which xz presses better than the files of a cell.
+An archive holds the finished cells of all sweeps in OUTPUTS, or of those that are named (configuration, result, scores,
+numbers of each linear and each item) and the manifests of their calibration sets: enough for the report, and for the
+same lines to find the cells finished where the same models and rows are. Texts of items, token ids, logs, weights and
+what belongs to a machine stay out. Items lie in it as plain lines, which xz presses better than the files of a cell.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ def main() -> None:
     packing.add_argument("outputs", type=Path)
     packing.add_argument("archive", type=Path)
     packing.add_argument("--replace", action="append", default=[], metavar="FOLDER=NAME", help="what a path is called in it")
+    packing.add_argument("--sweep", nargs="+", default=["*"], metavar="NAME", help="folders of OUTPUTS/sweeps, or patterns")
     packing.set_defaults(
-        run=lambda asked: pack(asked.outputs, asked.archive, dict(each.split("=") for each in asked.replace))
+        run=lambda asked: pack(asked.outputs, asked.archive, dict(each.split("=") for each in asked.replace), asked.sweep)
     )
     unpacking = commands.add_parser("unpack")
     unpacking.add_argument("archive", type=Path)
@@ -50,8 +51,11 @@ def main() -> None:
     asked.run(asked)
 
 
-def pack(outputs: Path, archive: Path, names: Mapping[str, str]) -> None:
+def pack(outputs: Path, archive: Path, names: Mapping[str, str], sweeps: Sequence[str] = ("*",)) -> None:
     """Write the archive of `outputs`, in which each folder of `names` is called by its name.
+
+    Args:
+        sweeps: names of sweeps, or patterns as of the shell.
 
     Raises:
         ValueError: a path is left in it.
@@ -60,7 +64,7 @@ def pack(outputs: Path, archive: Path, names: Mapping[str, str]) -> None:
         staged = Path(scratch)
         cells = {
             cell
-            for grid in sorted(outputs.glob("sweeps/*/grid.jsonl"))
+            for grid in sorted({grid for sweep in sweeps for grid in outputs.glob(f"sweeps/{sweep}/grid.jsonl")})
             for cell in _stage_grid(outputs, grid, staged, names)
         }
         sets = {_stage_cell(outputs / "cells" / cell, staged / "cells" / cell, names) for cell in sorted(cells)}

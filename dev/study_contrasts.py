@@ -1,10 +1,11 @@
-"""Write the contrasts that docs/study/protocol.md fixes, and what noise there is, into a page of the documentation.
+"""Write the contrasts that a study fixes before it runs, and what noise there is, into a page of the documentation.
 
-    python -m dev.study_contrasts OUTPUTS PAGE.md --sparsity 50
+    python -m dev.study_contrasts OUTPUTS PAGE.md verdict
 
-The contrasts stand between `<!-- contrasts -->` and `<!-- end -->`, the noise between `<!-- noise -->` and `<!-- end -->`. A
-contrast is a difference of means over draws, by Welch's t; Holm's correction is over all contrasts of the protocol, and one
-that is not measured yet counts among them.
+The studies are those of STUDIES; docs/study/protocol.md describes them. The contrasts stand between `<!-- contrasts
+-->` and `<!-- end -->`, the noise between `<!-- noise -->` and `<!-- end -->`. A contrast is a difference of means over
+draws, by Welch's t; Holm's correction is over all contrasts of a study, and one that is not measured yet counts among
+them.
 """
 
 import argparse
@@ -52,6 +53,29 @@ CONTRASTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Study:
+    """The contrasts of each method, at one sparsity in percent."""
+
+    methods: tuple[str, ...]
+    sparsity: int
+    contrasts: tuple[Contrast, ...]
+
+
+STUDIES = {
+    "verdict": Study(("wanda", "sparsegpt"), 50, CONTRASTS),
+    "solvers": Study(
+        ("wanda", "sparsegpt", "alps", "wanda+block", "sparsegpt+block"),
+        60,
+        tuple(
+            Contrast(one, BASELINE, outcome)
+            for one in ("gsm8k-icl", "c4+gsm8k-icl")
+            for outcome in (GENERAL, QUESTIONS, "bits, gsm8k")
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the draws say of a contrast, by Welch's t; the interval is of 95 % and not corrected."""
 
@@ -69,22 +93,22 @@ def main() -> None:
     )
     parser.add_argument("outputs", type=Path)
     parser.add_argument("page", type=Path)
-    parser.add_argument("--sparsity", default="50", help="in percent")
+    parser.add_argument("study", choices=STUDIES)
     asked = parser.parse_args()
+    study = STUDIES[asked.study]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "prune.report", str(asked.outputs), "--out", folder]
         subprocess.run(command, capture_output=True, text=True, check=True)
-        cells, wanted = Path(folder) / "cells.csv", f"{asked.sparsity}%"
-        methods = read_methods(cells, wanted, "value")
-        errors = read_methods(cells, wanted, "stderr")
-    text = fill_in(asked.page.read_text(encoding="utf-8"), "contrasts", contrast_table(methods))
+        methods, errors = (read_methods(Path(folder) / "cells.csv", study, column) for column in ("value", "stderr"))
+    text = fill_in(asked.page.read_text(encoding="utf-8"), "contrasts", contrast_table(study, methods))
     asked.page.write_text(fill_in(text, "noise", noise_table(methods, errors)), encoding="utf-8")
 
 
-def read_methods(cells_csv: Path, sparsity: str, column: str) -> dict[str, dict[str, Draws]]:
-    """For each method the rows at one sparsity, with their draws."""
+def read_methods(cells_csv: Path, study: Study, column: str) -> dict[str, dict[str, Draws]]:
+    """For each method of a study the rows at its sparsity, with their draws."""
     groups, _ = read_cells(cells_csv, row_name, column)
-    return {method: rows for (method, of), rows in groups.items() if of == sparsity and method in METHODS}
+    wanted = {method: groups.get((method, f"{study.sparsity}%")) for method in study.methods}
+    return {method: rows for method, rows in wanted.items() if rows}
 
 
 def row_name(line: Mapping[str, str]) -> str:
@@ -94,7 +118,7 @@ def row_name(line: Mapping[str, str]) -> str:
 
 def held(row: str) -> frozenset[str]:
     """The sets of questions whose rows it holds."""
-    return HOLDS.get(row) or frozenset({row.partition("-")[0]}) & frozenset(SETS)
+    return HOLDS.get(row) or frozenset(row.partition("-")[0].split("+")) & frozenset(SETS)
 
 
 def measure(scores: Scores, contrast: Contrast) -> float:
@@ -128,17 +152,17 @@ def corrected(p_values: Sequence[float | None]) -> list[float | None]:
     return found
 
 
-def contrast_table(methods: Mapping[str, Mapping[str, Draws]]) -> str:
+def contrast_table(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> str:
     """A line for each contrast, with the answer of each method."""
-    asked = [(method, contrast) for method in METHODS for contrast in CONTRASTS]
+    asked = [(method, contrast) for method in study.methods for contrast in study.contrasts]
     answers = [answer(methods.get(method, {}), contrast) for method, contrast in asked]
     p_values = corrected([None if found is None else found.p for found in answers])
     told = {key: _told(found, p) for key, found, p in zip(asked, answers, p_values, strict=True)}
-    heads = ["contrast", "outcome", *METHODS.values()]
+    heads = ["contrast", "outcome", *(METHODS[method] for method in study.methods)]
     lines = [to_row(heads), to_row(["---"] * len(heads))]
-    for contrast in CONTRASTS:
+    for contrast in study.contrasts:
         words = f"{contrast.one} - {contrast.other}"
-        lines.append(to_row([words, contrast.outcome, *(told[method, contrast] for method in METHODS)]))
+        lines.append(to_row([words, contrast.outcome, *(told[method, contrast] for method in study.methods)]))
     return "\n".join(["", *lines, ""])
 
 
@@ -152,17 +176,16 @@ def _told(found: Answer | None, p: float | None) -> str:
 
 def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str, Mapping[str, Draws]]) -> str:
     """The standard deviations of each source of noise, on two outcomes that hold for all rows; `errors` over the items."""
-    heads = ["source", *(f"{METHODS[method]}, {outcome}" for method in methods for outcome in (GENERAL, QUESTIONS))]
-    columns = [
-        {**dict(_noise(rows, outcome)), "items of one cell": _items(rows, errors[method], outcome)}
-        for method, rows in methods.items()
-        for outcome in (GENERAL, QUESTIONS)
-    ]
-    lines = [to_row(heads), to_row(["---"] * len(heads))]
-    for source in columns[0]:
-        numbers = [column.get(source) for column in columns]
-        lines.append(to_row([source, *("not measured" if number is None else f"{number:.3f}" for number in numbers)]))
-    return "\n".join(["", *lines, ""])
+    if not methods:
+        return "not measured"
+    lines = []
+    for method, rows in methods.items():
+        for outcome in (GENERAL, QUESTIONS):
+            found = {**dict(_noise(rows, outcome)), "items of one cell": _items(rows, errors[method], outcome)}
+            numbers = ["not measured" if number is None else f"{number:.3f}" for number in found.values()]
+            heads = ["method", "outcome", *found]
+            lines.append(to_row([METHODS[method], outcome, *numbers]))
+    return "\n".join(["", to_row(heads), to_row(["---"] * len(heads)), *lines, ""])
 
 
 def _noise(rows: Mapping[str, Draws], outcome: str) -> Iterator[tuple[str, float | None]]:

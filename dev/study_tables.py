@@ -20,7 +20,14 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
-METHODS = {"wanda": "Wanda", "sparsegpt": "SparseGPT"}
+METHODS = {
+    "wanda": "Wanda",
+    "sparsegpt": "SparseGPT",
+    "alps": "ALPS",
+    "wanda+block": "Wanda, kept weights refitted",
+    "sparsegpt+block": "SparseGPT, kept weights refitted",
+    "alps+block": "ALPS, kept weights refitted",
+}
 BASELINE = "c4"
 LABELS = ("calib", "prompt", "select", "weight")
 Scores = Mapping[str, float]

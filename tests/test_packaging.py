@@ -131,3 +131,7 @@ def test_make_refuses_a_named_python_that_does_not_fit(make: Make, tmp_path: Pat
 def test_the_citation_names_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["version"] == prune.__version__ and cited["license"] == PROJECT["license"]
+
+
+def test_a_users_type_checker_reads_our_annotations() -> None:
+    assert (Path(prune.__file__).parent / "py.typed").is_file()

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -73,6 +74,18 @@ def test_an_archive_holds_no_row_and_no_path(sweep: Path, tmp_path: Path) -> Non
     assert str(sweep.parent) not in whole and os.uname().nodename + '"' not in whole
     assert '"gold"' not in whole and '"prompt":' in json.dumps(first)
     assert not re.search(r"tokens\.safetensors|run\.log|wandb", "\n".join(texts))
+
+
+def test_an_archive_of_one_sweep_has_its_cells_alone(sweep: Path, run_line: RunLine, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(sweep, both)
+    more = run_line(*LINE[:4], "method=magnitude", *LINE[5:], "sparsity.ratio=0.3", "sweep.name=other", f"output_dir={both}")
+    assert more.returncode == 0, more.stderr
+    (first,) = (path.name for path in (sweep / "sweeps").iterdir())
+    pack(both, tmp_path / "one.tar.xz", {str(sweep): "outputs", str(both): "outputs"}, [f"{first[:6]}*"])
+    unpack(tmp_path / "one.tar.xz", tmp_path / "one")
+    assert [path.name for path in (tmp_path / "one/sweeps").iterdir()] == [first]
+    assert tables(tmp_path / "one") == tables(sweep)
 
 
 def test_a_path_that_is_left_is_told(sweep: Path, tmp_path: Path) -> None:

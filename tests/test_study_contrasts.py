@@ -11,6 +11,7 @@ from dev.study_contrasts import (
     GENERAL,
     QUESTIONS,
     SETS,
+    STUDIES,
     Contrast,
     answer,
     contrast_table,
@@ -39,6 +40,7 @@ def test_the_protocol_has_sixteen_contrasts_a_method() -> None:
         ("redpajama", SETS),
         ("generated", SETS),
         ("gsm8k-icl", tuple(name for name in SETS if name != "gsm8k")),
+        ("c4+gsm8k-icl", tuple(name for name in SETS if name != "gsm8k")),
         ("mix_all-icl", ("piqa",)),
     ],
 )
@@ -82,7 +84,7 @@ def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> Non
         "c4": {str(draw): scores(51.0 + draw / 2, 1.0 + draw / 1000) for draw in range(5)},
         "redpajama": {str(draw): scores(50.0 + draw, 1.5 + draw / 1000) for draw in range(5)},
     }
-    lines = contrast_table({"wanda": rows}).strip().splitlines()
+    lines = contrast_table(STUDIES["verdict"], {"wanda": rows}).strip().splitlines()
     assert len(lines) == 2 + len(CONTRASTS)
     (told,) = [line for line in lines if line.startswith("| redpajama - c4 | bits, questions |")]
     assert "**+0.500** (+0.498 to +0.502)" in told and "draws 5/5" in told and told.endswith("| not measured |")
@@ -97,7 +99,8 @@ def test_noise_is_told_by_its_source() -> None:
     }
     errors = {row: dict.fromkeys(draws, scores(math.e / 10, 0.4)) for row, draws in rows.items()}
     lines = noise_table({"wanda": rows}, {"wanda": errors}).strip().splitlines()
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines}
+    columns = zip(*([cell.strip() for cell in line.strip("|").split("|")] for line in lines), strict=True)
+    cells = {head: numbers for head, _, *numbers in columns}
     assert cells["rounding: C4 with its samples reversed"] == ["0.000", "0.010"]
     assert cells["draws of one set"] == ["0.000", f"{math.sqrt(0.02):.3f}"]
     assert cells["items of one cell"] == ["0.100", f"{0.4 / math.sqrt(8):.3f}"]
