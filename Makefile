@@ -28,9 +28,10 @@ docs: install  ## Build the pages of docs/ into site/, which opens from disk; a 
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs site
 	@echo "site/index.html"
 
-study-page: install  ## The page of the study, from the results that docs/study keeps: nothing is computed, no model and no rows are needed
-	$(BIN)/python -m dev.study unpack docs/study/strategies.tar.xz outputs/study
-	$(BIN)/python -m prune.report outputs/study
+study-page: install  ## The pages of the studies, from the results that docs/study keeps: nothing is computed, no model and no rows are needed
+	for name in $(basename $(basename $(notdir $(wildcard docs/study/*.tar.xz)))); do \
+	    $(BIN)/python -m dev.study unpack docs/study/$$name.tar.xz outputs/study/$$name || exit 1; \
+	    $(BIN)/python -m prune.report outputs/study/$$name || exit 1; done
 
 wheels: install  ## Check that each pin has a wheel for each promised Python (downloads them, torch aside: about 1 GB)
 	PIP="$(BIN)/python -m pip" sh dev/wheels.sh
