@@ -339,13 +339,13 @@ def _rest() -> Iterator[str]:
     yield ""
     parts = json.loads(PARTS.read_text(encoding="utf-8"))
     yield (
-        "They share no error with the methods: an allocation moves sparsity between blocks, and where whole parts go no "
-        f"linear is left to compare. `python -m bench.parts` (bench/results/parts.json, {parts['measured']}): SmolLM2 135M, "
-        f"float32, {parts['samples']} x {parts['length']} tokens of C4; allocations by Wanda at 70 %, three of 30 blocks "
-        "dropped (evolution with 10 sets and 8 generations), perplexity on 16 windows of WikiText-2. Experts: 4 of 16 "
-        "dropped in each of three blocks of a random mixture (Qwen 3 MoE), since none with trained weights was at hand; the squared "
-        "change of its last hidden states relative to their squares, on other tokens. Processor time of one thread, from a "
-        "calibration set to the pruned model."
+        "They share no error with the methods: an allocation moves sparsity between blocks, and where whole parts go "
+        f"no linear is left to compare. `python -m bench.parts` (bench/results/parts.json, {parts['measured']}): "
+        f"SmolLM2 135M, float32, {parts['samples']} x {parts['length']} tokens of C4; allocations by Wanda at 70 %, "
+        "three of 30 blocks dropped (evolution with 10 sets and 8 generations), perplexity on 16 windows of "
+        "WikiText-2. Experts: 4 of 16 dropped in each of three blocks of a random mixture (Qwen 3 MoE), since none "
+        "with trained weights was at hand; the squared change of its last hidden states relative to their squares, on"
+        " other tokens. Processor time of one thread, from a calibration set to the pruned model."
     )
     yield ""
     yield "| line | error | time |"
