@@ -10,6 +10,7 @@ from prune.config.method import MethodConfig
 from prune.config.model import DType, ModelConfig
 from prune.models.blocks import find_blocks, find_linears, read_weight
 from prune.models.load import load_model, load_tokenizer
+from prune.pruning.methods.alps import ALPSConfig
 from prune.pruning.methods.sparsegpt import SparseGPTConfig
 from prune.pruning.methods.wanda import WandaConfig
 from prune.sweep.cost.rate import Rate, measure_rate, shrunk, stated_rate
@@ -82,6 +83,8 @@ def test_only_methods_that_compute_more_than_scores_say_so() -> None:
     assert plain.statistic_flops(128, 1000) == plain.solve_flops(128, 128) == 0
     assert SparseGPTConfig().statistic_flops(100, 1000) == 1000 * 100**2 + 2 * 100**3
     assert SparseGPTConfig().solve_flops(50, 100) == 4 * 50 * 100**2
+    few, many = (ALPSConfig(max_iterations=most, cg_steps=10).solve_flops(50, 100) for most in (5, 300))
+    assert (few, many) == (15 * 2 * 50 * 100**2, 50 * 2 * 50 * 100**2), "a linear takes about 40 of 300"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
