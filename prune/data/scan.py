@@ -13,10 +13,11 @@ from typing import Any
 
 from prune.config.content import cache_folder
 from prune.config.data import DataConfig, DataSource
-from prune.config.own import BadRows
+from prune.config.own import BadRows, OwnSetConfig
 from prune.data.dataset import Example, QuestionSet, TextSet
 from prune.data.identity import Identity, data_identity
 from prune.data.privacy import are_private
+from prune.data.sources.files import TEXT_COLUMN
 from prune.data.sources.own import held_out_rows
 from prune.data.sources.source import BadRowError, Source, examples, texts
 from prune.errors import UserError
@@ -40,17 +41,32 @@ class Scan:
     num_duplicates: int
     """Rows that say exactly what a row before them says."""
 
-    def check(self, policy: BadRows) -> None:
+    def check(self, policy: BadRows, own: OwnSetConfig | None = None) -> None:
         """Refuse bad rows, unless they are to be skipped.
+
+        Args:
+            own: the definition, where the set is the user's own.
 
         Raises:
             UserError: there are some, or no row is left.
         """
+        if self.bad_rows and len(self.bad_rows) == self.num_rows:
+            told = f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}"
+            raise UserError(told if own is None else f"{told} {_advice(own)}")
         if self.bad_rows and policy is BadRows.error:
             more = f" So are {len(self.bad_rows) - 1} more." if len(self.bad_rows) > 1 else ""
             raise UserError(f"{self.reasons[0]}{more} Correct the rows, or leave them out with calib.bad_rows=skip.")
-        if len(self.bad_rows) == self.num_rows:
-            raise UserError(f"None of the {self.num_rows} rows can be used; the first: {self.reasons[0]}")
+
+
+def _advice(own: OwnSetConfig) -> str:
+    """Which keys say what a row of an own set holds, and what they say now."""
+    named = {name: getattr(own, name) for name in ("question", "answer", "rationale", "choices", "messages", "column")}
+    told = {name: column for name, column in named.items() if column is not None} or {"column": TEXT_COLUMN}
+    return (
+        f"They were read by {', '.join(f'calib.{name}={column!r}' for name, column in told.items())}. Name the columns as "
+        "they are called there: calib.column=NAME for texts, calib.question=NAME calib.answer=NAME for questions, "
+        "calib.messages=NAME for conversations."
+    )
 
 
 class UsableRows(Collection[int]):
@@ -80,7 +96,7 @@ def usable_rows(source: Source, dataset: TextSet | QuestionSet, split: str, data
     if dataset.own is None and data.name is DataSource.sample:
         return UsableRows(len(source.rows(dataset, split)))
     found = scan(source, dataset, split, data_identity(dataset, [split], data))
-    found.check(policy)
+    found.check(policy, dataset.own)
     held_out = frozenset[int]() if dataset.own is None else held_out_rows(dataset.own, found.num_rows)
     counts = {"num_bad_rows": len(found.bad_rows), "num_duplicates": found.num_duplicates, "num_held_out": len(held_out)}
     return UsableRows(found.num_rows, {*found.bad_rows, *held_out}, counts)

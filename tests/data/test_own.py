@@ -165,6 +165,34 @@ def test_conversations_are_read_and_checked(tmp_path: Path, turns: object, reaso
         found.check(BadRows.error)
 
 
+QUESTIONS = {"question": "How many?", "answer": "3"}
+TURNS = {"turns": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "knobs", "told"),
+    [
+        (QUESTIONS, {}, "They were read by calib.column='text'."),
+        (TURNS, {}, "They were read by calib.column='text'."),
+        ({"body": "a"}, {"column": "{title}: {body}"}, "They were read by calib.column='{title}: {body}'."),
+        (QUESTIONS, {"question": "q", "answer": "a"}, "They were read by calib.question='q', calib.answer='a'."),
+        (TURNS, {"messages": "messages"}, "They were read by calib.messages='messages'."),
+    ],
+)
+@pytest.mark.parametrize("policy", list(BadRows))
+def test_rows_that_are_all_of_another_form_are_told_the_keys(
+    tmp_path: Path, row: object, knobs: dict[str, str], told: str, policy: BadRows
+) -> None:
+    path = _write(tmp_path / "a.jsonl", row, row)
+    dataset = calibration_dataset(_calib(path, **knobs))
+    assert isinstance(dataset, TextSet | QuestionSet) and dataset.own is not None
+    with pytest.raises(UserError) as caught:
+        _scan(path, **knobs).check(policy, dataset.own)
+    message = str(caught.value)
+    assert message.startswith("None of the 2 rows can be used; the first: ") and told in message
+    assert all(f"calib.{key}=NAME" in message for key in ("column", "question", "answer", "messages"))
+
+
 def test_a_scan_is_remembered_with_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNE_CACHE_DIR", str(tmp_path / "cache"))
     path = _write(tmp_path / "a.jsonl", {"text": "x"}, {"text": None})

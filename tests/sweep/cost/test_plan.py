@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from prune.calib.set_folder import TOKENS_FILE, set_folder
 from prune.cell.cell import Cell
 from prune.sweep.cost import bill as of_bill
 from prune.sweep.cost import rate as of_rate
@@ -57,7 +58,10 @@ def test_a_set_is_charged_once_and_not_when_it_is_there(cells_of: Callable[..., 
     assert charged == ["tiny/c4/wanda/50%/s0", "tiny/gsm8k-icl/wanda/50%/s0"]
     recipe = cells[1].recipe
     assert recipe is not None
-    (tmp_path / "outputs/calib" / recipe.id()).mkdir(parents=True)
+    folder = set_folder(recipe, tmp_path / "outputs")
+    folder.mkdir(parents=True)
+    assert stage(bill_of(cells, tmp_path), cells, "tiny/c4/wanda/50%/s0", "sets"), "without its tokens it is to be made"
+    (folder / TOKENS_FILE).touch()
     assert not stage(bill_of(cells, tmp_path), cells, "tiny/c4/wanda/50%/s0", "sets")
     assert stage(bill, cells, "tiny/c4/sparsegpt/50%/s0", "pruning") > 0
 

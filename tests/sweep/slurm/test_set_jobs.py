@@ -12,6 +12,7 @@ from rich.console import Console
 import prune.sweep.launchers.slurm.follow as follow
 import prune.sweep.launchers.slurm.launcher as launcher
 import prune.sweep.launchers.slurm.submit as submit
+from prune.calib.set_folder import TOKENS_FILE, set_folder
 from prune.cell.cell import Cell, make_cell
 from prune.cell.model_sets import making_folder
 from prune.cell.slurm_queue import Job
@@ -108,7 +109,9 @@ def test_a_set_that_is_there_needs_no_job(compose_config: Compose, tmp_path: Pat
     sweep = sweep_of(compose_config, tmp_path, ["calib=generated", "method=wanda"])
     for cell in sweep.cells:
         if cell.recipe is not None:
-            (tmp_path / "calib" / cell.recipe.id()).mkdir(parents=True)
+            folder = set_folder(cell.recipe, tmp_path)
+            folder.mkdir(parents=True)
+            (folder / TOKENS_FILE).touch()
     submitted(sweep)
     assert [dependency for _, dependency in site.arrays] == [None]
 
