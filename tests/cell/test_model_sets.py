@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from prune.calib import store
 from prune.cell.cell import Cell, make_cell
@@ -109,6 +110,17 @@ def cell_of(compose_config: Compose, folder: Path, *overrides: str) -> Cell:
 def build(cell: Cell, resources: Resources | None = None) -> Any:
     assert cell.recipe is not None
     return calibration_set(cell, cell.recipe, resources or Resources(), Silent())
+
+
+def test_a_set_that_lies_without_its_tokens_is_written_again_by_the_model(compose_config: Compose, tmp_path: Path) -> None:
+    cell = cell_of(compose_config, tmp_path)
+    made = build(cell)
+    tokens = tmp_path / "outputs/calib" / made.id / "tokens.safetensors"
+    before = tokens.read_bytes()
+    tokens.unlink()
+    assert not is_stored(cell)
+    assert torch.equal(build(cell).tokens_NL, made.tokens_NL)
+    assert tokens.read_bytes() == before and is_stored(cell)
 
 
 @pytest.mark.slow
