@@ -2,10 +2,10 @@
 
     python -m dev.study_contrasts OUTPUTS PAGE.md verdict
 
-The studies are those of STUDIES; docs/study/protocol.md describes them. The contrasts stand between `<!-- contrasts
--->` and `<!-- end -->`, the noise between `<!-- noise -->` and `<!-- end -->`. A contrast is a difference of means over
-draws, by Welch's t; Holm's correction is over all contrasts of a study, and one that is not measured yet counts among
-them.
+The studies are those of STUDIES; docs/study/protocol.md describes them. The contrasts replace what stands between
+`<!-- contrasts -->` and `<!-- end -->`, the noise what stands after `<!-- noise -->`. A contrast is a difference of means
+over draws, by the report's own test; Holm's correction is over all contrasts of a study, and one that is not measured yet
+counts among them.
 """
 
 import argparse
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev, variance
 
-from scipy import stats
+import numpy as np
 
-from dev.study_tables import METHODS, Draws, Scores, fill_in, label_of, read_cells, to_row
+from dev.study_tables import METHODS, Draws, Scores, fill_in, read_cells, to_row
+from prune.report.compare.statistics import ALPHA, Difference, holm_factors, unpaired_t
 
 SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
 """The sets of questions, by bits per byte."""
@@ -75,17 +76,6 @@ STUDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the draws say of a contrast, by Welch's t; the interval is of 95 % and not corrected."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    num_draws: tuple[int, int]
-
-
 def main() -> None:
     """Write the page anew."""
     parser = argparse.ArgumentParser(
@@ -106,14 +96,9 @@ def main() -> None:
 
 def read_methods(cells_csv: Path, study: Study, column: str) -> dict[str, dict[str, Draws]]:
     """For each method of a study the rows at its sparsity, with their draws."""
-    groups, _ = read_cells(cells_csv, row_name, column)
+    groups, _ = read_cells(cells_csv, column)
     wanted = {method: groups.get((method, f"{study.sparsity}%")) for method in study.methods}
     return {method: rows for method, rows in wanted.items() if rows}
-
-
-def row_name(line: Mapping[str, str]) -> str:
-    """`gsm8k-icl`; the noise row by its own name."""
-    return label_of(line) + (" reversed" if "reverse=true" in line["knobs"] else "")
 
 
 def held(row: str) -> frozenset[str]:
@@ -131,33 +116,27 @@ def measure(scores: Scores, contrast: Contrast) -> float:
     return scores[f"bpb/{contrast.outcome.removeprefix('bits, ')}"]
 
 
-def answer(rows: Mapping[str, Draws], contrast: Contrast) -> Answer | None:
-    """What the draws say; None with fewer than two of a side."""
-    sides = [[measure(scores, contrast) for scores in rows.get(row, {}).values()] for row in (contrast.one, contrast.other)]
-    if min(map(len, sides)) < 2:
-        return None
-    test = stats.ttest_ind(*sides, equal_var=False)
-    low, high = test.confidence_interval(0.95)
-    return Answer(fmean(sides[0]) - fmean(sides[1]), low, high, float(test.pvalue), (len(sides[0]), len(sides[1])))
+def sides_of(rows: Mapping[str, Draws], contrast: Contrast) -> list[list[float]]:
+    """The outcome in each draw of one row, and in each of the other."""
+    return [[measure(scores, contrast) for scores in rows.get(row, {}).values()] for row in (contrast.one, contrast.other)]
 
 
-def corrected(p_values: Sequence[float | None]) -> list[float | None]:
-    """Each p by Holm, among all: those that are None count as 1 and stay None."""
-    order = sorted(range(len(p_values)), key=lambda place: 1.0 if p_values[place] is None else float(p_values[place] or 0))
-    highest, found = 0.0, list(p_values)
-    for rank, place in enumerate(order):
-        if (p := p_values[place]) is not None:
-            highest = max(highest, min(1.0, p * (len(p_values) - rank)))
-            found[place] = highest
-    return found
+def answer(rows: Mapping[str, Draws], contrast: Contrast) -> Difference | None:
+    """What the draws say, by the report's own test; None with fewer than two of a side."""
+    sides = sides_of(rows, contrast)
+    return None if min(map(len, sides)) < 2 else unpaired_t(*sides)
 
 
 def contrast_table(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> str:
     """A line for each contrast, with the answer of each method."""
     asked = [(method, contrast) for method in study.methods for contrast in study.contrasts]
     answers = [answer(methods.get(method, {}), contrast) for method, contrast in asked]
-    p_values = corrected([None if found is None else found.p for found in answers])
-    told = {key: _told(found, p) for key, found, p in zip(asked, answers, p_values, strict=True)}
+    p_values = np.array([1.0 if found is None or math.isnan(found.p) else found.p for found in answers])
+    corrected = np.minimum(1.0, p_values * holm_factors(p_values))
+    told = {
+        (method, contrast): _told(found, p, sides_of(methods.get(method, {}), contrast))
+        for (method, contrast), found, p in zip(asked, answers, corrected, strict=True)
+    }
     heads = ["contrast", "outcome", *(METHODS[method] for method in study.methods)]
     lines = [to_row(heads), to_row(["---"] * len(heads))]
     for contrast in study.contrasts:
@@ -166,12 +145,13 @@ def contrast_table(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> 
     return "\n".join(["", *lines, ""])
 
 
-def _told(found: Answer | None, p: float | None) -> str:
-    if found is None or p is None:
+def _told(found: Difference | None, p: float, sides: Sequence[Sequence[float]]) -> str:
+    """The difference, its 95 % interval as of one comparison, and p as of one of many."""
+    if found is None:
         return "not measured"
-    star = "**" if p < 0.05 else ""
-    draws = "{}/{}".format(*found.num_draws)
-    return f"{star}{found.difference:+.3f}{star} ({found.low:+.3f} to {found.high:+.3f}), p {p:.3f}, draws {draws}"
+    star, draws = "**" if p < ALPHA else "", "/".join(str(len(side)) for side in sides)
+    told = "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{star}{found.value:+.3f}{star} ({found.low:+.3f} to {found.high:+.3f}), p {told}, draws {draws}"
 
 
 def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str, Mapping[str, Draws]]) -> str:

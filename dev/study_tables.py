@@ -15,7 +15,7 @@ import sys
 import tempfile
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
@@ -86,12 +86,13 @@ def make_tables(cells_csv: Path) -> str:
     return "\n{}\n".format("\n\n".join(tables))
 
 
-def read_cells(
-    cells_csv: Path, name: Callable[[Mapping[str, str]], str] | None = None, column: str = "value"
-) -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
-    """For each method and sparsity its rows, by `name`, with their draws; and the dense model's scores.
+def read_cells(cells_csv: Path, column: str = "value") -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
+    """For each method and sparsity its rows with their draws; and the dense model's scores.
 
     `column` says what is read of each score: its value, or its stderr over items.
+
+    Raises:
+        ValueError: two cells are the same draw of a row, as in a folder with sets of several sizes.
     """
     cells: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
     with cells_csv.open(encoding="utf-8", newline="") as file:
@@ -103,7 +104,10 @@ def read_cells(
         if line["method"] == "dense":
             dense = scores
         else:
-            groups[line["method"], line["sparsity"]][(name or label_of)(line)][line["draw"] or "0"] = scores
+            draws, draw = groups[line["method"], line["sparsity"]][_label(line)], line["draw"] or "0"
+            if draw in draws:
+                raise ValueError(f"{line['name']} is there twice ({line['setting']}): give the cells of one sweep alone")
+            draws[draw] = scores
     return groups, dense
 
 
@@ -137,9 +141,10 @@ def _bits(scores: Scores, sets: Sequence[str]) -> float:
     return fmean(scores[name] for name in sets)
 
 
-def label_of(line: Mapping[str, str]) -> str:
-    """`gsm8k-icl`: what was calibrated on, and how."""
-    return "-".join(line[key] for key in LABELS if line[key])
+def _label(line: Mapping[str, str]) -> str:
+    """`gsm8k-icl`: what was calibrated on, and how; `c4 reversed` with what else tells it apart."""
+    name = "-".join(line[key] for key in LABELS if line[key])
+    return f"{name} {line['knobs']}".rstrip()
 
 
 def to_row(cells: Sequence[str]) -> str:

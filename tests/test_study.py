@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from dev.study import pack, unpack
+from dev.study_contrasts import NOISE_ROW
+from dev.study_tables import read_cells
 from prune.report.build import build_report
-from prune.report.output.tables import write_tables
+from prune.report.output.tables import write_cells, write_tables
 from tests.conftest import HANGS_S, RunLine
 from tests.warm import run_warm
 
@@ -74,6 +76,16 @@ def test_an_archive_holds_no_row_and_no_path(sweep: Path, tmp_path: Path) -> Non
     assert str(sweep.parent) not in whole and os.uname().nodename + '"' not in whole
     assert '"gold"' not in whole and '"prompt":' in json.dumps(first)
     assert not re.search(r"tokens\.safetensors|run\.log|wandb", "\n".join(texts))
+
+
+def test_the_noise_row_is_a_row_of_its_own(sweep: Path, run_line: RunLine, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(sweep, both)
+    more = run_line("-m", "calib=c4", *LINE[2:4], "method=wanda", *LINE[5:], "calib.reverse=true", f"output_dir={both}")
+    assert more.returncode == 0, more.stderr
+    write_cells(build_report(both), both)
+    groups, _ = read_cells(both / "cells.csv")
+    assert set(groups["wanda", "50%"]) == {"c4", NOISE_ROW, "gsm8k-icl"}
 
 
 def test_an_archive_of_one_sweep_has_its_cells_alone(sweep: Path, run_line: RunLine, tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ from dev.study_contrasts import (
     Contrast,
     answer,
     contrast_table,
-    corrected,
     measure,
     noise_table,
-    row_name,
 )
+from prune.report.compare.statistics import unpaired_t
 
 Cells = dict[str, dict[str, dict[str, float]]]
 
@@ -53,19 +52,15 @@ def test_questions_leave_out_what_a_side_holds(one: str, left: tuple[str, ...]) 
     assert measure(cell, Contrast(one, "c4", "bits, svamp")) == 1.0
 
 
-def test_an_answer_is_welchs() -> None:
+def test_an_answer_is_the_reports_own() -> None:
     one, other = [2.0, 2.2, 2.7], [1.0, 1.1, 1.5, 0.9]
-    rows = {
-        name: {str(draw): scores(9.0, bits) for draw, bits in enumerate(side)} for name, side in (("a", one), ("c4", other))
-    }
+    sides = {"a": one, "c4": other}
+    rows = {name: {str(draw): scores(9.0 + draw, bits) for draw, bits in enumerate(side)} for name, side in sides.items()}
     found = answer(rows, Contrast("a", "c4", QUESTIONS))
-    assert found is not None and found.num_draws == (3, 4)
-    assert found.difference == pytest.approx(2.3 - 1.125)
-    first, second = 0.13 / 3, fmean([0.125**2, 0.025**2, 0.375**2, 0.225**2]) / 3
-    df = (first + second) ** 2 / (first**2 / 2 + second**2 / 3)
-    half = stats.t.ppf(0.975, df) * math.sqrt(first + second)
-    assert (found.low, found.high) == pytest.approx((found.difference - half, found.difference + half))
-    assert found.p == pytest.approx(2 * stats.t.sf(found.difference / math.sqrt(first + second), df))
+    assert found == unpaired_t(one, other)
+    assert found.value == pytest.approx(2.3 - 1.125)
+    assert found.variance == pytest.approx(0.13 / 3 + fmean([0.125**2, 0.025**2, 0.375**2, 0.225**2]) / 3)
+    assert found.p > stats.ttest_ind(one, other, equal_var=False).pvalue, "Welch counts too many degrees of freedom"
 
 
 def test_one_draw_is_no_answer() -> None:
@@ -75,8 +70,15 @@ def test_one_draw_is_no_answer() -> None:
 
 
 def test_holm_counts_what_is_not_measured() -> None:
-    assert corrected([0.01, None, 0.04, 0.03]) == pytest.approx([0.04, None, 0.09, 0.09])
-    assert corrected([0.0, 0.9, None]) == [0.0, 1.0, None]
+    rows = {
+        "c4": {str(draw): scores(50.0 + draw, 1.0 + draw / 10, svamp=1.0) for draw in range(3)},
+        "redpajama": {str(draw): scores(60.0 + 3 * draw, 1.2 + draw / 9, svamp=1.0) for draw in range(3)},
+    }
+    study = STUDIES["verdict"]
+    p_values = sorted(found.p for contrast in study.contrasts if (found := answer(rows, contrast)) is not None)
+    smallest, larger = p_values
+    told = contrast_table(study, {"wanda": rows})
+    assert f"p {32 * smallest:.3f}" in told and f"p {min(1, max(32 * smallest, 31 * larger)):.3f}" in told
 
 
 def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> None:
@@ -105,9 +107,3 @@ def test_noise_is_told_by_its_source() -> None:
     assert cells["draws of one set"] == ["0.000", f"{math.sqrt(0.02):.3f}"]
     assert cells["items of one cell"] == ["0.100", f"{0.4 / math.sqrt(8):.3f}"]
     assert cells["sets"] == ["0.000", f"{math.sqrt(0.5 - 0.01):.3f}"]
-
-
-def test_the_noise_row_has_a_name_of_its_own() -> None:
-    line = {"calib": "c4", "prompt": "", "select": "", "weight": "", "knobs": "calib.reverse=true"}
-    assert row_name(line) == "c4 reversed"
-    assert row_name(line | {"knobs": "", "select": "zipf"}) == "c4-zipf"

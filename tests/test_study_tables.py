@@ -6,10 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from dev.study_tables import fill_in, headline_of, make_tables
+from dev.study_tables import fill_in, headline_of, make_tables, read_cells
 
-COLUMNS = ("cell", "method", "sparsity", "calib", "prompt", "select", "weight", "draw", "metric", "value")
-CELLS = {
+COLUMNS = (
+    "cell",
+    "method",
+    "sparsity",
+    "calib",
+    "prompt",
+    "select",
+    "weight",
+    "draw",
+    "metric",
+    "value",
+    "knobs",
+    "name",
+    "setting",
+)
+CELLS: "Cells" = {
     ("d", "dense", "", "", "", "", "", ""): {"ppl/c4": 10.0, "bpb/a": 1.0, "bpb/b": 2.0},
     ("1", "wanda", "60%", "c4", "", "", "", ""): {"ppl/c4": 20.0, "bpb/a": 2.0, "bpb/b": 3.0},
     ("2", "wanda", "60%", "c4", "", "", "", "1"): {"ppl/c4": 80.0, "bpb/a": 2.2, "bpb/b": 3.0},
@@ -19,11 +33,16 @@ CELLS = {
 }
 
 
-def written(folder: Path) -> Path:
+Cells = dict[tuple[str, ...], dict[str, float]]
+
+
+def written(folder: Path, cells: Cells = CELLS) -> Path:
     with (folder / "cells.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows([*cell, name, value] for cell, scores in CELLS.items() for name, value in scores.items())
+        for cell, scores in cells.items():
+            *axes, knobs, of_cell, setting = (*cell, "", "", "")[: len(COLUMNS) - 2]
+            writer.writerows([*axes, name, value, knobs, of_cell, setting] for name, value in scores.items())
     return folder / "cells.csv"
 
 
@@ -35,6 +54,15 @@ def test_a_table_for_each_method_and_sparsity(tmp_path: Path) -> None:
     assert dense == ["dense", "10.0", "1.000", "2.000", "1.500", ""]
     assert c4 == ["c4", f"{math.sqrt(20 * 80):.1f}", "2.100", "3.000", "2.550", ""]
     assert zipf == ["c4-zipf", "30.0", "2.100", "2.900", "2.500", f"{2.5 - (2.2 + 3.0) / 2:+.3f}"]
+
+
+def test_what_else_tells_a_row_apart_is_in_its_name_and_no_cell_takes_anothers_place(tmp_path: Path) -> None:
+    of_c4, scores = ("wanda", "60%", "c4", "", "", "", "1"), {"ppl/c4": 81.0}
+    groups, _ = read_cells(written(tmp_path, {("2", *of_c4, ""): scores, ("6", *of_c4, "reversed"): {"ppl/c4": 82.0}}))
+    assert groups["wanda", "60%"] == {"c4": {"1": scores}, "c4 reversed": {"1": {"ppl/c4": 82.0}}}
+    both = {("2", *of_c4, "", "", ""): scores, ("7", *of_c4, "", "m/c4/s0d1", "calib.num_samples=8"): scores}
+    with pytest.raises(ValueError, match=r"m/c4/s0d1 is there twice \(calib.num_samples=8\)"):
+        read_cells(written(tmp_path, both))
 
 
 def test_a_headline_is_taken_with_its_reservations() -> None:
