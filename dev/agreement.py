@@ -363,9 +363,11 @@ def _part(line: str) -> tuple[str, str]:
     run, time = runs[line], f"{runs[line]['cpu_seconds']:.1f} s"
     if "change" in run:
         return f"last hidden states of the random mixture: {100 * run['change']:.1f} %", time
-    compared = "" if line.startswith("sparsity=") else f", uniform {runs[UNIFORM]['perplexity']:.1f}"
-    beside = "" if line.startswith("sparsity=") else f" (uniform {runs[UNIFORM]['cpu_seconds']:.1f} s)"
-    return f"perplexity {run['perplexity']:.1f} (dense {runs['dense']['perplexity']:.1f}{compared})", f"{time}{beside}"
+    lost, dense, uniform = run["perplexity"], runs["dense"]["perplexity"], runs[UNIFORM]
+    if line.startswith("sparsity="):
+        return f"perplexity {lost:.1f} (dense {dense:.1f})", time
+    told = f"perplexity {lost:.1f} (dense {dense:.1f}, uniform {uniform['perplexity']:.1f})"
+    return told, f"{time} (uniform {uniform['cpu_seconds']:.1f} s)"
 
 
 def _refit() -> tuple[str, str]:

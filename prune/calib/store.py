@@ -24,7 +24,7 @@ from prune.calib.material import no_model, unwatched
 from prune.calib.mixing import BuiltPart, mixed, number_parts
 from prune.calib.mixtures import naming
 from prune.calib.recipe import Recipe
-from prune.calib.set_folder import MANIFEST_FILE, SECONDS_FILE, TOKENS_FILE, is_stored, set_folder
+from prune.calib.set_folder import MANIFEST_FILE, SECONDS_FILE, TOKENS_FILE, set_folder
 from prune.errors import DamagedFileError, UserError
 from prune.files import disk_errors, draft, read_checked_json, write_bytes, write_checked_json
 
@@ -59,7 +59,7 @@ def load_or_build(
     recipe.kind.check()
     folder = set_folder(recipe, output_dir)
     before = _read_manifest(folder) if folder.exists() else None
-    if before is None or not is_stored(recipe, output_dir):
+    if before is None or not (folder / TOKENS_FILE).exists():
         made_with = (source, tokenizer, output_dir, dense, advance)
         parts = [BuiltPart(part.calib.name, build_part(part, *made_with)) for part in recipe.parts]
         made = mixed(recipe, parts, tokenizer) if parts else build(recipe, source, tokenizer, dense, advance)

@@ -63,8 +63,8 @@ def _advice(own: OwnSetConfig) -> str:
     named = {name: getattr(own, name) for name in ("question", "answer", "rationale", "choices", "messages", "column")}
     told = {name: column for name, column in named.items() if column is not None} or {"column": TEXT_COLUMN}
     return (
-        f"They were read by {', '.join(f'calib.{name}={column!r}' for name, column in told.items())}. Name the columns as "
-        "they are called there: calib.column=NAME for texts, calib.question=NAME calib.answer=NAME for questions, "
+        f"They were read by {', '.join(f'calib.{name}={column!r}' for name, column in told.items())}. Correct the rows, or "
+        "name the columns as they are called there: calib.column=NAME for texts, calib.question=NAME calib.answer=NAME for questions, "
         "calib.messages=NAME for conversations."
     )
 
