@@ -64,8 +64,8 @@ def _advice(own: OwnSetConfig) -> str:
     told = {name: column for name, column in named.items() if column is not None} or {"column": TEXT_COLUMN}
     return (
         f"They were read by {', '.join(f'calib.{name}={column!r}' for name, column in told.items())}. Correct the rows, or "
-        "name the columns as they are called there: calib.column=NAME for texts, calib.question=NAME calib.answer=NAME for questions, "
-        "calib.messages=NAME for conversations."
+        "name the columns as they are called there: calib.column=NAME for texts, calib.question=NAME calib.answer=NAME for "
+        "questions, calib.messages=NAME for conversations."
     )
 
 
