@@ -10,9 +10,6 @@ counts among them.
 
 import argparse
 import math
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,7 @@ from statistics import fmean, stdev, variance
 
 import numpy as np
 
-from dev.study_tables import METHODS, Draws, Scores, fill_in, read_cells, to_row
+from dev.study_tables import METHODS, Draws, Scores, fill_in, read_cells, reported, to_row
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, unpaired_t
 
 SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
@@ -86,10 +83,8 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     asked = parser.parse_args()
     study = STUDIES[asked.study]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "prune.report", str(asked.outputs), "--out", folder]
-        subprocess.run(command, capture_output=True, text=True, check=True)
-        methods, errors = (read_methods(Path(folder) / "cells.csv", study, column) for column in ("value", "stderr"))
+    with reported(asked.outputs) as (_, cells_csv):
+        methods, errors = (read_methods(cells_csv, study, column) for column in ("value", "stderr"))
     text = fill_in(asked.page.read_text(encoding="utf-8"), "contrasts", contrast_table(study, methods))
     asked.page.write_text(fill_in(text, "noise", noise_table(methods, errors)), encoding="utf-8")
 

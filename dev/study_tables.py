@@ -15,7 +15,8 @@ import sys
 import tempfile
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
@@ -43,17 +44,20 @@ def main() -> None:
     parser.add_argument("outputs", type=Path)
     parser.add_argument("page", type=Path)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        words = subprocess.run(
-            [sys.executable, "-m", "prune.report", str(asked.outputs), "--out", folder],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        tables = make_tables(Path(folder) / "cells.csv")
+    with reported(asked.outputs) as (words, cells_csv):
+        tables = make_tables(cells_csv)
     headline = "\n".join(f"> {line}" for line in textwrap.wrap(headline_of(words), 130))
     text = fill_in(asked.page.read_text(encoding="utf-8"), "headline", headline)
     asked.page.write_text(fill_in(text, "tables", tables), encoding="utf-8")
+
+
+@contextmanager
+def reported(outputs: Path) -> Iterator[tuple[str, Path]]:
+    """The report's words on `outputs`, and its cells.csv, which is there until the end of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "prune.report", str(outputs), "--out", folder]
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        yield words, Path(folder) / "cells.csv"
 
 
 def headline_of(words: str) -> str:
