@@ -1,4 +1,4 @@
-"""Takes all of docs/pictures anew: runs two lines on the embedded model and opens their pages in headless Chromium.
+"""Takes all of docs/pictures anew: runs two lines on the embedded model and opens their pages and a study's in headless Chromium.
 
     python -m dev.pictures [--outputs outputs]
 
@@ -17,19 +17,23 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from dev.study import unpack
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 DEMO = "calib=gsm8k,c4,pile prompt=icl,cot"
 """The line of `make demo`."""
+STUDY = "docs/study/verdict.tar.xz"
+"""The archive of the study whose first screen README shows."""
 GRID = "calib=c4,pile,gsm8k,svamp prompt=icl,cot sparsity.ratio=0.6 calib.seed=0,1,2 save=mask"
 """The line in docs/reading.md."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file, the line whose page it shows, and the window."""
+    """A file, the line or archive whose page it shows, and the window."""
 
     file: str
-    line: str
+    source: str
     width: int
     height: int
     section: str | None = None
@@ -40,6 +44,7 @@ class Picture:
 
 PICTURES = (
     Picture("demo.png", DEMO, 1000, 610),
+    Picture("study.png", STUDY, 1000, 760),
     Picture("verdict.png", GRID, 1000, 722),
     Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
     Picture("phone.png", GRID, 390, 844, is_phone=True),
@@ -51,6 +56,14 @@ def run(line: str, outputs: Path) -> Path:
     command = [sys.executable, "-m", "prune.main", "-m", *line.split(), f"output_dir={outputs}", "tracker=none"]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return Path(re.findall(r"\S.*index\.html", said)[-1].removeprefix("Report: "))
+
+
+def report(archive: str, outputs: Path) -> Path:
+    """The page of a study, from its archive."""
+    folder = outputs / "study" / Path(archive).name.partition(".")[0]
+    unpack(FOLDER.parents[1] / archive, folder)
+    subprocess.run([sys.executable, "-m", "prune.report", str(folder)], stdout=subprocess.PIPE, check=True)
+    return folder / "report" / "index.html"
 
 
 def take(browser: Browser, page_file: Path, picture: Picture) -> None:
@@ -78,11 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dev.pictures", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the cells (default: outputs)")
     asked = parser.parse_args(arguments)
-    pages = {line: run(line, asked.outputs) for line in (DEMO, GRID)}
+    pages = {line: run(line, asked.outputs) for line in (DEMO, GRID)} | {STUDY: report(STUDY, asked.outputs)}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         for picture in PICTURES:
-            take(browser, pages[picture.line], picture)
+            take(browser, pages[picture.source], picture)
         browser.close()
 
 

@@ -236,13 +236,14 @@ class Documents:
         if self.needs_model:
             wanted = num_candidates(calib.num_samples, self._keep_share)
             of_draws += f", {wanted} candidates of which calib.keep_share={calib.keep_share} is kept"
-        joins = ""
+        joins, is_own = "", self.dataset.own is not None
         if self.dataset.rows_are_lines:
             story, longest = f"the {num_rows} lines of its {split} split hold {found} separate runs of", ""
+            joins = " split long rows, as each is used once," if is_own else ""
         else:
             story = f"{found} of the {num_rows} documents of its {split} split have"
             longest = f" (the longest has {cutter.longest})"
-            joins = " join short rows with calib.joined=true," if self.dataset.own is not None else ""
+            joins = " join short rows with calib.joined=true," if is_own else ""
         return (
             f"calib={calib.name} (data={source.name}): {story} more than {calib.filled} tokens{longest}, "
             f"and calib.num_samples={calib.num_samples} are asked for{of_draws}. Lower calib.seq_len or calib.num_samples,"

@@ -81,6 +81,8 @@ def test_what_joins_the_lines_of_a_text_file_is_part_of_the_set(folder: Path, sa
     assert len(manifests()) == 2
     alone = say("calib=file", "calib.path=lines.txt", *BARE, "calib.joined=false", "calib.seq_len=48")
     assert alone.code != 0 and "0 of the 200 documents" in alone.err
+    many = say("calib=file", "calib.path=lines.txt", *BARE, "calib.num_samples=100", "calib.seq_len=48")
+    assert many.code != 0 and "separate runs" in many.err and "split long rows, as each is used once" in many.err
 
 
 def test_two_names_of_one_content_are_one_cell_under_both_names(folder: Path, say: Say) -> None:
