@@ -1,4 +1,4 @@
-"""Takes all of docs/pictures anew: runs two lines on the embedded model and opens their pages and a study's in headless Chromium.
+"""Takes all of docs/pictures anew: the pages of two lines on the embedded model, and of a study, in headless Chromium.
 
     python -m dev.pictures [--outputs outputs]
 
