@@ -1,9 +1,10 @@
-"""Write the tables of a study, and the headline of its report, into a page of the documentation.
+"""Write the tables of a study, and what its report says in words, into a page of the documentation.
 
     python -m dev.study_tables OUTPUTS PAGE.md
 
-Each lies between `<!-- headline -->` or `<!-- tables -->` and `<!-- end -->`; what stands between them is replaced. A table
-is one method at one sparsity; a row is one way to choose calibration data.
+Each lies between `<!-- headline -->`, `<!-- questions -->` or `<!-- tables -->` and `<!-- end -->`; what stands between them
+is replaced. A page may do without the questions. A table is one method at one sparsity; a row is one way to choose
+calibration data.
 """
 
 import argparse
@@ -48,6 +49,8 @@ def main() -> None:
         tables = make_tables(cells_csv)
     headline = "\n".join(f"> {line}" for line in textwrap.wrap(headline_of(words), 130))
     text = fill_in(asked.page.read_text(encoding="utf-8"), "headline", headline)
+    if "<!-- questions -->" in text:
+        text = fill_in(text, "questions", questions_of(words))
     asked.page.write_text(fill_in(text, "tables", tables), encoding="utf-8")
 
 
@@ -64,6 +67,19 @@ def headline_of(words: str) -> str:
     """The headline among the report's words, with all that it says of itself: the second line, and those under it."""
     _, first, *rest = words.splitlines()
     return " ".join(f"{line.strip().rstrip('.')}." for line in (first, *takewhile(lambda line: line.startswith("  "), rest)))
+
+
+def questions_of(words: str) -> str:
+    """The report's questions, each with its answer: a line that ends with a question mark, and those under it."""
+    lines = words.splitlines()
+    answers = []
+    for place, line in enumerate(lines):
+        if line.endswith("?") and not line.startswith(" "):
+            answer = takewhile(lambda each: each.startswith("  "), lines[place + 1 :])
+            answers.append(
+                textwrap.fill(f"- *{line}* {' '.join(each.strip() for each in answer)}", 140, subsequent_indent="  ")
+            )
+    return "\n".join(["", *answers, ""])
 
 
 def fill_in(page: str, name: str, content: str) -> str:

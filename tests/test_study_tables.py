@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.study_tables import fill_in, headline_of, make_tables, read_cells
+from dev.study_tables import fill_in, headline_of, make_tables, questions_of, read_cells
 
 COLUMNS = (
     "cell",
@@ -75,3 +75,8 @@ def test_a_page_is_filled_in_at_its_places_alone() -> None:
     assert fill_in(page, "tables", "new \\1") == "before\n<!-- tables -->\nnew \\1\n<!-- end -->\nafter\n"
     with pytest.raises(ValueError, match="0 times"):
         fill_in(page, "headline", "new")
+
+
+def test_the_reports_questions_stand_with_their_answers_and_nothing_else_does() -> None:
+    words = "Stay with c4.\n  2 draws.\nIs C4 best?\n  Not shown.\n  c4 - pile: +0.1.\nReport: page\nWhich?\n  None.\n! What?! 3 cells\n"
+    assert questions_of(words) == "\n- *Is C4 best?* Not shown. c4 - pile: +0.1.\n- *Which?* None.\n"
