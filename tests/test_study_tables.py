@@ -78,5 +78,5 @@ def test_a_page_is_filled_in_at_its_places_alone() -> None:
 
 
 def test_the_reports_questions_stand_with_their_answers_and_nothing_else_does() -> None:
-    words = "Stay with c4.\n  2 draws.\nIs C4 best?\n  Not shown.\n  +0.1.\nReport: page\nWhich?\n  None.\n! What?! 3 cells\n"
+    words = "Stay with c4.\n  2 draws.\nIs C4 best?\n  Not shown.\n  +0.1.\nReport: page\nWhich?\n  None.\n! What? 3 cells\n"
     assert questions_of(words) == "\n- *Is C4 best?* Not shown. +0.1.\n- *Which?* None.\n"
