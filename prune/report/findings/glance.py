@@ -211,16 +211,16 @@ class Told:
         return f"{_range(own)} of {self.reference}, {_range(others)} of each other set."
 
     def _not_decided(self) -> list[str]:
-        """For each ability the sets that it decides nothing on, by reason."""
-        found = []
+        """The sets on which nothing is decided, by reason, each with the abilities that it is said of."""
+        found: dict[str, list[str]] = {}
         for panel in self.panels:
             marks = [mark for mark in panel.marks if not mark.is_rounding and not _is_claim(mark)]
             lacking = {mark.label: _lack(panel, mark) for mark in marks}
             lacking |= dict.fromkeys(self.labels & set(panel.incomplete), NOT_SCORED)
             for reason in dict.fromkeys(lacking.values()):
                 labels = [label for label, of_label in lacking.items() if of_label == reason]
-                found.append(f"Not decided on {self._name(panel)}: {names(labels)} ({reason}).")
-        return found
+                found.setdefault(f"{names(labels)} ({reason})", []).append(self._name(panel))
+        return [f"Not decided on {' and '.join(abilities)}: {sets}." for sets, abilities in found.items()]
 
     def _resolution(self) -> str:
         """The smallest difference to be seen: half the median interval of each panel, but no less than rounding."""

@@ -91,6 +91,14 @@ def test_a_set_with_one_draw_is_not_among_those_that_are_no_better(outputs: Outp
     assert "Not decided on language modelling: oscar (too few draws)." in glance.details
 
 
+def test_what_is_undecided_on_two_abilities_is_said_once(outputs: Outputs) -> None:
+    outputs.measures = {"bleu/wmt14": {"unit": "BLEU", "higher_is_better": True, "scale": "linear", "decimals": 2}}
+    run(outputs, {"c4": 3, "pile": 3, "oscar": 1}, metrics=["ppl/lambada", "bleu/wmt14"])
+    said = [sentence for sentence in glance_of(outputs).details if sentence.startswith("Not decided")]
+    assert len(said) == 1 and said[0].endswith(": oscar (too few draws).")
+    assert "language modelling" in said[0] and " and " in said[0] and "translation" in said[0]
+
+
 def test_one_draw_of_the_baseline_is_too_few(outputs: Outputs) -> None:
     run(outputs, {"c4": 1, "pile": 3})
     glance = glance_of(outputs)
