@@ -44,7 +44,7 @@ class Picture:
 
 PICTURES = (
     Picture("demo.png", DEMO, 1000, 610),
-    Picture("study.png", STUDY, 1000, 760),
+    Picture("study.png", STUDY, 1000, 765),
     Picture("verdict.png", GRID, 1000, 722),
     Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
     Picture("phone.png", GRID, 390, 844, is_phone=True),
