@@ -145,7 +145,7 @@ class Told:
 
     def _worse(self) -> set[str]:
         """Labels of the sets that are worse on an ability."""
-        return {mark.label for _, mark in self._claims() if mark.stand == "worse"}
+        return {mark.label for _, mark in self._marks() if _is_loss(mark)}
 
     def _clear(self) -> list[tuple[Panel, Mark]]:
         """Of the better ones those that are worse on no ability."""
@@ -165,12 +165,19 @@ class Told:
         return f"It depends on what you need: {mark.label} is {self._finding(panel, mark)}, but {' and '.join(losses)}."
 
     def _nobody(self) -> str:
-        worse, compared = self._worse(), {mark.label for _, mark in self._claims()}
-        if worse == compared:
-            return f"Stay with {self.reference}: every compared set is worse beyond noise ({len(compared)} compared)."
-        bad = f" Worse beyond noise: {names(sorted(worse))}." if worse else ""
+        losses, compared = self._losses(), {mark.label for _, mark in self._claims()}
+        if self._worse() == compared:
+            told = f"every compared set is worse beyond noise on {' or '.join(losses)} ({len(compared)} compared)"
+            return f"Stay with {self.reference}: {told}."
+        parts = "; ".join(f"on {ability}: {names(labels)}" for ability, labels in losses.items())
+        bad = f" Worse beyond noise {parts}." if parts else ""
         shown = f"no other set was shown to be better ({len(compared)} compared)"
         return f"Stay with {self.reference}: {shown}. {self._resolution()}{bad}"
+
+    def _losses(self) -> dict[str, list[str]]:
+        """By ability the labels of the sets that are worse."""
+        found = {self._name(panel): sorted(mark.label for mark in panel.marks if _is_loss(mark)) for panel in self.panels}
+        return {ability: labels for ability, labels in found.items() if labels}
 
     def _undecided(self) -> str:
         """The sentence where no comparison supports a claim: why not, and what to run."""
@@ -229,7 +236,7 @@ class Told:
             for panel in self.panels
             if (halves := sorted(map(_half, filter(_is_claim, panel.marks))))
         ]
-        return f"These draws could have shown a difference of about {' and '.join(sizes)}."
+        return f"These draws may miss differences below about {' and '.join(sizes)}."
 
     def _finding(self, panel: Panel, mark: Mark) -> str:
         """`0.051 bits per byte better than c4 on all questions (95 % interval 0.02 to 0.08, p 0.012)`."""
@@ -246,6 +253,10 @@ class Told:
 
 def _is_claim(mark: Mark) -> bool:
     return mark.basis in OF_DRAWS and not mark.is_rounding and mark.low is not None
+
+
+def _is_loss(mark: Mark) -> bool:
+    return _is_claim(mark) and mark.stand == "worse"
 
 
 def _lack(panel: Panel, mark: Mark) -> str:

@@ -54,7 +54,7 @@ def test_scores_with_draws_answer_and_the_others_are_named(outputs: Outputs) -> 
             metrics = ["ppl/wikitext2", "ppl/lambada"] if draw == 0 else ["ppl/wikitext2"]
             outputs.cell(calib, scores=dict.fromkeys(metrics, losses), draw=draw)
     glance = glance_of(outputs)
-    assert glance.sentence == "Stay with c4: every compared set is worse beyond noise (1 compared)."
+    assert glance.sentence == "Stay with c4: every compared set is worse beyond noise on language modelling (1 compared)."
     assert "Averaged without ppl/lambada: too few draws there." in glance.details
 
 
@@ -86,7 +86,7 @@ def test_a_group_where_some_sets_have_one_draw_has_too_few(outputs: Outputs) -> 
 def test_a_set_with_one_draw_is_not_among_those_that_are_no_better(outputs: Outputs) -> None:
     run(outputs, {"c4": 3, "pile": 3, "oscar": 1})
     glance = glance_of(outputs)
-    assert glance.sentence.startswith("Stay with c4: no other set was shown to be better (1 compared). These draws could")
+    assert glance.sentence.startswith("Stay with c4: no other set was shown to be better (1 compared). These draws may miss")
     assert " % on language modelling." in glance.sentence
     assert "Not decided on language modelling: oscar (too few draws)." in glance.details
 
@@ -97,6 +97,22 @@ def test_what_is_undecided_on_two_abilities_is_said_once(outputs: Outputs) -> No
     said = [sentence for sentence in glance_of(outputs).details if sentence.startswith("Not decided")]
     assert len(said) == 1 and said[0].endswith(": oscar (too few draws).")
     assert "language modelling" in said[0] and " and " in said[0] and "translation" in said[0]
+
+
+def test_a_loss_is_told_with_its_ability(outputs: Outputs) -> None:
+    outputs.measures = {"bleu/wmt14": {"unit": "BLEU", "higher_is_better": True, "scale": "linear", "decimals": 2}}
+    sets = {"c4": 3, "pile": 3, "oscar": 3, "wikitext2": 3}
+    run(outputs, sets, shifts={"pile": 0.5}, metrics=["ppl/lambada"])
+    run(outputs, sets, shifts={"oscar": -5.0}, metrics=["bleu/wmt14"])
+    said = glance_of(outputs).sentence
+    losses = said.partition(" Worse beyond noise ")[2].removesuffix(".").split("; ")
+    assert sorted(losses) == ["on language modelling: pile", "on translation: oscar"], said
+
+
+def test_where_all_are_worse_the_abilities_are_named(outputs: Outputs) -> None:
+    run(outputs, {"c4": 3, "pile": 3, "oscar": 3}, shifts={"pile": 0.5, "oscar": 0.5}, metrics=["ppl/lambada"])
+    told = "every compared set is worse beyond noise on language modelling (2 compared)."
+    assert glance_of(outputs).sentence == f"Stay with c4: {told}"
 
 
 def test_one_draw_of_the_baseline_is_too_few(outputs: Outputs) -> None:
