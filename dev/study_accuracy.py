@@ -7,7 +7,6 @@ always names the most frequent right choice would be (one-sided exact binomial t
 between `<!-- accuracy -->` and `<!-- end -->`.
 """
 
-import argparse
 import gzip
 import json
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 
 from scipy import stats
 
-from dev.study_tables import BASELINE, METHODS, Draws, fill_in, read_cells, reported, to_row
+from dev.study_tables import BASELINE, METHODS, Draws, fill_in, parser_of, read_cells, reported, to_row
 from prune.cell.folder import CellFolder
 from prune.report.compare.statistics import ALPHA, unpaired_t
 
@@ -45,12 +44,7 @@ class Dense:
 
 def main() -> None:
     """Write the page anew."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.study_accuracy", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("outputs", type=Path)
-    parser.add_argument("page", type=Path)
-    asked = parser.parse_args()
+    asked = parser_of("study_accuracy", __doc__).parse_args()
     with reported(asked.outputs) as (_, cells_csv):
         groups, scores = read_cells(cells_csv)
     dense = dict(read_dense(asked.outputs, [name.removeprefix("acc_cf/") for name in scores if name.startswith("acc_cf/")]))

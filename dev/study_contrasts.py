@@ -8,7 +8,6 @@ over draws, by the report's own test; Holm's correction is over all contrasts of
 counts among them.
 """
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from statistics import fmean, stdev, variance
 
 import numpy as np
 
-from dev.study_tables import METHODS, Draws, Scores, fill_in, read_cells, reported, to_row
+from dev.study_tables import METHODS, Draws, Scores, fill_in, parser_of, read_cells, reported, to_row
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, unpaired_t
 
 SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
@@ -75,11 +74,7 @@ STUDIES = {
 
 def main() -> None:
     """Write the page anew."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.study_contrasts", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("outputs", type=Path)
-    parser.add_argument("page", type=Path)
+    parser = parser_of("study_contrasts", __doc__)
     parser.add_argument("study", choices=STUDIES)
     asked = parser.parse_args()
     study = STUDIES[asked.study]

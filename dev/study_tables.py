@@ -39,12 +39,7 @@ Draws = dict[str, Scores]
 
 def main() -> None:
     """Write the page anew."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.study_tables", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("outputs", type=Path)
-    parser.add_argument("page", type=Path)
-    asked = parser.parse_args()
+    asked = parser_of("study_tables", __doc__).parse_args()
     with reported(asked.outputs) as (words, cells_csv):
         tables = make_tables(cells_csv)
     headline = "\n".join(f"> {line}" for line in textwrap.wrap(headline_of(words), 130))
@@ -52,6 +47,16 @@ def main() -> None:
     if "<!-- questions -->" in text:
         text = fill_in(text, "questions", questions_of(words))
     asked.page.write_text(fill_in(text, "tables", tables), encoding="utf-8")
+
+
+def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
+    """What a command of this folder takes that writes into a page: a study's outputs, and the page."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m dev.{module}", description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("outputs", type=Path)
+    parser.add_argument("page", type=Path)
+    return parser
 
 
 @contextmanager
