@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from prune.config.calib import PromptStyle
 from prune.config.eval import EvalProtocol
 from prune.config.folders import CONFIG_DIR
-from prune.config.model import ModelConfig
+from prune.config.model import Bos, ModelConfig
 from prune.config.sparsity import NMConfig, UnstructuredConfig
 from prune.data.dataset import TextSet
 from prune.data.last_words import as_questions
@@ -26,7 +26,7 @@ from prune.pruning.methods.wanda import WandaConfig
 from ..conftest import Compose
 
 MODELS = {
-    *("tiny", "hf", "gemma3_270m", "llama2_7b_chat", "llama_7b", "llama2_7b", "llama3_1_8b"),
+    *("tiny", "hf", "smollm2_135m", "gemma3_270m", "llama2_7b_chat", "llama_7b", "llama2_7b", "llama3_1_8b"),
     *("mistral_7b", "qwen3_0_6b", "opt_125m"),
 }
 NEEDED = {"hf": ["model.path=somewhere"], "local": ["data.root=somewhere"], "nm": ["sparsity.n=1", "sparsity.m=4"]}
@@ -36,6 +36,12 @@ OPTIONS = sorted(path.relative_to(CONFIG_DIR).with_suffix("").as_posix() for pat
 
 def options(group: str) -> set[str]:
     return {name.partition("/")[2] for name in OPTIONS if name.startswith(f"{group}/")}
+
+
+@pytest.mark.parametrize("experiment", sorted(options("experiment")))
+def test_a_line_with_an_experiment_prunes_the_model_that_it_names(compose_config: Compose, experiment: str) -> None:
+    model = compose_config(f"experiment={experiment}", "model=gemma3_270m").model
+    assert (model.name, model.path, model.bos) == ("gemma3_270m", "google/gemma-3-270m", Bos.chunk)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
