@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import DESKTOP, PHONE, Open, Opened
-from tests.report.page_plans import SMALL
+from tests.report.page_plans import LARGE, SMALL
 from tests.report.page_reports import build
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -116,3 +116,17 @@ def test_the_tab_key_reaches_the_controls_and_shows_where_it_is(open_page: Open)
         "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth"
     )
     assert outline == "solid3px"
+
+
+@pytest.mark.parametrize(("scores", "width"), [(4, 718), (20, 718), (20, 390), (60, 718)])
+def test_no_column_is_cut_on_paper(open_page: Open, scores: int, width: int) -> None:
+    names = [(f"{name}_{part}", category) for part in range(3) for name, category in LARGE.metrics]
+    page = open_page(build(replace(SMALL, metrics=names[:scores])), viewport={"width": width, "height": 1000}).drawn()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    sizes = page.locator("table.map").evaluate_all(
+        "(all) => all.map((table) => [table.offsetWidth, table.closest('main').clientWidth])"
+    )
+    assert sizes and all(table <= paper for table, paper in sizes)
+    letters = page.locator("table.map").first.evaluate("(table) => parseFloat(getComputedStyle(table).fontSize)")
+    assert letters == 11 if scores == 4 else 1 < letters < 11

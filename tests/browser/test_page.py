@@ -279,6 +279,17 @@ def test_methods_stand_side_by_side_with_the_best_marked(seen: Opened) -> None:
     ]
 
 
+def test_a_note_on_several_verdicts_stands_once_below_their_table(open_page: Open) -> None:
+    report = small_report()
+    notes = ["They differ in device.", "They differ in device.", "They differ in torch.", ""]
+    verdicts = [replace(verdict, note=note) for verdict, note in zip(report.verdicts, notes, strict=False)]
+    opened = open_page(replace(report, verdicts=verdicts))
+    opened.drawn()
+    assert opened.texts("#verdict ol.notes li") == ["They differ in device.", "They differ in torch."]
+    lines = opened.page.locator("#verdict table").first.locator("tbody tr")
+    assert [lines.nth(row).locator("sup").all_inner_texts() for row in range(4)] == [["1"], ["1"], ["2"], []]
+
+
 def test_blocks_masks_cost_overlap_and_seeds_print_their_numbers(open_page: Open) -> None:
     page = open_page().drawn()
     assert page.locator("#blocks figure").first.locator("circle, rect, path").count() >= 36

@@ -47,6 +47,7 @@ MODULES = (
     "pruning.js",
     "running.js",
     "speed.js",
+    "paper.js",
     "main.js",
 )
 """Each after the modules that it imports."""

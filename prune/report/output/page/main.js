@@ -10,6 +10,7 @@ import { glances } from "./glance.js";
 import { heatMaps } from "./heatmap.js";
 import { curves } from "./curves.js";
 import { hasMethods, methods } from "./methods.js";
+import { fitPaper } from "./paper.js";
 import { blocks, masks } from "./pruning.js";
 import { questions } from "./questions.js";
 import { report } from "./report.js";
@@ -99,4 +100,5 @@ main.replaceChildren(
   ...[contents(), first && section(first), about(), filterBar(draw), ...others.map(section)].filter(Boolean),
 );
 document.body.append(...detailElements());
+window.addEventListener("beforeprint", fitPaper);
 draw();

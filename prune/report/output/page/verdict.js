@@ -34,16 +34,19 @@ function how() {
 }
 
 function groupTable(group, found) {
-  return sortableTable({ caption: groupLabel(report.groups[group]), columns: COLUMNS, items: found, cards: true });
+  const notes = [...new Set(found.map((verdict) => verdict.note).filter(Boolean))];
+  const table = sortableTable({ caption: groupLabel(report.groups[group]), columns: columns(notes), items: found, cards: true });
+  return el("div", {}, table, notes.length ? el("ol", { class: "notes" }, notes.map((note) => el("li", {}, note))) : null);
 }
 
-const COLUMNS = [
+/** The table's columns; a verdict with one of the `notes`, which stand below the table, carries its number. */
+const columns = (notes) => [
   {
     title: "Metric",
     value: (verdict) => report.metrics[verdict.metric].name,
     cell: (verdict) => metricLabel(verdict.metric),
   },
-  { title: "Best", value: (verdict) => rowLabel(verdict.best), cell: bestText },
+  { title: "Best", value: (verdict) => rowLabel(verdict.best), cell: (verdict) => bestText(verdict, notes.indexOf(verdict.note)) },
   { title: "Score", numeric: true, cell: bestScore },
   {
     title: `Against ${report.baseline || "the baseline"}`,
@@ -57,13 +60,12 @@ const COLUMNS = [
   },
 ];
 
-function bestText(verdict) {
-  const ties = verdict.ties.length ? el("small", {}, `tied with ${verdict.ties.map(rowLabel).join(", ")}`) : null;
-  const notes = [isDiagonal(verdict.best, verdict.metric) ? "◆ calibrated on this set" : "", verdict.note].filter(Boolean);
+function bestText(verdict, note) {
   return [
     el("strong", { class: "best" }, rowLabel(verdict.best)),
-    ties,
-    notes.length ? el("small", {}, notes.join(" ")) : null,
+    note < 0 ? null : el("sup", {}, note + 1),
+    verdict.ties.length ? el("small", {}, `tied with ${verdict.ties.map(rowLabel).join(", ")}`) : null,
+    isDiagonal(verdict.best, verdict.metric) ? el("small", {}, "◆ calibrated on this set") : null,
   ];
 }
 
