@@ -113,6 +113,16 @@ def test_a_filter_leaves_one_model(open_page: Open) -> None:
     assert opened.page.locator(".glance").count() == 1
 
 
+def test_what_the_sentence_leaves_out_is_said_once(open_page: Open) -> None:
+    report = small_report()
+    first = report.glances[0]
+    panel = replace(first.panels[0], left_out=["Averaged without tiny wanda 70%: too few draws there.", "Left out here."])
+    glance = replace(first, details=[*first.details, panel.left_out[0]], panels=[panel, *first.panels[1:]])
+    page = open_page(replace(report, glances=[glance, *report.glances[1:]])).drawn()
+    shown = page.locator("#glance .glance").first.inner_text()
+    assert [shown.count(text) for text in panel.left_out] == [1, 1]
+
+
 def test_a_phone_shows_sentence_and_picture_without_scrolling_sideways(open_page: Open) -> None:
     page = open_page(viewport=PHONE, is_mobile=True).drawn()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]

@@ -123,8 +123,8 @@ def test_curves_and_blocks_have_a_line_for_each_set(
     monkeypatch.setattr(figures, "MAX_BLOCK_FIGURES", 1)
     notes = write_figures(build_report(outputs.root), tmp_path)
     assert notes == [
-        "Of the heatmap figures, the first 1 of 2 were drawn.",
-        "Of the blocks figures, the first 1 of 2 were drawn.",
+        "Drawn are 1 of 2 heatmap figures.",
+        "Drawn are 1 of 2 blocks figures.",
     ]
     assert {"c4", "gsm8k-icl", "dense", "sparsity", "acc/gsm8k", "ppl/c4"} <= set(
         svg_texts(tmp_path / "sparsity-1-m-wanda.svg")

@@ -95,8 +95,8 @@ function title(glance, panel) {
   return `Difference to ${glance.reference} on ${what}, ${panel.unit}`;
 }
 
-/** Notes on the picture: the noise in its bars, and the sets and scores that it leaves out. */
-function notes(panel, { reference }) {
+/** Notes on the picture: the noise in its bars, and the sets and scores that it leaves out, unless the sentence says so. */
+function notes(panel, { reference, details }) {
   const { draws, items, rounding } = panel.noise;
   const parts = Object.entries({ draws, items, rounding }).filter(([, size]) => size !== null);
   const sizes = parts.map(([name, size]) => `${name} ${size.toFixed(panel.decimals)}`);
@@ -106,7 +106,7 @@ function notes(panel, { reference }) {
     withDraws ? "" : "Dashed bars include the noise of the scored items only: one draw says nothing about the next.",
     rounding === null ? "" : "The grey band is rounding alone: the same samples in reverse order.",
     panel.is_headline || !withDraws ? "" : `Exploratory: corrected for the ${panel.family} comparisons of this picture only.`,
-    ...panel.left_out,
+    ...panel.left_out.filter((text) => !details.includes(text)),
     panel.incomplete.length ? `Not in the picture, because they lack some of these scores: ${panel.incomplete.join(", ")}.` : "",
     ownNote(panel, reference),
   ];
