@@ -1,4 +1,4 @@
-"""The repositories of all shipped sets as they are on the hub: files, configurations, splits and columns of dev/sets.py.
+"""The repositories of all shipped sets as on the hub: files, configurations, splits and columns of dev/set_facts.py.
 
 Their rows are generated, a few of each.
 """
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from dev.sets import Facts, facts_of, repositories
+from dev.set_facts import Facts
+from dev.sets import facts_of, repositories
 from prune.data.dataset import Hub
 from prune.data.registry import find_dataset
 from prune.data.sources.commits import COMMIT

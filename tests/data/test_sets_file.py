@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from dev.sets import FACTS, FILE, Sure, facts_of, render, repositories
+from dev.set_facts import FACTS, Sure
+from dev.sets import FILE, facts_of, render, repositories
 from prune.data.sources.commits import COMMIT
 
 
