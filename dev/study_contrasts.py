@@ -47,6 +47,8 @@ CONTRASTS = (
     *(Contrast(one, BASELINE, f"bits, {one.partition('-')[0]}") for one in OWN),
 )
 """For each method: those of the protocol, in its order."""
+STAGE_C = {BASELINE, "gsm8k-icl", "mix_all-icl", "generated", "redpajama"}
+"""The rows of the stage that repeats the contrasts on another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ class Study:
 
 STUDIES = {
     "verdict": Study(("wanda", "sparsegpt"), 50, CONTRASTS),
+    "gemma": Study(
+        ("wanda", "sparsegpt"), 50, tuple(contrast for contrast in CONTRASTS if {contrast.one, contrast.other} <= STAGE_C)
+    ),
     "solvers": Study(
         ("wanda", "sparsegpt", "alps", "wanda+block", "sparsegpt+block"),
         60,

@@ -81,6 +81,18 @@ def test_holm_counts_what_is_not_measured() -> None:
     assert f"p {32 * smallest:.3f}" in told and f"p {min(1, max(32 * smallest, 31 * larger)):.3f}" in told
 
 
+def test_the_second_model_repeats_the_contrasts_that_its_rows_allow() -> None:
+    told = [(contrast.one, contrast.outcome) for contrast in STUDIES["gemma"].contrasts]
+    assert told == [
+        *(
+            (one, outcome)
+            for one in ("gsm8k-icl", "mix_all-icl", "generated", "redpajama")
+            for outcome in (GENERAL, QUESTIONS)
+        ),
+        ("gsm8k-icl", "bits, gsm8k"),
+    ]
+
+
 def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> None:
     rows = {
         "c4": {str(draw): scores(51.0 + draw / 2, 1.0 + draw / 1000) for draw in range(5)},
