@@ -25,6 +25,8 @@ HOLDS = {"mix_all-icl": frozenset(SETS) - {"piqa"}}
 """The sets whose rows a calibration set holds, where that is not the one of its name."""
 GENERAL, QUESTIONS = "ln ppl lambada", "bits, questions"
 NOISE_ROW, BASELINE = "c4 reversed", "c4"
+NO_SETS = (NOISE_ROW, "random")
+"""Rows that are no choice of data: rounding, and the control of random characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _noise(rows: Mapping[str, Draws], outcome: str) -> Iterator[tuple[str, float
     cells = {row: {draw: measure(scores, whole) for draw, scores in draws.items()} for row, draws in rows.items()}
     pairs = [(value, cells[BASELINE][draw]) for draw, value in cells.get(NOISE_ROW, {}).items() if draw in cells[BASELINE]]
     yield "rounding: C4 with its samples reversed", math.sqrt(fmean((a - b) ** 2 for a, b in pairs) / 2) if pairs else None
-    several = [list(draws.values()) for row, draws in cells.items() if len(draws) > 1 and row != NOISE_ROW]
+    several = [list(draws.values()) for row, draws in cells.items() if len(draws) > 1 and row not in NO_SETS]
     degrees = sum(len(values) - 1 for values in several)
     within = sum(variance(values) * (len(values) - 1) for values in several) / degrees if degrees else None
     yield "draws of one set", None if within is None else math.sqrt(within)

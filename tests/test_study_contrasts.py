@@ -110,6 +110,7 @@ def test_noise_is_told_by_its_source() -> None:
         "c4": {"0": scores(math.e, 1.0), "1": scores(math.e, 1.2)},
         "c4 reversed": {"0": scores(math.e, 1.02), "1": scores(math.e, 1.2)},
         "other": {"0": scores(math.e, 2.0), "1": scores(math.e, 2.2)},
+        "random": {"0": scores(math.e, 7.0), "1": scores(math.e, 9.0)},
     }
     errors = {row: dict.fromkeys(draws, scores(math.e / 10, 0.4)) for row, draws in rows.items()}
     lines = noise_table({"wanda": rows}, {"wanda": errors}).strip().splitlines()

@@ -2,11 +2,11 @@
 
 The rows of one model and label (calibration set, prompt, knobs) are a unit, whatever the method and sparsity. Its rank is
 the mean, over the groups and metrics of a kind, of the share of the other rows that it beats; a property of the set is the
-mean over its draws. Rows that weigh the tokens of a set, or take its samples in reverse order, are no sets of their own and
-are left out. The correlation is Spearman's over units; above 0, sets with more of the property score better. Its interval
-is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000); |r| is held half a swap of
-neighbours below 1, where there is no interval. p is of the same z; both are adjusted by Holm over the answers on one kind of
-metric.
+mean over its draws. Rows that weigh the tokens of a set, or take its samples in reverse order, are no sets of their own, and
+controls (random characters) are no text: they are left out. The correlation is Spearman's over units; above 0, sets with
+more of the property score better. Its interval is Fisher's z with the standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett
+and Wright 2000); |r| is held half a swap of neighbours below 1, where there is no interval. p is of the same z; both are
+adjusted by Holm over the answers on one kind of metric.
 """
 
 import math
@@ -16,12 +16,13 @@ import numpy as np
 from scipy import special, stats
 
 from prune.cell.result import CellResult
+from prune.data.dataset import Category
 from prune.report.compare.statistics import ALPHA, holm_factors
 from prune.report.findings.evidence import ALIKE, Evidence, Measure, measure_of
 from prune.report.model import Metric
 from prune.report.model_findings import Answer, Question
 from prune.report.numbers import Array
-from prune.report.results.join import Joined, JoinedRow
+from prune.report.results.join import Joined, JoinedRow, category_of
 
 TITLE = "Do perplexity under the dense model and diversity of the sets explain their ranking?"
 MIN_UNITS = 4
@@ -86,15 +87,17 @@ def _unit(joined: Joined, row: int) -> Unit:
     return joined.rows[row].label
 
 
-def _is_set(row: JoinedRow) -> bool:
-    return row.calib is not None and row.weight is None and not row.is_reversed
+def _is_set(joined: Joined, row: JoinedRow) -> bool:
+    if row.calib is None or row.weight is not None or row.is_reversed:
+        return False
+    return category_of(row.calib, joined.categories) != Category.CONTROL.value
 
 
 def _ranks(model: str, evidence: Evidence, joined: Joined) -> dict[Unit, float]:
     """Unit -> the share of the other rows of its group that it beats, mean over groups and metrics."""
     shares: dict[Unit, list[float]] = {}
     for group in joined.groups:
-        rows = [row for row in group.rows if _is_set(joined.rows[row])]
+        rows = [row for row in group.rows if _is_set(joined, joined.rows[row])]
         for metric in range(len(evidence.metrics)) if group.model == model else ():
             known = {row: value for row in rows if not math.isnan(value := evidence.row_score(row, metric))}
             if len(known) < 2:

@@ -60,6 +60,13 @@ def test_a_set_that_perplexes_scores_worse(tmp_path: Path) -> None:
     assert question.enough
 
 
+def test_controls_are_no_sets(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path)
+    fill(outputs, [*SETS, "random", "ellipses"])
+    (question,) = ask(outputs)
+    assert {find(question, "perplexity under the dense model", kind).num_units for kind in ("acc", "ppl")} == {len(SETS)}
+
+
 @pytest.mark.parametrize("axis", ["weight", "select"])
 def test_weights_of_tokens_make_no_other_set(tmp_path: Path, axis: str) -> None:
     """Selected samples are others, and count; weighted ones are the same set, which must not count again."""
