@@ -44,7 +44,7 @@ class Picture:
 
 PICTURES = (
     Picture("demo.png", DEMO, 1000, 610),
-    Picture("study.png", STUDY, 1000, 765),
+    Picture("study.png", STUDY, 1000, 825),
     Picture("verdict.png", GRID, 1000, 722),
     Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
     Picture("phone.png", GRID, 390, 844, is_phone=True),
@@ -82,7 +82,7 @@ def take(browser: Browser, page_file: Path, picture: Picture) -> None:
     page.screenshot(path=path)
     page.close()
     with Image.open(path) as taken:
-        small = taken.convert("RGB").quantize(64)
+        small = taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     small.save(path, optimize=True)
 
 

@@ -123,6 +123,15 @@ def test_what_the_sentence_leaves_out_is_said_once(open_page: Open) -> None:
     assert [shown.count(text) for text in panel.left_out] == [1, 1]
 
 
+def test_no_line_begins_with_a_percent_sign(open_page: Open) -> None:
+    report = small_report()
+    glance = replace(report.glances[0], sentence="Worse by 8.6 % and 3 %.", details=["Above 5 %."])
+    page = open_page(replace(report, glances=[glance, *report.glances[1:]])).drawn()
+    assert page.locator("#glance .answer").first.evaluate("(p) => p.textContent") == "Worse by 8.6\u00a0% and 3\u00a0%."
+    assert page.locator("#glance .sure").first.evaluate("(p) => p.textContent") == "Above 5\u00a0%."
+    assert "4.2\u00a0%" in page.locator("#questions").evaluate("(section) => section.textContent")
+
+
 def test_a_phone_shows_sentence_and_picture_without_scrolling_sideways(open_page: Open) -> None:
     page = open_page(viewport=PHONE, is_mobile=True).drawn()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]

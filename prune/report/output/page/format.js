@@ -35,6 +35,11 @@ export function wilson(share, number) {
   return [Math.max(0, centre - half), Math.min(1, centre + half)];
 }
 
+/** A sentence in which no line begins with a percent sign. */
+export function unbroken(sentence) {
+  return sentence.replaceAll(" %", "\u00a0%");
+}
+
 /** A probability, like `p = 0.031`. */
 export function probability(p) {
   if (p === null) return "";

@@ -2,7 +2,7 @@
 
 import { el, labelledSelect } from "./dom.js";
 import { shownGroups } from "./filters.js";
-import { interval, probability, signed } from "./format.js";
+import { interval, probability, signed, unbroken } from "./format.js";
 import { forest, kindWord } from "./forest.js";
 import { BASES, groupLabel, knowsDraws, metricLabel, report } from "./report.js";
 import { sortableTable } from "./table.js";
@@ -25,8 +25,8 @@ function box(glance, place, isNamed) {
   const name = [glance.part, glance.model].filter(Boolean).join(": ");
   const told = [
     isNamed ? el("h3", {}, name) : null,
-    el("p", { class: "answer" }, glance.sentence),
-    glance.details.length ? el("p", { class: "sure" }, glance.details.join(" ")) : null,
+    el("p", { class: "answer" }, unbroken(glance.sentence)),
+    glance.details.length ? el("p", { class: "sure" }, unbroken(glance.details.join(" "))) : null,
   ];
   return el("div", { class: "glance" }, told, glance.panels.some((panel) => panel.marks.length) ? picture(glance, place) : null);
 }

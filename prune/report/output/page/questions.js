@@ -1,7 +1,7 @@
 // The study's four questions: each answer with its effect, interval and number of cells.
 
 import { el, svg } from "./dom.js";
-import { count, interval, plain, signed } from "./format.js";
+import { count, interval, plain, signed, unbroken } from "./format.js";
 import { report } from "./report.js";
 import { scale } from "./chart.js";
 import { sortableTable } from "./table.js";
@@ -18,7 +18,7 @@ function question({ title, summary, enough, answers: all }) {
     {},
     enough ? null : el("span", { class: "mark unknown" }, "not decided"),
     enough ? null : " ",
-    summary,
+    unbroken(summary),
   );
   const table = answers.length
     ? sortableTable({
