@@ -123,8 +123,8 @@ def test_curves_and_blocks_have_a_line_for_each_set(
     monkeypatch.setattr(figures, "MAX_BLOCK_FIGURES", 1)
     notes = write_figures(build_report(outputs.root), tmp_path)
     assert notes == [
-        "Drawn are 1 of 2 heatmap figures.",
-        "Drawn are 1 of 2 blocks figures.",
+        "Drawn: 1 of 2 heatmap figures.",
+        "Drawn: 1 of 2 blocks figures.",
     ]
     assert {"c4", "gsm8k-icl", "dense", "sparsity", "acc/gsm8k", "ppl/c4"} <= set(
         svg_texts(tmp_path / "sparsity-1-m-wanda.svg")

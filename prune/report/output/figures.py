@@ -52,7 +52,7 @@ def write_figures(report: Report, folder: Path) -> list[str]:
             for place, index in enumerate(sort.drawn):
                 _save(sort.draw(report, index), folder / f"{sort.name}-{place + 1}-{_slug(report, sort.name, index)}")
     return [
-        f"Drawn are {len(sort.drawn)} of {len(sort.indices)} {sort.name} figures."
+        f"Drawn: {len(sort.drawn)} of {len(sort.indices)} {sort.name} figures."
         for sort in sorts
         if len(sort.indices) > len(sort.drawn)
     ]
