@@ -8,17 +8,11 @@ import pytest
 import torch
 from transformers import BloomConfig, GenerationMixin, MambaConfig, MptConfig, PretrainedConfig
 
+from prune.eval.engine.choices import find_likelihoods
 from prune.eval.engine.fallback import reuses_prefix
+from prune.eval.engine.greedy import generate
 from prune.eval.engine.logits import BrokenLogitsError, Likelihood
-from prune.eval.engine.prefix import (
-    common_prefix,
-    count_alike,
-    find_likelihoods,
-    generate,
-    join_rows,
-    run_prefix,
-    start_rows,
-)
+from prune.eval.engine.prefix import common_prefix, count_alike, join_rows, run_prefix, start_rows
 from tests.architectures import CONFIGS, VOCAB, tiny_model
 
 ALIBI: dict[str, Callable[[], PretrainedConfig]] = {
@@ -100,7 +94,7 @@ def test_answers_of_every_architecture_are_those_of_one_prompt_at_a_time(name: s
 def test_likelihoods_of_every_architecture_are_those_of_a_whole_pass(
     name: str, copied_slots: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prune.eval.engine.prefix.COPIED_SLOTS", copied_slots)
+    monkeypatch.setattr("prune.eval.engine.choices.COPIED_SLOTS", copied_slots)
     model, prompts = tiny_model(ALL[name]()), make_prompts()
     check_likelihoods(model, prompts, CHOICES, common_prefix(prompts))
     check_likelihoods(model, prompts, CHOICES, ())
@@ -209,7 +203,7 @@ def test_choices_of_one_token_take_one_pass_and_logits_stay_bounded(monkeypatch:
     model, prompts = tiny_model(ALL["gemma3"]()), make_prompts()[:2]
     shapes: list[tuple[int, ...]] = []
     model.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.logits.shape)))
-    monkeypatch.setattr("prune.eval.engine.prefix.MAX_LOGITS", 2 * 2 * VOCAB)
+    monkeypatch.setattr("prune.eval.engine.choices.MAX_LOGITS", 2 * 2 * VOCAB)
     with torch.inference_mode():
         kept = run_prefix(model, common_prefix(prompts))
         find_likelihoods(model, kept, prompts, [[[4], [5], [6]], [[5]]])

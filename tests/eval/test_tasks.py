@@ -13,8 +13,8 @@ from prune.data.dataset import Example, QuestionSet
 from prune.data.registry import find_dataset
 from prune.errors import UserError
 from prune.eval.engine.bos import PromptBos, choose_prompt_bos
+from prune.eval.engine.greedy import generate
 from prune.eval.engine.lm import PrefixLM
-from prune.eval.engine.prefix import generate
 from prune.eval.metric import Measured
 from prune.eval.metrics.accuracy import AccuracySettings
 from prune.eval.questions.prompt import few_shot_prefix, text_hash

@@ -15,10 +15,12 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from prune.errors import UserError
+from prune.eval.engine.choices import count_whole, find_likelihoods
 from prune.eval.engine.diagnose import describe_broken
 from prune.eval.engine.fallback import generate_alone, likelihood_alone, reuses_prefix
+from prune.eval.engine.greedy import generate
 from prune.eval.engine.logits import BrokenLogitsError, Likelihood, Tokens
-from prune.eval.engine.prefix import common_prefix, count_alike, count_whole, find_likelihoods, generate, run_prefix
+from prune.eval.engine.prefix import common_prefix, count_alike, run_prefix
 from prune.models.batching import within_memory
 from prune.models.decoding import quick_decoding
 from prune.models.losses import MAX_LOGITS, next_token_losses

@@ -1,4 +1,4 @@
-"""Greedy answers and likelihoods of many prompts that begin alike: what they share is computed once.
+"""Batches of prompts that begin alike: what they share goes through the model once.
 
 The longest common prefix of all prompts goes through the model once; its keys and values are kept. A batch is padded on the
 left, `[padding][prefix][own tokens]`: the first P slots of its cache are filled from the kept prefix, each row shifted by
@@ -6,32 +6,21 @@ its padding, and only the slots after them go through the model. In a row with p
 the prefix, which are computed again in place of padding. So each row is contiguous and ends in the last slot: windows that
 count slots (Gemma 3, Mistral) see the right tokens, and position ids count real tokens only.
 
-While answers grow, a finished row makes room for a waiting prompt: one pass over the weights always serves many rows.
-
 Tensors: B rows, H heads, S slots (padding, prefix, own tokens), L slots fed at once, P prefix tokens, D head size,
 V vocabulary.
 """
 
 import inspect
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile, zip_longest
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from prune.eval.engine.logits import Likelihood, Tokens, choose_tokens, score_tokens
-from prune.models.losses import MAX_LOGITS
-
-MIN_FREE = 4
-"""A batch is refilled or compacted when one row in MIN_FREE is finished: each time costs a copy of its keys and values."""
-
-
-COPIED_SLOTS = 256
-"""Slots whose keys and values are copied in the time in which one goes through the model; on CPUs and GPUs they are more."""
+from prune.eval.engine.logits import Tokens
 
 BUSY_SLOTS = 256
 """Slots in a pass from which on more slots cost more time: below, the time is that of reading the weights."""
@@ -211,222 +200,3 @@ def count_alike(lengths: Sequence[int], limit: int) -> int:
         lambda number: number * lengths[0] < BUSY_SLOTS or 4 * lengths[number] >= 3 * lengths[0], range(len(lengths))
     )
     return min(limit, sum(1 for _ in alike))
-
-
-class _Answers:
-    """The answers that are still growing, by the number of their prompt."""
-
-    def __init__(
-        self,
-        prompts: Sequence[Tokens],
-        is_complete: Callable[[list[int]], bool],
-        deliver: Callable[[int, list[int]], None],
-    ) -> None:
-        self.growing: dict[int, list[int]] = {}
-        self._prompts = prompts
-        self._is_complete = is_complete
-        self._deliver = deliver
-
-    def take_in(self, members: Sequence[int], logits_BV: Tensor) -> None:
-        """Appends each row's likeliest token; complete answers are delivered and grow no more."""
-        chosen = choose_tokens(logits_BV, lambda row: [*self._prompts[members[row]], *self.growing.get(members[row], [])])
-        for member, token in zip(members, chosen, strict=True):
-            answer = self.growing.get(member)
-            if answer is None:
-                continue
-            answer.append(token)
-            if self._is_complete(answer):
-                self._deliver(member, self.growing.pop(member))
-
-    def unfinished(self, members: Sequence[int]) -> list[int]:
-        """The places of the rows that still grow."""
-        return [place for place, member in enumerate(members) if member in self.growing]
-
-
-def generate(
-    model: Any,
-    prefix: Prefix,
-    prompts: Sequence[Tokens],
-    *,
-    batch_size: int,
-    num_new: int,
-    is_complete: Callable[[list[int]], bool],
-    deliver: Callable[[int, list[int]], None],
-) -> None:
-    """Calls `deliver` with (number of the prompt, greedy answer) for each prompt, as soon as its answer is complete.
-
-    Args:
-        prompts: each begins with the prefix and goes on; long ones first.
-        batch_size: rows that grow at once.
-        num_new: tokens that an answer may have at most; `is_complete` must say so.
-
-    Raises:
-        BrokenLogitsError: the model's logits are not numbers.
-    """
-    waiting, answers = deque(range(len(prompts))), _Answers(prompts, is_complete, deliver)
-    parts: list[tuple[Rows, list[int]]] = []  # the batch, as rows and the numbers of their prompts
-    while waiting or answers.growing:
-        num_free = batch_size - len(answers.growing)
-        while waiting and num_free * MIN_FREE >= batch_size:
-            num_fresh = count_alike([len(prompts[member]) - len(prefix.ids) for member in waiting], num_free)
-            fresh = [waiting.popleft() for _ in range(num_fresh)]
-            answers.growing |= {member: [] for member in fresh}
-            rows, logits_BLV = start_rows(model, prefix, [prompts[member] for member in fresh], num_new)
-            answers.take_in(fresh, logits_BLV[:, -1])
-            parts.append((rows, fresh))
-            num_free = batch_size - len(answers.growing)
-        parts = _compact(parts, answers, num_new)
-        for rows, members in parts:
-            last = [answers.growing.get(member, [0])[-1] for member in members]
-            ids_BL = torch.tensor(last, device=model.device)[:, None]
-            answers.take_in(members, rows.feed(ids_BL, torch.ones_like(ids_BL, dtype=torch.bool))[:, -1])
-
-
-def _compact(parts: list[tuple[Rows, list[int]]], answers: _Answers, room: int) -> list[tuple[Rows, list[int]]]:
-    """One part with the unfinished rows of all, or none; a single part stays while most of its rows are unfinished."""
-    unfinished = [(rows, answers.unfinished(members)) for rows, members in parts]
-    unfinished = [(rows, places) for rows, places in unfinished if places]
-    num_rows = sum(len(members) for _, members in parts)
-    num_finished = num_rows - len(answers.growing)
-    if not unfinished:
-        return []
-    if len(parts) == 1 and num_finished * MIN_FREE < num_rows:
-        return parts
-    members = [member for _, members in parts for member in members if member in answers.growing]
-    return [(join_rows(unfinished, room), members)]
-
-
-def find_likelihoods(
-    model: Any, prefix: Prefix, contexts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]]
-) -> list[list[Likelihood]]:
-    """The likelihood of each choice after its context.
-
-    Where each context has a single choice, both go through the model at once. Else a context goes through it once, which is
-    all that choices of one token need. Longer ones go through it without their last token: those of about one length
-    together, each after a copy of its context's keys and values; or, where that would cost more, the first of every context
-    together (the longest, so that turns are even), then the second, and the rows forget each again.
-
-    Args:
-        contexts: each begins with the prefix and goes on; no more than fit into a batch.
-        choices: what may follow each context; none is empty.
-
-    Raises:
-        BrokenLogitsError: the model's logits are not numbers.
-    """
-    if len(contexts) <= count_whole(model, choices):
-        return _score_whole(model, prefix, contexts, [several[0] for several in choices])
-    room = max(len(choice) for several in choices for choice in several) - 1
-    rows, logits_BLV = start_rows(model, prefix, contexts, room)
-    found = [[Likelihood() for _ in several] for several in choices]
-    first_tokens = [(place, choice[0]) for place, several in enumerate(choices) for choice in several]
-    places, tokens = torch.tensor(first_tokens, device=model.device).T
-    slots = torch.zeros_like(places)
-    logprobs, greedy = score_tokens(logits_BLV, places, slots, tokens, contexts.__getitem__)
-    flat = [likelihood for several in found for likelihood in several]
-    for likelihood, logprob, is_greedy in zip(flat, logprobs, greedy, strict=True):
-        likelihood.add(logprob, is_greedy)
-    longer = [
-        (place, choice, likelihood)
-        for place, (several, ours) in enumerate(zip(choices, found, strict=True))
-        for choice, likelihood in zip(several, ours, strict=True)
-        if len(choice) > 1
-    ]
-    _take_in_choices(rows, contexts, sorted(longer, key=lambda pair: -len(pair[1])))
-    return found
-
-
-_Pair = tuple[int, Tokens, Likelihood]
-"""The place of a context, a choice of more than one token after it, and the likelihood of that so far."""
-
-
-def _take_in_choices(rows: Rows, contexts: Sequence[Tokens], pairs: Sequence[_Pair]) -> None:
-    """Adds to each likelihood the tokens of its choice after the first, in the way that costs less; long choices first."""
-    num_slots = rows.mask_BS.shape[1]
-    turns, alike = _take_turns(pairs), _group_alike(pairs, len(contexts))
-    num_in_turns = sum(len(contexts) * _num_after_first(turn) for turn in turns)
-    num_alike = sum(len(group) * _num_after_first(group) for group in alike)
-    if num_alike + len(pairs) * num_slots / COPIED_SLOTS < num_in_turns:
-        for group in alike:
-            places = [place for place, _, _ in group]
-            copies = join_rows([(rows, places)], _num_after_first(group))
-            _follow(copies, [contexts[place] for place in places], [pair[1:] for pair in group])
-        return
-    for turn in turns:
-        by_place = {place: (choice, likelihood) for place, choice, likelihood in turn}
-        _follow(rows, contexts, [by_place.get(place) for place in range(len(contexts))])
-        rows.rewind(num_slots)
-
-
-def _take_turns(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
-    """The first choice of every context, then the second, ..."""
-    by_place: dict[int, list[_Pair]] = {}
-    for pair in pairs:
-        by_place.setdefault(pair[0], []).append(pair)
-    return [[pair for pair in turn if pair is not None] for turn in zip_longest(*by_place.values())]
-
-
-def _group_alike(pairs: Sequence[_Pair], limit: int) -> list[list[_Pair]]:
-    """Those of about one length together, `limit` at most."""
-    groups: list[list[_Pair]] = []
-    rest = list(pairs)
-    while rest:
-        num = count_alike([len(choice) for _, choice, _ in rest], limit)
-        groups.append(rest[:num])
-        rest = rest[num:]
-    return groups
-
-
-def _num_after_first(pairs: Sequence[_Pair]) -> int:
-    """The slots that the longest choice takes: its first token is asked of the context alone."""
-    return max(len(choice) for _, choice, _ in pairs) - 1
-
-
-def count_whole(model: Any, choices: Sequence[Sequence[Tokens]]) -> int:
-    """How many of the next contexts may go through the model at once with their choice; 0 where one has several choices.
-
-    Their logits are MAX_LOGITS at most.
-    """
-    if any(len(several) > 1 for several in choices):
-        return 0
-    longest = max(len(several[0]) for several in choices)
-    return int(min(len(choices), MAX_LOGITS // (longest * model.config.get_text_config().vocab_size)))
-
-
-def _score_whole(
-    model: Any, prefix: Prefix, contexts: Sequence[Tokens], choices: Sequence[Tokens]
-) -> list[list[Likelihood]]:
-    """The likelihood of each context's one choice, from a single pass over both."""
-    num_logits = max(map(len, choices))
-    fed = [[*context, *choice[:-1]] for context, choice in zip(contexts, choices, strict=True)]
-    _, logits_BLV = start_rows(model, prefix, fed, room=0, num_logits=num_logits)
-    asked = [
-        (row, num_logits - len(choice) + place, token)
-        for row, choice in enumerate(choices)
-        for place, token in enumerate(choice)
-    ]
-    rows, slots, tokens = torch.tensor(asked, device=model.device).T
-    found = [Likelihood() for _ in choices]
-    scores = score_tokens(logits_BLV, rows, slots, tokens, fed.__getitem__)
-    for (row, _, _), logprob, is_greedy in zip(asked, *scores, strict=True):
-        found[row].add(logprob, is_greedy)
-    return [[likelihood] for likelihood in found]
-
-
-def _follow(rows: Rows, contexts: Sequence[Tokens], chosen: Sequence[tuple[Tokens, Likelihood] | None]) -> None:
-    """Adds to each likelihood the tokens of its choice after the first; at most MAX_LOGITS logits at once."""
-    vocab_size = rows.model.config.get_text_config().vocab_size
-    slice_len = max(1, MAX_LOGITS // (len(chosen) * vocab_size))
-    num_fed = max(len(pair[0]) for pair in chosen if pair) - 1
-    whole = [[*context, *(pair[0] if pair else [])] for context, pair in zip(contexts, chosen, strict=True)]
-    for start in range(0, num_fed, slice_len):
-        num_slots = min(slice_len, num_fed - start)
-        fed = [list(pair[0][start:-1][:num_slots]) if pair else [] for pair in chosen]
-        real_BL = torch.tensor([[place < len(ids) for place in range(num_slots)] for ids in fed], device=rows.model.device)
-        ids_BL = torch.tensor([ids + [0] * (num_slots - len(ids)) for ids in fed], device=rows.model.device)
-        logits_BLV = rows.feed(ids_BL, real_BL, num_slots)
-        places, slots = real_BL.nonzero().T
-        owners = [(pair[1], token) for pair in chosen if pair for token in pair[0][start + 1 :][:num_slots]]
-        tokens = torch.tensor([token for _, token in owners], device=rows.model.device)
-        scores = score_tokens(logits_BLV, places, slots, tokens, whole.__getitem__)
-        for (likelihood, _), logprob, is_greedy in zip(owners, *scores, strict=True):
-            likelihood.add(logprob, is_greedy)
