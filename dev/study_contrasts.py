@@ -1,11 +1,12 @@
 """Write the contrasts that a study fixes before it runs, and what noise there is, into a page of the documentation.
 
     python -m dev.study_contrasts OUTPUTS PAGE.md verdict
+    python -m dev.study_contrasts OUTPUTS PAGE.md gemma --beside OTHER_OUTPUTS verdict
 
 The studies are those of STUDIES; docs/study/protocol.md describes them. The contrasts replace what stands between
 `<!-- contrasts -->` and `<!-- end -->`, the noise what stands after `<!-- noise -->`. A contrast is a difference of means
 over draws, by the report's own test; Holm's correction is over all contrasts of a study, and one that is not measured yet
-counts among them.
+counts among them. The answers of another study to the same contrasts stand after `<!-- beside -->`.
 """
 
 import math
@@ -55,19 +56,24 @@ STAGE_C = {BASELINE, "gsm8k-icl", "mix_all-icl", "generated", "redpajama"}
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The contrasts of each method, at one sparsity in percent."""
+    """The contrasts of each method on one model, at one sparsity in percent."""
 
+    model: str
     methods: tuple[str, ...]
     sparsity: int
     contrasts: tuple[Contrast, ...]
 
 
 STUDIES = {
-    "verdict": Study(("wanda", "sparsegpt"), 50, CONTRASTS),
+    "verdict": Study("SmolLM2", ("wanda", "sparsegpt"), 50, CONTRASTS),
     "gemma": Study(
-        ("wanda", "sparsegpt"), 50, tuple(contrast for contrast in CONTRASTS if {contrast.one, contrast.other} <= STAGE_C)
+        "Gemma 3",
+        ("wanda", "sparsegpt"),
+        50,
+        tuple(contrast for contrast in CONTRASTS if {contrast.one, contrast.other} <= STAGE_C),
     ),
     "solvers": Study(
+        "SmolLM2",
         ("wanda", "sparsegpt", "alps", "wanda+block", "sparsegpt+block"),
         60,
         tuple(
@@ -83,12 +89,19 @@ def main() -> None:
     """Write the page anew."""
     parser = parser_of("study_contrasts", __doc__)
     parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--beside", nargs=2, metavar=("OUTPUTS", "STUDY"), help="a study of another model, and its results")
     asked = parser.parse_args()
     study = STUDIES[asked.study]
     with reported(asked.outputs) as (_, cells_csv):
         methods, errors = (read_methods(cells_csv, study, column) for column in ("value", "stderr"))
     text = fill_in(asked.page.read_text(encoding="utf-8"), "contrasts", contrast_table(study, methods))
-    asked.page.write_text(fill_in(text, "noise", noise_table(methods, errors)), encoding="utf-8")
+    text = fill_in(text, "noise", noise_table(methods, errors))
+    if asked.beside:
+        outputs, other = asked.beside
+        with reported(Path(outputs)) as (_, cells_csv):
+            others = read_methods(cells_csv, STUDIES[other], "value")
+        text = fill_in(text, "beside", beside_table(STUDIES[other], others, study, methods))
+    asked.page.write_text(text, encoding="utf-8")
 
 
 def read_methods(cells_csv: Path, study: Study, column: str) -> dict[str, dict[str, Draws]]:
@@ -124,31 +137,68 @@ def answer(rows: Mapping[str, Draws], contrast: Contrast) -> Difference | None:
     return None if min(map(len, sides)) < 2 else unpaired_t(*sides)
 
 
-def contrast_table(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> str:
-    """A line for each contrast, with the answer of each method."""
+Asked = tuple[str, Contrast]
+"""A method, and what is asked of it."""
+
+
+def answers_of(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> dict[Asked, tuple[Difference | None, float]]:
+    """The answer to each contrast of each method, with its p corrected over all of the study; 1 where there is none."""
     asked = [(method, contrast) for method in study.methods for contrast in study.contrasts]
     answers = [answer(methods.get(method, {}), contrast) for method, contrast in asked]
     p_values = np.array([1.0 if found is None or math.isnan(found.p) else found.p for found in answers])
-    corrected = np.minimum(1.0, p_values * holm_factors(p_values))
+    corrected = np.minimum(1.0, p_values * holm_factors(p_values)).tolist()
+    return dict(zip(asked, zip(answers, corrected, strict=True), strict=True))
+
+
+def contrast_table(study: Study, methods: Mapping[str, Mapping[str, Draws]]) -> str:
+    """A line for each contrast, with the answer of each method."""
     told = {
         (method, contrast): _told(found, p, sides_of(methods.get(method, {}), contrast))
-        for (method, contrast), found, p in zip(asked, answers, corrected, strict=True)
+        for (method, contrast), (found, p) in answers_of(study, methods).items()
     }
-    heads = ["contrast", "outcome", *(METHODS[method] for method in study.methods)]
-    lines = [to_row(heads), to_row(["---"] * len(heads))]
-    for contrast in study.contrasts:
-        words = f"{contrast.one} - {contrast.other}"
-        lines.append(to_row([words, contrast.outcome, *(told[method, contrast] for method in study.methods)]))
-    return "\n".join(["", *lines, ""])
+    return _lines(
+        study.contrasts, {METHODS[method]: {of: told[method, of] for of in study.contrasts} for method in study.methods}
+    )
+
+
+def beside_table(
+    one: Study, of_one: Mapping[str, Mapping[str, Draws]], other: Study, of_other: Mapping[str, Mapping[str, Draws]]
+) -> str:
+    """A line for each contrast of both studies, with the difference on each model, method by method."""
+    shared = [contrast for contrast in one.contrasts if contrast in other.contrasts]
+    answers = [(study, answers_of(study, methods)) for study, methods in ((one, of_one), (other, of_other))]
+    columns = {
+        f"{METHODS[method]}, {study.model}": {of: _difference(*told[method, of]) for of in shared}
+        for method in one.methods
+        if method in other.methods
+        for study, told in answers
+    }
+    return _lines(shared, columns)
+
+
+def _lines(contrasts: Sequence[Contrast], columns: Mapping[str, Mapping[Contrast, str]]) -> str:
+    heads = ["contrast", "outcome", *columns]
+    lines = [
+        to_row([f"{contrast.one} - {contrast.other}", contrast.outcome, *(told[contrast] for told in columns.values())])
+        for contrast in contrasts
+    ]
+    return "\n".join(["", to_row(heads), to_row(["---"] * len(heads)), *lines, ""])
+
+
+def _difference(found: Difference | None, p: float) -> str:
+    """The difference, marked where it is beyond noise."""
+    if found is None:
+        return "not measured"
+    star = "**" if p < ALPHA else ""
+    return f"{star}{found.value:+.3f}{star}"
 
 
 def _told(found: Difference | None, p: float, sides: Sequence[Sequence[float]]) -> str:
     """The difference, its 95 % interval as of one comparison, and p as of one of many."""
     if found is None:
         return "not measured"
-    star, draws = "**" if p < ALPHA else "", "/".join(str(len(side)) for side in sides)
-    told = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return f"{star}{found.value:+.3f}{star} ({found.low:+.3f} to {found.high:+.3f}), p {told}, draws {draws}"
+    told, draws = "< 0.001" if p < 0.001 else f"{p:.3f}", "/".join(str(len(side)) for side in sides)
+    return f"{_difference(found, p)} ({found.low:+.3f} to {found.high:+.3f}), p {told}, draws {draws}"
 
 
 def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str, Mapping[str, Draws]]) -> str:

@@ -14,6 +14,7 @@ from dev.study_contrasts import (
     STUDIES,
     Contrast,
     answer,
+    beside_table,
     contrast_table,
     measure,
     noise_table,
@@ -103,6 +104,21 @@ def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> Non
     (told,) = [line for line in lines if line.startswith("| redpajama - c4 | bits, questions |")]
     assert "**+0.500** (+0.498 to +0.502)" in told and "draws 5/5" in told and told.endswith("| not measured |")
     assert sum("not measured | not measured" in line for line in lines) == len(CONTRASTS) - 2
+
+
+def test_two_models_stand_side_by_side_each_with_the_correction_of_its_study() -> None:
+    near = {
+        "c4": {str(draw): scores(51.0, 1.0 + draw / 43) for draw in range(3)},
+        "redpajama": {str(draw): scores(51.0, 1.1 + draw / 43) for draw in range(3)},
+    }
+    (p,) = [answer(near, each).p for each in CONTRASTS if each.one == "redpajama" and each.outcome == QUESTIONS]
+    one, other = STUDIES["verdict"], STUDIES["gemma"]
+    assert 18 * p < 0.05 < 32 * p, "so the same cells are beyond noise in one of the studies only"
+    lines = beside_table(one, {"wanda": near}, other, {"wanda": near}).strip().splitlines()
+    assert lines[0] == "| contrast | outcome | Wanda, SmolLM2 | Wanda, Gemma 3 | SparseGPT, SmolLM2 | SparseGPT, Gemma 3 |"
+    assert len(lines) == 2 + len(other.contrasts)
+    (told,) = [line for line in lines if line.startswith("| redpajama - c4 | bits, questions |")]
+    assert told.endswith("| +0.100 | **+0.100** | not measured | not measured |")
 
 
 def test_noise_is_told_by_its_source() -> None:
