@@ -168,7 +168,7 @@ def test_every_grid_point_has_a_row_whatever_became_of_it(compose_config: Compos
         point(compose_config, "calib=gsm8k", "method=wanda"),
         point(compose_config, "calib=svamp", "method=wanda"),
         point(compose_config, "calib=mawps", "method=wanda"),
-        point(compose_config, "calib=boolq", "prompt=cot", reason="boolq has no rationales"),
+        point(compose_config, "calib=boolq", "prompt=cot", "method=wanda", reason="boolq has no rationales"),
     ]
     outcome = Outcome({points[0].cell.dense_id: result(20.0, 0.9), points[0].cell.id: result(21.0, 0.9)})
     outcome.failures[points[1].cell.id] = Failure("failed", "no", None)
@@ -204,6 +204,14 @@ def test_the_c4_row_is_the_one_with_the_same_method_sparsity_and_seed(compose_co
 def test_varied_keys_become_columns(compose_config: Compose) -> None:
     points = [point(compose_config, "calib=c4", f"calib.seed={seed}", "method=wanda") for seed in (0, 1)]
     assert varied_keys(points) == ["calib.seed"]
+
+
+def test_a_key_that_some_points_leave_as_it_is_becomes_a_column(compose_config: Compose) -> None:
+    """As in a line of points, where the noise row alone is reversed: both would have the same head."""
+    points = [point(compose_config, "calib=c4"), point(compose_config, "calib=c4", "calib.reverse=true")]
+    assert varied_keys(points) == ["calib.reverse"]
+    shown = rows_of(printed(points, Outcome(), width=120))
+    assert [row[:3] for row in shown] == [["c4", "(icl)", ""], ["c4", "(icl)", "reverse=true"]]
 
 
 @pytest.mark.parametrize("width", [20, 200])

@@ -157,12 +157,10 @@ def _first_few(names: Sequence[str]) -> str:
 
 
 def varied_keys(points: Sequence[GridPoint]) -> list[str]:
-    """The overridden keys, but calib and prompt, that take more than one value in the grid."""
-    seen: dict[str, set[str]] = {}
-    for point in points:
-        for key, value in _overrides(point).items():
-            seen.setdefault(key, set()).add(value)
-    return [key for key, values in seen.items() if len(values) > 1 and key not in _NAMED]
+    """The overridden keys, but calib and prompt, in which points differ: also one that some of them leave as it is."""
+    asked = [_overrides(point) for point in points]
+    keys = dict.fromkeys(key for overrides in asked for key in overrides if key not in _NAMED)
+    return [key for key in keys if len({overrides.get(key) for overrides in asked}) > 1]
 
 
 def _row(point: GridPoint, metrics: Sequence[str], outcome: Outcome) -> list[list[str]]:
@@ -210,8 +208,13 @@ def _labels(point: GridPoint, varied: Sequence[str]) -> list[str]:
     shown = in_its_language(config.calib).shown_name
     calib = shown if axes.calib or point.reason else f"({shown})"
     dropped = _dropped(point)
-    values = [f"({overrides[key]})" if key in dropped else overrides.get(key, "") for key in varied]
+    values = [f"({overrides[key]})" if key in dropped else _label(key, overrides.get(key, "")) for key in varied]
     return [calib, prompt, *values]
+
+
+def _label(key: str, value: str) -> str:
+    """The value; of a switch with its name, as it stands in a head without one: `reverse=true`."""
+    return f"{key.rpartition('.')[2]}={value}" if value in ("true", "false") else value
 
 
 def _drops_prompt(point: GridPoint) -> bool:
