@@ -16,7 +16,7 @@ from prune.config.eval import Bos, EvalConfig, EvalProtocol, TooLong
 from prune.data.dataset import AnswerKind, Cloze, Example
 from prune.data.sources.source import open_source
 from prune.errors import UserError
-from prune.eval.engine import lm, prefix
+from prune.eval.engine import choices, lm
 from prune.eval.metric import Measured
 from prune.eval.metrics.cloze_accuracy import ClozeAccuracySettings
 from prune.eval.metrics.cloze_bits import BitsSettings
@@ -137,13 +137,22 @@ def test_neither_the_padding_side_nor_a_small_memory_moves_a_number(monkeypatch:
     def bits() -> list[float]:
         return [row["bpb"] for row in score(Subject(model, tokenizer, 4)).items]
 
+    def count() -> int:
+        rows.clear()
+        bits()
+        return len(rows)
+
     expected = bits()
     for side in ("left", "right"):
         tokenizer.padding_side = side
         assert bits() == expected
+    rows = count_passes(model)
+    passes = [count()]
     for most in (40, 7):  # positions whose logits are held at once: texts of one item, or less than a text
-        monkeypatch.setattr(prefix, "MAX_LOGITS", most * len(tokenizer))
+        monkeypatch.setattr(choices, "MAX_LOGITS", most * len(tokenizer))
         assert bits() == pytest.approx(expected, rel=1e-5)
+        passes.append(count())
+    assert passes[0] < passes[1] < passes[2], passes
 
 
 def count_passes(model: Any) -> list[int]:
