@@ -212,7 +212,7 @@ class Unfinished:
 
     id: str
     name: str
-    """Empty where it is not known."""
+    """With what tells it from others of that name; empty where it is not known."""
     state: str
     """`failed`, `running`, `todo`, `corrupt` (a damaged result.json), `schema` (an unknown version), or
     `not applicable` (a point of the grid that means nothing)."""

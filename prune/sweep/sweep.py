@@ -1,7 +1,7 @@
 """A sweep: the grid points of one line and the distinct cells behind them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prune.cell.cell import Cell
@@ -55,4 +55,7 @@ def make_sweep(points: Sequence[GridPoint], overrides: Sequence[str]) -> Sweep:
             raise UserError(
                 f"{key} cannot take several values in one line: all cells of a line share it. Run a line for each."
             )
-    return Sweep(sweep_name(config, overrides), points, told_apart(distinct_cells(points), points), overrides, config)
+    cells = told_apart(distinct_cells(points), points)
+    apart = {cell.id: cell.apart for cell in cells}
+    named = [replace(point, cell=replace(point.cell, apart=apart.get(point.cell.id, ""))) for point in points]
+    return Sweep(sweep_name(config, overrides), named, cells, overrides, config)

@@ -64,6 +64,20 @@ def test_what_is_missing_is_said_first(outputs: Outputs) -> None:
     assert list(report.rows.missing) == [(), ("m/c4/wanda/50%/s1",)]
 
 
+def test_missing_cells_of_one_name_are_told_apart(outputs: Outputs) -> None:
+    outputs.dense(ACC)
+    outputs.cell("c4", scores=ACC)
+    ids = {"a" * 12: "calib.num_samples=8", "b" * 12: "calib.num_samples=64"}
+    sizes = [{**outputs.points[-1], "cell": each, "apart": apart} for each, apart in ids.items()]
+    outputs.grid("sizes", sizes)
+    report = build_report(outputs.root)
+    name = "m/c4/wanda/50%/s0"
+    assert report.warnings[0].startswith(
+        f"No result of 2 of 4 cells (2 todo): {name} calib.num_samples=8, {name} calib.num_samples=64."
+    )
+    assert not any(report.rows.missing), "they are of other rows"
+
+
 def test_one_seed_is_said(outputs: Outputs) -> None:
     outputs.cell("c4", scores=ACC)
     outputs.cell("pile", scores=ACC)

@@ -21,6 +21,7 @@ from prune.sweep.grid import (
     told_apart,
     write_grid,
 )
+from prune.sweep.sweep import make_sweep
 
 from ..conftest import Compose
 
@@ -79,6 +80,15 @@ def test_cells_of_one_name_are_told_apart_by_what_differs(compose_config: Compos
     ]
     alone = points_of(compose_config, ("calib=c4", "calib=pile"), ("calib.num_samples=8",))
     assert [cell.title for cell in told_apart(distinct_cells(alone), alone)] == [cell.name for cell in distinct_cells(alone)]
+
+
+def test_the_grid_tells_cells_of_one_name_apart(compose_config: Compose, tmp_path: Path) -> None:
+    axes = ("calib=c4", "calib=boolq"), ("calib.num_samples=8", "calib.num_samples=16"), (f"output_dir={tmp_path}",)
+    sweep = make_sweep(points_of(compose_config, *axes, ("prompt=cot",)), [])
+    sweep.write_grid({})
+    rows, _ = read_grid(sweep.folder / "grid.jsonl")
+    assert [row["apart"] for row in rows] == ["calib.num_samples=8", "calib.num_samples=16", "", ""]
+    assert [row["cell"] is None for row in rows] == [False, False, True, True]
 
 
 def test_dense_cells_of_one_name_are_told_apart_by_their_model(compose_config: Compose) -> None:

@@ -45,6 +45,7 @@ def _read_grid(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
 def _grid_row(row: Any) -> dict[str, Any]:
     take(row, "name", TEXT).encode()
     take(row, "not_applicable", OPTIONAL_TEXT)
+    take({"apart": "", **row}, "apart", TEXT).encode()  # rows of earlier versions lack it
     if take(row, "cell", OPTIONAL_TEXT) is not None:
         for key in ("cell", "dense_cell"):
             if not re.fullmatch(r"[\w.-]+", take(row, key, TEXT)):
@@ -60,7 +61,7 @@ def wanted_cells(outputs: Path, grids: Grids, everything: bool) -> dict[str, tup
         for row in rows:
             if row["cell"] is not None:
                 wanted.setdefault(row["dense_cell"], (f"{row['name'].partition('/')[0]}/dense", sweep))
-                wanted.setdefault(row["cell"], (row["name"], sweep))
+                wanted.setdefault(row["cell"], (f"{row['name']} {row.get('apart', '')}".rstrip(), sweep))
     if everything:
         for path in sorted((outputs / "cells").iterdir()):
             if path.is_dir():
