@@ -2,6 +2,7 @@
 
     python -m dev.study_contrasts OUTPUTS PAGE.md verdict
     python -m dev.study_contrasts OUTPUTS PAGE.md gemma --beside OTHER_OUTPUTS verdict
+    python -m dev.study_contrasts OUTPUTS PAGE.md samples
 
 The studies are those of STUDIES; docs/study/protocol.md describes them. The contrasts replace what stands between
 `<!-- contrasts -->` and `<!-- end -->`, the noise what stands after `<!-- noise -->`. A contrast is a difference of means
@@ -11,13 +12,13 @@ counts among them. The answers of another study to the same contrasts stand afte
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev, variance
 
 import numpy as np
 
-from dev.study_tables import METHODS, Draws, Scores, fill_in, parser_of, read_cells, reported, to_row
+from dev.study_tables import METHODS, Draws, Scores, fill_in, order, parser_of, read_cells, reported, split_size, to_row
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, unpaired_t
 
 SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
@@ -54,6 +55,17 @@ STAGE_C = {BASELINE, "gsm8k-icl", "mix_all-icl", "generated", "redpajama"}
 """The rows of the stage that repeats the contrasts on another model."""
 
 
+SIZES = (8, 16, 32, 64)
+"""The numbers of samples of the stage that asks how the contrasts depend on them."""
+STAGE_D = tuple(
+    replace(contrast, one=f"{contrast.one}, {num} samples", other=f"{contrast.other}, {num} samples")
+    for contrast in CONTRASTS
+    for num in SIZES
+    if contrast.other == BASELINE and contrast.one in ({"gsm8k-icl", "mix_all-icl"} if num > 8 else {"gsm8k-icl"})
+)
+"""The mixture has 13 parts, so that it has no set of 8 samples."""
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """The contrasts of each method on one model, at one sparsity in percent."""
@@ -72,6 +84,7 @@ STUDIES = {
         50,
         tuple(contrast for contrast in CONTRASTS if {contrast.one, contrast.other} <= STAGE_C),
     ),
+    "samples": Study("SmolLM2", ("wanda", "sparsegpt"), 50, STAGE_D),
     "solvers": Study(
         "SmolLM2",
         ("wanda", "sparsegpt", "alps", "wanda+block", "sparsegpt+block"),
@@ -113,7 +126,8 @@ def read_methods(cells_csv: Path, study: Study, column: str) -> dict[str, dict[s
 
 def held(row: str) -> frozenset[str]:
     """The sets of questions whose rows it holds."""
-    return HOLDS.get(row) or frozenset(row.partition("-")[0].split("+")) & frozenset(SETS)
+    label, _ = split_size(row)
+    return HOLDS.get(label) or frozenset(label.partition("-")[0].split("+")) & frozenset(SETS)
 
 
 def measure(scores: Scores, contrast: Contrast) -> float:
@@ -179,10 +193,16 @@ def beside_table(
 def _lines(contrasts: Sequence[Contrast], columns: Mapping[str, Mapping[Contrast, str]]) -> str:
     heads = ["contrast", "outcome", *columns]
     lines = [
-        to_row([f"{contrast.one} - {contrast.other}", contrast.outcome, *(told[contrast] for told in columns.values())])
+        to_row([_shown(contrast), contrast.outcome, *(told[contrast] for told in columns.values())])
         for contrast in contrasts
     ]
     return "\n".join(["", to_row(heads), to_row(["---"] * len(heads)), *lines, ""])
+
+
+def _shown(contrast: Contrast) -> str:
+    """`gsm8k-icl - c4, 8 samples`: a size that both sides have stands once."""
+    one, size = split_size(contrast.one)
+    return f"{one if contrast.other.endswith(size) else contrast.one} - {contrast.other}"
 
 
 def _difference(found: Difference | None, p: float) -> str:
@@ -206,30 +226,47 @@ def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str,
     if not methods:
         return "not measured"
     lines = []
-    for method, rows in methods.items():
-        for outcome in (GENERAL, QUESTIONS):
-            found = {**dict(_noise(rows, outcome)), "items of one cell": _items(rows, errors[method], outcome)}
-            numbers = ["not measured" if number is None else f"{number:.3f}" for number in found.values()]
-            heads = ["method", "outcome", *found]
-            lines.append(to_row([METHODS[method], outcome, *numbers]))
+    for method in methods:
+        of_items = _by_size(errors[method])
+        for size, rows in _by_size(methods[method]).items():
+            lines += _noise_lines(METHODS[method] + size, rows, of_items[size])
+    heads = ["method", "outcome", "rounding: C4 with its samples reversed", "draws of one set", "sets", "items of one cell"]
     return "\n".join(["", to_row(heads), to_row(["---"] * len(heads)), *lines, ""])
 
 
-def _noise(rows: Mapping[str, Draws], outcome: str) -> Iterator[tuple[str, float | None]]:
+def _noise_lines(name: str, rows: Mapping[str, Draws], errors: Mapping[str, Draws]) -> list[str]:
+    """A line for each outcome."""
+    numbers = {outcome: [*_noise(rows, outcome), _items(rows, errors, outcome)] for outcome in (GENERAL, QUESTIONS)}
+    return [
+        to_row([name, outcome, *("not measured" if number is None else f"{number:.3f}" for number in found)])
+        for outcome, found in numbers.items()
+    ]
+
+
+def _by_size(rows: Mapping[str, Draws]) -> dict[str, dict[str, Draws]]:
+    """Size, from the smallest -> the rows of that size, by their names without it."""
+    found: dict[str, dict[str, Draws]] = {}
+    for row in sorted(rows, key=order):
+        label, size = split_size(row)
+        found.setdefault(size, {})[label] = rows[row]
+    return found
+
+
+def _noise(rows: Mapping[str, Draws], outcome: str) -> Iterator[float | None]:
     """Rounding, draws and sets, as standard deviations of one cell's outcome."""
     whole = Contrast(BASELINE, BASELINE, outcome)
     cells = {row: {draw: measure(scores, whole) for draw, scores in draws.items()} for row, draws in rows.items()}
     pairs = [(value, cells[BASELINE][draw]) for draw, value in cells.get(NOISE_ROW, {}).items() if draw in cells[BASELINE]]
-    yield "rounding: C4 with its samples reversed", math.sqrt(fmean((a - b) ** 2 for a, b in pairs) / 2) if pairs else None
+    yield math.sqrt(fmean((a - b) ** 2 for a, b in pairs) / 2) if pairs else None
     several = [list(draws.values()) for row, draws in cells.items() if len(draws) > 1 and row not in NO_SETS]
     degrees = sum(len(values) - 1 for values in several)
     within = sum(variance(values) * (len(values) - 1) for values in several) / degrees if degrees else None
-    yield "draws of one set", None if within is None else math.sqrt(within)
+    yield None if within is None else math.sqrt(within)
     if within is None or len(several) < 2:
-        yield "sets", None
+        yield None
     else:
         of_draws = fmean(within / len(values) for values in several)
-        yield "sets", math.sqrt(max(0.0, stdev(map(fmean, several)) ** 2 - of_draws))
+        yield math.sqrt(max(0.0, stdev(map(fmean, several)) ** 2 - of_draws))
 
 
 def _items(rows: Mapping[str, Draws], errors: Mapping[str, Draws], outcome: str) -> float:

@@ -114,47 +114,70 @@ def make_tables(cells_csv: Path) -> str:
 def read_cells(cells_csv: Path, column: str = "value") -> tuple[dict[tuple[str, str], dict[str, Draws]], Scores]:
     """For each method and sparsity its rows with their draws; and the dense model's scores.
 
-    `column` says what is read of each score: its value, or its stderr over items.
+    A row has its size in its name, `c4, 8 samples`, where the folder holds rows of several sizes. `column` says what is
+    read of each score: its value, or its stderr over items.
 
     Raises:
-        ValueError: two cells are the same draw of a row, as in a folder with sets of several sizes.
+        ValueError: two cells are the same draw of a row.
     """
     cells: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
     with cells_csv.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             cells.setdefault(line["cell"], (line, {}))[1][line["metric"]] = float(line[column])
     groups: dict[tuple[str, str], dict[str, Draws]] = defaultdict(lambda: defaultdict(dict))
-    dense: Scores = {}
-    for line, scores in cells.values():
-        if line["method"] == "dense":
-            dense = scores
-        else:
-            draws, draw = groups[line["method"], line["sparsity"]][_label(line)], line["draw"] or "0"
-            if draw in draws:
-                raise ValueError(f"{line['name']} is there twice ({line['setting']}): give the cells of one sweep alone")
-            draws[draw] = scores
+    dense = next((scores for line, scores in cells.values() if line["method"] == "dense"), {})
+    pruned = [(line, scores) for line, scores in cells.values() if line["method"] != "dense"]
+    sized = len({_place(line) for line, _ in pruned}) < len(pruned)
+    for line, scores in pruned:
+        method, sparsity, label, draw = _place(line)
+        draws = groups[method, sparsity][f"{label}, {_size(line)}" if sized else label]
+        if draw in draws:
+            raise ValueError(f"{line['name']} is there twice ({line['setting']}): give the cells of one sweep alone")
+        draws[draw] = scores
     return groups, dense
+
+
+def _place(line: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Method, sparsity, label and draw: what tells cells of one size apart."""
+    return line["method"], line["sparsity"], _label(line), line["draw"] or "0"
+
+
+def _size(line: Mapping[str, str]) -> str:
+    return re.sub(r"calib\.num_samples=(\d+)", r"\1 samples", line["setting"])
+
+
+def split_size(row: str) -> tuple[str, str]:
+    """`c4` and `, 8 samples` of a row with its size; the second is empty where there is none."""
+    label, comma, size = row.partition(", ")
+    return label, comma + size
 
 
 def table_lines(rows: Mapping[str, Draws], dense: Scores) -> list[str]:
     """The lines of a table, the dense model first, then C4.
 
     Perplexities are geometric means over the draws, bits per byte arithmetic ones. The last column compares the mean of the
-    bits with that of C4's cell of the same draw.
+    bits with that of C4's cell of the same draw and size.
     """
     texts = [name for name in dense if name.startswith("ppl/")]
     sets = [name for name in dense if name.startswith("bpb/")]
     heads = ["calibration", *(name.partition("/")[2] for name in (*texts, *sets)), "mean bits", "to C4, draw by draw"]
     lines = [to_row(heads), to_row(["---"] * len(heads))]
-    for label in sorted(rows, key=lambda label: (label != BASELINE, label)):
-        draws, compared = rows[label], rows[BASELINE]
+    for row in sorted(rows, key=order):
+        label, size = split_size(row)
+        draws, compared = rows[row], rows[BASELINE + size]
         numbers = [_number(list(draws.values()), name) for name in (*texts, *sets)]
         mean = fmean(_bits(scores, sets) for scores in draws.values())
         pairs = [(_bits(draws[draw], sets), _bits(compared[draw], sets)) for draw in sorted(draws) if draw in compared]
         to_c4 = "" if label == BASELINE else " ".join(f"{bits - of_c4:+.3f}" for bits, of_c4 in pairs)
-        lines.append(to_row([label, *numbers, f"{mean:.3f}", to_c4]))
+        lines.append(to_row([row, *numbers, f"{mean:.3f}", to_c4]))
     of_dense = [_number([dense], name) for name in (*texts, *sets)]
     return [*lines[:2], to_row(["dense", *of_dense, f"{_bits(dense, sets):.3f}", ""]), *lines[2:]]
+
+
+def order(row: str) -> tuple[bool, str, list[int], str]:
+    """C4 first, then by name, a set's sizes from the smallest."""
+    label, size = split_size(row)
+    return label != BASELINE, label, [int(number) for number in re.findall(r"\d+", size)], size
 
 
 def _number(draws: Sequence[Scores], name: str) -> str:

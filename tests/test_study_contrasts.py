@@ -94,6 +94,36 @@ def test_the_second_model_repeats_the_contrasts_that_its_rows_allow() -> None:
     ]
 
 
+def test_the_contrasts_by_size_compare_rows_of_one_size() -> None:
+    contrasts = STUDIES["samples"].contrasts
+    assert {(each.one.partition(", ")[2], each.other) for each in contrasts} == {
+        (f"{num} samples", f"c4, {num} samples") for num in (8, 16, 32, 64)
+    }
+    assert len(contrasts) == 4 * 3 + 3 * 2, "the mixture has no set of 8"
+    rows = {
+        f"{row}, {num} samples": {str(draw): scores(9.0, bits + draw / 50 + num, gsm8k=0.0) for draw in range(3)}
+        for row, bits in (("c4", 1.0), ("gsm8k-icl", 2.0))
+        for num in (8, 64)
+    }
+    lines = contrast_table(STUDIES["samples"], {"wanda": rows}).strip().splitlines()
+    told = [line for line in lines if "bits, questions" in line and "+1.000" in line]
+    assert [line.split("|")[1].strip() for line in told] == ["gsm8k-icl - c4, 8 samples", "gsm8k-icl - c4, 64 samples"]
+
+
+def test_the_noise_of_each_size_stands_alone() -> None:
+    rows = {
+        f"{row}, {num} samples": {str(draw): scores(9.0, bits + draw * num / 100) for draw in range(2)}
+        for row, bits in (("c4", 1.0), ("gsm8k-icl", 2.0))
+        for num in (64, 8)
+    }
+    lines = noise_table({"wanda": rows}, {"wanda": rows}).strip().splitlines()
+    told = {line.split("|")[1].strip(): line.split("|")[4].strip() for line in lines if "bits, questions" in line}
+    assert told == {
+        "Wanda, 8 samples": f"{math.sqrt(0.08**2 / 2):.3f}",
+        "Wanda, 64 samples": f"{math.sqrt(0.64**2 / 2):.3f}",
+    }
+
+
 def test_the_table_has_a_line_a_contrast_and_marks_what_is_beyond_noise() -> None:
     rows = {
         "c4": {str(draw): scores(51.0 + draw / 2, 1.0 + draw / 1000) for draw in range(5)},

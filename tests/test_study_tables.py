@@ -60,9 +60,25 @@ def test_what_else_tells_a_row_apart_is_in_its_name_and_no_cell_takes_anothers_p
     of_c4, scores = ("wanda", "60%", "c4", "", "", "", "1"), {"ppl/c4": 81.0}
     groups, _ = read_cells(written(tmp_path, {("2", *of_c4, ""): scores, ("6", *of_c4, "reversed"): {"ppl/c4": 82.0}}))
     assert groups["wanda", "60%"] == {"c4": {"1": scores}, "c4 reversed": {"1": {"ppl/c4": 82.0}}}
-    both = {("2", *of_c4, "", "", ""): scores, ("7", *of_c4, "", "m/c4/s0d1", "calib.num_samples=8"): scores}
+    both = {(cell, *of_c4, "", "m/c4/s0d1", "calib.num_samples=8"): scores for cell in ("2", "7")}
     with pytest.raises(ValueError, match=r"m/c4/s0d1 is there twice \(calib.num_samples=8\)"):
         read_cells(written(tmp_path, both))
+
+
+def test_sizes_stand_in_the_names_of_rows_and_each_is_compared_with_c4_of_its_size(tmp_path: Path) -> None:
+    bits = {(16, "c4"): 2.0, (8, "c4"): 2.5, (16, "pile"): 2.1, (8, "pile"): 2.4}
+    cells: Cells = {("d", "dense", "", "", "", "", "", ""): {"ppl/c4": 10.0, "bpb/a": 1.0}}
+    for (num, calib), value in bits.items():
+        row = (f"{calib}{num}", "wanda", "50%", calib, "", "", "", "", "", f"m/{calib}", f"calib.num_samples={num}")
+        cells[row] = {"ppl/c4": 20.0, "bpb/a": value}
+    lines = make_tables(written(tmp_path, cells)).strip().splitlines()
+    told = [(line.strip("|").split("|")[0].strip(), line.strip("|").split("|")[-1].strip()) for line in lines[5:]]
+    assert told == [
+        ("c4, 8 samples", ""),
+        ("c4, 16 samples", ""),
+        ("pile, 8 samples", "-0.100"),
+        ("pile, 16 samples", "+0.100"),
+    ]
 
 
 def test_a_headline_is_taken_with_its_reservations() -> None:
