@@ -165,14 +165,20 @@ class Told:
         return f"It depends on what you need: {mark.label} is {self._finding(panel, mark)}, but {' and '.join(losses)}."
 
     def _nobody(self) -> str:
-        losses, compared = self._losses(), {mark.label for _, mark in self._claims()}
+        compared = {mark.label for _, mark in self._claims()}
+        told = "no other set was shown to be better"
         if self._worse() == compared:
-            told = f"every compared set is worse beyond noise on {' or '.join(losses)} ({len(compared)} compared)"
-            return f"Stay with {self.reference}: {told}."
-        parts = "; ".join(f"on {ability}: {names(labels)}" for ability, labels in losses.items())
-        bad = f" Worse beyond noise {parts}." if parts else ""
-        shown = f"no other set was shown to be better ({len(compared)} compared)"
-        return f"Stay with {self.reference}: {shown}. {self._resolution()}{bad}"
+            told = f"every compared set is worse beyond noise on {' or '.join(self._losses())}"
+        return f"Stay with {self.reference}: {told} ({len(compared)} compared)."
+
+    def _certainty(self) -> list[str]:
+        """What may have been missed, and what is worse, unless the sentence says of all sets that they are."""
+        if self._better():
+            return [self._resolution()]
+        if not self._claims() or self._worse() == {mark.label for _, mark in self._claims()}:
+            return []
+        parts = "; ".join(f"on {ability}: {names(labels)}" for ability, labels in self._losses().items())
+        return [self._resolution(), f"Worse beyond noise {parts}." if parts else ""]
 
     def _losses(self) -> dict[str, list[str]]:
         """By ability the labels of the sets that are worse."""
@@ -195,16 +201,14 @@ class Told:
         return f"Not decided: no c4 row to compare {len(self.labels)} sets with. Name another: --baseline SET.{loss}"
 
     def details(self) -> list[str]:
-        """How sure the sentence is: draws, comparisons, the smallest difference to be seen, and what is left out."""
+        """How sure the sentence is: the smallest difference to be seen, draws, comparisons, and what is left out."""
         marks = [mark for _, mark in self._marks()]
         if not marks:
             return []
-        found = [self._also(), self._draws()]
+        found = [self._also(), *self._certainty(), self._draws()]
         if claims := self._claims():
             found.append(f"Corrected for {count(len(claims), 'comparison')} (Holm).")
             found += self._not_decided()
-        if self._better():
-            found.append(self._resolution())
         found += dict.fromkeys(sentence for panel in self.panels for sentence in panel.left_out)
         if any(mark.left_out for mark in marks):
             found.append("Without scores on a set that either side was calibrated on.")
