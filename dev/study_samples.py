@@ -31,7 +31,7 @@ def doublings_table(methods: Mapping[str, Mapping[str, Draws]]) -> str:
     contrasts = list(dict.fromkeys(Contrast(_set(each.one), _set(each.other), each.outcome) for each in STAGE_D))
     alone = dict.fromkeys(Contrast(row, row, each.outcome) for each in contrasts for row in (each.other, each.one))
     lines = [to_row(["row", "outcome", *map(METHODS.__getitem__, methods)]), to_row(["---"] * (2 + len(methods)))]
-    for asked in sorted(alone, key=lambda each: each.one != BASELINE):
+    for asked in sorted(alone, key=lambda each: (each.one != BASELINE, each.one)):
         told = (_told(paired_t(np.array(slopes(rows, asked, asked.one)))) for rows in methods.values())
         lines.append(to_row([asked.one, asked.outcome, *told]))
     for asked in contrasts:
