@@ -1,7 +1,7 @@
 """A mixture of calibration sets: how many sequences each part gives, and how much it counts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,15 @@ class Portions:
         """`c4+gsm8k` of equal parts, else `c4:0.25+gsm8k:0.75`, with weights `c4@0.3+gsm8k@0.7`; None of too many parts."""
         if len(self.counts) > _SHOWN:
             return None
-        sizes = self.counts.values()
-        alike = max(sizes) - min(sizes) <= 1
+        alike = are_equal(self.counts.values())
         shares = {name: "" if alike else f":{size / self.num_samples:.2g}" for name, size in self.counts.items()}
         weights = {name: f"@{weight:.3g}" for name, weight in self.weights.items()}
         return "+".join(f"{name}{shares[name]}{weights.get(name, '')}" for name in self.counts)
+
+
+def are_equal(counts: Collection[int]) -> bool:
+    """Whether parts of these numbers of sequences are equal ones: a sequence cannot be cut, so they may differ by one."""
+    return max(counts) - min(counts) <= 1
 
 
 def portions(config: MixtureConfig, num_samples: int) -> Portions:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prune.cell.result import CellResult
+from prune.config.mixture import are_equal
 from prune.report.model import CalibrationSet
 from prune.report.model_findings import Curve, Line
 from prune.report.results.join import Joined, describe_knobs, is_of_group
@@ -75,9 +76,11 @@ def _line_key(axis: str, result: CellResult) -> Key:
 
 
 def _shares(result: CellResult) -> dict[str, Any]:
-    """The parts of a mixture as shares, to the percent: they stay as its size grows."""
-    num_samples = result.knobs.get("calib.num_samples") or 1
-    return {key: round(value / num_samples, 2) for key, value in result.knobs.items() if key.startswith("calib.parts.")}
+    """The parts of a mixture as shares, which stay as its size grows: equal ones, or to the percent."""
+    counts = {key: value for key, value in result.knobs.items() if key.startswith("calib.parts.")}
+    if counts and are_equal(counts.values()):
+        return dict.fromkeys(counts, "equal")
+    return {key: round(value / sum(counts.values()), 2) for key, value in counts.items()}
 
 
 def _make_curve(
