@@ -1,4 +1,4 @@
-"""Takes all of docs/pictures anew: the pages of two lines on the embedded model, and of a study, in headless Chromium.
+"""Takes all of docs/pictures anew: the pages of two lines on the embedded model, and of two studies, in headless Chromium.
 
     python -m dev.pictures [--outputs outputs]
 
@@ -22,8 +22,8 @@ from dev.study import unpack
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 DEMO = "calib=gsm8k,c4,pile prompt=icl,cot"
 """The line of `make demo`."""
-STUDY = "docs/study/verdict.tar.xz"
-"""The archive of the study whose first screen README shows."""
+STUDY, SAMPLES = "docs/study/verdict.tar.xz", "docs/study/samples.tar.xz"
+"""The archives of the study whose first screen README shows, and of the one with curves over the number of samples."""
 GRID = "calib=c4,pile,gsm8k,svamp prompt=icl,cot sparsity.ratio=0.6 calib.seed=0,1,2 save=mask"
 """The line in docs/reading.md."""
 
@@ -38,6 +38,8 @@ class Picture:
     height: int
     section: str | None = None
     """Id of the section to begin with; None: the top of the page."""
+    choice: tuple[str, str] | None = None
+    """A list of the page by its id, and the line to choose in it."""
     is_phone: bool = False
     """Whether it shows a phone in dark mode."""
 
@@ -45,6 +47,7 @@ class Picture:
 PICTURES = (
     Picture("demo.png", DEMO, 1000, 610),
     Picture("study.png", STUDY, 1000, 825),
+    Picture("samples.png", SAMPLES, 400, 895, section="curves", choice=("curve-metric", "ppl/lambada ↓")),
     Picture("verdict.png", GRID, 1000, 722),
     Picture("heatmap.png", GRID, 1100, 790, section="heatmap"),
     Picture("phone.png", GRID, 390, 844, is_phone=True),
@@ -76,6 +79,8 @@ def take(browser: Browser, page_file: Path, picture: Picture) -> None:
     )
     page.goto(page_file.resolve().as_uri())
     page.wait_for_selector("main[aria-busy=false]")
+    if picture.choice is not None:
+        page.locator(f"#{picture.choice[0]}").select_option(label=picture.choice[1])
     if picture.section is not None:
         page.locator(f"#{picture.section}").evaluate("(section) => section.scrollIntoView()")
     path = FOLDER / picture.file
@@ -91,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dev.pictures", description=__doc__)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the cells (default: outputs)")
     asked = parser.parse_args(arguments)
-    pages = {line: run(line, asked.outputs) for line in (DEMO, GRID)} | {STUDY: report(STUDY, asked.outputs)}
+    pages = {line: run(line, asked.outputs) for line in (DEMO, GRID)}
+    pages |= {archive: report(archive, asked.outputs) for archive in (STUDY, SAMPLES)}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         for picture in PICTURES:
