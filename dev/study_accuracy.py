@@ -18,7 +18,7 @@ from typing import Any
 
 from scipy import stats
 
-from dev.study_tables import BASELINE, METHODS, Draws, fill_in, parser_of, read_cells, reported, to_row
+from dev.study_tables import BASELINE, METHODS, Draws, bounds, fill_in, parser_of, read_cells, reported, to_row
 from prune.cell.folder import CellFolder
 from prune.report.compare.statistics import ALPHA, unpaired_t
 
@@ -101,7 +101,7 @@ def _told(rows: Mapping[str, Draws], row: str, kept: Sequence[str], dense: Mappi
     if row == BASELINE or min(len(one), len(other)) < 2:
         return f"{fmean(one):.3f}"
     found = unpaired_t(one, other)
-    return f"{fmean(one):.3f}, {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    return f"{fmean(one):.3f}, {found.value:+.3f} {bounds(found)}"
 
 
 def _pooled(draws: Draws, kept: Sequence[str], dense: Mapping[str, Dense]) -> list[float]:

@@ -18,7 +18,19 @@ from statistics import fmean, stdev, variance
 
 import numpy as np
 
-from dev.study_tables import METHODS, Draws, Scores, fill_in, order, parser_of, read_cells, reported, split_size, to_row
+from dev.study_tables import (
+    METHODS,
+    Draws,
+    Scores,
+    bounds,
+    fill_in,
+    order,
+    parser_of,
+    read_cells,
+    reported,
+    split_size,
+    to_row,
+)
 from prune.report.compare.statistics import ALPHA, Difference, holm_factors, unpaired_t
 
 SETS = ("gsm8k", "svamp", "arc_easy", "openbookqa", "piqa", "winogrande", "commonsense_qa", "esnli")
@@ -218,7 +230,7 @@ def _told(found: Difference | None, p: float, sides: Sequence[Sequence[float]]) 
     if found is None:
         return "not measured"
     told, draws = "< 0.001" if p < 0.001 else f"{p:.3f}", "/".join(str(len(side)) for side in sides)
-    return f"{_difference(found, p)} ({found.low:+.3f} to {found.high:+.3f}), p {told}, draws {draws}"
+    return f"{_difference(found, p)} {bounds(found)}, p {told}, draws {draws}"
 
 
 def noise_table(methods: Mapping[str, Mapping[str, Draws]], errors: Mapping[str, Mapping[str, Draws]]) -> str:

@@ -13,7 +13,7 @@ from statistics import linear_regression
 import numpy as np
 
 from dev.study_contrasts import BASELINE, STAGE_D, STUDIES, Contrast, measure, read_methods
-from dev.study_tables import METHODS, Draws, fill_in, parser_of, reported, split_size, to_row
+from dev.study_tables import METHODS, Draws, bounds, fill_in, parser_of, reported, split_size, to_row
 from prune.report.compare.statistics import Difference, paired_t, unpaired_t
 
 
@@ -60,7 +60,7 @@ def _set(row: str) -> str:
 
 
 def _told(found: Difference) -> str:
-    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    return f"{found.value:+.3f} {bounds(found)}"
 
 
 if __name__ == "__main__":

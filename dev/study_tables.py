@@ -22,6 +22,8 @@ from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 
+from prune.report.compare.statistics import Difference
+
 METHODS = {
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",
@@ -85,6 +87,11 @@ def questions_of(words: str) -> str:
                 textwrap.fill(f"- *{line}* {' '.join(each.strip() for each in answer)}", 140, subsequent_indent="  ")
             )
     return "\n".join(["", *answers, ""])
+
+
+def bounds(found: Difference) -> str:
+    """`(-0.100 to +0.200)`: the 95 % interval as of one comparison."""
+    return f"({found.low:+.3f} to {found.high:+.3f})"
 
 
 def fill_in(page: str, name: str, content: str) -> str:

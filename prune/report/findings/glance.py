@@ -139,6 +139,10 @@ class Told:
         """The comparisons that support a claim on sets."""
         return [(panel, mark) for panel, mark in self._marks() if _is_claim(mark)]
 
+    def _compared(self) -> set[str]:
+        """Labels of the sets of which a claim is supported."""
+        return {mark.label for _, mark in self._claims()}
+
     def _better(self) -> list[tuple[Panel, Mark]]:
         """Of those the sets that are better by more than rounding."""
         return [(panel, mark) for panel, mark in self._claims() if mark.stand == "better" and _beyond_rounding(panel, mark)]
@@ -165,17 +169,16 @@ class Told:
         return f"It depends on what you need: {mark.label} is {self._finding(panel, mark)}, but {' and '.join(losses)}."
 
     def _nobody(self) -> str:
-        compared = {mark.label for _, mark in self._claims()}
         told = "no other set was shown to be better"
-        if self._worse() == compared:
+        if self._worse() == self._compared():
             told = f"every compared set is worse beyond noise on {' or '.join(self._losses())}"
-        return f"Stay with {self.reference}: {told} ({len(compared)} compared)."
+        return f"Stay with {self.reference}: {told} ({len(self._compared())} compared)."
 
     def _certainty(self) -> list[str]:
         """What may have been missed, and what is worse, unless the sentence says of all sets that they are."""
         if self._better():
             return [self._resolution()]
-        if not self._claims() or self._worse() == {mark.label for _, mark in self._claims()}:
+        if self._worse() == self._compared():
             return []
         parts = "; ".join(f"on {ability}: {names(labels)}" for ability, labels in self._losses().items())
         return [self._resolution(), f"Worse beyond noise {parts}." if parts else ""]
